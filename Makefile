@@ -1,0 +1,34 @@
+# make explore   install, then open the explorer in JupyterLab
+# make test      install, bring a Chromium, run every test
+
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+
+.PHONY: explore test format clean
+
+explore: .venv/lab
+	$(PY) -m jupyterlab notebooks/explore.ipynb
+
+test: .venv/test
+	$(PY) tests/browser/chromium.py
+	$(PY) -m pytest
+
+format: .venv/test
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:
+	rm -rf .venv dist
+
+# torch comes first and pinned: a range would take the newest CUDA build.
+.venv/lab: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) --constraint constraints.txt --editable '.[lab,indicators]'
+	touch $@
+
+.venv/test: .venv/lab
+	$(PIP) --constraint constraints.txt --editable '.[lab,indicators,test]'
+	touch $@

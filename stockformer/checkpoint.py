@@ -1,0 +1,148 @@
+"""Checkpoint files: a state dict, what its inputs looked like, and a ``.meta``."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stockformer.dataset import Normalization
+from stockformer.model import CrossAttentionStockTransformer, StockTransformer, create_model, infer_arch_from_state_dict
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says besides its weights.
+
+    Attributes:
+        arch: what `infer_arch_from_state_dict` read from the shapes.
+        dataset_settings: keyword arguments for `StockDataset` that make the
+            inputs as the model was trained on them; without normalisation
+            statistics where the file has none.
+        metrics: scores that the trainer wrote.
+    """
+
+    arch: dict[str, Any]
+    dataset_settings: dict[str, Any]
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def load_checkpoint(
+    path: str | Path, *, nhead: int | None = None, output_mode: str | None = None
+) -> tuple[CrossAttentionStockTransformer | StockTransformer, CheckpointInfo]:
+    """Load a model in eval mode, on the CPU, without running code from the file.
+
+    Args:
+        path: a ``.pt`` file: a bare state dict, or a dict that holds one under
+            ``model_state_dict``. ``PATH.meta`` beside it may give ``nhead``.
+        nhead: head count, overriding file and ``.meta``.
+        output_mode: ``regression``, ``binary`` or ``buckets``, where shapes and
+            file name leave it open.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, would run code when unpickled, or is
+            not a StockFormer checkpoint.
+    """
+    path = Path(path)
+    content = _read(path)
+    state_dict = content.get("model_state_dict", content)
+    if not isinstance(state_dict, Mapping) or not all(isinstance(v, Tensor) for v in state_dict.values()):
+        raise ValueError(f"{path} holds no state dict: expected parameter names with tensors")
+    settings = dict(content.get("dataset_settings", {}))
+    mode = output_mode or settings.get("label_mode")
+    arch = infer_arch_from_state_dict(state_dict, path, nhead=nhead or content.get("nhead"), output_mode=mode)
+    model = _build(arch, settings.get("bucket_edges"))
+    try:
+        model.load_state_dict(state_dict)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is no {arch['model_type']} checkpoint: {' '.join(str(error).split())}") from None
+    if "normalization" in settings:
+        settings["normalization"] = Normalization(**settings["normalization"])
+    settings["label_mode"] = arch["output_mode"]
+    if arch["model_type"] == "encoder":
+        settings["market_feature_cols"] = None
+    return model.eval(), CheckpointInfo(arch, settings, dict(content.get("metrics", {})))
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: CrossAttentionStockTransformer | StockTransformer,
+    dataset_settings: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a model, and beside it ``PATH.meta`` with its head count and type.
+
+    Args:
+        dataset_settings: `StockDataset.settings` of the training data, so that
+            normalisation statistics and label settings travel with the weights.
+        metrics: plain numbers to keep.
+
+    A file appears whole or not at all.
+    """
+    path = Path(path)
+    nhead = next(m.num_heads for m in model.modules() if isinstance(m, nn.MultiheadAttention))
+    model_type = "cross_attention" if isinstance(model, CrossAttentionStockTransformer) else "encoder"
+    settings = dict(dataset_settings or {"label_mode": model.label_mode})
+    if isinstance(settings.get("normalization"), Normalization):
+        settings["normalization"] = asdict(settings["normalization"])
+    content = {
+        "model_state_dict": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
+        "nhead": nhead,
+        "dataset_settings": settings,
+        "metrics": dict(metrics or {}),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    meta = json.dumps({"model_type": model_type, "nhead": nhead})
+    _write_whole(Path(f"{path}.meta"), lambda file: file.write_text(meta, encoding="utf-8"))
+    _write_whole(path, lambda file: torch.save(content, file))
+    return path
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} was refused: only tensors and plain values are read from a file ({reason})") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged or no checkpoint: {' '.join(str(error).split())}") from None
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict")
+    return content
+
+
+def _build(
+    arch: Mapping[str, Any], bucket_edges: list[float] | None
+) -> CrossAttentionStockTransformer | StockTransformer:
+    edges = bucket_edges or [float(edge) for edge in range(arch["num_buckets"] - 1)]
+    cfg = {
+        **arch,
+        "dropout": 0.1,
+        "market_feature_dim": arch.get("market_dim"),
+        "loss_name": "coral" if arch["use_coral"] else None,
+    }
+    return create_model(arch["feature_dim"], arch["output_mode"], edges, cfg, arch["model_type"])
+
+
+def _write_whole(path: Path, write: Any) -> None:
+    """Write to a temporary neighbour, then rename: a reader never sees a part."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(Path(name))
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -1,0 +1,311 @@
+"""Record what a model attends to while it runs, without changing what it computes.
+
+Forward hooks recompute the attention weights of every `nn.MultiheadAttention`
+from its inputs and parameters. The module's own call is left as it is, so the
+model's output stays bit for bit that of a plain forward pass, in every mode.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
+
+#: Attention modules with a short name; any other kind is named by its path with
+#: ``*`` for the layer number, such as ``decoder.layers.*.multihead_attn``.
+KINDS: dict[str, str] = {
+    "cross_attn_layers.*.cross_attn": "cross",
+    "stock_layers.*.self_attn": "self",
+    "encoder.layers.*.self_attn": "self",
+    "market_encoder.encoder.layers.*.self_attn": "market",
+}
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What one forward pass showed. Tensors are detached and on the CPU.
+
+    Attributes:
+        attention: module path -> weights [batch, heads, query, key], rows sum to 1.
+        gates: module path -> gate values [batch, query, d_model] in 0..1.
+        pooling: pooling weights [batch, time], or None where the model has none.
+        output: what the model returned.
+    """
+
+    attention: Mapping[str, Tensor]
+    gates: Mapping[str, Tensor]
+    pooling: Tensor | None
+    output: Any
+
+    @property
+    def kinds(self) -> dict[str, list[Tensor]]:
+        """Kind of attention -> its maps by layer, each [batch, heads, query, key].
+
+        Kinds come in the order ``cross``, ``self``, ``market``, then any others
+        as the model ran them.
+        """
+        found: dict[str, list[Tensor]] = {}
+        for path, weights in self.attention.items():
+            found.setdefault(attention_kind(path), []).append(weights)
+        order = list(dict.fromkeys([*KINDS.values(), *found]))
+        return {kind: found[kind] for kind in order if kind in found}
+
+    def map(self, kind: str, layer: int, head: int | None = None, sample: int = 0) -> Tensor:
+        """One map [query, key] in float32: of one head, or the mean of all heads."""
+        weights = self.kinds[kind][layer][sample].float()
+        return weights.mean(dim=0) if head is None else weights[head]
+
+
+class AttentionExtractor:
+    """Context manager that captures the forward passes made inside it.
+
+    Works on any module that holds `nn.MultiheadAttention`. Gates are the modules
+    named ``gate`` beside one, pooling is the scores of a module named ``attn_pool``.
+    A second forward pass replaces what the first showed.
+
+    Args:
+        model: watched while the context is open; hooks go when it closes,
+            also after an exception.
+
+    Raises:
+        TypeError: `model` is not a module.
+        ValueError: it has no `nn.MultiheadAttention`.
+
+    Example:
+        >>> with torch.no_grad(), AttentionExtractor(model) as extractor:
+        ...     output = model(x, market_x)
+        >>> extractor.get_data()["cross_attn_weights"][0].shape  # [batch, heads, stock, market]
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}")
+        if not any(isinstance(module, nn.MultiheadAttention) for module in model.modules()):
+            raise ValueError(f"{type(model).__name__} has no attention to show: no nn.MultiheadAttention in it")
+        self.model = model
+        self._handles: list[RemovableHandle] = []
+        self._capture: Capture | None = None
+        self._start()
+
+    def __enter__(self) -> AttentionExtractor:
+        if self._handles:
+            raise RuntimeError("this extractor is open already")
+        try:
+            self._hook()
+        except BaseException:
+            self._unhook()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._unhook()
+
+    @property
+    def capture(self) -> Capture:
+        """The last forward pass.
+
+        Raises:
+            RuntimeError: there was none since the start or the last `clear`.
+        """
+        if self._capture is None:
+            raise RuntimeError("nothing captured yet: run the model inside 'with extractor:'")
+        return self._capture
+
+    def get_data(self) -> dict[str, Any]:
+        """The last forward pass as a dictionary.
+
+        Keys:
+            ``cross_attn_weights``, ``self_attn_weights`` (of the stock stream),
+            ``market_attn_weights``: one [batch, heads, query, key] a layer.
+            ``gate_values``: one [batch, query, d_model] a layer.
+            ``pool_weights``: [batch, time], or None.
+            ``attention``: module path -> [batch, heads, query, key], every map.
+
+        Lists are empty for what the model lacks.
+        """
+        kinds = self.capture.kinds
+        return {
+            "cross_attn_weights": kinds.get("cross", []),
+            "self_attn_weights": kinds.get("self", []),
+            "market_attn_weights": kinds.get("market", []),
+            "gate_values": list(self.capture.gates.values()),
+            "pool_weights": self.capture.pooling,
+            "attention": dict(self.capture.attention),
+        }
+
+    def clear(self) -> None:
+        """Forget what was captured. Dictionaries and captures handed out stay."""
+        self._capture = None
+        self._start()
+
+    def _start(self) -> None:
+        self._attention: dict[str, Tensor] = {}
+        self._gates: dict[str, Tensor] = {}
+        self._pooling: Tensor | None = None
+
+    def _hook(self) -> None:
+        def begin(module: nn.Module, args: Any) -> None:
+            self._start()
+
+        def finish(module: nn.Module, args: Any, output: Any) -> None:
+            self._capture = Capture(
+                MappingProxyType(self._attention), MappingProxyType(self._gates), self._pooling, _detach(output)
+            )
+
+        self._handles.append(self.model.register_forward_pre_hook(begin))
+        for path, module in self.model.named_modules():
+            parent, _, name = path.rpartition(".")
+            if isinstance(module, nn.MultiheadAttention):
+                self._handles.append(module.register_forward_hook(self._attention_hook(path), with_kwargs=True))
+            elif name == "gate" and _holds_attention(self.model.get_submodule(parent)):
+                self._handles.append(module.register_forward_hook(self._gate_hook(path)))
+            elif name == "attn_pool":
+                self._handles.append(module.register_forward_hook(self._pooling_hook))
+        self._handles.append(self.model.register_forward_hook(finish))
+
+    def _unhook(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+    def _attention_hook(self, path: str) -> Any:
+        def record(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            call = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+            with torch.no_grad():
+                weights = attention_weights(
+                    module, call["query"], call["key"], call.get("attn_mask"), call.get("key_padding_mask")
+                )
+            self._attention[_unused(path, self._attention)] = _detach(weights)
+
+        return record
+
+    def _gate_hook(self, path: str) -> Any:
+        def record(module: nn.Module, args: Any, output: Tensor) -> None:
+            self._gates[_unused(path, self._gates)] = _detach(output)
+
+        return record
+
+    def _pooling_hook(self, module: nn.Module, args: Any, output: Tensor) -> None:
+        self._pooling = _detach(torch.softmax(output, dim=1).squeeze(-1))
+
+
+make_extractor = AttentionExtractor
+
+
+def capture(model: nn.Module, *inputs: Tensor) -> Capture:
+    """Run `model` once in eval mode without gradients; return what it showed.
+
+    Training mode, hooks and gradients are afterwards as they were.
+    """
+    with evaluating(model), torch.no_grad(), AttentionExtractor(model) as extractor:
+        model(*inputs)
+    return extractor.capture
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put `model` into eval mode, and every module back as it was afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def attention_kind(path: str) -> str:
+    """The kind of attention of a module path; layers of one kind belong together."""
+    module = path.partition("#")[0]
+    pattern = ".".join("*" if part.isdigit() else part for part in module.split("."))
+    return KINDS.get(pattern, pattern or "attention")
+
+
+def attention_weights(
+    module: nn.MultiheadAttention,
+    query: Tensor,
+    key: Tensor,
+    attn_mask: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+) -> Tensor:
+    """softmax(Q K^T / sqrt(head_dim) + masks), from the module's own parameters.
+
+    Vaswani et al. 2017, equation 1. Unlike the weights that the module returns
+    these are on the gradient path, and before dropout.
+
+    Args:
+        query, key: as given to the module: [B, L, E] or [L, B, E] by its
+            ``batch_first``, or without batch [L, E].
+        attn_mask: [L, S] or [B * heads, L, S]; True or -inf forbids.
+        key_padding_mask: [B, S] or [S]; True or -inf forbids.
+
+    Returns:
+        Weights [B, heads, L, S]; B is 1 without batch. S counts a ``bias_k`` or
+        an added zero step. A row without any allowed key is NaN.
+    """
+    query, key = (_batch_first(module, tensor) for tensor in (query, key))
+    q, k = _project(module, query, key)
+    if module.bias_k is not None:
+        k = torch.cat([k, module.bias_k.expand(k.size(0), 1, -1)], dim=1)
+    if module.add_zero_attn:
+        k = torch.cat([k, k.new_zeros(k.size(0), 1, k.size(2))], dim=1)
+    q, k = (_by_head(module, tensor) for tensor in (q, k))  # [B, heads, steps, head_dim]
+    scores = (q / math.sqrt(module.head_dim)) @ k.transpose(-2, -1)
+    if attn_mask is not None:
+        by_head = attn_mask.view(scores.size(0), -1, *attn_mask.shape[1:]) if attn_mask.dim() == 3 else attn_mask
+        scores = _masked(scores, by_head)
+    if key_padding_mask is not None:
+        scores = _masked(scores, key_padding_mask.view(-1, 1, 1, key_padding_mask.size(-1)))
+    return scores.softmax(dim=-1)
+
+
+def _batch_first(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:
+    if tensor.is_nested:
+        return tensor.to_padded_tensor(0.0)
+    if tensor.dim() == 2:
+        return tensor.unsqueeze(0)
+    return tensor if module.batch_first else tensor.transpose(0, 1)
+
+
+def _by_head(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:
+    batch, steps, _ = tensor.shape
+    return tensor.view(batch, steps, module.num_heads, module.head_dim).transpose(1, 2)
+
+
+def _project(module: nn.MultiheadAttention, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    width = module.embed_dim
+    if module.in_proj_weight is not None:
+        q_weight, k_weight = module.in_proj_weight[:width], module.in_proj_weight[width : 2 * width]
+    else:
+        q_weight, k_weight = module.q_proj_weight, module.k_proj_weight
+    bias = module.in_proj_bias
+    q_bias, k_bias = (None, None) if bias is None else (bias[:width], bias[width : 2 * width])
+    return F.linear(query, q_weight, q_bias), F.linear(key, k_weight, k_bias)
+
+
+def _masked(scores: Tensor, mask: Tensor) -> Tensor:
+    """Apply a mask to the leading keys; steps that the module added stay allowed."""
+    mask = F.pad(mask, (0, scores.size(-1) - mask.size(-1)))
+    return scores.masked_fill(mask, -math.inf) if mask.dtype == torch.bool else scores + mask
+
+
+def _holds_attention(module: nn.Module) -> bool:
+    return any(isinstance(child, nn.MultiheadAttention) for child in module.children())
+
+
+def _unused(path: str, taken: Mapping[str, Tensor]) -> str:
+    """`path`, or where a module runs again in one pass ``path#1``, ``path#2``..."""
+    calls = sum(name.partition("#")[0] == path for name in taken)
+    return f"{path}#{calls}" if calls else path
+
+
+def _detach(value: Any) -> Any:
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value

@@ -1,0 +1,57 @@
+"""Real market data and a model trained on it, shipped with the package."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import pandas as pd
+
+from stockformer.checkpoint import load_checkpoint
+from stockformer.dataset import StockDataset
+from stockformer.training import Model
+
+_DATA = files("stockformer") / "sample_data"
+CHECKPOINT_NAME = "binary_3d_best.pt"
+
+
+def load_sample() -> tuple[StockDataset, Model]:
+    """The shipped windows and model, ready for an explorer.
+
+    Four technology stocks, 2006-02 to 2013-03, 60 days a window; the model says
+    whether the close three days later is higher. `stockformer/sample_data/README.md`
+    has sources, stand-ins and scores.
+
+    Example:
+        >>> dataset, model = load_sample()
+        >>> x, y, market_x = dataset[dataset.index_of("2008-10-15", "AAPL")]
+    """
+    with as_file(_DATA / CHECKPOINT_NAME) as path:
+        model, info = load_checkpoint(path)
+    return StockDataset(sample_table(), **info.dataset_settings), model
+
+
+def sample_table() -> pd.DataFrame:
+    """The shipped rows, in the form of a user's CSV: one row per ticker and day."""
+    with as_file(_DATA / "stocks.csv.xz") as path:
+        return pd.read_csv(path)
+
+
+def write_sample(root: str | Path = ".") -> list[Path]:
+    """Write the sample as files that a user would have, under `root`.
+
+    ``data/all_data_{TICKER}.csv`` and ``stockformer/output/models/binary_3d_best.pt``
+    with its ``.meta``.
+    """
+    data, models = Path(root) / "data", Path(root) / "stockformer" / "output" / "models"
+    for folder in (data, models):
+        folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for ticker, rows in sample_table().groupby("symbol"):
+        written.append(data / f"all_data_{ticker}.csv")
+        rows.to_csv(written[-1], index=False)
+    for name in (CHECKPOINT_NAME, f"{CHECKPOINT_NAME}.meta"):
+        with as_file(_DATA / name) as path:
+            written.append(Path(shutil.copyfile(path, models / name)))
+    return written

@@ -1,0 +1,189 @@
+"""A small trainer that says how much better than guessing the model is."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Subset
+from tqdm.auto import tqdm
+
+from stockformer.dataset import StockDataset
+from stockformer.explainability.outputs import class_probabilities
+from stockformer.model import CrossAttentionStockTransformer, StockTransformer, create_model
+
+Model = CrossAttentionStockTransformer | StockTransformer
+
+
+@dataclass(frozen=True)
+class TemporalSplit:
+    """Sample indices by the date of the prediction; no label reaches into the next part."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A trained model with what it scored.
+
+    Attributes:
+        model: the weights of the epoch with the lowest validation loss, in eval mode.
+        history: one row an epoch: ``epoch, train_loss, validation_loss``.
+        metrics: ``{part}_{score}`` for the parts validation and test: ``loss`` and
+            ``base_loss`` (of the training labels' distribution or mean), for
+            classes also ``accuracy`` and ``base_rate`` (of always giving the
+            training labels' most frequent class); ``{part}_samples``; ``best_epoch``.
+    """
+
+    model: Model
+    history: pd.DataFrame
+    metrics: dict[str, float]
+
+
+def temporal_split(dataset: StockDataset) -> TemporalSplit:
+    """Train up to the dataset's `train_end`, then validation and test in equal halves.
+
+    A window whose return reaches past its part's last day belongs to no part.
+
+    Raises:
+        ValueError: a part would be empty.
+    """
+    days = pd.DatetimeIndex(np.sort(dataset.prices["date"].unique()))
+    later = days[days > dataset.train_end]
+    if len(later) < 2:
+        raise ValueError(f"no dates are left after {dataset.train_end.date()} for validation and test")
+    bounds = [days[0], later[0], later[len(later) // 2], days[-1] + pd.Timedelta(days=1)]
+    end = days.get_indexer(dataset.end_dates)
+    limits = [int(days.searchsorted(bound)) for bound in bounds]
+    parts = [np.flatnonzero((end >= start) & (end + dataset.horizon < stop)) for start, stop in pairwise(limits)]
+    for name, part in zip(("training", "validation", "test"), parts, strict=True):
+        if not len(part):
+            raise ValueError(f"no window falls into the {name} part of the dates {days[0].date()} to {days[-1].date()}")
+    return TemporalSplit(*parts)
+
+
+def fit(
+    dataset: StockDataset,
+    cfg: Mapping[str, Any] | None = None,
+    *,
+    model_type: str = "cross_attention",
+    epochs: int = 40,
+    patience: int = 4,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.1,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> FitResult:
+    """Train on the early dates, stop by the middle ones, score on the late ones.
+
+    AdamW; cross-entropy, squared error, or the CORAL loss (Cao et al. 2020).
+    Weights of features that are constant in training start, and so stay, at 0:
+    nothing could be learned about them.
+
+    Args:
+        cfg: as for `create_model`.
+        patience: epochs without a lower validation loss before it stops.
+    """
+    torch.manual_seed(seed)
+    split = temporal_split(dataset)
+    model = create_model(len(dataset.feature_cols), dataset.label_mode, dataset.bucket_edges, cfg or {}, model_type)
+    _silence_constant_features(model, dataset, split.train)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    loader = DataLoader(Subset(dataset, split.train.tolist()), batch_size, shuffle=True)
+
+    best, best_loss, history = copy.deepcopy(model.state_dict()), math.inf, []
+    progress = tqdm(range(1, epochs + 1), desc="training", unit="epoch")
+    for epoch in progress:
+        train_loss = _train_epoch(model, loader, optimizer, device)
+        validation_loss = _loss(model, *_predict(model, dataset, split.validation, batch_size))
+        history.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": validation_loss})
+        progress.set_postfix(train=f"{train_loss:.4f}", validation=f"{validation_loss:.4f}")
+        if validation_loss < best_loss:
+            best, best_loss, best_epoch = copy.deepcopy(model.state_dict()), validation_loss, epoch
+        elif epoch - best_epoch >= patience:
+            break
+    progress.close()
+
+    model.load_state_dict(best)
+    metrics: dict[str, float] = {"best_epoch": float(best_epoch)}
+    train_labels = dataset.labels[dataset.ends[split.train]]
+    for name, part in (("validation", split.validation), ("test", split.test)):
+        scores = _scores(model, *_predict(model, dataset, part, batch_size), train_labels)
+        metrics |= {f"{name}_{score}": value for score, value in scores.items()}
+    return FitResult(model.cpu().eval(), pd.DataFrame(history), metrics)
+
+
+def _silence_constant_features(model: Model, dataset: StockDataset, train: np.ndarray) -> None:
+    windows = [dataset.window(int(index)) for index in train]
+    streams: list[tuple[nn.Linear, Tensor]] = [(model.input_proj, torch.cat([w.x for w in windows]))]
+    if isinstance(model, CrossAttentionStockTransformer):
+        market = torch.cat([w.market_x for w in windows if w.market_x is not None])
+        streams.append((model.market_encoder.input_proj, market))
+    with torch.no_grad():
+        for projection, values in streams:
+            constant = (values == values[0]).all(dim=0)
+            projection.weight[:, constant] = 0.0
+
+
+def _train_epoch(model: Model, loader: Any, optimizer: torch.optim.Optimizer, device: torch.device) -> float:
+    model.train()
+    total = 0.0
+    for x, y, *market in loader:
+        loss = _criterion(model, model(x.to(device), *(m.to(device) for m in market)), y.to(device))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        total += loss.item() * len(y)
+    return total / len(loader.dataset)
+
+
+def _predict(model: Model, dataset: StockDataset, part: np.ndarray, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Outputs and labels of the samples in `part`, on the CPU."""
+    device = next(model.parameters()).device
+    model.eval()
+    outputs, labels = [], []
+    with torch.no_grad():
+        for x, y, *market in DataLoader(Subset(dataset, part.tolist()), batch_size):
+            outputs.append(model(x.to(device), *(m.to(device) for m in market)).cpu())
+            labels.append(y)
+    return torch.cat(outputs), torch.cat(labels)
+
+
+def _criterion(model: Model, output: Tensor, y: Tensor) -> Tensor:
+    if model.label_mode == "regression":
+        return F.mse_loss(output, y)
+    if model.use_coral:
+        above = (y[:, None] > torch.arange(output.size(1), device=y.device)).to(output.dtype)
+        return F.binary_cross_entropy_with_logits(output, above)
+    return F.cross_entropy(output, y)
+
+
+def _loss(model: Model, output: Tensor, y: Tensor) -> float:
+    return float(_criterion(model, output, y))
+
+
+def _scores(model: Model, output: Tensor, y: Tensor, train_labels: Tensor) -> dict[str, float]:
+    scores = {"samples": float(len(y)), "loss": _loss(model, output, y)}
+    if model.label_mode == "regression":
+        return scores | {"base_loss": float(F.mse_loss(train_labels.mean().expand_as(y), y))}
+    probabilities = class_probabilities(output, coral=model.use_coral)
+    share = torch.bincount(train_labels, minlength=probabilities.size(1)) / len(train_labels)
+    if not model.use_coral:
+        scores["base_loss"] = float(F.nll_loss(share.log().expand(len(y), -1), y))
+    scores["accuracy"] = float((probabilities.argmax(dim=-1) == y).float().mean())
+    scores["base_rate"] = float((y == share.argmax()).float().mean())
+    return scores

@@ -1,0 +1,95 @@
+"""Where a person looks: the attention map, and the query and key in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from traitlets import HasTraits, Int, TraitError, Unicode, observe, validate
+
+from stockformer_widgets.session import ExtractorSession
+
+
+class Selection(HasTraits):
+    """Attention kind, layer, head, query step and key step.
+
+    Views that share a selection are linked. Values outside of what the
+    sessions' models have are refused; when the kind or the sample changes, the
+    rest moves to the nearest that exists.
+
+    Args:
+        sessions: what is looked at; a value must exist in each of them.
+        where: initial values of the traits below.
+    """
+
+    #: Kind of attention: ``cross``, ``self`` or ``market`` for a stock transformer.
+    kind = Unicode()
+    #: Layer, from 0.
+    layer = Int(0)
+    #: Head, from 0, or None for the mean of the heads.
+    head = Int(None, allow_none=True)
+    #: Step of the stock day that attends, from 0 = oldest.
+    query = Int(0)
+    #: Step of the day that is attended to.
+    key = Int(0)
+
+    def __init__(self, *sessions: ExtractorSession, **where: Any) -> None:
+        super().__init__()
+        self.sessions = sessions
+        self.kind = where.pop("kind", self.kinds[0])
+        size = self.sizes()
+        self.query, self.key = size["query"] - 1, size["key"] - 1
+        for name, value in where.items():
+            if name not in size:
+                raise TypeError(f"a selection has no {name!r}: it has kind, {', '.join(size)}")
+            setattr(self, name, value)
+        for session in sessions:
+            session.observe(self._fit, "reading")
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of attention that every session has."""
+        first, *others = (session.reading.capture.kinds for session in self.sessions)
+        return [kind for kind in first if all(kind in other for other in others)]
+
+    def sizes(self) -> dict[str, int]:
+        """How many layers, heads, queries and keys there are to select from."""
+        layers = [session.reading.capture.kinds[self.kind] for session in self.sessions]
+        number = min(len(maps) for maps in layers)
+        layer = min(self.layer, number - 1)
+        shapes = [maps[layer].shape[1:] for maps in layers]
+        heads, queries, keys = (min(sizes) for sizes in zip(*shapes, strict=True))
+        return {"layer": number, "head": heads, "query": queries, "key": keys}
+
+    def close(self) -> None:
+        """Stop following the sessions."""
+        self.unobserve_all()
+        for session in self.sessions:
+            session.unobserve(self._fit, "reading")
+
+    @validate("kind")
+    def _check_kind(self, proposal: Any) -> str:
+        if proposal["value"] not in self.kinds:
+            raise TraitError(f"kind is {proposal['value']!r}, expected one of {', '.join(self.kinds)}")
+        return str(proposal["value"])
+
+    @validate("layer", "head", "query", "key")
+    def _check_step(self, proposal: Any) -> int | None:
+        name: str = proposal["trait"].name
+        value: int | None = proposal["value"]
+        size = self.sizes()[name]
+        if value is not None and not 0 <= value < size:
+            raise TraitError(f"{name} is {value}, expected 0 to {size - 1} for {self.kind} attention")
+        return value
+
+    @observe("kind", "layer")
+    def _fit(self, change: Any) -> None:
+        """Move what no longer exists to the nearest that does."""
+        with self.hold_trait_notifications():
+            if self.kind not in self.kinds:
+                self.kind = self.kinds[0]
+            size = self.sizes()
+            self.layer = min(self.layer, size["layer"] - 1)
+            self.query = min(self.query, size["query"] - 1)
+            self.key = min(self.key, size["key"] - 1)
+            if self.head is not None and self.head >= size["head"]:
+                self.head = None

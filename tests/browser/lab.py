@@ -1,0 +1,116 @@
+"""Drive a real JupyterLab: start it, open a notebook, run it, look at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+from playwright.sync_api import Browser, Page, sync_playwright
+
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START_SECONDS = 120
+CELL_MS = 60_000
+
+
+@contextmanager
+def jupyterlab(root: Path, *, theme: str = "JupyterLab Light") -> Iterator[str]:
+    """A running JupyterLab that serves `root`; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with TemporaryDirectory() as settings:
+        _write_settings(Path(settings), theme)
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--ip=127.0.0.1"]
+        command += ["--ServerApp.token=", "--ServerApp.password=", "--allow-root", f"--ServerApp.root_dir={root}"]
+        command += [f"--LabApp.user_settings_dir={settings}/user", f"--LabApp.workspaces_dir={settings}/workspaces"]
+        with (root / "jupyterlab.log").open("w") as log:
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_until_up(address, server)
+            yield address
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+@contextmanager
+def chromium(path: str) -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=BROWSER_FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def write_notebook(path: Path, cells: list[str]) -> None:
+    """A notebook of code cells that opens without a dialog."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+
+
+def run_notebook(page: Page, address: str, name: str) -> None:
+    """Open a notebook, run all cells, and wait until none is busy.
+
+    Raises:
+        AssertionError: a cell ended with an error.
+    """
+    page.goto(f"{address}/lab/tree/{name}?reset")
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=CELL_MS)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=CELL_MS)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_function(
+        """() => {
+            const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(p => p.textContent);
+            return prompts.length && prompts.every(p => /\\[\\d+\\]/.test(p));
+        }""",
+        timeout=CELL_MS,
+    )
+    errors = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
+    assert not errors, "\n".join(errors)
+
+
+def _write_settings(folder: Path, theme: str) -> None:
+    settings = {
+        "@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"theme": theme},
+        "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false"},
+        "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
+    }
+    for name, values in settings.items():
+        path = folder / "user" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+
+def _wait_until_up(address: str, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(START_SECONDS * 4):
+        try:
+            urllib.request.urlopen(f"{address}/api/status", timeout=5).close()
+            return
+        except OSError:
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(timeout=0.25)
+                raise RuntimeError("JupyterLab ended before it was up; see jupyterlab.log") from None
+    raise TimeoutError(f"JupyterLab did not answer within {START_SECONDS} s")
