@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,13 +135,11 @@ def _build(
     return create_model(arch["feature_dim"], arch["output_mode"], edges, cfg, arch["model_type"])
 
 
-def _write_whole(path: Path, write: Any) -> None:
-    """Write to a temporary neighbour, then rename: a reader never sees a part."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write to a neighbour, then rename: a reader never sees a part."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(Path(name))
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -47,7 +47,6 @@ class AttentionExplorer(VBox):
         self._make_controls()
         self.headline = HTML()
         self.message = HTML(layout=Layout(display="none"))
-        self.message.add_class("jp-mod-error")
         self.children = (self.headline, self._control_bar(), self.message, self._columns())
         self._sync()
 
@@ -125,13 +124,16 @@ class AttentionExplorer(VBox):
     @contextmanager
     def _reporting(self) -> Iterator[None]:
         """Show what goes wrong inside, where the person looks, and put the controls back."""
-        self.message.layout.display = "none"
+        self._say("")
         try:
             yield
         except Exception as error:  # whatever a user's model raises belongs on the screen
-            self.message.value = f'<span style="color: var(--jp-error-color1, #c00)">{text(error)}</span>'
-            self.message.layout.display = None
+            self._say(str(error))
             self._sync()
+
+    def _say(self, message: str) -> None:
+        self.message.value = f'<span style="color: var(--jp-error-color1, #c00)">{text(message)}</span>'
+        self.message.layout.display = None if message else "none"
 
     def _on_change(self, change: Any) -> None:
         self._sync()

@@ -146,6 +146,10 @@ class ExtractorSession(HasTraits):
         self.unobserve_all()
         self._saliency.clear()
 
+    def __repr__(self) -> str:
+        where = "tensors given by hand" if self.dataset is None else f"sample {self.sample} of {len(self.dataset)}"
+        return f"ExtractorSession({type(self.model).__name__}, {where})"
+
     @validate("sample")
     def _run_sample(self, proposal: Any) -> int | None:
         # Run before the value changes: a run that fails leaves the old sample standing.

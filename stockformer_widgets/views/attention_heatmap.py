@@ -22,13 +22,17 @@ from stockformer_widgets.views.base import (
     on_mouse,
     set_range,
     text,
-    tick_range,
 )
 
 _LEVELS = 255  # palette entries for values; one more is for cells without a number
 _COLORMAP = colormaps["viridis"].resampled(_LEVELS)
 _MISSING = (150, 150, 150)
 _PALETTE = [round(255 * c) for rgb in _COLORMAP(np.arange(_LEVELS))[:, :3] for c in rgb] + list(_MISSING)
+_GRADIENT = (
+    '<span style="display: inline-block; width: 200px; height: 10px; background: linear-gradient(to right, '
+    + ", ".join(to_hex(color) for color in _COLORMAP(np.linspace(0, 1, 16)))
+    + ')"></span>'
+)
 
 
 class AttentionHeatmap(View):
@@ -49,20 +53,19 @@ class AttentionHeatmap(View):
         self.crosshair = bq.Lines(
             x=[[0, 1]] * 2, y=[[0, 1]] * 2, scales=self.scales, colors=[HIGHLIGHT], stroke_width=1.5, opacities=[0.9]
         )
-        self.color_scale = bq.ColorScale(colors=[to_hex(color) for color in _COLORMAP(np.linspace(0, 1, 16))], min=0)
         self.x_axis = axis(self.scales["x"], "key", grid_lines="none", label_offset="34px")
         self.y_axis = axis(self.scales["y"], "query", orientation="vertical", grid_lines="none", label_offset="75px")
-        self.color_axis = bq.ColorAxis(scale=self.color_scale, orientation="vertical", side="right", tick_format="~g")
         self.figure = figure(
             self.scales,
             [self.image, self.crosshair],
-            [self.x_axis, self.y_axis, self.color_axis],
+            [self.x_axis, self.y_axis],
             height=460,
         )
         on_mouse(self.figure, ["click", "mousemove", "mouseleave"], self._on_mouse)
+        self.color_bar = HTML(layout=Layout(margin="0 0 0 90px"))
         self.readout = HTML(layout=Layout(margin="0 0 0 90px"))
         self._shown: tuple[object, ...] = ()
-        return self.figure, self.readout
+        return self.figure, self.color_bar, self.readout
 
     def _draw(self) -> None:
         where = self.selection
@@ -93,8 +96,7 @@ class AttentionHeatmap(View):
             self.image.x, self.image.y = [0, keys], [queries, 0]
         set_range(self.scales["x"], 0, keys)
         set_range(self.scales["y"], 0, queries)
-        self.color_scale.max = largest
-        tick_range(self.color_axis, 0, largest)
+        self.color_bar.value = f"0 {_GRADIENT} {largest:.4g}"
         label_steps(self.x_axis, [reading.day(step, keys) for step in range(keys)], 5)
         label_steps(self.y_axis, [reading.day(step, queries) for step in range(queries)], 8)
         self.figure.title = map_title(where)

@@ -41,6 +41,7 @@ class View(VBox):
             raise ValueError(f"{type(self).__name__} has nothing to show of {type(session.model).__name__}")
         super().__init__()
         self.add_class("stockformer-view")
+        self.add_class(f"stockformer-{type(self).__name__}")
         self.session = session
         self._owns_selection = selection is None
         self.selection = selection or Selection(session)
@@ -106,7 +107,7 @@ def figure(
     axes: Sequence[bq.Axis],
     height: int,
     left: int = 90,
-    right: int = 80,
+    right: int = 40,
     bottom: int = 46,
 ) -> bq.Figure:
     """A bqplot figure in this package's manner; sizes in pixels.

@@ -1,0 +1,116 @@
+"""Read back from the page what the views show, as numbers."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image
+from playwright.sync_api import Locator, Page
+
+_READ_FIGURE = r"""view => {
+    const plot = view.querySelector('.bqplot');  // axes and marks are in two layers of it
+    const style = (e, name) => getComputedStyle(e)[name];
+    const area = plot.querySelector('.plotarea_events').getBoundingClientRect();
+    const ticks = [...plot.querySelectorAll('.axis .tick')].map(tick => {
+        const [, x, y] = tick.getAttribute('transform').match(/translate\(([^,]+),([^)]+)\)/);
+        return {text: tick.textContent, x: +x, y: +y,
+                vertical: tick.parentNode.getAttribute('text-anchor') === 'end'};
+    });
+    return {
+        title: plot.querySelector('.mainheading')?.textContent ?? '',
+        area: {x: area.x, y: area.y, width: area.width, height: area.height},
+        ticks,
+        paths: [...plot.querySelectorAll('.curve path.line')].map(p => ({
+            d: p.getAttribute('d'), stroke: style(p, 'stroke'), opacity: style(p, 'opacity')})),
+        bars: [...plot.querySelectorAll('rect.bar')].map(r => {
+            const box = r.getBoundingClientRect();
+            return {left: box.x - area.x, right: box.right - area.x, middle: box.y + box.height / 2 - area.y,
+                    fill: style(r, 'fill')};
+        }),
+    };
+}"""
+
+
+@dataclass
+class Figure:
+    """One bqplot figure as it is in the page; pixels count from its plot area."""
+
+    title: str
+    area: dict[str, float]
+    ticks: list[dict[str, Any]]
+    paths: list[dict[str, str]]
+    bars: list[dict[str, Any]]
+
+    def points(self, path: int) -> np.ndarray:
+        """Corners of a drawn line, [n, 2] pixels."""
+        return np.array(re.findall(r"([-\d.e]+),([-\d.e]+)", self.paths[path]["d"]), dtype=float)
+
+    def value_at(self, pixels: np.ndarray, vertical: bool) -> np.ndarray:
+        """Pixels to axis values, by two of the axis's own labelled ticks."""
+        ticks = [tick for tick in self.ticks if tick["vertical"] == vertical]
+        place = [tick["y" if vertical else "x"] for tick in ticks]
+        value = [float(tick["text"].replace("\N{MINUS SIGN}", "-")) for tick in ticks]
+        slope, offset = np.polyfit(place, value, 1)
+        return pixels * slope + offset
+
+
+def view(page: Page, name: str) -> Locator:
+    """The first view of a class in the page."""
+    return page.locator(f".stockformer-{name}").first
+
+
+def figure(page: Page, name: str) -> Figure:
+    """A view's figure, read back."""
+    return Figure(**view(page, name).evaluate(_READ_FIGURE))
+
+
+def row_values(page: Page) -> np.ndarray:
+    """Heights of the attention row's steps, by its own axis."""
+    drawn = figure(page, "AttentionRow")
+    return drawn.value_at(drawn.points(0)[:-1:2, 1], vertical=True)
+
+
+def gate_values(page: Page) -> np.ndarray:
+    """[layers, days], by the axis of the gate timeline. The band's two edges come first, the marker last."""
+    drawn = figure(page, "GateTimeline")
+    lines = range(2, len(drawn.paths) - 1)
+    return np.stack([drawn.value_at(drawn.points(line)[:, 1], vertical=True) for line in lines])
+
+
+def saliency_values(page: Page) -> dict[str, float]:
+    """Feature name -> bar length, by the axis of the saliency bars."""
+    drawn = figure(page, "SaliencyBars")
+    names = sorted((tick for tick in drawn.ticks if tick["vertical"]), key=lambda tick: tick["y"])
+    numbers = Figure("", drawn.area, [tick for tick in drawn.ticks if not tick["vertical"]], [], [])
+    bars = sorted(drawn.bars, key=lambda bar: bar["middle"])
+    ends = numbers.value_at(np.array([[bar["left"], bar["right"]] for bar in bars]), vertical=False)
+    longest = np.take_along_axis(ends, np.abs(ends).argmax(axis=1)[:, None], axis=1)[:, 0]
+    return {tick["text"]: value for tick, value in zip(names, longest, strict=True)}
+
+
+def map_shares(page: Page, queries: int, keys: int) -> np.ndarray:
+    """[queries, keys] as shares of the largest weight, from the colours on the screen."""
+    area = figure(page, "AttentionHeatmap").area
+    shot = page.screenshot(clip=area)
+    pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=float)
+    # Near the cell's edge: the crosshair runs through the middle.
+    rows = ((np.arange(queries) + 0.2) / queries * pixels.shape[0]).astype(int)
+    columns = ((np.arange(keys) + 0.2) / keys * pixels.shape[1]).astype(int)
+    seen = pixels[np.ix_(rows, columns)]
+    palette = colormaps["viridis"](np.linspace(0, 1, 256))[:, :3] * 255
+    distance = np.linalg.norm(seen[:, :, None, :] - palette, axis=-1)
+    return distance.argmin(axis=-1) / 255
+
+
+def click_cell(page: Page, query: int, key: int, queries: int, keys: int) -> None:
+    """Click the middle of a cell of the attention map."""
+    view(page, "AttentionHeatmap").scroll_into_view_if_needed()
+    area = figure(page, "AttentionHeatmap").area
+    page.mouse.click(
+        area["x"] + (key + 0.5) / keys * area["width"], area["y"] + (query + 0.5) / queries * area["height"]
+    )
