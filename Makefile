@@ -2,13 +2,14 @@
 # make test      install, bring a Chromium, run every test
 
 PYTHON ?= python3
+LAB ?=
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
 .PHONY: explore test format clean
 
 explore: .venv/lab
-	$(PY) -m jupyterlab notebooks/explore.ipynb
+	$(PY) -m jupyterlab $(LAB) notebooks/explore.ipynb
 
 test: .venv/test
 	$(PY) tests/browser/chromium.py

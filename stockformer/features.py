@@ -160,7 +160,7 @@ def _talib() -> Any:
     except ImportError:
         raise ImportError(
             "the indicator columns are not in the data and computing them needs TA-Lib: "
-            'pip install "stockformer-widgets[indicators]"'
+            "pip install TA-Lib"
         ) from None
     return talib
 

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-#: Attention modules with a short name; any other kind is named by its path with
-#: ``*`` for the layer number, such as ``decoder.layers.*.multihead_attn``.
+#: Short names for the attention of the stock transformers.
 KINDS: dict[str, str] = {
     "cross_attn_layers.*.cross_attn": "cross",
     "stock_layers.*.self_attn": "self",
@@ -50,13 +49,17 @@ class Capture:
     def kinds(self) -> dict[str, list[Tensor]]:
         """Kind of attention -> its maps by layer, each [batch, heads, query, key].
 
-        Kinds come in the order ``cross``, ``self``, ``market``, then any others
-        as the model ran them.
+        A stock transformer has ``cross``, ``self`` and ``market``, in this order.
+        Other models' kinds are their module paths with ``*`` for the layer
+        number, such as ``decoder.layers.*.multihead_attn``, as they ran.
         """
+        # Pooling tells a stock transformer from, say, an nn.Transformer's encoder.
+        names = {} if self.pooling is None else KINDS
         found: dict[str, list[Tensor]] = {}
         for path, weights in self.attention.items():
-            found.setdefault(attention_kind(path), []).append(weights)
-        order = list(dict.fromkeys([*KINDS.values(), *found]))
+            pattern = _layer_pattern(path)
+            found.setdefault(names.get(pattern, pattern), []).append(weights)
+        order = dict.fromkeys([*names.values(), *found])
         return {kind: found[kind] for kind in order if kind in found}
 
     def map(self, kind: str, layer: int, head: int | None = None, sample: int = 0) -> Tensor:
@@ -222,13 +225,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def attention_kind(path: str) -> str:
-    """The kind of attention of a module path; layers of one kind belong together."""
-    module = path.partition("#")[0]
-    pattern = ".".join("*" if part.isdigit() else part for part in module.split("."))
-    return KINDS.get(pattern, pattern or "attention")
-
-
 def attention_weights(
     module: nn.MultiheadAttention,
     query: Tensor,
@@ -295,6 +291,12 @@ def _masked(scores: Tensor, mask: Tensor) -> Tensor:
     """Apply a mask to the leading keys; steps that the module added stay allowed."""
     mask = F.pad(mask, (0, scores.size(-1) - mask.size(-1)))
     return scores.masked_fill(mask, -math.inf) if mask.dtype == torch.bool else scores + mask
+
+
+def _layer_pattern(path: str) -> str:
+    """A module path with its numbers as ``*``; layers of one kind share it."""
+    module = path.partition("#")[0]
+    return ".".join("*" if part.isdigit() else part for part in module.split(".")) or "attention"
 
 
 def _holds_attention(module: nn.Module) -> bool:

@@ -6,7 +6,7 @@ import io
 
 import bqplot as bq
 import numpy as np
-from ipywidgets import HTML, Image, Layout, Widget
+from ipywidgets import Image, Widget
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from PIL import Image as PILImage
@@ -16,6 +16,7 @@ from stockformer_widgets.views.base import (
     HIGHLIGHT,
     View,
     axis,
+    caption,
     clicked_step,
     figure,
     label_steps,
@@ -54,7 +55,7 @@ class AttentionHeatmap(View):
             x=[[0, 1]] * 2, y=[[0, 1]] * 2, scales=self.scales, colors=[HIGHLIGHT], stroke_width=1.5, opacities=[0.9]
         )
         self.x_axis = axis(self.scales["x"], "key", grid_lines="none", label_offset="34px")
-        self.y_axis = axis(self.scales["y"], "query", orientation="vertical", grid_lines="none", label_offset="75px")
+        self.y_axis = axis(self.scales["y"], "query", side="left", grid_lines="none", label_offset="84px")
         self.figure = figure(
             self.scales,
             [self.image, self.crosshair],
@@ -62,8 +63,8 @@ class AttentionHeatmap(View):
             height=460,
         )
         on_mouse(self.figure, ["click", "mousemove", "mouseleave"], self._on_mouse)
-        self.color_bar = HTML(layout=Layout(margin="0 0 0 90px"))
-        self.readout = HTML(layout=Layout(margin="0 0 0 90px"))
+        self.color_bar = caption()
+        self.readout = caption()
         self._shown: tuple[object, ...] = ()
         return self.figure, self.color_bar, self.readout
 

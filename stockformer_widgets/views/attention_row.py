@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import bqplot as bq
 import numpy as np
-from ipywidgets import HTML, Layout, Widget
+from ipywidgets import Widget
 
 from stockformer_widgets.views.base import (
     HIGHLIGHT,
     NEUTRAL,
     View,
     axis,
+    caption,
     clicked_step,
     figure,
     label_steps,
@@ -56,10 +57,10 @@ class AttentionRow(View):
             fill_colors=[HIGHLIGHT],
         )
         self.x_axis = axis(self.scales["x"], grid_lines="none")
-        self.y_axis = axis(self.scales["y"], "weight", orientation="vertical", tick_format="~g", label_offset="75px")
+        self.y_axis = axis(self.scales["y"], "weight", side="left", tick_format="~g", label_offset="84px")
         self.figure = figure(self.scales, [self.row, self.marker], [self.x_axis, self.y_axis], height=190, bottom=30)
         on_mouse(self.figure, ["click"], self._on_click)
-        self.strongest = HTML(layout=Layout(margin="0 0 0 90px"))
+        self.strongest = caption()
         return self.figure, self.strongest
 
     def _draw(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import bqplot as bq
 import numpy as np
 from bqplot_image_gl.interacts import MouseInteraction
-from ipywidgets import Layout, VBox, Widget
+from ipywidgets import HTML, Layout, VBox, Widget
 from matplotlib.ticker import MaxNLocator
 
 from stockformer_widgets.selection import Selection
@@ -19,6 +19,8 @@ from stockformer_widgets.session import ExtractorSession
 HIGHLIGHT = "#d55e00"
 #: Data that is not a layer of its own.
 NEUTRAL = "#0072b2"
+#: Pixels left of the plots; views of one column share it, so that their days align.
+MARGIN = 100
 
 _TEXT_COLOR = "var(--jp-ui-font-color1, currentColor)"
 
@@ -106,14 +108,11 @@ def figure(
     marks: Sequence[bq.Mark],
     axes: Sequence[bq.Axis],
     height: int,
-    left: int = 90,
+    left: int = MARGIN,
     right: int = 40,
     bottom: int = 46,
 ) -> bq.Figure:
-    """A bqplot figure in this package's manner; sizes in pixels.
-
-    Views of one column keep the default side margins, so that their days align.
-    """
+    """A bqplot figure in this package's manner; sizes in pixels."""
     return bq.Figure(
         marks=list(marks),
         axes=list(axes),
@@ -142,6 +141,11 @@ def set_range(scale: bq.LinearScale, low: float, high: float) -> None:
 def step_outline(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x and y of a ``step-after`` line that is `values[i]` high from i to i + 1."""
     return np.arange(len(values) + 1, dtype=float), np.r_[values, values[-1:]].astype(float)
+
+
+def caption() -> HTML:
+    """A line of text that begins where the plots do."""
+    return HTML(layout=Layout(margin=f"0 0 0 {MARGIN}px"))
 
 
 def on_mouse(view_figure: bq.Figure, events: Sequence[str], handler: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bqplot as bq
 import numpy as np
-from ipywidgets import HTML, Layout, Widget
+from ipywidgets import Widget
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
@@ -13,6 +13,7 @@ from stockformer_widgets.views.base import (
     HIGHLIGHT,
     View,
     axis,
+    caption,
     clicked_step,
     figure,
     label_steps,
@@ -50,13 +51,13 @@ class GateTimeline(View):
         self.lines = bq.Lines(x=[0, 1], y=[[0, 0]], scales=self.scales)
         self.marker = bq.Lines(x=[0, 0], y=[0, 1], scales=self.scales, colors=[HIGHLIGHT], stroke_width=1.5)
         self.x_axis = axis(self.scales["x"], grid_lines="none")
-        y_axis = axis(self.scales["y"], "mean gate", orientation="vertical", label_offset="45px")
+        y_axis = axis(self.scales["y"], "mean gate", side="left", label_offset="45px")
         tick_range(y_axis, 0, 1)
         self.figure = figure(
             self.scales, [self.band, self.lines, self.marker], [self.x_axis, y_axis], height=250, bottom=30
         )
         on_mouse(self.figure, ["click"], self._on_click)
-        self.numbers = HTML(layout=Layout(margin="0 0 0 90px"))
+        self.numbers = caption()
         return self.figure, self.numbers
 
     def _draw(self) -> None:

@@ -37,7 +37,7 @@ class SaliencyBars(View):
             x=[0], y=[0], scales={"x": self.scales["y"], "y": self.scales["x"]}, orientation="horizontal", padding=0.25
         )
         self.x_axis = axis(self.scales["x"], tick_format="~g", label_offset="34px")
-        self.y_axis = axis(self.scales["y"], orientation="vertical", grid_lines="none")
+        self.y_axis = axis(self.scales["y"], side="left", grid_lines="none")
         self.figure = figure(self.scales, [self.bars], [self.x_axis, self.y_axis], height=340, left=190)
         style = {"button_width": "auto"}
         self.span = ToggleButtons(options=["all days", "selected day"], style=style)
