@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except (ValueError, OSError, ImportError) as error:
-        print(f"stockformer: {error}", file=sys.stderr)
+        print(f"stockformer: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
 

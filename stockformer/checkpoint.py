@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -57,7 +56,7 @@ def load_checkpoint(
     state_dict = content.get("model_state_dict", content)
     if not isinstance(state_dict, Mapping) or not all(isinstance(v, Tensor) for v in state_dict.values()):
         raise ValueError(f"{path} holds no state dict: expected parameter names with tensors")
-    settings = dict(content.get("dataset_settings", {}))
+    settings = _mapping(content, "dataset_settings")
     mode = output_mode or settings.get("label_mode")
     arch = infer_arch_from_state_dict(state_dict, path, nhead=nhead or content.get("nhead"), output_mode=mode)
     model = _build(arch, settings.get("bucket_edges"))
@@ -65,12 +64,15 @@ def load_checkpoint(
         model.load_state_dict(state_dict)
     except RuntimeError as error:
         raise ValueError(f"{path} is no {arch['model_type']} checkpoint: {' '.join(str(error).split())}") from None
-    if "normalization" in settings:
-        settings["normalization"] = Normalization(**settings["normalization"])
+    if settings.get("normalization") is not None:
+        settings["normalization"] = _normalization(path, settings["normalization"])
+    broken = sum(int((~torch.isfinite(tensor)).sum()) for tensor in state_dict.values())
+    if broken:
+        raise ValueError(f"{path} has {broken} weights that are NaN or infinite, expected none")
     settings["label_mode"] = arch["output_mode"]
     if arch["model_type"] == "encoder":
         settings["market_feature_cols"] = None
-    return model.eval(), CheckpointInfo(arch, settings, dict(content.get("metrics", {})))
+    return model.eval(), CheckpointInfo(arch, settings, _mapping(content, "metrics"))
 
 
 def save_checkpoint(
@@ -86,7 +88,7 @@ def save_checkpoint(
             normalisation statistics and label settings travel with the weights.
         metrics: plain numbers to keep.
 
-    A file appears whole or not at all.
+    Both files appear whole or not at all.
     """
     path = Path(path)
     nhead = next(m.num_heads for m in model.modules() if isinstance(m, nn.MultiheadAttention))
@@ -102,8 +104,12 @@ def save_checkpoint(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = json.dumps({"model_type": model_type, "nhead": nhead})
-    _write_whole(Path(f"{path}.meta"), lambda file: file.write_text(meta, encoding="utf-8"))
-    _write_whole(path, lambda file: torch.save(content, file))
+    _write_whole(
+        {
+            path: lambda file: torch.save(content, file),
+            Path(f"{path}.meta"): lambda file: file.write_text(meta, encoding="utf-8"),
+        }
+    )
     return path
 
 
@@ -112,14 +118,26 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} was refused: only tensors and plain values are read from a file ({reason})") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged or no checkpoint: {' '.join(str(error).split())}") from None
+    except Exception as error:  # torch raises a dozen kinds, for damage and for refusal
+        if isinstance(error, pickle.UnpicklingError) and ("global" in str(error) or "function" in str(error)):
+            raise ValueError(f"{path} was refused: it would run code, expected tensors and plain values") from None
+        raise ValueError(f"{path} is damaged or was not written by torch.save") from None
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict")
     return content
+
+
+def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """An entry of ours; other programs may use its name for something else."""
+    value = content.get(key)
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _normalization(path: Path, stored: Any) -> Normalization:
+    try:
+        return Normalization(**stored)
+    except TypeError:
+        raise ValueError(f"{path} holds normalisation statistics that are not columns, mean and std") from None
 
 
 def _build(
@@ -135,11 +153,14 @@ def _build(
     return create_model(arch["feature_dim"], arch["output_mode"], edges, cfg, arch["model_type"])
 
 
-def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write to a neighbour, then rename: a reader never sees a part."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+def _write_whole(files: Mapping[Path, Callable[[Path], Any]]) -> None:
+    """Write neighbours, then rename them all: a reader never sees a part, a failure changes nothing."""
+    parts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
     try:
-        write(part)
-        part.replace(path)
+        for path, write in files.items():
+            write(parts[path])
+        for path, part in parts.items():
+            part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        for part in parts.values():
+            part.unlink(missing_ok=True)

@@ -45,7 +45,7 @@ class Window:
         market_x: market features [T, M], normalised; None without market features.
         y: the label: a float for ``regression``, else the class number.
         ticker: whose days these are.
-        prices: T rows of ``date, open, high, low, adjusted_close, volume`` as in the file.
+        prices: T rows of ``date, open, high, low, adjusted_close, volume``, gaps filled forward.
         forward_return: relative change of the adjusted close after the last day, a fraction.
     """
 
@@ -87,6 +87,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             those of this data.
 
     Attributes:
+        target_dates: the day on which each sample's return is known.
         unavailable: features without a single value in the data. They are 0
             everywhere, so they can explain nothing.
 
@@ -114,8 +115,11 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
     ) -> None:
         if label_mode not in LABEL_MODES:
             raise ValueError(f"label_mode is {label_mode!r}, expected one of {', '.join(LABEL_MODES)}")
-        if label_mode == "buckets" and not bucket_edges:
+        edges = None if bucket_edges is None else [float(edge) for edge in bucket_edges]
+        if label_mode == "buckets" and not edges:
             raise ValueError("label_mode 'buckets' needs at least one bucket edge, found none")
+        if edges is not None and edges != sorted(set(edges)):
+            raise ValueError(f"bucket_edges are {edges}, expected ascending percentages")
         if lookback < 1:
             raise ValueError(f"lookback is {lookback}, expected at least 1")
         self.feature_cols = list(feature_cols)
@@ -123,8 +127,8 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         self.target_col = target_col
         self.lookback = lookback
         self.label_mode = label_mode
-        self.threshold = threshold
-        self.bucket_edges = None if bucket_edges is None else list(bucket_edges)
+        self.threshold = float(threshold)
+        self.bucket_edges = edges
         self.horizon = _horizon(target_col)
 
         columns = self.feature_cols + (self.market_feature_cols or [])
@@ -142,6 +146,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         self._market_x = values[:, len(self.feature_cols) :]
         self.ends = _window_ends(self.tickers, self.returns, lookback)
         self.labels = self._label(self.returns)
+        self.target_dates = _target_dates(rows, self.horizon).iloc[self.ends]
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -212,12 +217,13 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             "label_mode": self.label_mode,
             "threshold": self.threshold,
             "bucket_edges": self.bucket_edges,
+            "train_end": str(self.train_end.date()),
             "normalization": self.normalization,
         }
 
     def _label(self, returns: np.ndarray) -> Tensor:
         if self.label_mode == "regression":
-            return torch.from_numpy(returns).float()
+            return torch.tensor(returns).float()
         if self.label_mode == "binary":
             return torch.from_numpy(returns >= self.threshold).long()
         return torch.from_numpy(np.searchsorted(self.bucket_edges or [], returns * 100, side="right"))
@@ -230,12 +236,21 @@ def _horizon(target_col: str) -> int:
     return int(match[1])
 
 
+def _target_dates(rows: pd.DataFrame, horizon: int) -> pd.Series:
+    """The day on which a row's forward return is known; after all days where the table ends before."""
+    known = rows.groupby("symbol", sort=False)["date"].shift(-horizon)
+    return known.fillna(rows["date"].max() + pd.Timedelta(days=1))
+
+
 def _prepare(df: pd.DataFrame, columns: Sequence[str], target_col: str, horizon: int) -> pd.DataFrame:
     """Check the table; return it by ticker with all columns, missing values as NaN."""
     if df.empty:
         raise ValueError("the table has no rows")
     rows = df.rename(columns={k: v for k, v in _ALIASES.items() if k in df and v not in df})
     _check_columns(rows, columns)
+    unnamed = int(rows["symbol"].isna().sum())
+    if unnamed:
+        raise ValueError(f"{unnamed} of {len(rows)} rows have no symbol")
     rows = rows.assign(date=_dates(rows["date"]), symbol=rows["symbol"].astype(str))
     rows = rows.sort_values("symbol", kind="stable", ignore_index=True)
     _check_order(rows)
@@ -267,9 +282,10 @@ def _check_columns(rows: pd.DataFrame, columns: Sequence[str]) -> None:
 
 def _dates(column: pd.Series) -> pd.Series:
     try:
-        dates = pd.to_datetime(column)
+        # 20081015 is a day, not nanoseconds.
+        dates = pd.to_datetime(column.astype(str) if pd.api.types.is_integer_dtype(column) else column)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"the date column cannot be read as dates: {error}") from None
+        raise ValueError(f"the date column cannot be read as dates: {str(error).splitlines()[0]}") from None
     if dates.isna().any():
         raise ValueError(f"{int(dates.isna().sum())} of {len(dates)} rows have no date")
     return dates.dt.tz_localize(None).dt.normalize()
@@ -312,7 +328,8 @@ def _fit(filled: pd.DataFrame, tickers: np.ndarray, training: np.ndarray) -> Nor
         if rows.empty:
             raise ValueError(f"{ticker} has no rows in the training dates, so it cannot be normalised")
         spread = rows.std(ddof=0)
-        mean[ticker] = rows.mean().tolist()
+        # A constant is its own mean to the last bit, so that it normalises to exactly 0.
+        mean[ticker] = rows.mean().where(rows.nunique() > 1, rows.iloc[0]).tolist()
         std[ticker] = spread.where(spread >= 1e-6, 1.0).tolist()
     return Normalization(list(filled.columns), mean, std)
 

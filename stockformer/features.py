@@ -144,7 +144,7 @@ _DERIVED: dict[str, Feature] = {
     "bollinger_bands_signal": _bollinger_signal,
     "sma_cross_signal": lambda df, need: _sign(_sma(df, 20) > _sma(df, 50), _sma(df, 20) < _sma(df, 50)),
     "beta": _beta,
-    "day_of_week_num": lambda df, need: df["date"].dt.dayofweek.astype(float),
+    "day_of_week_num": lambda df, need: df["date"].dt.day_of_week.astype(float),
     "month": lambda df, need: df["date"].dt.month.astype(float),
 }
 
@@ -159,8 +159,7 @@ def _talib() -> Any:
         import talib
     except ImportError:
         raise ImportError(
-            "the indicator columns are not in the data and computing them needs TA-Lib: "
-            "pip install TA-Lib"
+            "the indicator columns are not in the data and computing them needs TA-Lib: pip install TA-Lib"
         ) from None
     return talib
 

@@ -288,10 +288,10 @@ def infer_arch_from_state_dict(
     cross = "market_encoder.input_proj.weight" in state_dict
     layers = "stock_layers" if cross else "encoder.layers"
     try:
-        d_model, feature_dim = state_dict["input_proj.weight"].shape
-        feedforward = state_dict[f"{layers}.0.linear1.weight"].shape[0]
-        num_buckets = state_dict["bucket_head.3.bias"].shape[0]
-        max_len = state_dict["pos_encoder.pe"].shape[1]
+        d_model, feature_dim = _shape(state_dict, "input_proj.weight", 2)
+        feedforward = _shape(state_dict, f"{layers}.0.linear1.weight", 2)[0]
+        num_buckets = _shape(state_dict, "bucket_head.3.bias", 1)[0]
+        _, max_len, _ = _shape(state_dict, "pos_encoder.pe", 3)
     except KeyError as error:
         raise ValueError(f"not a StockFormer state dict: it lacks {error.args[0]!r}") from None
     use_coral = "coral_head.3.bias" in state_dict
@@ -310,7 +310,7 @@ def infer_arch_from_state_dict(
     }
     if cross:
         arch["market_layers"] = _count(state_dict, "market_encoder.encoder.layers")
-        arch["market_dim"] = state_dict["market_encoder.input_proj.weight"].shape[1]
+        arch["market_dim"] = _shape(state_dict, "market_encoder.input_proj.weight", 2)[1]
     _check_heads(d_model, arch["nhead"])
     return arch
 
@@ -329,6 +329,15 @@ def _read_meta(path: str | Path | None) -> dict[str, Any]:
     return meta
 
 
+def _shape(state_dict: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
+    shape = tuple(state_dict[name].shape)
+    if len(shape) != dimensions:
+        raise ValueError(
+            f"not a StockFormer state dict: {name} has shape {list(shape)}, expected {dimensions} dimensions"
+        )
+    return shape
+
+
 def _guess_heads(d_model: int) -> int:
     nhead = next(n for n in (4, 8, 2, 1) if d_model % n == 0)
     warnings.warn(
@@ -340,18 +349,13 @@ def _guess_heads(d_model: int) -> int:
 
 
 def _output_mode(num_buckets: int, use_coral: bool, path: str | Path | None) -> str:
-    """Two classes are a binary model or one bucket edge, one is a regression:
-    a file's name overrules this wherever it says what the model was trained for."""
-    if use_coral or num_buckets > 2:
-        return "buckets"
-    words = set(re.split(r"[^a-z]+", Path(path).name.lower())) if path is not None else set()
-    if words & {"reg", "regression"}:
+    """One class is a regression, two are a binary model unless the file's name says buckets."""
+    if num_buckets == 1:
         return "regression"
-    if words & {"bucket", "buckets"} and num_buckets == 2:
+    words = set(re.split(r"[^a-z]+", Path(path).name.lower())) if path is not None else set()
+    if use_coral or num_buckets > 2 or words & {"bucket", "buckets"}:
         return "buckets"
-    if words & {"binary", "bin", "cls"}:
-        return "binary"
-    return "regression" if num_buckets == 1 else "binary"
+    return "binary"
 
 
 def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:

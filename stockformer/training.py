@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
-from stockformer.explainability.outputs import class_probabilities
+from stockformer.explainability.outputs import OutputDistribution, analyze_output_distribution
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, create_model
 
 Model = CrossAttentionStockTransformer | StockTransformer
@@ -64,9 +64,8 @@ def temporal_split(dataset: StockDataset) -> TemporalSplit:
     if len(later) < 2:
         raise ValueError(f"no dates are left after {dataset.train_end.date()} for validation and test")
     bounds = [days[0], later[0], later[len(later) // 2], days[-1] + pd.Timedelta(days=1)]
-    end = days.get_indexer(dataset.end_dates)
-    limits = [int(days.searchsorted(bound)) for bound in bounds]
-    parts = [np.flatnonzero((end >= start) & (end + dataset.horizon < stop)) for start, stop in pairwise(limits)]
+    end, known = dataset.end_dates, pd.DatetimeIndex(dataset.target_dates)
+    parts = [np.flatnonzero((end >= start) & (known < stop)) for start, stop in pairwise(bounds)]
     for name, part in zip(("training", "validation", "test"), parts, strict=True):
         if not len(part):
             raise ValueError(f"no window falls into the {name} part of the dates {days[0].date()} to {days[-1].date()}")
@@ -94,7 +93,13 @@ def fit(
     Args:
         cfg: as for `create_model`.
         patience: epochs without a lower validation loss before it stops.
+
+    Raises:
+        ValueError: no epoch to train, a part of the dates without windows, or a
+            loss that is no longer finite.
     """
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}, expected at least 1")
     torch.manual_seed(seed)
     split = temporal_split(dataset)
     model = create_model(len(dataset.feature_cols), dataset.label_mode, dataset.bucket_edges, cfg or {}, model_type)
@@ -108,9 +113,12 @@ def fit(
     progress = tqdm(range(1, epochs + 1), desc="training", unit="epoch")
     for epoch in progress:
         train_loss = _train_epoch(model, loader, optimizer, device)
-        validation_loss = _loss(model, *_predict(model, dataset, split.validation, batch_size))
+        validation_loss = _loss(model, _outputs(model, dataset, split.validation, batch_size))
         history.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": validation_loss})
         progress.set_postfix(train=f"{train_loss:.4f}", validation=f"{validation_loss:.4f}")
+        if not math.isfinite(train_loss + validation_loss):
+            progress.close()
+            raise ValueError(f"the loss is {train_loss} in epoch {epoch}: lower learning_rate, now {learning_rate}")
         if validation_loss < best_loss:
             best, best_loss, best_epoch = copy.deepcopy(model.state_dict()), validation_loss, epoch
         elif epoch - best_epoch >= patience:
@@ -121,7 +129,7 @@ def fit(
     metrics: dict[str, float] = {"best_epoch": float(best_epoch)}
     train_labels = dataset.labels[dataset.ends[split.train]]
     for name, part in (("validation", split.validation), ("test", split.test)):
-        scores = _scores(model, *_predict(model, dataset, part, batch_size), train_labels)
+        scores = _scores(model, _outputs(model, dataset, part, batch_size), train_labels)
         metrics |= {f"{name}_{score}": value for score, value in scores.items()}
     return FitResult(model.cpu().eval(), pd.DataFrame(history), metrics)
 
@@ -151,18 +159,6 @@ def _train_epoch(model: Model, loader: Any, optimizer: torch.optim.Optimizer, de
     return total / len(loader.dataset)
 
 
-def _predict(model: Model, dataset: StockDataset, part: np.ndarray, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Outputs and labels of the samples in `part`, on the CPU."""
-    device = next(model.parameters()).device
-    model.eval()
-    outputs, labels = [], []
-    with torch.no_grad():
-        for x, y, *market in DataLoader(Subset(dataset, part.tolist()), batch_size):
-            outputs.append(model(x.to(device), *(m.to(device) for m in market)).cpu())
-            labels.append(y)
-    return torch.cat(outputs), torch.cat(labels)
-
-
 def _criterion(model: Model, output: Tensor, y: Tensor) -> Tensor:
     if model.label_mode == "regression":
         return F.mse_loss(output, y)
@@ -172,18 +168,24 @@ def _criterion(model: Model, output: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(output, y)
 
 
-def _loss(model: Model, output: Tensor, y: Tensor) -> float:
-    return float(_criterion(model, output, y))
+def _outputs(model: Model, dataset: StockDataset, part: np.ndarray, batch_size: int) -> OutputDistribution:
+    return analyze_output_distribution(model, dataset, part.tolist(), batch_size=batch_size, progress=False)
 
 
-def _scores(model: Model, output: Tensor, y: Tensor, train_labels: Tensor) -> dict[str, float]:
-    scores = {"samples": float(len(y)), "loss": _loss(model, output, y)}
-    if model.label_mode == "regression":
+def _loss(model: Model, shown: OutputDistribution) -> float:
+    assert shown.labels is not None
+    return float(_criterion(model, shown.outputs, shown.labels))
+
+
+def _scores(model: Model, shown: OutputDistribution, train_labels: Tensor) -> dict[str, float]:
+    assert shown.labels is not None
+    y = shown.labels
+    scores = {"samples": float(len(y)), "loss": _loss(model, shown)}
+    if shown.probabilities is None:
         return scores | {"base_loss": float(F.mse_loss(train_labels.mean().expand_as(y), y))}
-    probabilities = class_probabilities(output, coral=model.use_coral)
-    share = torch.bincount(train_labels, minlength=probabilities.size(1)) / len(train_labels)
+    share = torch.bincount(train_labels, minlength=shown.probabilities.size(1)) / len(train_labels)
     if not model.use_coral:
         scores["base_loss"] = float(F.nll_loss(share.log().expand(len(y), -1), y))
-    scores["accuracy"] = float((probabilities.argmax(dim=-1) == y).float().mean())
+    scores["accuracy"] = float((shown.predictions == y).float().mean())
     scores["base_rate"] = float((y == share.argmax()).float().mean())
     return scores

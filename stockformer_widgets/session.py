@@ -14,7 +14,7 @@ from traitlets import HasTraits, Instance, Int, TraitError, validate
 
 from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset, Window
-from stockformer.explainability import Capture, capture, compute_input_saliency
+from stockformer.explainability import Capture, capture_attention, compute_input_saliency
 from stockformer.model import input_widths
 
 
@@ -169,7 +169,7 @@ class ExtractorSession(HasTraits):
         tensors = _as_inputs(self.model, inputs)
         if dates is not None and len(dates) != tensors[0].size(1):
             raise ValueError(f"there are {len(dates)} dates for {tensors[0].size(1)} steps")
-        return Reading(tensors, capture(self.model, *tensors), dates, window)
+        return Reading(tensors, capture_attention(self.model, *tensors), dates, window)
 
     def _publish(self, reading: Reading) -> None:
         self._saliency.clear()

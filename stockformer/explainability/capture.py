@@ -1,8 +1,8 @@
 """Record what a model attends to while it runs, without changing what it computes.
 
-Forward hooks recompute the attention weights of every `nn.MultiheadAttention`
-from its inputs and parameters. The module's own call is left as it is, so the
-model's output stays bit for bit that of a plain forward pass, in every mode.
+Hooks recompute the attention weights of every `nn.MultiheadAttention` from its
+inputs and parameters. The module's own call is left as it is, so the model's
+output stays bit for bit that of a plain forward pass, in every mode.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 #: Short names for the attention of the stock transformers.
@@ -61,6 +62,30 @@ class Capture:
             found.setdefault(names.get(pattern, pattern), []).append(weights)
         order = dict.fromkeys([*names.values(), *found])
         return {kind: found[kind] for kind in order if kind in found}
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the plots take.
+
+        Keys:
+            ``cross_attn_weights``, ``self_attn_weights`` (of the stock stream),
+            ``market_attn_weights``: one [batch, heads, query, key] a layer.
+            ``gate_values``: one [batch, query, d_model] a layer.
+            ``pool_weights``: [batch, time], or None.
+            ``kinds``: kind of attention -> one [batch, heads, query, key] a layer.
+            ``attention``: module path -> [batch, heads, query, key], every map.
+
+        Lists are empty for what the model lacks.
+        """
+        kinds = self.kinds
+        return {
+            "cross_attn_weights": kinds.get("cross", []),
+            "self_attn_weights": kinds.get("self", []),
+            "market_attn_weights": kinds.get("market", []),
+            "gate_values": list(self.gates.values()),
+            "pool_weights": self.pooling,
+            "kinds": kinds,
+            "attention": dict(self.attention),
+        }
 
     def map(self, kind: str, layer: int, head: int | None = None, sample: int = 0) -> Tensor:
         """One map [query, key] in float32: of one head, or the mean of all heads."""
@@ -124,26 +149,8 @@ class AttentionExtractor:
         return self._capture
 
     def get_data(self) -> dict[str, Any]:
-        """The last forward pass as a dictionary.
-
-        Keys:
-            ``cross_attn_weights``, ``self_attn_weights`` (of the stock stream),
-            ``market_attn_weights``: one [batch, heads, query, key] a layer.
-            ``gate_values``: one [batch, query, d_model] a layer.
-            ``pool_weights``: [batch, time], or None.
-            ``attention``: module path -> [batch, heads, query, key], every map.
-
-        Lists are empty for what the model lacks.
-        """
-        kinds = self.capture.kinds
-        return {
-            "cross_attn_weights": kinds.get("cross", []),
-            "self_attn_weights": kinds.get("self", []),
-            "market_attn_weights": kinds.get("market", []),
-            "gate_values": list(self.capture.gates.values()),
-            "pool_weights": self.capture.pooling,
-            "attention": dict(self.capture.attention),
-        }
+        """The last forward pass as a dictionary, see `Capture.to_dict`."""
+        return self.capture.to_dict()
 
     def clear(self) -> None:
         """Forget what was captured. Dictionaries and captures handed out stay."""
@@ -154,56 +161,79 @@ class AttentionExtractor:
         self._attention: dict[str, Tensor] = {}
         self._gates: dict[str, Tensor] = {}
         self._pooling: Tensor | None = None
+        self._ran: set[nn.Module] = set()
 
     def _hook(self) -> None:
-        def begin(module: nn.Module, args: Any) -> None:
-            self._start()
+        paths = {module: path for path, module in self.model.named_modules()}
+        gates = {
+            module._modules["gate"]
+            for module in paths
+            if module._modules.get("gate") is not None and _holds_attention(module)
+        }
 
-        def finish(module: nn.Module, args: Any, output: Any) -> None:
-            self._capture = Capture(
-                MappingProxyType(self._attention), MappingProxyType(self._gates), self._pooling, _detach(output)
-            )
+        def before(module: nn.Module, args: Any) -> None:
+            if module is self.model:
+                self._start()
 
-        self._handles.append(self.model.register_forward_pre_hook(begin))
-        for path, module in self.model.named_modules():
-            parent, _, name = path.rpartition(".")
+        def after(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            path = paths.get(module)
+            if path is None:
+                return
             if isinstance(module, nn.MultiheadAttention):
-                self._handles.append(module.register_forward_hook(self._attention_hook(path), with_kwargs=True))
-            elif name == "gate" and _holds_attention(self.model.get_submodule(parent)):
-                self._handles.append(module.register_forward_hook(self._gate_hook(path)))
-            elif name == "attn_pool":
-                self._handles.append(module.register_forward_hook(self._pooling_hook))
-        self._handles.append(self.model.register_forward_hook(finish))
+                self._record_attention(path, module, args, kwargs)
+            elif type(module).forward is nn.TransformerEncoderLayer.forward:
+                self._record_fused(path, module, args, kwargs)
+            elif module in gates:
+                self._gates[_unused(path, self._gates)] = _detach(output)
+            elif path.rpartition(".")[2] == "attn_pool":
+                self._pooling = _detach(torch.softmax(output, dim=1).squeeze(-1))
+            if module is self.model:
+                self._finish(output)
+
+        # Hooks on a module would take an nn.TransformerEncoderLayer off its fused path and so
+        # change its output in the last bits; torch does not count these global ones.
+        self._handles.append(register_module_forward_pre_hook(before))
+        self._handles.append(register_module_forward_hook(after, with_kwargs=True))
 
     def _unhook(self) -> None:
         while self._handles:
             self._handles.pop().remove()
 
-    def _attention_hook(self, path: str) -> Any:
-        def record(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-            call = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-            with torch.no_grad():
-                weights = attention_weights(
-                    module, call["query"], call["key"], call.get("attn_mask"), call.get("key_padding_mask")
-                )
-            self._attention[_unused(path, self._attention)] = _detach(weights)
+    def _record_attention(self, path: str, module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]) -> None:
+        call = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+        masks = call.get("attn_mask"), call.get("key_padding_mask")
+        self._add(path, module, call["query"], call["key"], *masks)
+        self._ran.add(module)
 
-        return record
+    def _record_fused(self, path: str, layer: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        """The attention of an encoder layer whose fused kernel did not call it."""
+        attention: nn.MultiheadAttention = layer.self_attn
+        if attention in self._ran:
+            self._ran.discard(attention)
+            return
+        call = inspect.signature(layer.forward).bind(*args, **kwargs).arguments
+        src, padding = call["src"], call.get("src_key_padding_mask")
+        if src.is_nested:
+            src, padding = _padded(src)
+        stream = layer.norm1(src) if layer.norm_first else src
+        name = f"{path}.self_attn" if path else "self_attn"
+        self._add(name, attention, stream, stream, call.get("src_mask"), padding)
 
-    def _gate_hook(self, path: str) -> Any:
-        def record(module: nn.Module, args: Any, output: Tensor) -> None:
-            self._gates[_unused(path, self._gates)] = _detach(output)
+    def _add(self, path: str, module: nn.MultiheadAttention, *call: Any) -> None:
+        with torch.no_grad():
+            weights = attention_weights(module, *call)
+        self._attention[_unused(path, self._attention)] = _detach(weights)
 
-        return record
-
-    def _pooling_hook(self, module: nn.Module, args: Any, output: Tensor) -> None:
-        self._pooling = _detach(torch.softmax(output, dim=1).squeeze(-1))
+    def _finish(self, output: Any) -> None:
+        self._capture = Capture(
+            MappingProxyType(self._attention), MappingProxyType(self._gates), self._pooling, _detach(output)
+        )
 
 
 make_extractor = AttentionExtractor
 
 
-def capture(model: nn.Module, *inputs: Tensor) -> Capture:
+def capture_attention(model: nn.Module, *inputs: Tensor) -> Capture:
     """Run `model` once in eval mode without gradients; return what it showed.
 
     Training mode, hooks and gradients are afterwards as they were.
@@ -264,11 +294,16 @@ def attention_weights(
 
 
 def _batch_first(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:
-    if tensor.is_nested:
-        return tensor.to_padded_tensor(0.0)
     if tensor.dim() == 2:
         return tensor.unsqueeze(0)
     return tensor if module.batch_first else tensor.transpose(0, 1)
+
+
+def _padded(nested: Tensor) -> tuple[Tensor, Tensor]:
+    """A nested tensor as [B, T, E] with zeros, and which steps are padding [B, T]."""
+    padded = nested.to_padded_tensor(0.0)
+    lengths = torch.tensor([len(part) for part in nested.unbind()], device=padded.device)
+    return padded, torch.arange(padded.size(1), device=padded.device) >= lengths[:, None]
 
 
 def _by_head(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:

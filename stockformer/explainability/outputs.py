@@ -1,9 +1,109 @@
-"""What a model's raw output says."""
+"""What a model's outputs say, how sure it is, and whether that is deserved."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Subset
+from tqdm.auto import tqdm
+
+from stockformer.dataset import StockDataset
+from stockformer.explainability.capture import evaluating
+from stockformer.model import CrossAttentionStockTransformer, StockTransformer
+
+BINNINGS = ("equal_width", "equal_mass")
+
+
+@dataclass(frozen=True)
+class OutputDistribution:
+    """A model's outputs over many samples.
+
+    Attributes:
+        outputs: raw, [n] for a regression, else logits [n, columns].
+        probabilities: per class [n, K]; None for a regression.
+        above: CORAL's P(class > k) [n, K-1]; None for others.
+        labels: [n], or None where not known.
+    """
+
+    outputs: Tensor
+    probabilities: Tensor | None
+    above: Tensor | None = None
+    labels: Tensor | None = None
+
+    @property
+    def predictions(self) -> Tensor:
+        """The value of a regression, else the most probable class: [n]."""
+        return self.outputs if self.probabilities is None else self.probabilities.argmax(dim=-1)
+
+    @property
+    def confidence(self) -> Tensor:
+        """Probability of the predicted class: [n]."""
+        return self._classes().amax(dim=-1)
+
+    @property
+    def entropy(self) -> Tensor:
+        """Entropy of the class probabilities in nats: [n]; at most log K."""
+        terms: Tensor = torch.special.entr(self._classes())
+        return terms.sum(dim=-1)
+
+    @property
+    def predicted_counts(self) -> Tensor:
+        """How often each class is predicted: [K]."""
+        return torch.bincount(self.predictions, minlength=self._classes().size(1))
+
+    @property
+    def monotonicity_violations(self) -> Tensor:
+        """CORAL samples whose P(class > k) grows with k somewhere: [n], booleans."""
+        if self.above is None:
+            raise ValueError("only a CORAL model has cumulative probabilities")
+        return (self.above.diff(dim=-1) > 0).any(dim=-1)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a sample: prediction, and for classes probabilities, confidence and entropy."""
+        columns: dict[str, np.ndarray] = {"prediction": self.predictions.numpy()}
+        if self.probabilities is not None:
+            columns |= {f"p_{k}": column.numpy() for k, column in enumerate(self.probabilities.T)}
+            columns |= {"confidence": self.confidence.numpy(), "entropy": self.entropy.numpy()}
+        if self.above is not None:
+            columns |= {f"p_above_{k}": column.numpy() for k, column in enumerate(self.above.T)}
+            columns["monotonicity_violation"] = self.monotonicity_violations.numpy()
+        if self.labels is not None:
+            columns["label"] = self.labels.numpy()
+        return pd.DataFrame(columns)
+
+    def _classes(self) -> Tensor:
+        if self.probabilities is None:
+            raise ValueError("a regression has no class probabilities")
+        return self.probabilities
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether a stated confidence comes true.
+
+    Attributes:
+        bins: one row a bin that holds samples: ``lower, upper`` edge, mean
+            ``confidence``, ``accuracy``, ``count``.
+        ece: expected calibration error (Naeini et al. 2015), the count-weighted
+            mean of |accuracy - confidence|.
+        ece_interval: its 95 % bootstrap percentile interval.
+        brier: mean over samples of ``sum_k (p_k - [label = k])^2`` (Brier 1950), 0..2.
+    """
+
+    bins: pd.DataFrame
+    ece: float
+    ece_interval: tuple[float, float]
+    brier: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """The reliability curve, one row a bin."""
+        return self.bins
 
 
 def class_probabilities(logits: Tensor, *, coral: bool = False) -> Tensor:
@@ -20,3 +120,104 @@ def class_probabilities(logits: Tensor, *, coral: bool = False) -> Tensor:
     ones, zeros = above.new_ones(len(above), 1), above.new_zeros(len(above), 1)
     cumulative = torch.cat([ones, above, zeros], dim=1)
     return (cumulative[:, :-1] - cumulative[:, 1:]).clamp(min=0)
+
+
+def analyze_output_distribution(
+    model: CrossAttentionStockTransformer | StockTransformer,
+    dataset: StockDataset,
+    indices: Sequence[int] | None = None,
+    *,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> OutputDistribution:
+    """Run a model over samples of a dataset, in batches, in eval mode.
+
+    Args:
+        indices: which samples; all of them by default.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: there is no sample to run.
+    """
+    chosen = range(len(dataset)) if indices is None else [int(index) for index in indices]
+    if not len(chosen):
+        raise ValueError("no samples to analyse: indices is empty")
+    device = next(model.parameters()).device
+    outputs, labels = [], []
+    loader = DataLoader(Subset(dataset, chosen), batch_size)
+    with evaluating(model), torch.no_grad():
+        for x, y, *market in tqdm(loader, desc="outputs", unit="batch", disable=not progress):
+            outputs.append(model(x.to(device), *(part.to(device) for part in market)).float().cpu())
+            labels.append(y)
+    return describe_outputs(torch.cat(outputs), model, torch.cat(labels))
+
+
+def describe_outputs(
+    outputs: Tensor, model: CrossAttentionStockTransformer | StockTransformer, labels: Tensor | None = None
+) -> OutputDistribution:
+    """Read raw outputs the way `model` means them."""
+    if model.label_mode == "regression":
+        return OutputDistribution(outputs, None, labels=labels)
+    probabilities = class_probabilities(outputs, coral=model.use_coral)
+    return OutputDistribution(outputs, probabilities, outputs.sigmoid() if model.use_coral else None, labels)
+
+
+def calibrate(
+    probabilities: Tensor,
+    labels: Tensor,
+    *,
+    bins: int = 10,
+    binning: str = "equal_width",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Calibration:
+    """Compare the confidence in the predicted class with how often it is right.
+
+    Args:
+        probabilities: [n, K].
+        labels: [n], class numbers.
+        binning: ``equal_width`` bins of 0..1, or ``equal_mass`` bins of as many samples each.
+        resamples: bootstrap resamples for the interval of the error.
+
+    Raises:
+        ValueError: an unknown binning, or not one label a sample.
+    """
+    if binning not in BINNINGS:
+        raise ValueError(f"binning is {binning!r}, expected one of {', '.join(BINNINGS)}")
+    if probabilities.dim() != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
+        raise ValueError(
+            f"expected probabilities [n, K] and labels [n], found {list(probabilities.shape)} and {list(labels.shape)}"
+        )
+    confidence, predicted = (part.numpy() for part in probabilities.double().max(dim=-1))
+    correct = predicted == labels.numpy()
+    edges = _edges(confidence, bins, binning)
+    which = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, len(edges) - 2)
+    table = pd.DataFrame({"bin": which, "confidence": confidence, "accuracy": correct.astype(float)})
+    grouped = table.groupby("bin")
+    curve = grouped.mean().assign(count=grouped.size()).reset_index(names="bin")
+    curve.insert(0, "lower", edges[curve["bin"]])
+    curve.insert(1, "upper", edges[curve["bin"] + 1])
+    gaps = correct - confidence
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(0, len(gaps), len(gaps)) for _ in range(resamples))
+    drawn = [_calibration_error(gaps[draw], which[draw]) for draw in draws]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    truth = F.one_hot(labels.long(), probabilities.size(1))
+    return Calibration(
+        bins=curve.drop(columns="bin"),
+        ece=_calibration_error(gaps, which),
+        ece_interval=(float(low), float(high)),
+        brier=float((probabilities - truth).square().sum(dim=-1).mean()),
+    )
+
+
+def _edges(confidence: np.ndarray, bins: int, binning: str) -> np.ndarray:
+    if binning == "equal_width":
+        return np.linspace(0, 1, bins + 1)
+    edges = np.unique(np.quantile(confidence, np.linspace(0, 1, bins + 1)))
+    return edges if len(edges) > 1 else np.repeat(edges, 2)
+
+
+def _calibration_error(gaps: np.ndarray, which: np.ndarray) -> float:
+    """sum over bins of |sum of (correct - confidence)| / n."""
+    return float(np.abs(np.bincount(which, weights=gaps)).sum() / len(gaps))

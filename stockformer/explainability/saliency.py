@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from captum.attr import InputXGradient, Saliency
@@ -49,6 +50,11 @@ def compute_input_saliency(
         target = _target(model, chosen, target_class)
         attributed = _attribute(model, method, chosen, target)
     return tuple(_magnitude(part, absolute).squeeze(0).detach().cpu() for part in attributed)
+
+
+def can_attribute(inputs: Sequence[Tensor], output: object) -> bool:
+    """Whether `compute_input_saliency` applies: inputs [B, T, features], output [B] or [B, outputs]."""
+    return isinstance(output, Tensor) and output.dim() in (1, 2) and all(part.dim() == 3 for part in inputs)
 
 
 def _target(model: nn.Module, inputs: tuple[Tensor, ...], target_class: int | None) -> int | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import bqplot as bq
 import numpy as np
 from ipywidgets import HTML, HBox, Layout, ToggleButtons, Widget
-from torch import Tensor
 
+from stockformer.explainability import can_attribute
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.base import NEUTRAL, View, axis, figure, set_range, text, tick_range
 
@@ -28,8 +28,7 @@ class SaliencyBars(View):
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        inputs, output = session.reading.inputs, session.reading.capture.output
-        return isinstance(output, Tensor) and output.dim() <= 2 and all(part.dim() == 3 for part in inputs)
+        return can_attribute(session.reading.inputs, session.reading.capture.output)
 
     def _build(self) -> tuple[Widget, ...]:
         self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=True)}

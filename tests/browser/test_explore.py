@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from screen import click_cell, figure, gate_values, map_shares, row_values, saliency_values, view
 
 from stockformer.dataset import Window
-from stockformer.explainability import Capture, capture, compute_input_saliency
+from stockformer.explainability import Capture, capture_attention, compute_input_saliency
 from stockformer.sample import load_sample
 
 DATASET, MODEL = load_sample()
@@ -43,7 +43,7 @@ def choose_sample(page: Page, index: int) -> None:
 
 def sample(index: int) -> tuple[Window, Capture]:
     window = DATASET.window(index)
-    return window, capture(MODEL, window.x[None], window.market_x[None])
+    return window, capture_attention(MODEL, window.x[None], window.market_x[None])
 
 
 def choose(page: Page, control: str, option: str) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import re
-import re
 
 import numpy as np
 import pytest

@@ -1,0 +1,96 @@
+"""Small tables, models and reference vectors for the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from stockformer.checkpoint import load_checkpoint
+from stockformer.model import create_model
+from stockformer.sample import load_sample
+
+VECTORS = Path(__file__).parent / "data"
+
+SMALL = {"d_model": 8, "nhead": 2, "num_layers": 2, "dim_feedforward": 12, "market_layers": 1, "market_feature_dim": 3}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _single_thread():
+    """Sums in one order, so that equal computations give equal bits."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def make_table() -> Callable[..., pd.DataFrame]:
+    """A factory of random walks: prices, volumes and the features ``f0, f1, m0``."""
+
+    def make(tickers: tuple[str, ...] = ("AAA", "BBB"), days: int = 40, seed: int = 0) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        return pd.concat([_walk(rng, ticker, days) for ticker in tickers], ignore_index=True)
+
+    return make
+
+
+@pytest.fixture
+def table(make_table) -> pd.DataFrame:
+    return make_table()
+
+
+@pytest.fixture
+def make_model():
+    """A factory of small models in eval mode with fixed weights: 5 stock, 3 market features."""
+
+    def make(model_type="cross_attention", label_mode="binary", bucket_edges=None, seed=0, **cfg):
+        torch.manual_seed(seed)
+        return create_model(5, label_mode, bucket_edges, SMALL | cfg, model_type).eval()
+
+    return make
+
+
+@pytest.fixture
+def model(make_model):
+    return make_model()
+
+
+@pytest.fixture
+def inputs() -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of 2 stock and market sequences of 6 and 7 days for `model`."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 6, 5, generator=generator), torch.randn(2, 7, 3, generator=generator)
+
+
+@pytest.fixture(params=["cross_binary", "cross_coral_5", "encoder_regression"])
+def vector(request):
+    """A reference checkpoint: model, inputs and expected arrays."""
+    model, _ = load_checkpoint(VECTORS / f"{request.param}.pt")
+    with np.load(VECTORS / f"{request.param}.npz") as file:
+        expected = {name: torch.from_numpy(file[name]) for name in file.files}
+    return model, [expected[name] for name in ("x", "market_x") if name in expected], expected
+
+
+@pytest.fixture(scope="session")
+def sample():
+    return load_sample()
+
+
+def _walk(rng: np.random.Generator, ticker: str, days: int) -> pd.DataFrame:
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, days)))
+    return pd.DataFrame(
+        {
+            "date": pd.bdate_range("2020-01-01", periods=days),
+            "symbol": ticker,
+            "open": close * rng.uniform(0.99, 1.01, days),
+            "high": close * rng.uniform(1.01, 1.03, days),
+            "low": close * rng.uniform(0.97, 0.99, days),
+            "adjusted_close": close,
+            "volume": rng.uniform(1e6, 2e6, days),
+            "f0": rng.normal(3, 2, days),
+            "f1": rng.normal(-1, 5, days),
+            "m0": rng.normal(0, 1, days),
+        }
+    )

@@ -1,0 +1,283 @@
+"""Checkpoint files: both containers, what is refused, what travels with the weights."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from stockformer.checkpoint import load_checkpoint, save_checkpoint
+from stockformer.dataset import Normalization, StockDataset
+
+SETTINGS = {
+    "feature_cols": ["a", "b", "c", "d", "e"],
+    "market_feature_cols": ["m", "n", "o"],
+    "target_col": "close_10d_fwd_return",
+    "lookback": 7,
+    "label_mode": "binary",
+    "threshold": 0.02,
+    "bucket_edges": None,
+    "normalization": Normalization(list("abcdemno"), {"AAA": [0.5] * 8}, {"AAA": [2.0] * 8}),
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_both_containers(model, inputs, tmp_path, wrapped, legacy):
+    state = model.state_dict()
+    content = {"model_state_dict": state, "epoch": 3, "optimizer_state_dict": {"lr": 0.1}} if wrapped else state
+    torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
+    loaded, info = load_checkpoint(tmp_path / "a.pt", nhead=2)
+    assert not loaded.training
+    assert torch.equal(loaded(*inputs), model(*inputs))
+    assert info.dataset_settings == {"label_mode": "binary"}
+    assert info.metrics == {}
+
+
+@pytest.mark.parametrize("extra", [{"metrics": None}, {"metrics": 0.53}, {"dataset_settings": None}, {"nhead": None}])
+def test_other_keys_of_a_container_are_ignored(model, inputs, tmp_path, extra):
+    torch.save({"model_state_dict": model.state_dict(), **extra}, tmp_path / "a.pt")
+    loaded, _ = load_checkpoint(tmp_path / "a.pt", nhead=2)
+    assert torch.equal(loaded(*inputs), model(*inputs))
+
+
+def test_meta_beside_the_file_gives_the_head_count(make_model, inputs, tmp_path):
+    model = make_model(nhead=8)
+    torch.save(model.state_dict(), tmp_path / "a.pt")
+    (tmp_path / "a.pt.meta").write_text('{"nhead": 8, "model_type": "cross_attention"}')
+    loaded, info = load_checkpoint(str(tmp_path / "a.pt"))
+    assert info.arch["nhead"] == 8
+    assert torch.equal(loaded(*inputs), model(*inputs))
+
+
+class Hostile:
+    """Pickles into a call that writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def save_with_pickle(content, path):
+    path.write_bytes(pickle.dumps(content, protocol=2))
+
+
+def save_legacy(content, path):
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("save", [torch.save, save_legacy, save_with_pickle])
+@pytest.mark.parametrize("place", ["whole", "state", "beside"])
+def test_code_in_a_file_is_refused_and_never_runs(model, tmp_path, save, place):
+    hostile = Hostile(tmp_path / "written")
+    content = {
+        "whole": hostile,
+        "state": {"model_state_dict": hostile},
+        "beside": {"model_state_dict": {}, "x": hostile},
+    }
+    save(content[place], tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a\.pt was refused"):
+        load_checkpoint(tmp_path / "a.pt")
+    assert not (tmp_path / "written").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello world\n", b"date,symbol\n2020-01-01,AAA\n", b"\x80\x02", b"PK\x03\x04"]
+)
+def test_a_file_of_something_else(tmp_path, content):
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.pt (is damaged|was refused)") as error:
+        load_checkpoint(tmp_path / "a.pt")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_file(model, tmp_path, share, legacy):
+    path = tmp_path / "a.pt"
+    torch.save(model.state_dict(), path, _use_new_zipfile_serialization=not legacy)
+    os.truncate(path, int(share * path.stat().st_size))
+    with pytest.raises(ValueError, match=r"a\.pt"):
+        load_checkpoint(path, nhead=2)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_damaged_bytes_never_raise_anything_else(model, tmp_path, legacy):
+    path = tmp_path / "a.pt"
+    torch.save(model.state_dict(), path, _use_new_zipfile_serialization=not legacy)
+    sound, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(150):
+        damaged = bytearray(sound)
+        damaged[rng.integers(1500)] = rng.integers(256)
+        path.write_bytes(damaged)
+        refused = None
+        try:
+            load_checkpoint(path, nhead=2)
+        except Exception as error:
+            refused = error
+        assert refused is None or isinstance(refused, ValueError), repr(refused)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*none\.pt"):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "list, expected a dict"),
+        (torch.zeros(2), "Tensor, expected a dict"),
+        ({}, "not a StockFormer state dict"),
+        ({"model_state_dict": [1]}, "no state dict"),
+        ({"epoch": 3}, "no state dict"),
+        ({"fc.weight": torch.zeros(2, 2)}, "not a StockFormer state dict: it lacks"),
+    ],
+)
+def test_not_a_state_dict(tmp_path, content, message):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("name", ["final_norm.weight", "reg_head.0.bias", "cross_attn_layers.1.gate.0.weight"])
+def test_a_state_dict_that_lacks_a_parameter(model, tmp_path, name):
+    state = model.state_dict()
+    del state[name]
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=f"no cross_attention checkpoint.*{name}"):
+        load_checkpoint(tmp_path / "a.pt", nhead=2)
+
+
+@pytest.mark.parametrize("name", ["final_norm.weight", "input_proj.weight", "pos_encoder.pe"])
+def test_a_parameter_of_another_shape(model, tmp_path, name):
+    torch.save(model.state_dict() | {name: torch.zeros(3)}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"checkpoint|state dict") as error:
+        load_checkpoint(tmp_path / "a.pt", nhead=2)
+    assert "\n" not in str(error.value)
+
+
+def test_round_trip(model, inputs, tmp_path):
+    metrics = {"test_accuracy": 0.5125, "best_epoch": 3.0}
+    path = save_checkpoint(tmp_path / "deep" / "a.pt", model, SETTINGS, metrics)
+    loaded, info = load_checkpoint(path)
+    assert torch.equal(loaded(*inputs), model(*inputs))
+    assert info.dataset_settings == SETTINGS
+    assert info.metrics == metrics
+    assert (info.arch["nhead"], info.arch["model_type"]) == (2, "cross_attention")
+
+
+def test_the_file_keeps_its_head_count_without_meta(make_model, inputs, tmp_path):
+    model = make_model(nhead=8)
+    path = save_checkpoint(tmp_path / "a.pt", model)
+    (tmp_path / "a.pt.meta").unlink()
+    loaded, info = load_checkpoint(path)
+    assert info.arch["nhead"] == 8
+    assert torch.equal(loaded(*inputs), model(*inputs))
+
+
+def test_a_written_file_is_a_container_that_others_can_read(model, tmp_path):
+    path = save_checkpoint(tmp_path / "a.pt", model, SETTINGS)
+    state = torch.load(path, weights_only=True)["model_state_dict"]
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+    assert (tmp_path / "a.pt.meta").read_text() == '{"model_type": "cross_attention", "nhead": 2}'
+
+
+@pytest.mark.parametrize("loss", [None, "coral"])
+def test_bucket_edges_travel(make_model, tmp_path, loss):
+    model = make_model(label_mode="buckets", bucket_edges=[-2.0, 0.5], loss_name=loss)
+    settings = SETTINGS | {"label_mode": "buckets", "bucket_edges": [-2.0, 0.5]}
+    loaded, info = load_checkpoint(save_checkpoint(tmp_path / "a.pt", model, settings))
+    assert info.dataset_settings["bucket_edges"] == [-2.0, 0.5]
+    assert (loaded.label_mode, loaded.use_coral) == ("buckets", loss == "coral")
+
+
+def test_edges_and_threshold_of_numpy_travel(make_model, table, tmp_path):
+    dataset = StockDataset(
+        table,
+        ["f0", "f1"],
+        None,
+        lookback=5,
+        label_mode="buckets",
+        bucket_edges=list(np.linspace(-1, 1, 3)),
+        threshold=np.float64(0.5),
+    )
+    model = make_model("encoder", "buckets", dataset.bucket_edges)
+    _, info = load_checkpoint(save_checkpoint(tmp_path / "a.pt", model, dataset.settings))
+    assert info.dataset_settings["bucket_edges"] == [-1.0, 0.0, 1.0]
+
+
+def test_one_bucket_edge_is_no_binary_model(make_model, tmp_path):
+    model = make_model(label_mode="buckets", bucket_edges=[0.5])
+    path = save_checkpoint(tmp_path / "a.pt", model, SETTINGS | {"label_mode": "buckets", "bucket_edges": [0.5]})
+    assert load_checkpoint(path)[0].label_mode == "buckets"
+
+
+@pytest.mark.parametrize(
+    ("label_mode", "edges", "name"), [("regression", None, "model_reg_10d.pt"), ("buckets", [0.0], "bucket_3d.pt")]
+)
+def test_a_bare_state_dict_takes_its_mode_from_the_name(make_model, inputs, tmp_path, label_mode, edges, name):
+    model = make_model(label_mode=label_mode, bucket_edges=edges)
+    torch.save(model.state_dict(), tmp_path / name)
+    loaded, info = load_checkpoint(tmp_path / name, nhead=2)
+    assert info.dataset_settings["label_mode"] == loaded.label_mode == label_mode
+    assert torch.equal(loaded(*inputs), model(*inputs))
+
+
+def test_an_explicit_output_mode(make_model, tmp_path):
+    torch.save(make_model().state_dict(), tmp_path / "a.pt")
+    assert load_checkpoint(tmp_path / "a.pt", nhead=2, output_mode="buckets")[0].label_mode == "buckets"
+
+
+def test_an_encoder_has_no_market_features(make_model, tmp_path):
+    torch.save(make_model("encoder").state_dict(), tmp_path / "a.pt")
+    _, info = load_checkpoint(tmp_path / "a.pt", nhead=2)
+    assert info.dataset_settings["market_feature_cols"] is None
+
+
+def test_weights_are_a_copy(model, tmp_path):
+    path = save_checkpoint(tmp_path / "a.pt", model)
+    before = model.input_proj.weight.detach().clone()
+    with torch.no_grad():
+        model.input_proj.weight.zero_()
+    assert torch.equal(load_checkpoint(path)[0].input_proj.weight, before)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def disk_full(content, path):
+    """Stands in for `torch.save`: a part is written, then the disk is full."""
+    path.write_bytes(b"part of a checkpoint")
+    raise OSError(28, "No space left on device")
+
+
+def test_a_failing_save_leaves_the_old_files(make_model, tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "a.pt", make_model(nhead=4))
+    before = contents(tmp_path)
+    monkeypatch.setattr(torch, "save", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path / "a.pt", make_model(nhead=2))
+    assert contents(tmp_path) == before
+
+
+def test_a_failing_save_leaves_no_part(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "save", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path / "a.pt", model)
+    assert contents(tmp_path) == {}
+
+
+def test_written_files_are_for_everyone_that_the_umask_lets_read(model, tmp_path):
+    umask = os.umask(0o022)
+    try:
+        save_checkpoint(tmp_path / "a.pt", model)
+    finally:
+        os.umask(umask)
+    assert {oct(file.stat().st_mode & 0o777) for file in tmp_path.iterdir()} == {"0o644"}

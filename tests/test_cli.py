@@ -1,0 +1,233 @@
+"""The command line, and the sample that it writes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from stockformer.__main__ import main
+from stockformer.checkpoint import load_checkpoint
+from stockformer.config import BASE_FEATURE_COLUMNS, FUNDAMENTAL_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
+from stockformer.dataset import StockDataset
+from stockformer.explainability import compute_input_saliency
+from stockformer.sample import sample_table
+
+TICKERS = ["AAPL", "GOOG", "IBM", "MSFT"]
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """A folder into which ``python -m stockformer sample`` has written."""
+    folder = tmp_path_factory.mktemp("sample")
+    assert main(["sample", "--out", str(folder)]) == 0
+    return folder
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_sample_writes_the_paths_of_the_notebook(written):
+    models = "stockformer/output/models/binary_3d_best.pt"
+    assert files(written) == [*(f"data/all_data_{t}.csv" for t in TICKERS), models, f"{models}.meta"]
+
+
+def test_sample_names_what_it_wrote(tmp_path, capsys):
+    assert main(["sample", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out.split()
+    assert sorted(printed) == [str(tmp_path / name) for name in files(tmp_path)]
+
+
+def test_sample_as_a_module(tmp_path):
+    command = [sys.executable, "-m", "stockformer", "sample"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "data" / "all_data_AAPL.csv").is_file()
+
+
+def test_option_a_of_the_notebook(written, sample):
+    table = pd.read_csv(written / "data" / "all_data_AAPL.csv")
+    dataset = StockDataset(
+        table,
+        feature_cols=BASE_FEATURE_COLUMNS,
+        market_feature_cols=MARKET_FEATURE_COLUMNS,
+        target_col="close_3d_fwd_return",
+        lookback=60,
+        label_mode="binary",
+    )
+    model, info = load_checkpoint(written / "stockformer" / "output" / "models" / "binary_3d_best.pt")
+    given, own = info.dataset_settings["normalization"], dataset.normalization
+    assert own.columns == given.columns
+    assert own.mean["AAPL"] == pytest.approx(given.mean["AAPL"], rel=1e-9, abs=1e-12)
+    assert own.std["AAPL"] == pytest.approx(given.std["AAPL"], rel=1e-9, abs=1e-12)
+    x, _, market_x = dataset[-1]
+    shipped, shipped_model = sample
+    again, _, market_again = shipped[shipped.index_of(dataset.end_dates[-1], "AAPL")]
+    with torch.no_grad():
+        output, expected = model(x[None], market_x[None]), shipped_model(again[None], market_again[None])
+    assert torch.allclose(output, expected, atol=1e-5)
+
+
+# load_sample
+
+
+def test_the_shipped_windows(sample):
+    dataset, model = sample
+    assert len(dataset) == 6852
+    assert sorted(set(dataset.end_tickers)) == TICKERS
+    assert (dataset.feature_cols, dataset.market_feature_cols) == (BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS)
+    assert (len(model.stock_layers), model.stock_layers[0].self_attn.num_heads) == (4, 8)
+    assert not model.training
+
+
+def test_windows_of_the_sample_counted_by_hand(sample):
+    rows = sample_table().groupby("symbol").size()
+    assert len(sample[0]) == sum(n - 59 - 3 for n in rows)
+
+
+def test_unavailable_features_of_the_sample(sample):
+    assert sample[0].unavailable == FUNDAMENTAL_FEATURE_COLUMNS
+    assert len(sample[0].unavailable) == 11
+
+
+@pytest.mark.parametrize("method", ["gradient", "input_x_gradient"])
+@pytest.mark.parametrize("day", ["2006-11-21", "2008-12-08", "2012-06-01"])
+def test_unavailable_features_explain_nothing(sample, day, method):
+    dataset, model = sample
+    table = sample_table()
+    constant = [name for name in table.columns if table[name].nunique() == 1]
+    assert constant == ["atr_signal"]  # no close is near twice its daily range
+    x, _, market_x = dataset[dataset.index_of(day)]
+    stock, market = compute_input_saliency(model, x[None], market_x[None], method=method)
+    gone = [BASE_FEATURE_COLUMNS.index(name) for name in FUNDAMENTAL_FEATURE_COLUMNS]
+    same = [i for i, name in enumerate(BASE_FEATURE_COLUMNS) if name in constant]
+    real = [i for i in range(41) if i not in gone + same]
+    assert not stock[:, gone + same].any()
+    assert market.any(dim=0).all()
+    if method == "gradient":  # an input may be 0, such as the dividends of a stock that pays none
+        assert stock[:, real].any(dim=0).all()
+
+
+@pytest.mark.parametrize(("day", "volatility"), [("2006-11-21", 6.6), ("2008-12-08", 75.8)])
+def test_a_calm_market_and_a_crash(day, volatility):
+    table = sample_table()
+    spy = table[table["symbol"] == "AAPL"].set_index("date")["spy_ret_1d"].loc[:day].tail(60)
+    mean = sum(spy) / 60
+    yearly = (sum((r - mean) ** 2 for r in spy) / 59 * 252) ** 0.5
+    assert round(100 * yearly, 1) == volatility
+
+
+def test_real_prices():
+    """Facts that anyone can look up: AAPL's closes around the release of the first iPhone and of Lehman's end."""
+    table = sample_table().set_index(["symbol", "date"])
+    assert table.index.is_unique
+    fall = table.loc[("AAPL", "2008-09-29")]
+    assert fall["adjusted_close_pct"] == pytest.approx(105.26 / 128.24 - 1, abs=1e-3)
+    assert fall["spy_ret_1d"] < -0.07
+    assert table.loc[("AAPL", "2008-09-29"), "treasury_yield_10year"] == pytest.approx(3.61, abs=0.02)
+
+
+@pytest.mark.parametrize(("month", "rate"), [("2008-09", 6.0), ("2010-01", 10.6)])
+def test_unemployment_counts_from_its_release(month, rate):
+    """A month's rate (not seasonally adjusted) comes out early in the next month, never before."""
+    table = sample_table().query("symbol == 'AAPL'").set_index("date")["unemployment"]
+    after = pd.Period(month) + 1
+    assert table.loc[f"{after}-16" : f"{after}-28"].eq(rate).all()
+    assert not table.loc[f"{month}-01" : f"{month}-28"].eq(rate).all()
+
+
+# train
+
+
+@pytest.fixture
+def small_csv(tmp_path):
+    rows = sample_table().query("symbol in ['AAPL', 'IBM']").groupby("symbol").head(120)
+    rows.to_csv(tmp_path / "all_data_two.csv", index=False)
+    return tmp_path / "all_data_two.csv"
+
+
+@pytest.mark.parametrize(
+    ("options", "mode"),
+    [
+        ([], "binary"),
+        (["--label-mode", "buckets", "--bucket-edges", "-1", "1", "--target", "close_10d_fwd_return"], "buckets"),
+    ],
+)
+def test_train(small_csv, tmp_path, capsys, options, mode):
+    out = tmp_path / "model.pt"
+    assert main(["train", str(small_csv), "--out", str(out), "--epochs", "1", *options]) == 0
+    model, info = load_checkpoint(out)
+    dataset = StockDataset(pd.read_csv(small_csv), **info.dataset_settings)
+    assert model.label_mode == dataset.label_mode == mode
+    assert info.dataset_settings["normalization"].mean.keys() == {"AAPL", "IBM"}
+    x, _, market_x = dataset[0]
+    assert model(x[None], market_x[None]).isfinite().all()
+    printed = capsys.readouterr().out
+    assert str(out) in printed
+    assert f"{info.metrics['test_accuracy']:.4f}" in printed
+    assert "test_base_rate" in printed
+
+
+def test_train_on_several_files(small_csv, tmp_path):
+    other = tmp_path / "all_data_msft.csv"
+    sample_table().query("symbol == 'MSFT'").head(120).to_csv(other, index=False)
+    assert main(["train", str(small_csv), str(other), "--out", str(tmp_path / "m.pt"), "--epochs", "1"]) == 0
+    _, info = load_checkpoint(tmp_path / "m.pt")
+    assert info.dataset_settings["normalization"].mean.keys() == {"AAPL", "IBM", "MSFT"}
+
+
+def test_train_with_a_seed(small_csv, tmp_path):
+    weights = []
+    for name, seed in (("a.pt", "1"), ("b.pt", "1"), ("c.pt", "2")):
+        main(["train", str(small_csv), "--out", str(tmp_path / name), "--epochs", "1", "--seed", seed])
+        weights.append(load_checkpoint(tmp_path / name)[0].input_proj.weight)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "No columns"),
+        ("date,symbol\n2020-01-01,AAA\n", "lacks .* needed columns: open, high"),
+        ("a,b\n1,2\n1,2,3\n", "Error tokenizing"),
+        ("date,symbol\n", "the table has no rows"),
+    ],
+)
+def test_errors_are_one_line(tmp_path, capsys, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    assert main(["train", str(tmp_path / "a.csv"), "--out", str(tmp_path / "a.pt")]) == 1
+    assert_one_line(capsys, message)
+    assert not (tmp_path / "a.pt").exists()
+
+
+def assert_one_line(capsys, message):
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("stockformer: ")
+    assert err.count("\n") == 1
+    assert pytest.raises(ValueError, match=message).matches(ValueError(err))
+
+
+def test_errors_of_the_file_system(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "none.csv"), "--out", str(tmp_path / "a.pt")]) == 1
+    assert_one_line(capsys, r"No such file.*none\.csv")
+    (tmp_path / "file").write_text("")
+    assert main(["sample", "--out", str(tmp_path / "file")]) == 1
+    assert_one_line(capsys, "file")
+
+
+def test_no_epochs(small_csv, tmp_path, capsys):
+    assert main(["train", str(small_csv), "--out", str(tmp_path / "a.pt"), "--epochs", "0"]) == 1
+    assert_one_line(capsys, "epochs is 0")
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["train"], ["train", "a.csv"], ["sample", "--nonsense"]])
+def test_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: python -m stockformer" in capsys.readouterr().err
