@@ -1,4 +1,4 @@
-"""Command line: ``python -m stockformer sample`` and ``python -m stockformer train``."""
+"""Command line: ``python -m stockformer sample``, ``train`` and ``report``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from stockformer.checkpoint import save_checkpoint
+from stockformer.checkpoint import load_checkpoint, save_checkpoint
 from stockformer.dataset import StockDataset
+from stockformer.explainability import generate_report
 from stockformer.model import LABEL_MODES
 from stockformer.sample import write_sample
 from stockformer.training import fit
@@ -42,6 +43,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--epochs", type=int, default=40, help="default: %(default)s")
     train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     train.set_defaults(run=_train)
+
+    report = commands.add_parser("report", help="write figures and a page about one day")
+    report.add_argument("checkpoint", help="a .pt file")
+    report.add_argument("csv", help="a table with one row per ticker and day")
+    report.add_argument("--date", required=True, help="the last day of the window")
+    report.add_argument("--ticker", help="whose; default: the first that has that day")
+    report.add_argument("--out", required=True, help="folder to write into")
+    report.set_defaults(run=_report)
     return parser
 
 
@@ -63,6 +72,24 @@ def _train(arguments: argparse.Namespace) -> None:
     for name, value in result.metrics.items():
         print(f"{name:24} {value:.4f}")
     print(path)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    model, info = load_checkpoint(arguments.checkpoint)
+    dataset = StockDataset(pd.read_csv(arguments.csv), **info.dataset_settings)
+    window = dataset.window(dataset.index_of(arguments.date, arguments.ticker))
+    streams = [("Stock", window.x, dataset.feature_cols), ("Market", window.market_x, dataset.market_feature_cols)]
+    given = [(name, part[None], columns) for name, part, columns in streams if part is not None and columns is not None]
+    saved = generate_report(
+        model,
+        *(part for _, part, _ in given),
+        output_dir=arguments.out,
+        input_names=[name for name, _, _ in given],
+        feature_names=[columns for _, _, columns in given],
+        dates=list(window.dates),
+        title=f"{window.ticker}, {window.dates[-1].date()}",
+    )
+    print(saved["report"])
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         """The sample whose last day is `date`, of `ticker` or of the first that has one.
 
         Raises:
-            KeyError: no window ends on that day.
+            ValueError: no window ends on that day.
         """
         match = self.end_dates == pd.Timestamp(date)
         if ticker is not None:
@@ -192,7 +192,9 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         if not len(found):
             whose = f" of {ticker}" if ticker is not None else ""
             first, last = self.end_dates.min().date(), self.end_dates.max().date()
-            raise KeyError(f"no window{whose} ends on {pd.Timestamp(date).date()}; windows end from {first} to {last}")
+            raise ValueError(
+                f"no window{whose} ends on {pd.Timestamp(date).date()}; windows end from {first} to {last}"
+            )
         return int(found[0])
 
     @property

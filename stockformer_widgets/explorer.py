@@ -13,7 +13,7 @@ from stockformer.model import input_widths
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views import AttentionHeatmap, AttentionRow, GateTimeline, SaliencyBars, View
-from stockformer_widgets.views.base import parts, text
+from stockformer_widgets.views.base import close_parts, text
 
 _KIND_NAMES = {"cross": "stock → market", "self": "stock → stock", "market": "market → market"}
 _MEAN = "mean"  # a Dropdown takes None for "nothing chosen"
@@ -60,9 +60,7 @@ class AttentionExplorer(VBox):
             view.close()
         if self._owns_selection:
             self.selection.close()
-        for part in list(parts(self)):
-            if part is not self:
-                part.close()
+        close_parts(self)
         super().close()
 
     def __enter__(self) -> AttentionExplorer:

@@ -14,7 +14,7 @@ from stockformer.checkpoint import load_checkpoint
 from stockformer.config import BASE_FEATURE_COLUMNS, FUNDAMENTAL_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
 from stockformer.explainability import compute_input_saliency
-from stockformer.sample import sample_table
+from stockformer.sample import sample_table, write_sample
 
 TICKERS = ["AAPL", "GOOG", "IBM", "MSFT"]
 
@@ -231,3 +231,15 @@ def test_usage(arguments, capsys):
         main(arguments)
     assert stop.value.code == 2
     assert "usage: python -m stockformer" in capsys.readouterr().err
+
+
+def test_report(sample, tmp_path, capsys):
+    (checkpoint,) = [path for path in write_sample(tmp_path) if path.suffix == ".pt"]
+    call = ["report", str(checkpoint), str(tmp_path / "data" / "all_data_IBM.csv"), "--out", str(tmp_path / "out")]
+    assert main([*call, "--date", "2008-10-15"]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<h1>IBM, 2008-10-15</h1>" in page
+    assert (tmp_path / "out" / "cross_layer3_heads.png").exists()
+    capsys.readouterr()
+    assert main([*call, "--date", "2008-10-18"]) == 1
+    assert_one_line(capsys, "no window ends on 2008-10-18")

@@ -123,7 +123,7 @@ def test_index_of(table):
     ],
 )
 def test_index_of_a_day_without_window(table, date, ticker, message):
-    with pytest.raises(KeyError, match=message):
+    with pytest.raises(ValueError, match=message):
         make(table).index_of(date, ticker)
 
 

@@ -114,17 +114,7 @@ def plot_cross_attention(
     save_path: str | Path | None = None,
 ) -> Figure:
     """Which market days each stock day attends to; the mean of the heads by default."""
-    maps = _layer(attn, "cross", layer, sample)
-    return plot_attention_heatmap(
-        _head(maps, head),
-        title=title or _map_title("Cross-attention", layer, head, len(maps)),
-        query_label="stock day",
-        key_label="market day",
-        query_dates=dates,
-        key_dates=dates,
-        ax=ax,
-        save_path=save_path,
-    )
+    return _plot_map_of(attn, "cross", layer, head, sample, title, dates, ax, save_path)
 
 
 @_closing_on_error
@@ -159,17 +149,7 @@ def plot_self_attention(
     save_path: str | Path | None = None,
 ) -> Figure:
     """Which stock days each stock day attends to; the mean of the heads by default."""
-    maps = _layer(attn, "self", layer, sample)
-    return plot_attention_heatmap(
-        _head(maps, head),
-        title=title or _map_title("Self-attention", layer, head, len(maps)),
-        query_label="stock day",
-        key_label="stock day",
-        query_dates=dates,
-        key_dates=dates,
-        ax=ax,
-        save_path=save_path,
-    )
+    return _plot_map_of(attn, "self", layer, head, sample, title, dates, ax, save_path)
 
 
 @_closing_on_error
@@ -188,7 +168,9 @@ def plot_gate_activations(
     gate = _gates(attn, sample)[_checked("layer", layer, len(attn["gate_values"]))]  # [T, d]
     dimensions = gate.std(dim=0, correction=0).argsort(descending=True)[:top_k]
     axes = ax or plt.subplots(figsize=(8, 5.4), layout="constrained")[1]
-    image = axes.imshow(gate[:, dimensions].T, aspect="auto", cmap=COLORMAP, vmin=0, vmax=1, interpolation="none")
+    image = axes.imshow(
+        gate[:, dimensions].T.numpy(), aspect="auto", cmap=COLORMAP, vmin=0, vmax=1, interpolation="none"
+    )
     axes.set_title(title or f"Gate activations, layer {layer}: the {len(dimensions)} most variable dimensions")
     axes.set_xlabel("stock day")
     axes.set_ylabel("gate dimension")
@@ -212,7 +194,7 @@ def plot_gate_timeseries(
     gates = _gates(attn, sample)
     axes = ax or plt.subplots(figsize=(8, 3.6), layout="constrained")[1]
     for layer, (gate, color) in enumerate(zip(gates, _layer_colors(len(gates)), strict=True)):
-        axes.plot(gate.mean(dim=-1), color=color, label=f"layer {layer}")
+        axes.plot(gate.mean(dim=-1).numpy(), color=color, label=f"layer {layer}")
     axes.set(title=title, xlabel="stock day", ylabel="mean gate (0 closed, 1 open)", ylim=(0, 1))
     axes.legend(ncols=4, fontsize="small")
     _name_days(axes, "x", len(gates[0]), dates)
@@ -234,7 +216,7 @@ def plot_attention_pooling(
         raise ValueError("this model has no attention pooling")
     pooling = attn["pool_weights"][_checked("sample", sample, len(attn["pool_weights"]))]
     axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
-    axes.bar(range(len(pooling)), pooling, color=_COLORS[0], width=0.9)
+    axes.bar(range(len(pooling)), pooling.float().numpy(), color=_COLORS[0], width=0.9)
     axes.axhline(1 / len(pooling), color="gray", linestyle="--", label="uniform")
     axes.set(title=title, xlabel="stock day", ylabel="pooling weight")
     axes.legend(fontsize="small")
@@ -259,7 +241,7 @@ def plot_layer_evolution(
     ):
         by_head = [compute(maps) for maps in layers]  # layers may differ in heads
         for layer, values in enumerate(by_head):
-            axes.plot([layer] * len(values), values, ".", color="gray", alpha=0.6)
+            axes.plot([layer] * len(values), values.numpy(), ".", color="gray", alpha=0.6)
         axes.plot([float(values.mean()) for values in by_head], "o-", color=_COLORS[0])
         axes.set(xlabel="layer", ylabel=name, xticks=range(len(layers)), ylim=(-0.05, 1.05))
     figure.suptitle(title or f"{kind_title(attention_type)} by layer (dots: heads, line: their mean)")
@@ -285,7 +267,7 @@ def plot_head_specialization(
     )
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
     for axes, (name, values, limits) in zip(panels, panels_shown, strict=True):
-        axes.bar(range(len(values)), values, color=_COLORS[0])
+        axes.bar(range(len(values)), values.numpy(), color=_COLORS[0])
         axes.set(xlabel="head", ylabel=name, xticks=range(len(values)), ylim=limits)
     figure.suptitle(title or f"{kind_title(attention_type)}, layer {layer}, by head")
     return _finish(panels[0], save_path)
@@ -305,7 +287,7 @@ def plot_saliency_map(
     """|input x gradient| [T, features] of the `top_k` strongest features by day."""
     values, names, order = _by_strength(saliency, feature_names, top_k)
     axes = ax or plt.subplots(figsize=(8.5, 0.22 * len(order) + 1.6), layout="constrained")[1]
-    image = axes.imshow(values[:, order].T, aspect="auto", cmap=COLORMAP, interpolation="none")
+    image = axes.imshow(values[:, order].T.numpy(), aspect="auto", cmap=COLORMAP, interpolation="none")
     axes.set_title(title)
     axes.set_xlabel("day")
     axes.set_yticks(range(len(order)), [names[feature] for feature in order], fontsize=7)
@@ -333,7 +315,7 @@ def plot_saliency_summary(
     )
     for axes, (stream, part, feature_names), color in zip(panels[0], given, _COLORS, strict=False):
         values, names, order = _by_strength(part, feature_names, top_k)
-        axes.barh(range(len(order)), values.sum(dim=0)[order], color=color)
+        axes.barh(range(len(order)), values.sum(dim=0)[order].numpy(), color=color)
         axes.set_yticks(range(len(order)), [names[feature] for feature in order], fontsize=8)
         axes.invert_yaxis()
         axes.set(title=stream, xlabel="sum over days of |input x gradient|")
@@ -348,19 +330,21 @@ def plot_output_distribution(
     """Predicted classes and confidence, or the values of a regression."""
     if shown.probabilities is None:
         figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
-        axes.hist(shown.outputs, bins=50, color=_COLORS[0])
+        axes.hist(shown.outputs.numpy(), bins=50, color=_COLORS[0])
         axes.axvline(0, color="gray", linestyle="--")
         axes.set(title=f"{title}, {len(shown.outputs)} samples", xlabel="predicted value", ylabel="samples")
         return _finish(axes, save_path)
     classes = shown.probabilities.size(1)
     figure, (counts, confidence) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
-    counts.bar(range(classes), shown.predicted_counts, width=0.4, align="edge", color=_COLORS[0], label="predicted")
+    counts.bar(
+        range(classes), shown.predicted_counts.numpy(), width=0.4, align="edge", color=_COLORS[0], label="predicted"
+    )
     if shown.labels is not None:
-        true_counts = np.bincount(shown.labels, minlength=classes)
+        true_counts = np.bincount(shown.labels.numpy(), minlength=classes)
         counts.bar(range(classes), true_counts, width=-0.4, align="edge", color=_COLORS[1], label="true")
     counts.set(xlabel="class", ylabel="samples", xticks=range(classes))
     counts.legend(fontsize="small")
-    confidence.hist(shown.confidence, bins=40, color=_COLORS[0])
+    confidence.hist(shown.confidence.numpy(), bins=40, color=_COLORS[0])
     confidence.axvline(1 / classes, color="gray", linestyle="--", label="uniform")
     confidence.set(xlabel="probability of the predicted class", ylabel="samples")
     confidence.legend(fontsize="small")
@@ -400,10 +384,35 @@ def kind_title(kind: str) -> str:
     return names.get(kind, kind)
 
 
+def _plot_map_of(
+    attn: Mapping[str, Any],
+    kind: str,
+    layer: int,
+    head: int | None,
+    sample: int,
+    title: str | None,
+    dates: Days,
+    ax: Axes | None,
+    save_path: str | Path | None,
+) -> Figure:
+    maps = _layer(attn, kind, layer, sample)
+    which = f"mean of {len(maps)} heads" if head is None else f"head {head}"
+    return plot_attention_heatmap(
+        _head(maps, head),
+        title=title or f"{kind_title(kind)}, layer {layer}, {which}",
+        query_label="stock day",
+        key_label="market day" if kind == "cross" else "stock day",
+        query_dates=dates,
+        key_dates=dates,
+        ax=ax,
+        save_path=save_path,
+    )
+
+
 def _draw_map(axes: Axes, weights: Tensor, title: str, largest: float | None = None) -> Any:
     axes.set_title(title, fontsize="medium")
     top = _largest(weights) if largest is None else largest
-    return axes.imshow(weights, aspect="auto", cmap=COLORMAP, vmin=0, vmax=top, interpolation="none")
+    return axes.imshow(weights.numpy(), aspect="auto", cmap=COLORMAP, vmin=0, vmax=top, interpolation="none")
 
 
 def _largest(weights: Tensor) -> float:
@@ -447,10 +456,6 @@ def _checked(name: str, index: int, number: int) -> int:
     if not 0 <= index < number:
         raise IndexError(f"{name} is {index}, expected 0 to {number - 1}")
     return index
-
-
-def _map_title(kind: str, layer: int, head: int | None, heads: int) -> str:
-    return f"{kind}, layer {layer}, " + (f"mean of {heads} heads" if head is None else f"head {head}")
 
 
 def _by_strength(

@@ -76,16 +76,21 @@ class View(VBox):
         self.selection.unobserve(self._redraw, list(self.follows))
         if self._owns_selection:
             self.selection.close()
-        for part in list(parts(self)):
-            if part is not self:
-                part.close()
+        close_parts(self)
         super().close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.selection.kind}, layer {self.selection.layer})"
 
 
-def parts(widget: Widget) -> Iterator[Widget]:
+def close_parts(widget: Widget) -> None:
+    """Close every widget that a widget holds; ipywidgets closes only the one itself."""
+    for part in list(_parts(widget)):
+        if part is not widget:
+            part.close()
+
+
+def _parts(widget: Widget) -> Iterator[Widget]:
     """A widget and every widget that it holds, each once."""
     seen: set[int] = set()
     stack: list[Any] = [widget]

@@ -16,7 +16,7 @@ from stockformer_widgets import AttentionExplorer, ExtractorSession
 dataset, model = load_sample()
 session = ExtractorSession.from_dataset(model, dataset, dataset.index_of("2008-10-15", "AAPL"))
 explorer = AttentionExplorer(session)
-explorer.selection.layer, explorer.selection.query, explorer.selection.key = 2, 40, 48
+explorer.selection.layer, explorer.selection.query, explorer.selection.key = 2, 40, 55
 explorer
 """
 

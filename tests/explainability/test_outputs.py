@@ -1,13 +1,23 @@
-"""Class probabilities by hand."""
+"""Probabilities and calibration, by hand and by other libraries."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy as scipy_entropy
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
+from torchmetrics.classification import MulticlassCalibrationError
 
-from stockformer.explainability import class_probabilities
+from stockformer.explainability import (
+    analyze_output_distribution,
+    calibrate,
+    class_probabilities,
+    describe_outputs,
+)
 
 
 def logit(p):
@@ -32,3 +42,101 @@ def test_coral_with_unordered_thresholds():
     """P(class > 1) above P(class > 0): class 1 gets 0, not a negative share."""
     logits = torch.tensor([[logit(0.4), logit(0.7), logit(0.2)]])
     assert class_probabilities(logits, coral=True)[0].tolist() == pytest.approx([0.6, 0.0, 0.5, 0.2], abs=1e-6)
+
+
+@pytest.fixture
+def predictions():
+    """Probabilities [500, 3] and labels that follow them a little less than they claim."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(500, 3, generator=generator)
+    labels = torch.multinomial((logits / 2).softmax(dim=-1), 1, generator=generator)[:, 0]
+    return logits.softmax(dim=-1), labels
+
+
+@pytest.mark.parametrize("binning", ["equal_width", "equal_mass"])
+def test_reliability_curve_is_sklearns(predictions, binning):
+    probabilities, labels = predictions
+    confidence, predicted = probabilities.double().max(dim=-1)
+    strategy = {"equal_width": "uniform", "equal_mass": "quantile"}[binning]
+    accuracy, mean_confidence = calibration_curve(predicted == labels, confidence, n_bins=10, strategy=strategy)
+    curve = calibrate(probabilities, labels, binning=binning, resamples=10).to_frame()
+    np.testing.assert_allclose(curve["accuracy"], accuracy, atol=0.02 if binning == "equal_mass" else 1e-9)
+    np.testing.assert_allclose(curve["confidence"], mean_confidence, atol=0.01 if binning == "equal_mass" else 1e-9)
+    assert curve["count"].sum() == 500
+
+
+def test_expected_calibration_error_is_torchmetrics(predictions):
+    probabilities, labels = predictions
+    expected = MulticlassCalibrationError(num_classes=3, n_bins=10, norm="l1")(probabilities, labels)
+    found = calibrate(probabilities, labels, resamples=200)
+    assert found.ece == pytest.approx(float(expected), abs=1e-5)
+    low, high = found.ece_interval
+    assert low < high
+    assert high > found.ece
+
+
+def test_brier_is_sklearns(predictions):
+    probabilities, labels = predictions
+    expected = brier_score_loss(labels, probabilities.double(), labels=[0, 1, 2], scale_by_half=False)
+    assert calibrate(probabilities, labels, resamples=2).brier == pytest.approx(expected, rel=1e-5)
+
+
+def test_calibration_by_hand():
+    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
+    found = calibrate(probabilities, torch.tensor([0, 1, 1, 1]), resamples=2)
+    assert found.bins["count"].tolist() == [2, 2]
+    np.testing.assert_allclose(found.bins["accuracy"], [1.0, 0.5])
+    assert found.ece == pytest.approx(0.5 * 0.4 + 0.5 * 0.4)
+
+
+def test_one_confidence_for_all_samples():
+    same = torch.tensor([[0.7, 0.3]] * 4)
+    found = calibrate(same, torch.tensor([0, 0, 1, 1]), binning="equal_mass", resamples=5)
+    assert found.ece == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"binning": "odd"}, "binning is 'odd'"),
+        ({"labels": torch.zeros(3)}, r"found \[2, 2\] and \[3\]"),
+    ],
+)
+def test_bad_calibration_input(arguments, message):
+    call = {"labels": torch.zeros(2, dtype=torch.long)} | arguments
+    with pytest.raises(ValueError, match=message):
+        calibrate(torch.full((2, 2), 0.5), **call)
+
+
+def test_coral_violations(make_model):
+    model = make_model(label_mode="buckets", bucket_edges=[-1, 0, 1], loss_name="coral")
+    shown = describe_outputs(torch.tensor([[2.0, 0.0, -2.0], [0.0, 1.0, -1.0]]), model)
+    assert shown.monotonicity_violations.tolist() == [False, True]
+    np.testing.assert_allclose(shown.above[0], 1 / (1 + np.exp([-2.0, 0.0, 2.0])), rtol=1e-6)
+
+
+def test_over_a_dataset_is_the_loop_over_single_samples(sample):
+    dataset, model = sample
+    indices = [0, 17, 6851, -3]
+    shown = analyze_output_distribution(model, dataset, indices, batch_size=3, progress=False)
+    with torch.no_grad():
+        single = torch.cat([model(dataset[i][0][None], dataset[i][2][None]) for i in indices]).numpy()
+    np.testing.assert_allclose(shown.outputs, single, atol=1e-6)
+    probabilities = np.exp(single) / np.exp(single).sum(axis=1, keepdims=True)
+    frame = shown.to_frame()
+    np.testing.assert_allclose(frame["p_1"], probabilities[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(frame["entropy"], scipy_entropy(probabilities, axis=1), rtol=1e-5)
+    assert frame["label"].tolist() == [int(dataset[i][1]) for i in indices]
+    assert shown.predicted_counts.tolist() == np.bincount(frame["prediction"], minlength=2).tolist()
+
+
+def test_nothing_to_analyse(sample):
+    with pytest.raises(ValueError, match="indices is empty"):
+        analyze_output_distribution(sample[1], sample[0], [])
+
+
+def test_a_regression_has_values_only(make_model):
+    shown = describe_outputs(torch.tensor([0.1, -0.2]), make_model(label_mode="regression"))
+    assert list(shown.to_frame()) == ["prediction"]
+    with pytest.raises(ValueError, match="no class probabilities"):
+        _ = shown.confidence
