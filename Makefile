@@ -9,7 +9,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 .PHONY: explore test format clean
 
 explore: .venv/lab
-	$(PY) -m jupyterlab $(LAB) notebooks/explore.ipynb
+	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" $(LAB) notebooks/explore.ipynb
 
 test: .venv/test
 	$(PY) tests/browser/chromium.py

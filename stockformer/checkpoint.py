@@ -58,7 +58,9 @@ def load_checkpoint(
         raise ValueError(f"{path} holds no state dict: expected parameter names with tensors")
     settings = _mapping(content, "dataset_settings")
     mode = output_mode or settings.get("label_mode")
-    arch = infer_arch_from_state_dict(state_dict, path, nhead=nhead or content.get("nhead"), output_mode=mode)
+    arch = infer_arch_from_state_dict(
+        state_dict, path, nhead=content.get("nhead") if nhead is None else nhead, output_mode=mode
+    )
     model = _build(arch, settings.get("bucket_edges"))
     try:
         model.load_state_dict(state_dict)
@@ -90,6 +92,8 @@ def save_checkpoint(
 
     Both files appear whole or not at all.
     """
+    if not isinstance(model, CrossAttentionStockTransformer | StockTransformer):
+        raise TypeError(f"expected a stock transformer, got {type(model).__name__}")
     path = Path(path)
     nhead = next(m.num_heads for m in model.modules() if isinstance(m, nn.MultiheadAttention))
     model_type = "cross_attention" if isinstance(model, CrossAttentionStockTransformer) else "encoder"

@@ -120,8 +120,10 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             raise ValueError("label_mode 'buckets' needs at least one bucket edge, found none")
         if edges is not None and edges != sorted(set(edges)):
             raise ValueError(f"bucket_edges are {edges}, expected ascending percentages")
-        if lookback < 1:
-            raise ValueError(f"lookback is {lookback}, expected at least 1")
+        if not isinstance(lookback, int) or lookback < 1:
+            raise ValueError(f"lookback is {lookback!r}, expected at least 1 day")
+        if not isinstance(df, pd.DataFrame):
+            raise TypeError(f"expected a pandas DataFrame, got {type(df).__name__}")
         self.feature_cols = list(feature_cols)
         self.market_feature_cols = None if market_feature_cols is None else list(market_feature_cols)
         self.target_col = target_col
@@ -132,6 +134,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         self.horizon = _horizon(target_col)
 
         columns = self.feature_cols + (self.market_feature_cols or [])
+        _check_unique(columns, "the features asked for")
         rows = _prepare(df, columns, target_col, self.horizon)
         self.unavailable = [name for name in columns if rows[name].isna().all()]
         self.prices = rows[["date", *PRICE_COLUMNS]]
@@ -142,6 +145,8 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         training = (rows["date"] <= self.train_end).to_numpy()
         self.normalization = normalization or _fit(filled, self.tickers, training)
         values = _normalise(filled, self.tickers, self.normalization)
+        # Statistics from elsewhere would make numbers of what this data does not have.
+        values[:, [name in self.unavailable for name in columns]] = 0.0
         self._x = values[:, : len(self.feature_cols)]
         self._market_x = values[:, len(self.feature_cols) :]
         self.ends = _window_ends(self.tickers, self.returns, lookback)
@@ -232,7 +237,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
 
 
 def _horizon(target_col: str) -> int:
-    match = re.fullmatch(r"close_(\d+)d_fwd_return", target_col)
+    match = re.fullmatch(r"close_([1-9]\d*)d_fwd_return", target_col)
     if match is None:
         raise ValueError(f"target_col is {target_col!r}, expected a name such as 'close_3d_fwd_return'")
     return int(match[1])
@@ -248,6 +253,7 @@ def _prepare(df: pd.DataFrame, columns: Sequence[str], target_col: str, horizon:
     """Check the table; return it by ticker with all columns, missing values as NaN."""
     if df.empty:
         raise ValueError("the table has no rows")
+    _check_unique(list(df.columns), "the table's headers")
     rows = df.rename(columns={k: v for k, v in _ALIASES.items() if k in df and v not in df})
     _check_columns(rows, columns)
     unnamed = int(rows["symbol"].isna().sum())
@@ -268,6 +274,12 @@ def _prepare(df: pd.DataFrame, columns: Sequence[str], target_col: str, horizon:
     if rows[target_col].isna().all():
         raise ValueError(f"no row has a target: {target_col} is missing in all {len(rows)} rows")
     return rows
+
+
+def _check_unique(names: Sequence[str], whose: str) -> None:
+    twice = sorted({str(name) for name in names if list(names).count(name) > 1})
+    if twice:
+        raise ValueError(f"{whose} name a column more than once: {', '.join(twice)}")
 
 
 def _check_columns(rows: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -346,7 +358,7 @@ def _normalise(filled: pd.DataFrame, tickers: np.ndarray, statistics: Normalizat
     if unknown:
         raise ValueError(
             f"no normalisation statistics for {', '.join(unknown)}; there are some for "
-            f"{', '.join(sorted(statistics.mean))} (normalization=None takes them from this data's training dates)"
+            f"{', '.join(sorted(statistics.mean))} (without normalization= they come from this data's training dates)"
         )
     mean = np.array([statistics.mean[ticker] for ticker in tickers])
     std = np.array([statistics.std[ticker] for ticker in tickers])
@@ -362,6 +374,6 @@ def _window_ends(tickers: np.ndarray, returns: np.ndarray, lookback: int) -> np.
     if not len(ends):
         raise ValueError(
             f"no window fits: the longest ticker has {int(position.max()) + 1} rows, expected at least "
-            f"{lookback} (lookback) and a target on the last of them"
+            f"{lookback} (lookback) and those that its target needs"
         )
     return ends

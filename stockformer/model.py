@@ -42,6 +42,8 @@ class PositionalEncoding(nn.Module):
         self.register_buffer("pe", pe)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 3:
+            raise ValueError(f"a stock transformer takes batches [B, T, features], found {x.dim()} dimensions")
         steps, limit = x.size(1), self.pe.size(1)
         if steps > limit:
             raise ValueError(f"the sequence has {steps} steps, but the model takes at most {limit} (max_len)")
@@ -251,8 +253,8 @@ def input_widths(model: nn.Module) -> tuple[int, ...] | None:
 
 
 def _check_heads(d_model: int, nhead: int) -> None:
-    if nhead < 1 or d_model % nhead:
-        raise ValueError(f"nhead is {nhead}, expected a head count that divides d_model = {d_model}")
+    if not isinstance(nhead, int) or isinstance(nhead, bool) or nhead < 1 or d_model % nhead:
+        raise ValueError(f"nhead is {nhead!r}, expected a head count that divides d_model = {d_model}")
 
 
 def infer_arch_from_state_dict(
@@ -298,7 +300,7 @@ def infer_arch_from_state_dict(
     arch: dict[str, Any] = {
         "feature_dim": feature_dim,
         "d_model": d_model,
-        "nhead": nhead or meta.get("nhead") or _guess_heads(d_model),
+        "nhead": next((given for given in (nhead, meta.get("nhead")) if given is not None), None),
         "num_layers": _count(state_dict, layers),
         "dim_feedforward": feedforward,
         "max_len": max_len,
@@ -308,6 +310,8 @@ def infer_arch_from_state_dict(
         "output_mode": output_mode or _output_mode(num_buckets, use_coral, path),
         "model_type": "cross_attention" if cross else "encoder",
     }
+    if arch["nhead"] is None:
+        arch["nhead"] = _guess_heads(d_model)
     if cross:
         arch["market_layers"] = _count(state_dict, "market_encoder.encoder.layers")
         arch["market_dim"] = _shape(state_dict, "market_encoder.input_proj.weight", 2)[1]

@@ -76,7 +76,6 @@ def fit(
     dataset: StockDataset,
     cfg: Mapping[str, Any] | None = None,
     *,
-    model_type: str = "cross_attention",
     epochs: int = 40,
     patience: int = 4,
     learning_rate: float = 1e-3,
@@ -85,6 +84,8 @@ def fit(
     seed: int = 0,
 ) -> FitResult:
     """Train on the early dates, stop by the middle ones, score on the late ones.
+
+    A dataset without market features trains an encoder-only model.
 
     AdamW; cross-entropy, squared error, or the CORAL loss (Cao et al. 2020).
     Weights of features that are constant in training start, and so stay, at 0:
@@ -102,7 +103,14 @@ def fit(
         raise ValueError(f"epochs is {epochs}, expected at least 1")
     torch.manual_seed(seed)
     split = temporal_split(dataset)
-    model = create_model(len(dataset.feature_cols), dataset.label_mode, dataset.bucket_edges, cfg or {}, model_type)
+    market_cols = dataset.market_feature_cols
+    model = create_model(
+        len(dataset.feature_cols),
+        dataset.label_mode,
+        dataset.bucket_edges,
+        {**(cfg or {}), "market_feature_dim": len(market_cols or ())},
+        "encoder" if market_cols is None else "cross_attention",
+    )
     _silence_constant_features(model, dataset, split.train)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)

@@ -13,11 +13,10 @@ from stockformer.model import input_widths
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views import AttentionHeatmap, AttentionRow, GateTimeline, SaliencyBars, View
-from stockformer_widgets.views.base import close_parts, text
+from stockformer_widgets.views.base import BINARY_NAMES, check_state, close_parts, text
 
 _KIND_NAMES = {"cross": "stock → market", "self": "stock → stock", "market": "market → market"}
 _MEAN = "mean"  # a Dropdown takes None for "nothing chosen"
-_BINARY_NAMES = ("DOWN", "UP")
 
 
 class AttentionExplorer(VBox):
@@ -36,6 +35,7 @@ class AttentionExplorer(VBox):
     """
 
     def __init__(self, session: ExtractorSession, selection: Selection | None = None) -> None:
+        check_state(session, selection)
         super().__init__()
         self.add_class("stockformer-explorer")
         self.session = session
@@ -43,12 +43,12 @@ class AttentionExplorer(VBox):
         self.selection = selection or Selection(session)
         session.observe(self._on_change, ["sample", "reading"])
         self.selection.observe(self._on_change, ["kind", "layer", "head", "query"])
-        self.views = self._make_views()
-        self._make_controls()
-        self.headline = HTML()
-        self.message = HTML(layout=Layout(display="none"))
-        self.children = (self.headline, self._control_bar(), self.message, self._columns())
-        self._sync()
+        self.views: list[View] = []
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Stop following, and close the views and every other widget of this explorer."""
@@ -73,13 +73,19 @@ class AttentionExplorer(VBox):
         where = self.selection
         return f"AttentionExplorer(sample {self.session.sample}, {where.kind}, layer {where.layer})"
 
-    def _make_views(self) -> list[View]:
-        classes = (AttentionHeatmap, AttentionRow, GateTimeline, SaliencyBars)
-        return [view(self.session, self.selection) for view in classes if view.shows(self.session)]
+    def _build(self) -> None:
+        for view in (AttentionHeatmap, AttentionRow, GateTimeline, SaliencyBars):
+            if view.shows(self.session):
+                self.views.append(view(self.session, self.selection))
+        self._make_controls()
+        self.headline = HTML()
+        self.message = HTML(layout=Layout(display="none"))
+        self.children = (self.headline, self._control_bar(), self.message, self._columns())
+        self._sync()
 
     def _columns(self) -> HBox:
-        left = VBox(self.views[:2], layout=Layout(flex="1 1 520px", min_width="320px"))
-        right = VBox(self.views[2:], layout=Layout(flex="1 1 480px", min_width="320px"))
+        left = VBox(self.views[:2], layout=Layout(flex="1 1 520px", min_width="420px"))
+        right = VBox(self.views[2:], layout=Layout(flex="1 1 480px", min_width="420px"))
         return HBox([left, right], layout=Layout(flex_flow="row wrap", width="100%"))
 
     def _make_controls(self) -> None:
@@ -182,5 +188,5 @@ def _prediction(session: ExtractorSession) -> str:
         return f"model: {float(output[0]):+.4g}"
     probabilities = class_probabilities(output.float(), coral=bool(model.use_coral))[0]
     best = int(probabilities.argmax())
-    name = _BINARY_NAMES[best] if model.label_mode == "binary" else f"class {best}"
+    name = BINARY_NAMES[best] if model.label_mode == "binary" else f"class {best}"
     return f"model: {name}, probability {float(probabilities[best]):.1%}"

@@ -34,7 +34,12 @@ class Selection(HasTraits):
 
     def __init__(self, *sessions: ExtractorSession, **where: Any) -> None:
         super().__init__()
+        if not sessions or not all(isinstance(session, ExtractorSession) for session in sessions):
+            found = ", ".join(type(session).__name__ for session in sessions) or "nothing"
+            raise TypeError(f"a selection needs ExtractorSessions, got {found}")
         self.sessions = sessions
+        if not self.kinds:
+            raise ValueError("the sessions have no kind of attention in common")
         self.kind = where.pop("kind", self.kinds[0])
         size = self.sizes()
         self.query, self.key = size["query"] - 1, size["key"] - 1
@@ -62,7 +67,6 @@ class Selection(HasTraits):
 
     def close(self) -> None:
         """Stop following the sessions."""
-        self.unobserve_all()
         for session in self.sessions:
             session.unobserve(self._fit, "reading")
 

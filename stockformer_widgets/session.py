@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from traitlets import HasTraits, Instance, Int, TraitError, validate
+from traitlets import HasTraits, Instance, Int, TraitError, observe, validate
 
 from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset, Window
@@ -110,8 +110,9 @@ class ExtractorSession(HasTraits):
             ValueError: their number, shape or values do not fit the model.
         """
         reading = self._read(inputs, None if dates is None else pd.DatetimeIndex(list(dates)), None)
-        self._publish(reading)
-        self.sample = None
+        with self.hold_trait_notifications():
+            self._publish(reading)
+            self.sample = None
         return reading
 
     def saliency(self, method: str = "input_x_gradient") -> tuple[Tensor, ...]:
@@ -141,32 +142,32 @@ class ExtractorSession(HasTraits):
         """Features that the dataset has no value for."""
         return [] if self.dataset is None else list(self.dataset.unavailable)
 
-    def close(self) -> None:
-        """Forget the model's reading and whoever follows it."""
-        self.unobserve_all()
-        self._saliency.clear()
-
     def __repr__(self) -> str:
         where = "tensors given by hand" if self.dataset is None else f"sample {self.sample} of {len(self.dataset)}"
         return f"ExtractorSession({type(self.model).__name__}, {where})"
 
     @validate("sample")
-    def _run_sample(self, proposal: Any) -> int | None:
+    def _run_sample(self, proposal: Any) -> int:
         # Run before the value changes: a run that fails leaves the old sample standing.
-        index: int | None = proposal["value"]
-        if index is None:
-            return None
+        index: int = proposal["value"]
         if self.dataset is None:
             raise TraitError("this session has no dataset to take a sample from: call session.run(x, market_x)")
         window = self.dataset.window(index)
         index %= len(self.dataset)
         if index != self.sample:
             inputs = (window.x,) if window.market_x is None else (window.x, window.market_x)
-            self._publish(self._read(inputs, window.dates, window))
+            self._next = self._read(inputs, window.dates, window)
         return index
+
+    @observe("sample")
+    def _show_sample(self, change: Any) -> None:
+        if change["new"] is not None:
+            self._publish(self._next)
 
     def _read(self, inputs: Sequence[Any], dates: pd.DatetimeIndex | None, window: Window | None) -> Reading:
         tensors = _as_inputs(self.model, inputs)
+        if self._feature_names is not None:
+            _check_names(self._feature_names, tensors)
         if dates is not None and len(dates) != tensors[0].size(1):
             raise ValueError(f"there are {len(dates)} dates for {tensors[0].size(1)} steps")
         return Reading(tensors, capture_attention(self.model, *tensors), dates, window)
@@ -182,8 +183,10 @@ class ExtractorSession(HasTraits):
 
 
 def _as_inputs(model: nn.Module, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
-    parameter = next(model.parameters())
-    tensors = tuple(_as_tensor(values).to(parameter.device, parameter.dtype) for values in inputs)
+    parameter = next(model.parameters(), torch.empty(0))
+    tensors = tuple(_as_tensor(number, values).to(parameter.device) for number, values in enumerate(inputs))
+    if input_widths(model) is not None or all(tensor.is_floating_point() for tensor in tensors):
+        tensors = tuple(tensor.to(parameter.dtype) for tensor in tensors)
     for number, tensor in enumerate(tensors):
         bad = int((~torch.isfinite(tensor)).sum())
         if bad:
@@ -201,10 +204,20 @@ def _as_inputs(model: nn.Module, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
     return tensors
 
 
-def _as_tensor(values: Any) -> Tensor:
+def _as_tensor(number: int, values: Any) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach().clone()
-    return torch.as_tensor(np.array(values, dtype=np.float32))
+    try:
+        return torch.tensor(np.asarray(values))
+    except (TypeError, ValueError):
+        raise ValueError(f"input {number} is no array of numbers: {type(values).__name__}") from None
+
+
+def _check_names(names: Sequence[Sequence[str]], tensors: Sequence[Tensor]) -> None:
+    found = tuple(len(group) for group in names)
+    expected = tuple(tensor.size(-1) for tensor in tensors)
+    if found != expected:
+        raise ValueError(f"feature_names has {_words(found)} names for {_words(expected)} features")
 
 
 def _check_widths(model: nn.Module, found: tuple[int, ...], whose: str) -> None:

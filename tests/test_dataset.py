@@ -437,7 +437,7 @@ def test_a_ticker_without_training_dates(table):
         ({"label_mode": "buckets", "bucket_edges": []}, "needs at least one bucket edge"),
         ({"label_mode": "buckets", "bucket_edges": [1.0, -1.0]}, "ascending"),
         ({"target_col": "next_week"}, "target_col is 'next_week', expected a name such as"),
-        ({"lookback": 0}, "lookback is 0, expected at least 1"),
+        ({"lookback": 0}, "lookback is 0, expected at least 1 day"),
     ],
 )
 def test_bad_options(table, options, message):
@@ -447,3 +447,32 @@ def test_bad_options(table, options, message):
 def test_bucket_edges_may_be_an_array(table):
     edges = np.array([-1.0, 1.0])
     assert make(table, label_mode="buckets", bucket_edges=edges).bucket_edges == [-1.0, 1.0]
+
+
+def test_an_unavailable_feature_is_zero_under_statistics_from_elsewhere(make_table):
+    columns = {"feature_cols": ["f0", "f1"], "market_feature_cols": None, "lookback": 5}
+    trained = StockDataset(make_table(), **columns)
+    lacking = make_table().assign(f1=np.nan)
+    dataset = StockDataset(lacking, **columns, normalization=trained.normalization)
+    assert dataset.unavailable == ["f1"]
+    assert all((dataset[i][0][:, 1] == 0).all() for i in range(len(dataset)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"feature_cols": ["f0", "f0"]}, "more than once: f0"),
+        ({"lookback": 5.0}, "lookback is 5.0"),
+        ({"target_col": "close_0d_fwd_return"}, "close_0d_fwd_return"),
+    ],
+)
+def test_more_bad_options(table, options, message):
+    with pytest.raises(ValueError, match=message):
+        StockDataset(table, **({"feature_cols": ["f0"], "market_feature_cols": ["m0"], "lookback": 5} | options))
+
+
+def test_no_table_and_doubled_headers(table):
+    with pytest.raises(TypeError, match="expected a pandas DataFrame, got list"):
+        StockDataset([1, 2])
+    with pytest.raises(ValueError, match="headers name a column more than once: open"):
+        StockDataset(pd.concat([table, table[["open"]]], axis=1), ["f0"], None)

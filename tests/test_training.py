@@ -127,7 +127,7 @@ def test_split_with_an_empty_part(make_table, train_end, message):
 def test_a_planted_signal_is_learned(source, model_type):
     market = MARKET if model_type == "cross_attention" else None
     dataset = dataset_of(planted(600, source), market_feature_cols=market)
-    result = quick(dataset, model_type=model_type, epochs=12, learning_rate=5e-3, patience=12)
+    result = quick(dataset, epochs=12, learning_rate=5e-3, patience=12)
     assert result.metrics["test_base_rate"] < 0.7
     assert result.metrics["test_accuracy"] > 0.85
     assert result.metrics["test_loss"] < 0.7 * result.metrics["test_base_loss"]
@@ -160,7 +160,7 @@ def test_other_labels_are_learned(label_mode, edges, cfg):
 def test_constant_features_get_no_weight_and_no_saliency(model_type):
     market = MARKET if model_type == "cross_attention" else None
     dataset = dataset_of(planted(), market_feature_cols=market)
-    model = quick(dataset, model_type=model_type, epochs=3).model
+    model = quick(dataset, epochs=3).model
     weights = [model.input_proj.weight[:, 2:]]
     if market:
         weights.append(model.market_encoder.input_proj.weight[:, 1:])

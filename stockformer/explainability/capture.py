@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -46,7 +47,7 @@ class Capture:
     pooling: Tensor | None
     output: Any
 
-    @property
+    @cached_property
     def kinds(self) -> dict[str, list[Tensor]]:
         """Kind of attention -> its maps by layer, each [batch, heads, query, key].
 
@@ -237,9 +238,14 @@ def capture_attention(model: nn.Module, *inputs: Tensor) -> Capture:
     """Run `model` once in eval mode without gradients; return what it showed.
 
     Training mode, hooks and gradients are afterwards as they were.
+
+    Raises:
+        ValueError: the model has no attention, or did not run it.
     """
     with evaluating(model), torch.no_grad(), AttentionExtractor(model) as extractor:
         model(*inputs)
+    if not extractor.capture.attention:
+        raise ValueError(f"{type(model).__name__} has attention, but its forward pass did not run it")
     return extractor.capture
 
 

@@ -45,6 +45,7 @@ class AttentionHeatmap(View):
     """
 
     follows = ("kind", "layer", "head", "query", "key")
+    _images: tuple[Image, ...] = ()
 
     def _build(self) -> tuple[Widget, ...]:
         self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=True)}

@@ -23,6 +23,7 @@ from stockformer_widgets.views.base import (
 )
 
 _NAMED = 3
+_ITEM = '<span style="white-space: nowrap">'
 
 
 class AttentionRow(View):
@@ -81,8 +82,9 @@ class AttentionRow(View):
         days = [reading.day(step, length) for step in range(length)]
         label_steps(self.x_axis, days, 5)
         self.figure.title = f"What {reading.day(where.query, weights.size(0))} attends to"
+        total = float(finite.sum()) or 1.0
         self.strongest.value = "strongest: " + ", ".join(
-            f"<b>{text(days[key])}</b> {finite[key]:.4g} ({finite[key] / finite.sum():.1%})"
+            f"{_ITEM}<b>{text(days[key])}</b> {finite[key]:.4g} ({finite[key] / total:.1%})</span>"
             for key in np.argsort(-finite, kind="stable")[:_NAMED]
         )
 

@@ -22,6 +22,9 @@ NEUTRAL = "#0072b2"
 #: Pixels left of the plots; views of one column share it, so that their days align.
 MARGIN = 100
 
+#: What the two classes of a binary model say.
+BINARY_NAMES = ("DOWN", "UP")
+
 _TEXT_COLOR = "var(--jp-ui-font-color1, currentColor)"
 
 
@@ -39,6 +42,7 @@ class View(VBox):
     follows: tuple[str, ...] = ()
 
     def __init__(self, session: ExtractorSession, selection: Selection | None = None) -> None:
+        check_state(session, selection)
         if not self.shows(session):
             raise ValueError(f"{type(self).__name__} has nothing to show of {type(session.model).__name__}")
         super().__init__()
@@ -49,8 +53,12 @@ class View(VBox):
         self.selection = selection or Selection(session)
         session.observe(self._redraw, "reading")
         self.selection.observe(self._redraw, list(self.follows))
-        self.children = self._build()
-        self._draw()
+        try:
+            self.children = self._build()
+            self._draw()
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
@@ -81,6 +89,18 @@ class View(VBox):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.selection.kind}, layer {self.selection.layer})"
+
+
+def check_state(session: ExtractorSession, selection: Selection | None) -> None:
+    """Raise unless these are a session and, if given, a selection in it."""
+    if not isinstance(session, ExtractorSession):
+        raise TypeError(f"expected an ExtractorSession, got {type(session).__name__}")
+    if selection is None:
+        return
+    if not isinstance(selection, Selection):
+        raise TypeError(f"expected a Selection, got {type(selection).__name__}")
+    if session not in selection.sessions:
+        raise ValueError("the selection belongs to another session")
 
 
 def close_parts(widget: Widget) -> None:
@@ -161,7 +181,8 @@ def on_mouse(view_figure: bq.Figure, events: Sequence[str], handler: Any) -> Non
 
     def receive(widget: Widget, content: dict[str, Any], buffers: Any) -> None:
         domain = content.get("domain") or {}
-        handler(content["event"], domain.get("x"), domain.get("y"))
+        if content["event"] == "mouseleave" or {"x", "y"} <= set(domain):
+            handler(content["event"], domain.get("x"), domain.get("y"))
 
     mouse.on_msg(receive)
     view_figure.interaction = mouse

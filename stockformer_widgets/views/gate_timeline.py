@@ -80,7 +80,8 @@ class GateTimeline(View):
         self.marker.x = [query + 0.5] * 2
         label_steps(self.x_axis, [reading.day(step, length) for step in range(length)], 5)
         by_layer = " &nbsp; ".join(
-            f'<span style="color: {color}">■</span> layer {number} <b>{mean:.3f}</b>'
+            f'<span style="white-space: nowrap"><span style="color: {color}">■</span> '
+            f"layer {number} <b>{mean:.3f}</b></span>"
             for number, (color, mean) in enumerate(zip(colors, means[:, query], strict=True))
         )
         self.numbers.value = f"mean gate on {text(reading.day(query, length))}: {by_layer}"

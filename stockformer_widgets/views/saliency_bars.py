@@ -8,7 +8,7 @@ from ipywidgets import HTML, HBox, Layout, ToggleButtons, Widget
 
 from stockformer.explainability import can_attribute
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.base import NEUTRAL, View, axis, figure, set_range, text, tick_range
+from stockformer_widgets.views.base import BINARY_NAMES, NEUTRAL, View, axis, figure, set_range, text, tick_range
 
 #: Stock and market features, from the palette of Okabe and Ito (2008).
 _COLORS = [NEUTRAL, "#e69f00"]
@@ -19,8 +19,8 @@ class SaliencyBars(View):
     """Input x gradient by feature: the strongest of stock and market together.
 
     Over all days the values of the days are added up, ``sum over t of |x * dy/dx|``
-    or signed, where y is the output of the predicted class; or those of the
-    selected query day alone. Features that the data has no value for are named
+    or signed, where y is the largest of the model's outputs, named in the title;
+    or those of the selected query day alone. Features that the data has no value for are named
     below: they get exactly 0.
     """
 
@@ -64,7 +64,7 @@ class SaliencyBars(View):
             self.y_axis.tick_values = np.arange(len(top)) + 0.5
             self.y_axis.tick_labels = {str(i + 0.5): label[feature] for i, feature in enumerate(top)}
         self.x_axis.label = "|input x gradient|" if self.sign.value == "absolute" else "input x gradient"
-        self.figure.title = f"Which features the output hangs on, {self.span.value}"
+        self.figure.title = f"Features that {explained_output(self.session)} hangs on, {self.span.value}"
         self._write_note(streams)
 
     def _by_feature(self, attribution: np.ndarray) -> np.ndarray:
@@ -90,3 +90,14 @@ class SaliencyBars(View):
                 + "</span>"
             )
         self.note.value = "<br>".join(lines)
+
+
+def explained_output(session: ExtractorSession) -> str:
+    """Which of the model's outputs the saliency is of, in words."""
+    output, model = session.reading.capture.output, session.model
+    if output.dim() == 1:
+        return "the value"
+    column = int(output[0].argmax())
+    if getattr(model, "use_coral", False):
+        return f"P(class > {column})"
+    return BINARY_NAMES[column] if getattr(model, "label_mode", None) == "binary" else f"output {column}"

@@ -149,3 +149,53 @@ def test_arbitrary_models_take_their_inputs_as_they_are():
 
 def test_repr_is_one_short_line(session):
     assert repr(session) == "ExtractorSession(CrossAttentionStockTransformer, sample 10 of 6852)"
+
+
+def test_a_follower_that_raises_leaves_sample_and_reading_together(session):
+    def fail(change):
+        raise RuntimeError("no picture today")
+
+    session.observe(fail, "reading")
+    with pytest.raises(RuntimeError, match="no picture"):
+        session.sample = 100
+    assert session.sample == 100
+    assert list(session.reading.dates) == list(DATASET.window(100).dates)
+
+
+def test_wrong_feature_names():
+    x, _, market_x = DATASET[3]
+    with pytest.raises(ValueError, match=r"feature_names has 1 \+ 11 names for 41 \+ 11 features"):
+        ExtractorSession(MODEL, x, market_x, feature_names=[["a"], DATASET.market_feature_cols])
+
+
+@pytest.mark.parametrize("inputs", [("abc", "def"), ([["a"] * 41], [[1] * 11]), ([[1], [1, 2]], [[1] * 11])])
+def test_what_is_no_array(session, inputs):
+    with pytest.raises(ValueError, match="input 0 is no array of numbers"):
+        session.run(*inputs)
+
+
+def test_attention_that_does_not_run():
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(4, 2)
+
+        def forward(self, x):
+            return x
+
+    with pytest.raises(ValueError, match="its forward pass did not run it"):
+        ExtractorSession(Idle(), torch.zeros(1, 3, 4))
+
+
+def test_token_models_keep_their_integers():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(10, 4)
+            self.layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+
+        def forward(self, tokens):
+            return self.layer(self.embedding(tokens))
+
+    session = ExtractorSession(Tokens(), [[1, 2, 3]])
+    assert session.reading.capture.map("layer.self_attn", 0).shape == (3, 3)

@@ -160,3 +160,53 @@ def test_repr_is_short(session):
     explorer = AttentionExplorer(session)
     assert repr(explorer) == "AttentionExplorer(sample 10, cross, layer 0)"
     explorer.close()
+
+
+@pytest.mark.parametrize("kind", [*VIEWS, AttentionExplorer])
+def test_a_view_that_cannot_be_built_leaves_nothing_behind(session, kind, monkeypatch):
+    before, observers = set(registry._instances), count_observers(session)
+    monkeypatch.setattr(SaliencyBars if kind is AttentionExplorer else kind, "_draw", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        kind(session)
+    assert set(registry._instances) == before
+    assert count_observers(session) == observers
+    session.sample = 12
+
+
+@pytest.mark.parametrize("kind", [AttentionHeatmap, AttentionExplorer])
+def test_what_is_no_session_or_selection(session, kind):
+    for arguments, message in (
+        ((MODEL,), "expected an ExtractorSession, got CrossAttentionStockTransformer"),
+        ((session, "cross"), "expected a Selection, got str"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            kind(*arguments)
+    other = ExtractorSession.from_dataset(MODEL, DATASET)
+    with pytest.raises(ValueError, match="belongs to another session"):
+        kind(session, Selection(other))
+
+
+def test_closing_an_explorer_leaves_linked_views_alive(session):
+    explorer = AttentionExplorer(session)
+    row = AttentionRow(session, explorer.selection)
+    explorer.close()
+    explorer.selection.query = 3
+    assert str(DATASET.window(10).dates[3].date()) in row.figure.title
+    row.close()
+
+
+def test_saliency_says_what_it_explains():
+    titles = {"regression": "the value", "binary": "DOWN|UP", "buckets": r"P\(class > \d\)"}
+    for mode, expected in titles.items():
+        model = create_model(41, mode, [-2, 0, 2] if mode == "buckets" else None, {"loss_name": "coral"})
+        bars = SaliencyBars(ExtractorSession(model, torch.randn(9, 41), torch.randn(9, 11)))
+        assert re.search(f"Features that ({expected}) hangs on", bars.figure.title)
+        bars.close()
+
+
+def test_a_row_without_numbers(session):
+    attention = session.reading.capture.attention["cross_attn_layers.0.cross_attn"]
+    attention[:] = float("nan")
+    explorer = AttentionExplorer(session)
+    assert "nan%" not in explorer.views[1].strongest.value
+    explorer.close()
