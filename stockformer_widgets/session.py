@@ -147,9 +147,11 @@ class ExtractorSession(HasTraits):
         return f"ExtractorSession({type(self.model).__name__}, {where})"
 
     @validate("sample")
-    def _run_sample(self, proposal: Any) -> int:
+    def _run_sample(self, proposal: Any) -> int | None:
         # Run before the value changes: a run that fails leaves the old sample standing.
-        index: int = proposal["value"]
+        index: int | None = proposal["value"]
+        if index is None:
+            return None
         if self.dataset is None:
             raise TraitError("this session has no dataset to take a sample from: call session.run(x, market_x)")
         window = self.dataset.window(index)
