@@ -84,8 +84,8 @@ class AttentionExplorer(VBox):
         self._sync()
 
     def _columns(self) -> HBox:
-        left = VBox(self.views[:2], layout=Layout(flex="1 1 520px", min_width="420px"))
-        right = VBox(self.views[2:], layout=Layout(flex="1 1 480px", min_width="420px"))
+        left = VBox(self.views[:2], layout=Layout(flex="1 1 520px", min_width="320px"))
+        right = VBox(self.views[2:], layout=Layout(flex="1 1 480px", min_width="320px"))
         return HBox([left, right], layout=Layout(flex_flow="row wrap", width="100%"))
 
     def _make_controls(self) -> None:

@@ -99,7 +99,7 @@ class AttentionHeatmap(View):
         set_range(self.scales["x"], 0, keys)
         set_range(self.scales["y"], 0, queries)
         self.color_bar.value = f"0 {_GRADIENT} {largest:.4g}"
-        label_steps(self.x_axis, [reading.day(step, keys) for step in range(keys)], 5)
+        label_steps(self.x_axis, [reading.day(step, keys) for step in range(keys)], 4)
         label_steps(self.y_axis, [reading.day(step, queries) for step in range(queries)], 8)
         self.figure.title = map_title(where)
         self._shown = shown

@@ -80,7 +80,7 @@ class AttentionRow(View):
         with self.marker.hold_sync():
             self.marker.x, self.marker.y = [where.key, where.key + 1], [finite[where.key]] * 2
         days = [reading.day(step, length) for step in range(length)]
-        label_steps(self.x_axis, days, 5)
+        label_steps(self.x_axis, days, 4)
         self.figure.title = f"What {reading.day(where.query, weights.size(0))} attends to"
         total = float(finite.sum()) or 1.0
         self.strongest.value = "strongest: " + ", ".join(

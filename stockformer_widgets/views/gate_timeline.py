@@ -76,9 +76,9 @@ class GateTimeline(View):
         with self.band.hold_sync():
             self.band.x, self.band.y = steps, np.quantile(gates[layer], [0.1, 0.9], axis=-1)
             self.band.fill_colors = [colors[layer]]
-        self.figure.title = f"Gates: market let in by each layer (band: middle 80 % of layer {layer})"
+        self.figure.title = f"Mean gate by layer (band: middle 80 % of layer {layer})"
         self.marker.x = [query + 0.5] * 2
-        label_steps(self.x_axis, [reading.day(step, length) for step in range(length)], 5)
+        label_steps(self.x_axis, [reading.day(step, length) for step in range(length)], 4)
         by_layer = " &nbsp; ".join(
             f'<span style="white-space: nowrap"><span style="color: {color}">■</span> '
             f"layer {number} <b>{mean:.3f}</b></span>"
