@@ -143,15 +143,14 @@ def fit(
 
 
 def _silence_constant_features(model: Model, dataset: StockDataset, train: np.ndarray) -> None:
-    windows = [dataset.window(int(index)) for index in train]
-    streams: list[tuple[nn.Linear, Tensor]] = [(model.input_proj, torch.cat([w.x for w in windows]))]
+    projections = [model.input_proj]
     if isinstance(model, CrossAttentionStockTransformer):
-        market = torch.cat([w.market_x for w in windows if w.market_x is not None])
-        streams.append((model.market_encoder.input_proj, market))
+        projections.append(model.market_encoder.input_proj)
+    inputs = zip(*(dataset[int(index)][::2] for index in train), strict=True)  # (x, y, market_x) without y
     with torch.no_grad():
-        for projection, values in streams:
-            constant = (values == values[0]).all(dim=0)
-            projection.weight[:, constant] = 0.0
+        for projection, windows in zip(projections, inputs, strict=True):
+            values = torch.cat(windows)
+            projection.weight[:, (values == values[0]).all(dim=0)] = 0.0
 
 
 def _train_epoch(model: Model, loader: Any, optimizer: torch.optim.Optimizer, device: torch.device) -> float:
