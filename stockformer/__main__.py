@@ -87,6 +87,8 @@ def _report(arguments: argparse.Namespace) -> None:
         input_names=[name for name, _, _ in given],
         feature_names=[columns for _, _, columns in given],
         dates=list(window.dates),
+        prices=window.prices,
+        label=float(window.y),
         title=f"{window.ticker}, {window.dates[-1].date()}",
     )
     print(saved["report"])

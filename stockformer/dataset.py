@@ -45,7 +45,8 @@ class Window:
         market_x: market features [T, M], normalised; None without market features.
         y: the label: a float for ``regression``, else the class number.
         ticker: whose days these are.
-        prices: T rows of ``date, open, high, low, adjusted_close, volume``, gaps filled forward.
+        prices: T rows of ``date, open, high, low, adjusted_close, volume``, gaps filled forward;
+            where the data has ``spy_ret_1d`` also ``spy``, SPY's level relative to the ticker's first row.
         forward_return: relative change of the adjusted close after the last day, a fraction.
     """
 
@@ -137,7 +138,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         _check_unique(columns, "the features asked for")
         rows = _prepare(df, columns, target_col, self.horizon)
         self.unavailable = [name for name in columns if rows[name].isna().all()]
-        self.prices = rows[["date", *PRICE_COLUMNS]]
+        self.prices = rows[["date", *PRICE_COLUMNS]].assign(**_spy_level(rows, columns))
         self.tickers = rows["symbol"].to_numpy()
         self.returns = rows[target_col].to_numpy(dtype=np.float64)
         filled = rows.groupby("symbol", sort=False)[columns].ffill().fillna(0.0)
@@ -214,6 +215,15 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         return tickers
 
     @property
+    def volatility(self) -> np.ndarray:
+        """Standard deviation of the daily returns inside every window: [n], a fraction a day; NaN without any."""
+        daily = self.prices["adjusted_close"].groupby(self.tickers, sort=False).pct_change()
+        # The first row of a window is the base of its first return.
+        spread = daily.rolling(self.lookback - 1).std(ddof=0)
+        at_ends: np.ndarray = spread.to_numpy()[self.ends]
+        return at_ends
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Keyword arguments that make a dataset of another table in the same way."""
         return {
@@ -234,6 +244,13 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         if self.label_mode == "binary":
             return torch.from_numpy(returns >= self.threshold).long()
         return torch.from_numpy(np.searchsorted(self.bucket_edges or [], returns * 100, side="right"))
+
+
+def _spy_level(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.Series]:
+    if "spy_ret_1d" not in columns or rows["spy_ret_1d"].isna().all():
+        return {}
+    growth = 1 + rows["spy_ret_1d"].fillna(0.0)
+    return {"spy": growth.groupby(rows["symbol"], sort=False).cumprod()}
 
 
 def _horizon(target_col: str) -> int:

@@ -476,3 +476,66 @@ def test_no_table_and_doubled_headers(table):
         StockDataset([1, 2])
     with pytest.raises(ValueError, match="headers name a column more than once: open"):
         StockDataset(pd.concat([table, table[["open"]]], axis=1), ["f0"], None)
+
+
+# Prices and their calm
+
+
+@pytest.mark.parametrize("lookback", [2, 5, 20])
+def test_volatility_is_that_of_the_returns_inside_each_window(table, lookback):
+    dataset = make(table, lookback=lookback)
+    expected = []
+    for index in range(len(dataset)):
+        close = dataset.window(index).prices["adjusted_close"].to_numpy()
+        expected.append(np.std(close[1:] / close[:-1] - 1))
+    assert dataset.volatility.shape == (len(dataset),)
+    np.testing.assert_allclose(dataset.volatility, expected, atol=1e-12)
+
+
+def test_windows_of_one_day_have_no_volatility(table):
+    assert np.isnan(make(table, lookback=1).volatility).all()
+
+
+def test_windows_that_lack_a_price_have_no_volatility(table):
+    rows = table.copy()
+    rows.loc[rows.index < 7, "adjusted_close"] = np.nan
+    dataset = make(rows)
+    lacking = [dataset.window(index).prices["adjusted_close"].isna().any() for index in range(len(dataset))]
+    assert 0 < sum(lacking) < len(dataset)
+    np.testing.assert_array_equal(np.isnan(dataset.volatility), lacking)
+
+
+def test_volatility_of_a_price_that_stands_still(table):
+    still = table.copy()
+    still.loc[10:20, "adjusted_close"] = 7.0
+    dataset = make(still)
+    assert dataset.volatility[dataset.index_of(still["date"][20], "AAA")] == 0
+    assert dataset.volatility.argmin() == dataset.index_of(still["date"][14], "AAA")
+
+
+def test_the_level_of_spy(table):
+    returns = np.random.default_rng(3).normal(0, 0.01, len(table))
+    dataset = make(table.assign(spy_ret_1d=returns), market_feature_cols=["m0", "spy_ret_1d"])
+    for index in (0, 7, len(dataset) // 2, len(dataset) - 1):
+        prices = dataset.window(index).prices
+        assert list(prices.columns) == ["date", "open", "high", "low", "adjusted_close", "volume", "spy"]
+        rows = table[(table["symbol"] == dataset.end_tickers[index]) & table["date"].isin(prices["date"])]
+        np.testing.assert_allclose(prices["spy"].pct_change()[1:], returns[rows.index[1:]], rtol=1e-9)
+
+
+def test_a_missing_return_of_spy_leaves_its_level(table):
+    rows = table.assign(spy_ret_1d=0.01)
+    rows.loc[3, "spy_ret_1d"] = np.nan
+    level = make(rows, market_feature_cols=["spy_ret_1d"]).window(0).prices["spy"]
+    np.testing.assert_allclose(level.pct_change()[1:], [0.01, 0.01, 0.0, 0.01], atol=1e-12)
+
+
+@pytest.mark.parametrize("market", [["m0"], None])
+def test_no_spy_no_level(table, market):
+    dataset = make(table.assign(spy_ret_1d=0.01), market_feature_cols=market)
+    assert "spy" not in dataset.window(0).prices
+
+
+def test_spy_without_a_value_has_no_level(table):
+    dataset = make(table.assign(spy_ret_1d=np.nan), market_feature_cols=["m0", "spy_ret_1d"])
+    assert "spy" not in dataset.window(0).prices

@@ -16,6 +16,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,6 +31,17 @@ KINDS: dict[str, str] = {
     "encoder.layers.*.self_attn": "self",
     "market_encoder.encoder.layers.*.self_attn": "market",
 }
+
+_KIND_TITLES = {
+    "cross": "Stock to market attention",
+    "self": "Stock self-attention",
+    "market": "Market self-attention",
+}
+
+
+def kind_title(kind: str) -> str:
+    """A kind of attention in words; kinds of other models are their own name."""
+    return _KIND_TITLES.get(kind, kind)
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,16 @@ class Capture:
         """One map [query, key] in float32: of one head, or the mean of all heads."""
         weights = self.kinds[kind][layer][sample].float()
         return weights.mean(dim=0) if head is None else weights[head]
+
+    def to_frame(self, sample: int = 0) -> pd.DataFrame:
+        """Every weight of one sample, one row each: ``kind, layer, head, query, key, weight``."""
+        tables = []
+        for kind, layers in self.kinds.items():
+            for layer, weights in enumerate(layers):
+                maps = weights[sample].float().numpy()  # [heads, query, key]
+                steps = dict(zip(("head", "query", "key"), np.indices(maps.shape).reshape(3, -1), strict=True))
+                tables.append(pd.DataFrame({"kind": kind, "layer": layer, **steps, "weight": maps.ravel()}))
+        return pd.concat(tables, ignore_index=True)
 
 
 class AttentionExtractor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
@@ -38,12 +39,18 @@ class OutputDistribution:
 
     @property
     def predictions(self) -> Tensor:
-        """The value of a regression, else the most probable class: [n]."""
-        return self.outputs if self.probabilities is None else self.probabilities.argmax(dim=-1)
+        """The value of a regression, else the predicted class: [n].
+
+        For CORAL the number of thresholds that are passed, ``sum_k [P(class > k) > 0.5]``
+        (Cao et al. 2020), else the most probable class.
+        """
+        if self.probabilities is None:
+            return self.outputs
+        return self.probabilities.argmax(dim=-1) if self.above is None else (self.above > 0.5).sum(dim=-1)
 
     @property
     def confidence(self) -> Tensor:
-        """Probability of the predicted class: [n]."""
+        """Probability of the most probable class: [n]."""
         return self._classes().amax(dim=-1)
 
     @property
@@ -51,6 +58,19 @@ class OutputDistribution:
         """Entropy of the class probabilities in nats: [n]; at most log K."""
         terms: Tensor = torch.special.entr(self._classes())
         return terms.sum(dim=-1)
+
+    @property
+    def errors(self) -> Tensor:
+        """How far off each sample is: 1 - probability of its true class, or |value - label|: [n].
+
+        Raises:
+            ValueError: the labels are not known.
+        """
+        if self.labels is None:
+            raise ValueError("errors need labels, and these samples have none")
+        if self.probabilities is None:
+            return (self.outputs - self.labels).abs()
+        return 1 - self.probabilities.gather(1, self.labels.long().unsqueeze(1)).squeeze(1)
 
     @property
     def predicted_counts(self) -> Tensor:
@@ -139,17 +159,44 @@ def analyze_output_distribution(
     Raises:
         ValueError: there is no sample to run.
     """
+    samples = len(dataset) if indices is None else len(indices)
+    batches = output_batches(model, dataset, indices, batch_size)
+    total = math.ceil(samples / batch_size)
+    outputs, labels = zip(*tqdm(batches, total=total, desc="outputs", unit="batch", disable=not progress), strict=True)
+    return describe_outputs(torch.cat(outputs), model, torch.cat(labels))
+
+
+def output_batches(
+    model: CrossAttentionStockTransformer | StockTransformer,
+    dataset: StockDataset,
+    indices: Sequence[int] | None = None,
+    batch_size: int = 64,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Raw outputs and labels of samples of a dataset, batch by batch.
+
+    The model is in eval mode, and gradients are off, only while a batch runs, so
+    that whoever takes the batches may stop or use the model in between.
+
+    Args:
+        indices: which samples; all of them by default.
+
+    Returns:
+        Outputs [batch] or [batch, columns] in float32 on the CPU, and labels [batch].
+
+    Raises:
+        ValueError: there is no sample to run.
+    """
     chosen = range(len(dataset)) if indices is None else [int(index) for index in indices]
     if not len(chosen):
         raise ValueError("no samples to analyse: indices is empty")
-    device = next(model.parameters()).device
-    outputs, labels = [], []
-    loader = DataLoader(Subset(dataset, chosen), batch_size)
+    return (_run(model, *batch) for batch in DataLoader(Subset(dataset, chosen), batch_size))
+
+
+def _run(model: nn.Module, x: Tensor, y: Tensor, *market: Tensor) -> tuple[Tensor, Tensor]:
+    like = next(model.parameters())  # its device and precision
     with evaluating(model), torch.no_grad():
-        for x, y, *market in tqdm(loader, desc="outputs", unit="batch", disable=not progress):
-            outputs.append(model(x.to(device), *(part.to(device) for part in market)).float().cpu())
-            labels.append(y)
-    return describe_outputs(torch.cat(outputs), model, torch.cat(labels))
+        output = model(x.to(like), *(part.to(like) for part in market))
+    return output.float().cpu(), y
 
 
 def describe_outputs(

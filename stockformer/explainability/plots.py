@@ -11,19 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from stockformer.explainability import statistics
+from stockformer.explainability.capture import kind_title
 from stockformer.explainability.outputs import Calibration, OutputDistribution
 
 COLORMAP = "viridis"
+DIVERGING_COLORMAP = "RdBu_r"
 _COLORS = ("#0072b2", "#e69f00")  # stock and market, from the palette of Okabe and Ito (2008)
+_HIGHLIGHT = "#d55e00"  # what is marked, from the same palette, as the rest
+_LAYER_COLORS = (*_COLORS, "#009e73", "#cc79a7", "#56b4e9", "#999999")
 
 Days = Sequence[Any] | None
 P = ParamSpec("P")
@@ -57,14 +63,16 @@ def plot_attention_heatmap(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """One map [query, key], colours from 0 to its largest weight."""
+    """One map [query, key], colours from 0 to its largest weight, grey where there is no number."""
     axes = ax or plt.subplots(figsize=(6.4, 5.4), layout="constrained")[1]
     image = _draw_map(axes, weights, title)
     axes.set_xlabel(key_label)
     axes.set_ylabel(query_label)
     _name_days(axes, "x", weights.size(1), key_dates)
     _name_days(axes, "y", weights.size(0), query_dates)
-    axes.figure.colorbar(image, ax=axes, label="weight")
+    uniform = 1 / weights.size(1)
+    bar = axes.figure.colorbar(image, ax=axes, label=f"weight (line: uniform, {uniform:.3g})")
+    bar.ax.axhline(uniform, color=_HIGHLIGHT)
     return _finish(axes, save_path)
 
 
@@ -75,25 +83,23 @@ def plot_attention_all_heads(
     title: str = "Attention by head",
     query_label: str = "query day",
     key_label: str = "key day",
+    query_dates: Days = None,
+    key_dates: Days = None,
     save_path: str | Path | None = None,
 ) -> Figure:
     """All heads of one layer [heads, query, key], on one colour scale."""
-    columns = min(4, len(weights))
-    rows = -(-len(weights) // columns)
-    figure, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(3.1 * columns, 3.0 * rows),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-        layout="constrained",
-    )
+    heads, queries, keys = weights.shape
+    columns = min(4, heads)
+    rows = -(-heads // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.1 * columns, 3.0 * rows), squeeze=False, layout="constrained")
     largest = _largest(weights)
-    for axes in grid.flat[len(weights) :]:
+    for axes in grid.flat[heads:]:
         axes.set_visible(False)
-    for head, axes in enumerate(grid.flat[: len(weights)]):
+    for head, axes in enumerate(grid.flat[:heads]):
         image = _draw_map(axes, weights[head], f"head {head}", largest)
+        _name_days(axes, "x", keys, key_dates, 3)
+        _name_days(axes, "y", queries, query_dates, 3)
+        axes.tick_params(labelbottom=head + columns >= heads, labelleft=head % columns == 0)
     figure.suptitle(title)
     figure.supxlabel(key_label)
     figure.supylabel(query_label)
@@ -124,14 +130,18 @@ def plot_cross_attention_all_heads(
     *,
     sample: int = 0,
     title: str | None = None,
+    dates: Days = None,
     save_path: str | Path | None = None,
 ) -> Figure:
     """Cross-attention of every head of a layer."""
+    query_label, key_label = day_labels("cross")
     return plot_attention_all_heads(
         _layer(attn, "cross", layer, sample),
-        title=title or f"Cross-attention, layer {layer}",
-        query_label="stock day",
-        key_label="market day",
+        title=title or f"{kind_title('cross')}, layer {layer}",
+        query_label=query_label,
+        key_label=key_label,
+        query_dates=dates,
+        key_dates=dates,
         save_path=save_path,
     )
 
@@ -153,6 +163,25 @@ def plot_self_attention(
 
 
 @_closing_on_error
+def plot_attention_row(
+    row: Tensor,
+    *,
+    title: str = "Attention of one day",
+    dates: Days = None,
+    key: int | None = None,
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """What one query attends to [key], against a uniform share; the day `key` stands out."""
+    axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
+    bars = _draw_shares(axes, row.float(), "weight", dates)
+    if key is not None:
+        bars[_checked("key", key, len(row))].set_color(_HIGHLIGHT)
+    axes.set(title=title, xlabel="key day")
+    return _finish(axes, save_path)
+
+
+@_closing_on_error
 def plot_gate_activations(
     attn: Mapping[str, Any],
     layer: int = 0,
@@ -168,9 +197,7 @@ def plot_gate_activations(
     gate = _gates(attn, sample)[_checked("layer", layer, len(attn["gate_values"]))]  # [T, d]
     dimensions = gate.std(dim=0, correction=0).argsort(descending=True)[:top_k]
     axes = ax or plt.subplots(figsize=(8, 5.4), layout="constrained")[1]
-    image = axes.imshow(
-        gate[:, dimensions].T.numpy(), aspect="auto", cmap=COLORMAP, vmin=0, vmax=1, interpolation="none"
-    )
+    image = _draw_cells(axes, gate[:, dimensions].T, 1.0)
     axes.set_title(title or f"Gate activations, layer {layer}: the {len(dimensions)} most variable dimensions")
     axes.set_xlabel("stock day")
     axes.set_ylabel("gate dimension")
@@ -193,9 +220,10 @@ def plot_gate_timeseries(
     """Mean gate of every layer over the lookback."""
     gates = _gates(attn, sample)
     axes = ax or plt.subplots(figsize=(8, 3.6), layout="constrained")[1]
-    for layer, (gate, color) in enumerate(zip(gates, _layer_colors(len(gates)), strict=True)):
+    for layer, (gate, color) in enumerate(zip(gates, _layer_colors(len(gates)), strict=False)):
         axes.plot(gate.mean(dim=-1).numpy(), color=color, label=f"layer {layer}")
     axes.set(title=title, xlabel="stock day", ylabel="mean gate (0 closed, 1 open)", ylim=(0, 1))
+    axes.set_xlim(_span(len(gates[0])))
     axes.legend(ncols=4, fontsize="small")
     _name_days(axes, "x", len(gates[0]), dates)
     return _finish(axes, save_path)
@@ -216,11 +244,8 @@ def plot_attention_pooling(
         raise ValueError("this model has no attention pooling")
     pooling = attn["pool_weights"][_checked("sample", sample, len(attn["pool_weights"]))]
     axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
-    axes.bar(range(len(pooling)), pooling.float().numpy(), color=_COLORS[0], width=0.9)
-    axes.axhline(1 / len(pooling), color="gray", linestyle="--", label="uniform")
-    axes.set(title=title, xlabel="stock day", ylabel="pooling weight")
-    axes.legend(fontsize="small")
-    _name_days(axes, "x", len(pooling), dates)
+    _draw_shares(axes, pooling.float(), "pooling weight", dates)
+    axes.set(title=title, xlabel="stock day")
     return _finish(axes, save_path)
 
 
@@ -237,13 +262,16 @@ def plot_layer_evolution(
     layers = [weights[_checked("sample", sample, len(weights))] for weights in _maps(attn, attention_type)]
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for axes, compute, name in zip(
-        panels, (statistics.diffuseness, statistics.sparsity), ("entropy / log n", "sparsity (Hoyer)"), strict=True
+        panels,
+        (statistics.diffuseness, statistics.sparsity),
+        ("diffuseness (entropy / log n)", "sparsity (Hoyer)"),
+        strict=True,
     ):
         by_head = [compute(maps) for maps in layers]  # layers may differ in heads
         for layer, values in enumerate(by_head):
             axes.plot([layer] * len(values), values.numpy(), ".", color="gray", alpha=0.6)
         axes.plot([float(values.mean()) for values in by_head], "o-", color=_COLORS[0])
-        axes.set(xlabel="layer", ylabel=name, xticks=range(len(layers)), ylim=(-0.05, 1.05))
+        axes.set(xlabel="layer", ylabel=name, xticks=range(len(layers)), ylim=(-0.05, 1.05), xlim=_span(len(layers)))
     figure.suptitle(title or f"{kind_title(attention_type)} by layer (dots: heads, line: their mean)")
     return _finish(panels[0], save_path)
 
@@ -256,21 +284,25 @@ def plot_head_specialization(
     *,
     sample: int = 0,
     title: str | None = None,
+    dates: Days = None,
     save_path: str | Path | None = None,
 ) -> Figure:
     """Diffuseness, peak day and redundancy of every head of a layer."""
     maps = _layer(attn, attention_type, layer, sample)
-    panels_shown = (
-        ("entropy / log n", statistics.diffuseness(maps), (0, 1.05)),
-        ("peak key day", statistics.peak(maps), (0, maps.size(-1))),
-        ("redundancy (1: equals another)", statistics.redundancy(maps).nan_to_num(0.0), (0, 1.05)),
-    )
+    heads, _, keys = maps.shape
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
-    for axes, (name, values, limits) in zip(panels, panels_shown, strict=True):
-        axes.bar(range(len(values)), values.numpy(), color=_COLORS[0])
-        axes.set(xlabel="head", ylabel=name, xticks=range(len(values)), ylim=limits)
+    focus, peaks, repetition = panels
+    focus.bar(range(heads), statistics.diffuseness(maps).numpy(), color=_COLORS[0])
+    focus.set(ylabel="diffuseness (entropy / log n)", ylim=(0, 1.05))
+    peaks.plot(range(heads), statistics.peak(maps).numpy(), "o", color=_COLORS[0], clip_on=False)
+    peaks.set(ylabel="day with the most attention", ylim=_span(keys))
+    _name_days(peaks, "y", keys, dates)
+    repetition.bar(range(heads), statistics.redundancy(maps).nan_to_num(0.0).numpy(), color=_COLORS[0])
+    repetition.set(ylabel="redundancy (1: equals another)", ylim=(0, 1.05))
+    for axes in panels:
+        axes.set(xlabel="head", xticks=range(heads), xlim=_span(heads))
     figure.suptitle(title or f"{kind_title(attention_type)}, layer {layer}, by head")
-    return _finish(panels[0], save_path)
+    return _finish(focus, save_path)
 
 
 @_closing_on_error
@@ -280,19 +312,42 @@ def plot_saliency_map(
     *,
     title: str = "Stock input saliency",
     top_k: int = 20,
+    signed: bool = False,
     dates: Days = None,
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """|input x gradient| [T, features] of the `top_k` strongest features by day."""
+    """Input x gradient [T, features] of the `top_k` strongest features by day: its magnitude, or with its sign."""
     values, names, order = _by_strength(saliency, feature_names, top_k)
     axes = ax or plt.subplots(figsize=(8.5, 0.22 * len(order) + 1.6), layout="constrained")[1]
-    image = axes.imshow(values[:, order].T.numpy(), aspect="auto", cmap=COLORMAP, interpolation="none")
+    cells = (saliency if signed else values)[:, order].T
+    image = _draw_cells(axes, cells, _largest(values), signed)
     axes.set_title(title)
     axes.set_xlabel("day")
     axes.set_yticks(range(len(order)), [names[feature] for feature in order], fontsize=7)
     _name_days(axes, "x", len(values), dates)
-    axes.figure.colorbar(image, ax=axes, label="|input x gradient|")
+    axes.figure.colorbar(image, ax=axes, label="input x gradient" if signed else "|input x gradient|")
+    return _finish(axes, save_path)
+
+
+@_closing_on_error
+def plot_feature_bars(
+    values: pd.Series,
+    *,
+    colors: Sequence[str] | str = _COLORS[0],
+    title: str = "Saliency by feature",
+    xlabel: str = "input x gradient",
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """One bar for each feature of the index, in its order, from the top."""
+    axes = ax or plt.subplots(figsize=(6, 0.24 * len(values) + 1.4), layout="constrained")[1]
+    axes.barh(range(len(values)), values.to_numpy(), color=colors)
+    axes.set_yticks(range(len(values)), values.index.astype(str), fontsize=8)
+    axes.invert_yaxis()
+    axes.axvline(0, color="gray", linewidth=0.8)
+    axes.set(title=title, xlabel=xlabel)
+    axes.locator_params(axis="x", nbins=5)
     return _finish(axes, save_path)
 
 
@@ -304,11 +359,14 @@ def plot_saliency_summary(
     stock_feature_names: Sequence[str] | None = None,
     market_feature_names: Sequence[str] | None = None,
     title: str = "Saliency by feature, all days",
+    stream_names: Sequence[str] = ("stock", "market"),
     top_k: int = 15,
     save_path: str | Path | None = None,
 ) -> Figure:
     """The strongest features of stock and market side by side, added up over the days, on one scale."""
-    streams = [("stock", stock_saliency, stock_feature_names), ("market", market_saliency, market_feature_names)]
+    streams = zip(
+        stream_names, (stock_saliency, market_saliency), (stock_feature_names, market_feature_names), strict=False
+    )
     given = [(name, part, names) for name, part, names in streams if part is not None]
     figure, panels = plt.subplots(
         1, len(given), figsize=(5.6 * len(given), 4.6), squeeze=False, sharex=True, layout="constrained"
@@ -319,8 +377,92 @@ def plot_saliency_summary(
         axes.set_yticks(range(len(order)), [names[feature] for feature in order], fontsize=8)
         axes.invert_yaxis()
         axes.set(title=stream, xlabel="sum over days of |input x gradient|")
+        axes.locator_params(axis="x", nbins=4)
     figure.suptitle(title)
     return _finish(panels[0, 0], save_path)
+
+
+@_closing_on_error
+def plot_prediction(
+    shown: OutputDistribution,
+    class_names: Sequence[str] | None = None,
+    *,
+    sample: int = 0,
+    title: str = "Prediction",
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Class probabilities of one sample, CORAL's P(class > k) too, or its value; the truth where it is known."""
+    sample = _checked("sample", sample, len(shown.outputs))
+    truth = None if shown.labels is None else float(shown.labels[sample])
+    axes = ax or plt.subplots(figsize=(6, 3.4), layout="constrained")[1]
+    if shown.probabilities is None:
+        _draw_value(axes, float(shown.outputs[sample]), truth)
+    else:
+        above = None if shown.above is None else shown.above[sample]
+        _draw_classes(axes, shown.probabilities[sample], above, class_names, None if truth is None else int(truth))
+    axes.set_title(title)
+    return _finish(axes, save_path)
+
+
+def _draw_value(axes: Axes, value: float, truth: float | None) -> None:
+    bars = {"predicted": value} | ({} if truth is None else {"true": truth})
+    drawn = axes.bar(list(bars), list(bars.values()), width=0.5, color=_COLORS[: len(bars)])
+    axes.bar_label(drawn, fmt="%.4g", padding=2)
+    axes.axhline(0, color="gray", linewidth=0.8)
+    axes.margins(y=0.15)
+    axes.set(ylabel="value")
+
+
+def _draw_classes(
+    axes: Axes, probabilities: Tensor, above: Tensor | None, class_names: Sequence[str] | None, truth: int | None
+) -> None:
+    classes = len(probabilities)
+    names = [str(k) for k in range(classes)] if class_names is None else class_names
+    if len(names) != classes:
+        raise ValueError(f"there are {len(names)} class names for {classes} classes")
+    drawn = axes.bar(range(classes), probabilities.numpy(), width=0.6, color=_COLORS[0], label="P(class)")
+    axes.bar_label(drawn, fmt="%.3f", padding=2)
+    if truth is not None:
+        drawn[_checked("label", truth, classes)].set(edgecolor=_HIGHLIGHT, linewidth=2.5)
+    axes.set_xticks(range(classes), [f"{name}\n(true)" if k == truth else name for k, name in enumerate(names)])
+    axes.set(xlabel="class", ylabel="probability", ylim=(0, 1.1))
+    if above is not None:
+        thresholds = np.arange(len(above)) + 0.5
+        axes.plot(thresholds, above.numpy(), "o--", color="gray", label="P(class > k), between k and k + 1")
+        axes.set(ylim=(0, 1.3), yticks=np.linspace(0, 1, 6))  # room for the legend
+        axes.legend(fontsize="small", loc="upper left", ncols=2)
+
+
+@_closing_on_error
+def plot_prices(
+    prices: pd.DataFrame,
+    *,
+    query: int | None = None,
+    key: int | None = None,
+    title: str = "Price",
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Close and, where known, SPY as change since the first day in percent, with the days `query` and `key` marked.
+
+    Args:
+        prices: rows of ``date, adjusted_close``, and ``spy`` (a level) where known, as of `Window.prices`.
+        query, key: day numbers.
+    """
+    axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
+    for column, name, color in zip(("adjusted_close", "spy"), ("close", "SPY"), _COLORS, strict=True):
+        if column in prices:
+            level = prices[column].replace([np.inf, -np.inf], np.nan).reset_index(drop=True)
+            axes.plot(100 * (level / level.bfill().iloc[0] - 1), color=color, label=name)
+    for name, day, line in (("query day", query, "-"), ("key day", key, "--")):
+        if day is not None:
+            axes.axvline(_checked(name, day, len(prices)), color=_HIGHLIGHT, linestyle=line, label=name)
+    axes.axhline(0, color="gray", linewidth=0.8)
+    axes.set(title=title, xlabel="day", ylabel="change since the first day [%]", xlim=_span(len(prices)))
+    axes.legend(fontsize="small")
+    _name_days(axes, "x", len(prices), list(prices["date"]))
+    return _finish(axes, save_path)
 
 
 @_closing_on_error
@@ -343,10 +485,11 @@ def plot_output_distribution(
         true_counts = np.bincount(shown.labels.numpy(), minlength=classes)
         counts.bar(range(classes), true_counts, width=-0.4, align="edge", color=_COLORS[1], label="true")
     counts.set(xlabel="class", ylabel="samples", xticks=range(classes))
-    counts.legend(fontsize="small")
+    counts.margins(y=0.2)  # room for the legend
+    counts.legend(fontsize="small", ncols=2, loc="upper left")
     confidence.hist(shown.confidence.numpy(), bins=40, color=_COLORS[0])
     confidence.axvline(1 / classes, color="gray", linestyle="--", label="uniform")
-    confidence.set(xlabel="probability of the predicted class", ylabel="samples")
+    confidence.set(xlabel="confidence (largest class probability)", ylabel="samples")
     confidence.legend(fontsize="small")
     figure.suptitle(f"{title}, {len(shown.outputs)} samples")
     return _finish(counts, save_path)
@@ -366,22 +509,24 @@ def plot_calibration(
             str(row.count), (row.confidence, row.accuracy), xytext=(4, -10), textcoords="offset points", fontsize=7
         )
     low, high = calibration.ece_interval
+    seen = bins[["confidence", "accuracy"]]
+    span = max(0.0, seen.min().min() - 0.05), min(1.0, seen.max().max() + 0.05)
     axes.set(
         title=f"{title}: expected error {calibration.ece:.3f} (95 %: {low:.3f} to {high:.3f})",
         xlabel="confidence in the predicted class",
         ylabel="share that is right",
-        xlim=(0, 1),
-        ylim=(0, 1),
+        xlim=span,
+        ylim=span,
     )
     axes.title.set_fontsize("medium")
     axes.legend(fontsize="small")
     return _finish(axes, save_path)
 
 
-def kind_title(kind: str) -> str:
-    """A kind of attention in words."""
-    names = {"cross": "Cross-attention", "self": "Self-attention", "market": "Market self-attention"}
-    return names.get(kind, kind)
+def day_labels(kind: str) -> tuple[str, str]:
+    """What the queries and keys of a kind of attention are."""
+    labels = {"cross": ("stock day", "market day"), "self": ("stock day",) * 2, "market": ("market day",) * 2}
+    return labels.get(kind, ("query step", "key step"))
 
 
 def _plot_map_of(
@@ -397,11 +542,12 @@ def _plot_map_of(
 ) -> Figure:
     maps = _layer(attn, kind, layer, sample)
     which = f"mean of {len(maps)} heads" if head is None else f"head {head}"
+    query_label, key_label = day_labels(kind)
     return plot_attention_heatmap(
         _head(maps, head),
         title=title or f"{kind_title(kind)}, layer {layer}, {which}",
-        query_label="stock day",
-        key_label="market day" if kind == "cross" else "stock day",
+        query_label=query_label,
+        key_label=key_label,
         query_dates=dates,
         key_dates=dates,
         ax=ax,
@@ -412,11 +558,33 @@ def _plot_map_of(
 def _draw_map(axes: Axes, weights: Tensor, title: str, largest: float | None = None) -> Any:
     axes.set_title(title, fontsize="medium")
     top = _largest(weights) if largest is None else largest
-    return axes.imshow(weights.numpy(), aspect="auto", cmap=COLORMAP, vmin=0, vmax=top, interpolation="none")
+    return _draw_cells(axes, weights, top)
+
+
+def _draw_cells(axes: Axes, values: Tensor, largest: float, signed: bool = False) -> Any:
+    colors = plt.get_cmap(DIVERGING_COLORMAP if signed else COLORMAP).with_extremes(bad="gray")
+    low = -largest if signed else 0
+    return axes.imshow(values.numpy(), aspect="auto", cmap=colors, vmin=low, vmax=largest, interpolation="none")
+
+
+def _draw_shares(axes: Axes, shares: Tensor, name: str, dates: Days) -> BarContainer:
+    bars = axes.bar(range(len(shares)), shares.numpy(), color=_COLORS[0], width=0.9)
+    axes.axhline(1 / len(shares), color="gray", linestyle="--", label="uniform")
+    axes.set(ylabel=name, xlim=_span(len(shares)))
+    axes.margins(y=0.25)  # room for the legend
+    axes.legend(fontsize="small", loc="upper left")
+    _name_days(axes, "x", len(shares), dates)
+    return bars
+
+
+def _span(days: int) -> tuple[float, float]:
+    """Limits of an axis of days as a map has them, so that figures align."""
+    return -0.5, days - 0.5
 
 
 def _largest(weights: Tensor) -> float:
-    return float(weights.nan_to_num(0.0, 0.0, 0.0).max())
+    """The largest finite value, or 1 where there is none above 0: the end of a colour scale."""
+    return float(weights.nan_to_num(0.0, 0.0, 0.0).max()) or 1.0
 
 
 def _finish(axes: Axes, save_path: str | Path | None) -> Figure:
@@ -472,16 +640,18 @@ def _by_strength(
 
 
 def _layer_colors(layers: int) -> Any:
-    return plt.get_cmap(COLORMAP)(np.linspace(0.0, 0.85, layers))
+    """Distinct colours for a few layers, shades for many."""
+    return _LAYER_COLORS if layers <= len(_LAYER_COLORS) else plt.get_cmap(COLORMAP)(np.linspace(0.0, 0.85, layers))
 
 
-def _name_days(axes: Axes, which: str, length: int, dates: Days) -> None:
-    """Put dates on an axis of day numbers, the last one always."""
+def _name_days(axes: Axes, which: Literal["x", "y"], length: int, dates: Days, number: int = 6) -> None:
+    """Put about `number` dates on an axis of day numbers, the last one always; without dates whole numbers."""
     if dates is None:
+        axes.locator_params(axis=which, integer=True)
         return
     if len(dates) != length:
         raise ValueError(f"there are {len(dates)} dates for {length} days")
-    steps = range(length - 1, -1, -max(1, round(length / 6)))
+    steps = range(length - 1, -1, -max(1, round(length / number)))
     labels = [str(dates[step])[:10] for step in steps]
     if which == "x":
         axes.set_xticks(list(steps), labels, rotation=30, ha="right", fontsize="small")

@@ -6,25 +6,56 @@ import base64
 import html
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from stockformer import __version__
 from stockformer.explainability import plots
-from stockformer.explainability.capture import Capture, capture_attention
+from stockformer.explainability.capture import Capture, capture_attention, kind_title
 from stockformer.explainability.outputs import describe_outputs
 from stockformer.explainability.saliency import can_attribute, compute_input_saliency
-from stockformer.explainability.statistics import MAP_STATISTICS, gate_statistics, map_statistics
+from stockformer.explainability.summaries import (
+    Summary,
+    summarize_gate,
+    summarize_heads,
+    summarize_layers,
+    summarize_map,
+    summarize_outputs,
+    summarize_pooling,
+    summarize_prices,
+    summarize_saliency,
+)
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 
-Plot = Callable[[], Figure]
+_DPI = 110
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A figure: its file's name, how to draw it, and what it says."""
+
+    name: str
+    plot: Callable[[], Figure]
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class _Section:
+    """Figures of one thing, what they say together, and tables: caption -> what stands in the columns."""
+
+    title: str
+    verdict: str
+    pictures: list[_Picture]
+    numbers: Mapping[str, Mapping[str, Summary]]
 
 
 def generate_report(
@@ -35,6 +66,8 @@ def generate_report(
     feature_names: Sequence[Sequence[str]] | None = None,
     sample: int = 0,
     dates: Sequence[Any] | None = None,
+    prices: pd.DataFrame | None = None,
+    label: float | None = None,
     title: str = "Attention report",
 ) -> dict[str, Path]:
     """Write every figure as PNG, and ``report.html`` with all of them and the numbers.
@@ -47,6 +80,8 @@ def generate_report(
         feature_names: one list a given input.
         sample: which of the batch.
         dates: the T days of that sample.
+        prices: what the price did on these days, as `Window.prices`.
+        label: the true value or class number of that sample, where it is known.
 
     Returns:
         Name of the figure -> its file, and ``report`` -> the page, which needs
@@ -61,17 +96,18 @@ def generate_report(
     names = list(input_names or (f"Input {number}" for number in range(len(inputs))))
     folder = _writable(Path(output_dir))
     shown = capture_attention(model, *inputs)
-    saved: dict[str, Path] = {}
-    figures = dict(_plots(shown, model, inputs, names, feature_names, sample, dates))
-    for name, plot in tqdm(figures.items(), desc="report", unit="figure"):
-        figure = plot()
-        try:
-            saved[name] = folder / f"{name}.png"
-            figure.savefig(saved[name], dpi=110)
-        finally:
-            plt.close(figure)
+    sections = [
+        *_price_sections(prices),
+        *_output_sections(model, shown, sample, label),
+        *(_attention_section(shown, kind, sample, dates) for kind in shown.kinds),
+        *_gate_sections(shown, sample, dates),
+        *_pooling_sections(shown, sample, dates),
+        *_saliency_sections(model, shown, inputs, names, feature_names, sample, dates),
+    ]
+    pictures = [picture for section in sections for picture in section.pictures]
+    saved = {one.name: _save(one, folder) for one in tqdm(pictures, desc="report", unit="figure")}
     page = folder / "report.html"
-    page.write_text(_page(model, shown, saved, title, sample), encoding="utf-8")
+    page.write_text(_page(model, sections, saved, title), encoding="utf-8")
     return saved | {"report": page}
 
 
@@ -104,93 +140,164 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def _plots(
-    shown: Capture,
+def _save(picture: _Picture, folder: Path) -> Path:
+    figure = picture.plot()
+    try:
+        path = folder / f"{picture.name}.png"
+        figure.savefig(path, dpi=_DPI)
+        return path
+    finally:
+        plt.close(figure)
+
+
+def _price_sections(prices: pd.DataFrame | None) -> Iterator[_Section]:
+    if prices is not None:
+        summary = summarize_prices(prices)
+        picture = _Picture("price", partial(plots.plot_prices, prices))
+        yield _Section("Price", summary.verdict, [picture], _one_table(summary))
+
+
+def _output_sections(model: nn.Module, shown: Capture, sample: int, label: float | None) -> Iterator[_Section]:
+    if isinstance(model, CrossAttentionStockTransformer | StockTransformer):
+        truth = None if label is None else torch.tensor([label])
+        output = describe_outputs(shown.output[sample : sample + 1].float(), model, truth)
+        summary = summarize_outputs(output)
+        picture = _Picture("prediction", partial(plots.plot_prediction, output))
+        yield _Section("Output", summary.verdict, [picture], _one_table(summary))
+
+
+def _attention_section(shown: Capture, kind: str, sample: int, dates: Sequence[Any] | None) -> _Section:
+    attn = shown.to_dict()
+    layers = [weights[sample].float() for weights in shown.kinds[kind]]
+    maps = [summarize_map(weights.mean(dim=0)) for weights in layers]
+    heads = [summarize_heads(weights) for weights in layers]
+    depth = summarize_layers(layers)
+    stem = kind.replace("*", "").replace("..", ".").strip(".").replace(".", "_")
+    pictures = [_Picture(f"{stem}_evolution", partial(plots.plot_layer_evolution, attn, kind, sample=sample))]
+    for layer, weights in enumerate(layers):
+        name, title = f"{stem}_layer{layer}", f"{kind_title(kind)}, layer {layer}"
+        labels, days = plots.day_labels(kind), [_fitting(dates, length) for length in weights.shape[1:]]
+        axes: dict[str, Any] = dict(
+            zip(("query_label", "key_label", "query_dates", "key_dates"), (*labels, *days), strict=True)
+        )
+        mean = partial(plots.plot_attention_heatmap, weights.mean(dim=0), **axes)
+        pictures += [
+            _Picture(name, partial(mean, title=f"{title}, mean of {len(weights)} heads"), maps[layer].verdict),
+            _Picture(f"{name}_heads", partial(plots.plot_attention_all_heads, weights, title=title, **axes)),
+            _Picture(
+                f"{name}_specialization",
+                partial(plots.plot_head_specialization, attn, layer, kind, sample=sample, dates=days[1]),
+                heads[layer].verdict,
+            ),
+        ]
+    numbers = {
+        "Maps, mean of the heads": _by_layer(maps),
+        "Heads": _by_layer(heads),
+    } | _one_table(depth, "From the first layer to the last")
+    return _Section(kind_title(kind), depth.verdict, pictures, numbers)
+
+
+def _gate_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) -> Iterator[_Section]:
+    if shown.gates:
+        attn = shown.to_dict()
+        summaries = [summarize_gate(gate[sample]) for gate in shown.gates.values()]
+        draw = partial(plots.plot_gate_activations, attn, sample=sample, dates=dates)
+        pictures = [
+            _Picture("gate_timeseries", partial(plots.plot_gate_timeseries, attn, sample=sample, dates=dates)),
+            *(
+                _Picture(f"gate_layer{layer}", partial(draw, layer=layer), summary.verdict)
+                for layer, summary in enumerate(summaries)
+            ),
+        ]
+        yield _Section("Gates", "", pictures, {"Numbers": _by_layer(summaries)})
+
+
+def _pooling_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) -> Iterator[_Section]:
+    if shown.pooling is not None:
+        summary = summarize_pooling(shown.pooling[sample])
+        draw = partial(plots.plot_attention_pooling, shown.to_dict(), sample=sample, dates=dates)
+        yield _Section("Attention pooling", summary.verdict, [_Picture("pooling", draw)], _one_table(summary))
+
+
+def _saliency_sections(
     model: nn.Module,
+    shown: Capture,
     inputs: Sequence[Tensor],
-    input_names: Sequence[str],
+    names: Sequence[str],
     feature_names: Sequence[Sequence[str]] | None,
     sample: int,
     dates: Sequence[Any] | None,
-) -> Iterator[tuple[str, Plot]]:
-    """Name and drawing of every figure that the model has something for."""
-    attn = shown.to_dict()
-    for kind, layers in shown.kinds.items():
-        stem = kind.replace("*", "").replace("..", ".").strip(".").replace(".", "_")
-        for layer, weights in enumerate(layers):
-            yield f"{stem}_layer{layer}", _map_plot(kind, layer, weights[sample].float(), dates)
-            yield f"{stem}_layer{layer}_heads", _heads_plot(kind, layer, weights[sample].float())
-            yield (
-                f"{stem}_layer{layer}_specialization",
-                partial(plots.plot_head_specialization, attn, layer, kind, sample=sample),
-            )
-        yield f"{stem}_evolution", partial(plots.plot_layer_evolution, attn, kind, sample=sample)
-    for layer in range(len(shown.gates)):
-        yield f"gate_layer{layer}", partial(plots.plot_gate_activations, attn, layer, sample=sample, dates=dates)
-    if shown.gates:
-        yield "gate_timeseries", partial(plots.plot_gate_timeseries, attn, sample=sample, dates=dates)
-    if shown.pooling is not None:
-        yield "pooling", partial(plots.plot_attention_pooling, attn, sample=sample, dates=dates)
-    if can_attribute(inputs, shown.output):
-        saliency = compute_input_saliency(model, *inputs, sample=sample)
-        for number, (name, part) in enumerate(zip(input_names, saliency, strict=True)):
-            features = None if feature_names is None else feature_names[number]
-            days = dates if dates is not None and len(dates) == len(part) else None
-            yield (
-                f"saliency_{number}",
-                partial(plots.plot_saliency_map, part, features, title=f"{name}: saliency by day", dates=days),
-            )
+) -> Iterator[_Section]:
+    if not can_attribute(inputs, shown.output):
+        return
+    parts = compute_input_saliency(model, *inputs, sample=sample)
+    features = list(feature_names) if feature_names is not None else [None] * len(parts)
+    pictures = []
+    if len(parts) <= 2:
+        named: dict[str, Any] = dict(zip(("stock_feature_names", "market_feature_names"), features, strict=False))
+        draw = partial(plots.plot_saliency_summary, *parts, **named, stream_names=names)
+        pictures.append(_Picture("saliency_summary", draw))
+    for number, (name, part) in enumerate(zip(names, parts, strict=True)):
+        draw = partial(plots.plot_saliency_map, part, features[number], dates=_fitting(dates, len(part)))
+        pictures.append(_Picture(f"saliency_{number}", partial(draw, title=f"{name}: saliency by day")))
+    summary = summarize_saliency(parts)
+    yield _Section("Input saliency", summary.verdict, pictures, _one_table(summary))
 
 
-def _map_plot(kind: str, layer: int, heads: Tensor, dates: Sequence[Any] | None) -> Plot:
-    days = [dates if dates is not None and len(dates) == length else None for length in heads.shape[1:]]
-    title = f"{plots.kind_title(kind)}, layer {layer}, mean of {len(heads)} heads"
-    return partial(plots.plot_attention_heatmap, heads.mean(dim=0), title=title, query_dates=days[0], key_dates=days[1])
+def _fitting(dates: Sequence[Any] | None, days: int) -> Sequence[Any] | None:
+    return dates if dates is not None and len(dates) == days else None
 
 
-def _heads_plot(kind: str, layer: int, heads: Tensor) -> Plot:
-    return partial(plots.plot_attention_all_heads, heads, title=f"{plots.kind_title(kind)}, layer {layer}")
+def _one_table(summary: Summary, caption: str = "Numbers") -> dict[str, dict[str, Summary]]:
+    return {caption: {"value": summary}}
 
 
-def _page(model: nn.Module, shown: Capture, figures: Mapping[str, Path], title: str, sample: int) -> str:
-    sections = [
+def _by_layer(summaries: Sequence[Summary]) -> dict[str, Summary]:
+    return {f"layer {layer}": summary for layer, summary in enumerate(summaries)}
+
+
+def _page(model: nn.Module, sections: Sequence[_Section], files: Mapping[str, Path], title: str) -> str:
+    body = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(type(model).__name__)}, stockformer {__version__}</p>",
     ]
-    if isinstance(model, CrossAttentionStockTransformer | StockTransformer):
-        output = describe_outputs(shown.output[sample : sample + 1].float(), model)
-        sections += ["<h2>Output</h2>", _table(output.to_frame())]
-    by_layer = map_statistics(shown, sample).drop(columns=["head", "peak"]).groupby(["kind", "layer"], sort=False)
-    sections += ["<h2>Attention, mean of the heads</h2>", _table(by_layer.mean().reset_index()), _readings()]
-    if shown.gates:
-        sections += ["<h2>Gates</h2>", _table(gate_statistics(shown, sample)), f"<p>{_GATE_READING}</p>"]
-    sections.append("<h2>Figures</h2>")
-    sections += [_picture(name, path) for name, path in figures.items()]
-    return _PAGE.format(title=html.escape(title), body="\n".join(sections))
+    for section in sections:
+        body.append(f"<h2>{html.escape(section.title)}</h2>\n<p>{html.escape(section.verdict)}</p>")
+        body += [_figure(picture, files[picture.name]) for picture in section.pictures]
+        body += [_table(caption, columns) for caption, columns in section.numbers.items()]
+    return _PAGE.format(title=html.escape(title), body="\n".join(body))
 
 
-def _table(frame: pd.DataFrame) -> str:
-    return frame.to_html(index=False, border=0, float_format="{:.3f}".format, escape=True)
-
-
-def _readings() -> str:
-    rows = (
-        f"<dt>{one.name} <small>({html.escape(one.formula)})</small></dt><dd>{html.escape(one.reading)}</dd>"
-        for one in MAP_STATISTICS
-    )
-    return f"<dl>{''.join(rows)}<dt>redundancy</dt><dd>1: another head of the layer is the same.</dd></dl>"
-
-
-def _picture(name: str, path: Path) -> str:
+def _figure(picture: _Picture, path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    label = html.escape(name.replace("_", " "))
-    return f'<figure><img alt="{label}" src="data:image/png;base64,{data}"><figcaption>{label}</figcaption></figure>'
+    label = html.escape(picture.name.replace("_", " "))
+    return (
+        f'<figure><img alt="{label}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{html.escape(picture.verdict)}</figcaption></figure>"
+    )
 
 
-_GATE_READING = (
-    "A mean near 0 keeps the market out, near 1 lets all of its context in. A day_std near 0 means that the gate "
-    "does not answer to the day."
-)
+def _table(caption: str, columns: Mapping[str, Summary]) -> str:
+    """Findings as rows: a value for each column, the formula and how to read it."""
+    values = zip(*([_number(one.value) for one in summary.findings] for summary in columns.values()), strict=True)
+    described = next(iter(columns.values())).findings
+    cells = [
+        (one.name.replace("_", " "), *row, one.formula, one.reading) for one, row in zip(described, values, strict=True)
+    ]
+    rows = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in cells]
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *columns, "formula", "how to read it"))
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return (
+        f'<div class="numbers"><table><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _number(value: float) -> str:
+    """Three decimals, without zeros at the end."""
+    text = f"{value:.3f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -201,12 +308,17 @@ _PAGE = """<!doctype html>
 <style>
 :root {{ color-scheme: light dark; }}
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em; }}
-table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
-th, td {{ padding: 2px 10px; text-align: right; font-variant-numeric: tabular-nums; }}
+h2 {{ margin-top: 2.5em; border-bottom: 1px solid; }}
 figure {{ margin: 1.5em 0; }}
 img {{ max-width: 100%; background: white; }}
-dt {{ font-weight: 600; }}
-dd {{ margin: 0 0 .4em 1em; }}
+.numbers {{ overflow-x: auto; margin: 1.5em 0; }}
+table {{ border-collapse: collapse; font-size: 13px; }}
+caption {{ text-align: left; font-weight: 600; }}
+th, td {{ padding: 2px 10px; text-align: right; vertical-align: top; font-variant-numeric: tabular-nums; }}
+th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
+th {{ white-space: nowrap; }}
+th:nth-last-child(-n+2), td:nth-last-child(-n+2) {{ text-align: left; min-width: 8em; }}
+tbody tr {{ border-top: 1px solid color-mix(in srgb, currentcolor 20%, transparent); }}
 </style>
 {body}
 </html>

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from captum.attr import InputXGradient, Saliency
 from torch import Tensor, nn
@@ -55,6 +58,30 @@ def compute_input_saliency(
 def can_attribute(inputs: Sequence[Tensor], output: object) -> bool:
     """Whether `compute_input_saliency` applies: inputs [B, T, features], output [B] or [B, outputs]."""
     return isinstance(output, Tensor) and output.dim() in (1, 2) and all(part.dim() == 3 for part in inputs)
+
+
+def saliency_frame(
+    parts: Sequence[Tensor], feature_names: Sequence[Sequence[str]], dates: Sequence[Any] | None = None
+) -> pd.DataFrame:
+    """Every attribution, one row each: ``input, feature, day, value``.
+
+    Args:
+        parts: as from `compute_input_saliency`, one [T, features] an input.
+        feature_names: one list an input.
+        dates: names the days of every input that has as many; the others keep their step numbers.
+
+    Raises:
+        ValueError: names that do not fit the features.
+    """
+    tables = []
+    for number, (part, names) in enumerate(zip(parts, feature_names, strict=True)):
+        days, features = part.shape
+        if len(names) != features:
+            raise ValueError(f"feature_names[{number}] has {len(names)} names for {features} features")
+        known = dates if dates is not None and len(dates) == days else range(days)
+        columns = {"feature": np.tile(np.array(names, dtype=object), days), "day": np.repeat(list(known), features)}
+        tables.append(pd.DataFrame({"input": number, **columns, "value": part.flatten().numpy()}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _target(model: nn.Module, inputs: tuple[Tensor, ...], target_class: int | None) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -21,6 +22,16 @@ def row_entropy(weights: Tensor) -> Tensor:
     """Entropy of every query's row in nats, ``-sum_k w log w``: [..., query]."""
     terms: Tensor = torch.special.entr(weights)
     return terms.sum(dim=-1)
+
+
+def effective_number(shares: Tensor) -> Tensor:
+    """exp(entropy): how many equal parts would be as spread out as these shares, [..., n] -> [...]."""
+    return row_entropy(shares).exp()
+
+
+def top_share(shares: Tensor, k: int) -> Tensor:
+    """What the `k` largest of n shares hold together, [..., n] -> [...]."""
+    return shares.topk(min(k, shares.size(-1)), dim=-1).values.sum(dim=-1)
 
 
 def entropy(weights: Tensor) -> Tensor:
@@ -59,8 +70,12 @@ def distance(weights: Tensor) -> Tensor:
 
 def recency(weights: Tensor, share: float = 0.25) -> Tensor:
     """Share of the attention on the last `share` of the keys; `share` itself for uniform rows."""
-    keys = weights.size(-1)
-    return weights[..., keys - max(1, round(share * keys)) :].sum(dim=-1).mean(dim=-1)
+    return weights[..., -recent_days(weights.size(-1), share) :].sum(dim=-1).mean(dim=-1)
+
+
+def recent_days(days: int, share: float = 0.25) -> int:
+    """How many days the last `share` of them are, at least 1."""
+    return max(1, round(share * days))
 
 
 def diagonal_share(weights: Tensor) -> Tensor:
@@ -121,29 +136,60 @@ class Statistic:
 
     Attributes:
         name: its column in tables.
-        compute: [..., query, key] -> [...].
+        compute: what it describes -> the number; a map statistic takes [..., query, key] -> [...].
         formula: as text.
         reading: one sentence.
     """
 
     name: str
-    compute: Callable[[Tensor], Tensor]
+    compute: Callable[[Any], Tensor | float]
     formula: str
     reading: str
 
 
-#: What is shown of every map, in this order.
+#: What is shown of every map [..., query, key], in this order.
 MAP_STATISTICS: tuple[Statistic, ...] = (
     Statistic("entropy", entropy, "mean over queries of -sum w log w", "Low: focused on few days; high: spread out."),
     Statistic("diffuseness", diffuseness, "entropy / log n", "Near 1: no day matters more than another."),
     Statistic("sparsity", sparsity, "(sqrt n - 1 / |w|) / (sqrt n - 1)", "Near 1: each query attends to one day."),
-    Statistic("distance", distance, "sum w |q - k|", "How many days lie between a day and what it attends to."),
+    Statistic(
+        "distance",
+        distance,
+        "mean over queries of sum w |q - k|",
+        "In days. 0: the same day; high: links distant days.",
+    ),
     Statistic(
         "recency", recency, "attention on the last quarter", "Above 0.25: recent days get more than their share."
     ),
     Statistic("diagonal_share", diagonal_share, "mean of w[q, q]", "High: days attend to the same day."),
     Statistic("stripe_share", stripe_share, "sum over k of min over q of w", "High: all days attend to the same days."),
     Statistic("past_share", past_share, "attention on k <= q", "1: only the past, as in a causal model."),
+)
+
+#: What is shown of a layer's gate [T, d].
+GATE_STATISTICS: tuple[Statistic, ...] = (
+    Statistic("mean", torch.mean, "mean over days and dimensions", "0: the market stays out; 1: all of it comes in."),
+    Statistic(
+        "std",
+        lambda gate: gate.std(correction=0),
+        "standard deviation over days and dimensions",
+        "0: all dimensions are alike on all days.",
+    ),
+    Statistic(
+        "open_share", lambda gate: (gate > 0.5).float().mean(), "share of values > 0.5", "How many are rather open."
+    ),
+    Statistic(
+        "saturated_share",
+        lambda gate: ((gate < 0.05) | (gate > 0.95)).float().mean(),
+        "share of values < 0.05 or > 0.95",
+        "High: gates that are stuck shut or open, whatever the input.",
+    ),
+    Statistic(
+        "day_std",
+        lambda gate: gate.mean(dim=-1).std(correction=0),
+        "standard deviation over days of the day's mean",
+        "Near 0: on average the gate does not answer to the day.",
+    ),
 )
 
 
@@ -157,7 +203,7 @@ def map_statistics(capture: Capture, sample: int = 0) -> pd.DataFrame:
     for kind, layers in capture.kinds.items():
         for layer, weights in enumerate(layers):
             maps = weights[sample].float()  # [heads, query, key]
-            columns = {statistic.name: statistic.compute(maps) for statistic in MAP_STATISTICS}
+            columns: dict[str, Any] = {one.name: one.compute(maps) for one in MAP_STATISTICS}
             columns |= {"peak": peak(maps), "redundancy": redundancy(maps)}
             table = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
             table.insert(0, "head", range(len(table)))
@@ -168,24 +214,7 @@ def map_statistics(capture: Capture, sample: int = 0) -> pd.DataFrame:
 
 
 def gate_statistics(capture: Capture, sample: int = 0) -> pd.DataFrame:
-    """How open the gates are, one row a layer.
-
-    Columns: ``mean`` and ``std`` over days and dimensions, ``open_share`` (gate
-    values over 0.5), ``saturated_share`` (under 0.05 or over 0.95), and
-    ``day_std``, the standard deviation over days of the mean gate: near 0 where
-    the gate does not answer to the day.
-    """
-    rows = []
-    for layer, gate in enumerate(capture.gates.values()):
-        values = gate[sample].float()  # [query, d]
-        rows.append(
-            {
-                "layer": layer,
-                "mean": float(values.mean()),
-                "std": float(values.std(correction=0)),
-                "open_share": float((values > 0.5).float().mean()),
-                "saturated_share": float(((values < 0.05) | (values > 0.95)).float().mean()),
-                "day_std": float(values.mean(dim=-1).std(correction=0)),
-            }
-        )
-    return pd.DataFrame(rows)
+    """`GATE_STATISTICS` of every layer: one row a ``layer``, with a column for each."""
+    gates = [gate[sample].float() for gate in capture.gates.values()]  # each [query, d]
+    rows = ({one.name: float(one.compute(gate)) for one in GATE_STATISTICS} for gate in gates)
+    return pd.DataFrame({"layer": layer} | row for layer, row in enumerate(rows))

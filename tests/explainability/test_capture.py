@@ -14,6 +14,7 @@ from stockformer.explainability import (
     attention_weights,
     capture_attention,
     evaluating,
+    kind_title,
     make_extractor,
 )
 
@@ -471,6 +472,23 @@ def test_rows_are_shares_and_gates_are_open_by_a_share(model, inputs):
     for weights in [*result.attention.values(), result.pooling]:
         assert torch.allclose(weights.sum(-1), torch.tensor(1.0))
     assert all(((gate > 0) & (gate < 1)).all() for gate in result.gates.values())
+
+
+def test_every_weight_in_a_table(model, inputs):
+    shown = capture_attention(model, *inputs)
+    table = shown.to_frame(sample=1)
+    assert list(table) == ["kind", "layer", "head", "query", "key", "weight"]
+    assert len(table) == sum(weights[1].numel() for weights in shown.attention.values())
+    by_step = table.set_index(["kind", "layer", "head", "query", "key"])["weight"]
+    assert by_step.index.is_unique
+    for kind, layer, head, query, key in [("cross", 1, 0, 5, 6), ("self", 0, 1, 2, 3), ("market", 0, 1, 6, 0)]:
+        expected = shown.kinds[kind][layer][1, head, query, key]
+        assert by_step[kind, layer, head, query, key] == float(expected)
+
+
+def test_kinds_in_words():
+    titles = ["Stock to market attention", "Stock self-attention", "Market self-attention", "decoder.layers.*.attn"]
+    assert [kind_title(kind) for kind in ("cross", "self", "market", "decoder.layers.*.attn")] == titles
 
 
 def test_models_without_gates_and_pooling():

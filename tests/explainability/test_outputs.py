@@ -13,10 +13,12 @@ from sklearn.metrics import brier_score_loss
 from torchmetrics.classification import MulticlassCalibrationError
 
 from stockformer.explainability import (
+    OutputDistribution,
     analyze_output_distribution,
     calibrate,
     class_probabilities,
     describe_outputs,
+    output_batches,
 )
 
 
@@ -115,6 +117,58 @@ def test_coral_violations(make_model):
     np.testing.assert_allclose(shown.above[0], 1 / (1 + np.exp([-2.0, 0.0, 2.0])), rtol=1e-6)
 
 
+def test_coral_predicts_the_number_of_thresholds_passed(make_model):
+    """Cao et al. 2020, and the notebook's section 13; here the most probable class is another."""
+    model = make_model(label_mode="buckets", bucket_edges=[-1, 0, 1], loss_name="coral")
+    above = torch.tensor([[0.6, 0.4, 0.39], [0.9, 0.6, 0.1], [0.55, 0.54, 0.53], [0.2, 0.1, 0.0]])
+    shown = describe_outputs(above.logit(eps=1e-6), model)
+    assert shown.predictions.tolist() == [1, 2, 3, 0]
+    assert shown.probabilities.argmax(dim=-1).tolist() == [0, 2, 3, 0]
+    assert shown.predicted_counts.tolist() == [1, 1, 1, 1]
+
+
+def test_errors():
+    probabilities = torch.tensor([[0.2, 0.8], [0.9, 0.1]])
+    shown = OutputDistribution(probabilities.log(), probabilities, labels=torch.tensor([1, 1]))
+    np.testing.assert_allclose(shown.errors, [0.2, 0.9], rtol=1e-6)
+    values = OutputDistribution(torch.tensor([0.1, -0.2]), None, labels=torch.tensor([0.3, -0.3]))
+    np.testing.assert_allclose(values.errors, [0.2, 0.1], rtol=1e-5)
+    with pytest.raises(ValueError, match="errors need labels"):
+        _ = OutputDistribution(torch.tensor([0.1]), None).errors
+
+
+def test_a_model_is_as_it_was_between_batches(sample):
+    dataset, model = sample
+    expected = analyze_output_distribution(model, dataset, range(5), progress=False)
+    model.train()
+    model.attn_pool.eval()
+    try:
+        batches = output_batches(model, dataset, range(5), batch_size=2)
+        outputs, labels = next(batches)
+        assert model.training
+        assert not model.attn_pool.training
+        assert torch.is_grad_enabled()
+        torch.testing.assert_close(outputs, expected.outputs[:2])
+        assert torch.equal(labels, expected.labels[:2])
+        assert [len(part) for part, _ in batches] == [2, 1]
+    finally:
+        model.eval()
+
+
+def test_a_model_that_fails_in_a_batch_is_as_it_was(sample):
+    dataset, model = sample
+    handle = model.attn_pool.register_forward_hook(lambda *_: 1 / 0)
+    model.train()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            next(output_batches(model, dataset, [0]))
+        assert model.training
+        assert torch.is_grad_enabled()
+    finally:
+        handle.remove()
+        model.eval()
+
+
 def test_over_a_dataset_is_the_loop_over_single_samples(sample):
     dataset, model = sample
     indices = [0, 17, 6851, -3]
@@ -133,6 +187,8 @@ def test_over_a_dataset_is_the_loop_over_single_samples(sample):
 def test_nothing_to_analyse(sample):
     with pytest.raises(ValueError, match="indices is empty"):
         analyze_output_distribution(sample[1], sample[0], [])
+    with pytest.raises(ValueError, match="indices is empty"):  # at once, not when the first batch is taken
+        output_batches(sample[1], sample[0], [])
 
 
 def test_a_regression_has_values_only(make_model):

@@ -1,15 +1,26 @@
 """Figures show the tensors they were given, and none is left open by a failure."""
 
 import inspect
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from stockformer.explainability import AttentionExtractor, plots
-from stockformer.explainability.outputs import OutputDistribution, calibrate
+from stockformer.explainability.outputs import OutputDistribution, calibrate, describe_outputs
 
+PRICES = pd.DataFrame(
+    {
+        "date": pd.date_range("2008-01-01", periods=4),
+        "adjusted_close": [100, 110, 88.0, 121],
+        "spy": [np.nan, 1, 1.05, 0.5],
+    }
+)
+VALUES = OutputDistribution(torch.linspace(-1, 1, 9), None)
+CLASSES = OutputDistribution(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
 DATES = [f"2008-01-{day:02}" for day in range(1, 31)]
 
 
@@ -85,6 +96,123 @@ def test_layer_evolution_and_heads(attn):
     np.testing.assert_allclose([bar.get_height() for bar in heads.axes[2].patches], [1, 1], atol=1e-6)
 
 
+def test_a_row():
+    figure = plots.plot_attention_row(torch.tensor([0.2, 0.7, 0.1]), key=1, dates=DATES[:3])
+    bars = figure.axes[0].patches
+    np.testing.assert_allclose([bar.get_height() for bar in bars], [0.2, 0.7, 0.1], rtol=1e-6)
+    colors = [bar.get_facecolor() for bar in bars]
+    assert colors[0] == colors[2] != colors[1]
+    _, axes = plt.subplots()
+    axes.bar([0, 1], [1, 1])  # what stood there before keeps its colour
+    plots.plot_attention_row(torch.tensor([0.2, 0.7, 0.1]), key=1, ax=axes)
+    assert [bar.get_facecolor() for bar in axes.patches[2:]] == colors
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), 1 / 3)  # uniform
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == DATES[2::-1]
+
+
+@pytest.fixture
+def coral(make_model):
+    model = make_model(label_mode="buckets", bucket_edges=[-1, 1], loss_name="coral")
+    return describe_outputs(torch.tensor([[0.0, 0.0], [2.0, -1.0]]), model, torch.tensor([0, 2]))
+
+
+def test_prediction_of_coral(coral):
+    (axes,) = plots.plot_prediction(coral, ["down", "flat", "up"], sample=1).axes
+    above = 1 / (1 + np.exp([-2.0, 1.0]))
+    heights = [bar.get_height() for bar in axes.patches]
+    np.testing.assert_allclose(heights, [1 - above[0], above[0] - above[1], above[1]], rtol=1e-5)
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[0.5, above[0]], [1.5, above[1]]], rtol=1e-6)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["down", "flat", "up\n(true)"]
+
+
+def test_prediction_without_the_truth(coral):
+    (axes,) = plots.plot_prediction(OutputDistribution(coral.outputs, coral.probabilities)).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2"]
+    assert not axes.lines
+
+
+def test_prediction_of_a_value():
+    shown = OutputDistribution(torch.tensor([0.1, 0.02]), None, labels=torch.tensor([0.0, -0.01]))
+    (axes,) = plots.plot_prediction(shown, sample=1).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["predicted", "true"]
+    np.testing.assert_allclose([bar.get_height() for bar in axes.patches], [0.02, -0.01], rtol=1e-6)
+    (axes,) = plots.plot_prediction(OutputDistribution(shown.outputs, None)).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["predicted"]
+
+
+def test_prices_are_changes_since_the_first_day():
+    (axes,) = plots.plot_prices(PRICES, query=3, key=1).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(lines["close"].get_ydata(), [0, 10, -12, 21])
+    np.testing.assert_allclose(lines["SPY"].get_ydata(), [np.nan, 0, 5, -50])
+    assert [lines["query day"].get_xdata()[0], lines["key day"].get_xdata()[0]] == [3, 1]
+    assert "%" in axes.get_ylabel()
+    assert [line.get_label() for line in plots.plot_prices(PRICES[["date", "adjusted_close"]]).axes[0].lines[:1]] == [
+        "close"
+    ]
+
+
+def test_cells_without_a_number_are_grey_and_leave_the_scale():
+    weights = torch.full((3, 3), 0.25)
+    weights[1] = torch.nan
+    weights[2, 2] = torch.inf
+    image = plots.plot_attention_heatmap(weights).axes[0].images[0]
+    assert image.get_clim() == (0, 0.25)
+    assert image.cmap.get_bad().tolist() == pytest.approx([0.5, 0.5, 0.5, 1], abs=0.01)
+    nothing = plots.plot_attention_heatmap(torch.full((3, 3), torch.nan)).axes[0].images[0]
+    assert nothing.get_clim() == (0, 1)
+
+
+def test_a_map_shows_what_uniform_would_be():
+    bar = plots.plot_attention_heatmap(torch.eye(5)).axes[1]
+    assert [line.get_ydata()[0] for line in bar.lines] == [0.2]
+    assert "0.2" in bar.get_ylabel()
+
+
+@pytest.mark.parametrize(
+    ("draw", "labels"),
+    [
+        (plots.plot_cross_attention, ("market day", "stock day")),
+        (plots.plot_self_attention, ("stock day", "stock day")),
+    ],
+)
+def test_axes_say_whose_days_they_are(attn, draw, labels):
+    axes = draw(attn).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == labels
+    assert plots.day_labels("market") == ("market day", "market day")
+
+
+def test_days_without_dates_are_whole_numbers(attn):
+    for axes in (plots.plot_gate_timeseries(attn).axes[0], plots.plot_attention_heatmap(torch.rand(3, 3)).axes[0]):
+        assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
+def test_heads_name_their_days_at_the_edge_only():
+    figure = plots.plot_attention_all_heads(torch.rand(6, 4, 30), key_dates=DATES, query_dates=DATES[:4])
+    shown = [
+        (axes.xaxis.get_tick_params()["labelbottom"], axes.yaxis.get_tick_params()["labelleft"])
+        for axes in figure.axes[:6]
+    ]
+    # Four heads in the first row, two below: heads 2 and 3 have none under them.
+    below, left = [False, False, True, True, True, True], [True, False, False, False, True, False]
+    assert shown == list(zip(below, left, strict=True))
+    assert figure.axes[5].get_xticklabels()[0].get_text() == DATES[-1]
+
+
+def test_peaks_have_dates(attn):
+    days = attn["cross_attn_weights"][0].shape[-1]
+    peaks = plots.plot_head_specialization(attn, dates=DATES[:days]).axes[1]
+    assert peaks.get_yticklabels()[0].get_text() == DATES[days - 1]
+    expected = attn["cross_attn_weights"][0][0].mean(dim=1).argmax(dim=-1)
+    assert peaks.lines[0].get_ydata().tolist() == expected.tolist()
+
+
+def test_layers_have_colors_of_their_own(attn):
+    shown = attn | {"gate_values": [torch.rand(1, 6, 3) for _ in range(9)]}
+    assert len({tuple(np.atleast_1d(line.get_color())) for line in plots.plot_gate_timeseries(attn).axes[0].lines}) == 2
+    assert len({tuple(line.get_color()) for line in plots.plot_gate_timeseries(shown).axes[0].lines}) == 9
+
+
 def test_dates_name_the_days(attn):
     figure = plots.plot_gate_timeseries(attn, dates=DATES[:6])
     assert next(label.get_text() for label in figure.axes[0].get_xticklabels()) == "2008-01-06"
@@ -106,6 +234,11 @@ def test_given_axes_and_file(attn, tmp_path):
         (lambda attn: plots.plot_gate_timeseries(attn, dates=DATES[:3]), "3 dates for 6 days"),
         (lambda attn: plots.plot_saliency_map(torch.ones(2, 3), ["a"]), "1 feature names for 3 features"),
         (lambda attn: plots.plot_gate_timeseries(attn | {"gate_values": []}), "no gates"),
+        (lambda attn: plots.plot_attention_row(torch.rand(3), key=3), "key is 3, expected 0 to 2"),
+        (lambda attn: plots.plot_prices(PRICES, query=4), "query day is 4, expected 0 to 3"),
+        (lambda attn: plots.plot_prediction(VALUES, sample=9), "sample is 9, expected 0 to 8"),
+        (lambda attn: plots.plot_prediction(replace(CLASSES, labels=torch.tensor([2]))), "label is 2, expected 0 to 1"),
+        (lambda attn: plots.plot_prediction(CLASSES, ["a"]), "1 class names for 2 classes"),
         (lambda attn: plots.plot_attention_pooling(attn | {"pool_weights": None}), "no attention pooling"),
     ],
 )
@@ -116,8 +249,9 @@ def test_bad_input_leaves_no_figure_open(attn, draw, message):
 
 
 def test_every_plot_returns_the_one_figure_it_opened(attn):
-    given = {"attn": attn, "weights": torch.rand(2, 5, 5), "saliency": torch.rand(4, 3)}
-    given |= {"stock_saliency": torch.rand(4, 3), "shown": OutputDistribution(torch.rand(9), None)}
+    given = {"attn": attn, "weights": torch.rand(2, 5, 5), "saliency": torch.rand(4, 3), "row": torch.rand(5)}
+    given |= {"prices": PRICES, "values": pd.Series([1.0, -2.0], index=["a", "b"])}
+    given |= {"stock_saliency": torch.rand(4, 3), "shown": VALUES}
     given["calibration"] = calibrate(torch.tensor([[0.3, 0.7], [0.6, 0.4]]), torch.tensor([1, 0]), resamples=5)
     for name, plot in inspect.getmembers(plots, inspect.isfunction):
         if name.startswith("plot_"):
@@ -126,3 +260,28 @@ def test_every_plot_returns_the_one_figure_it_opened(attn):
             figure = plot(value)
             assert plt.get_fignums() == [figure.number], name
             plt.close(figure)
+
+
+def test_feature_bars_stand_in_the_order_given():
+    figure = plots.plot_feature_bars(pd.Series([1.0, -3.0, 2.0], index=["a", "b", "c"]))
+    axes = figure.axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [1.0, -3.0, 2.0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+    assert axes.yaxis_inverted()
+
+
+def test_a_signed_saliency_map_is_centred_on_zero():
+    saliency = torch.tensor([[1.0, -4.0], [0.5, 2.0]])  # [T, features]
+    figure = plots.plot_saliency_map(saliency, ["a", "b"], signed=True)
+    image = figure.axes[0].images[0]
+    np.testing.assert_array_equal(image.get_array(), [[-4.0, 2.0], [1.0, 0.5]])
+    assert image.get_clim() == (-4.0, 4.0)
+
+
+def test_calibration_shows_where_the_samples_are():
+    shown = calibrate(torch.tensor([[0.45, 0.55], [0.4, 0.6], [0.42, 0.58]]), torch.tensor([1, 1, 1]), resamples=5)
+    axes = plots.plot_calibration(shown).axes[0]
+    assert axes.get_xlim() == axes.get_ylim()
+    low, high = axes.get_xlim()
+    assert 0.45 < low < shown.bins["confidence"].min()
+    assert high == 1.0

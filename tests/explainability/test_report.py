@@ -1,13 +1,31 @@
 """The report: every figure, one page, and nothing begun that cannot be finished."""
 
+import html
 import re
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from stockformer.explainability import generate_report
+from stockformer.explainability import (
+    capture_attention,
+    compute_input_saliency,
+    describe_outputs,
+    generate_report,
+    summarize_gate,
+    summarize_heads,
+    summarize_layers,
+    summarize_map,
+    summarize_outputs,
+    summarize_pooling,
+    summarize_prices,
+    summarize_saliency,
+)
+from stockformer.model import create_model
+
+DATES = pd.date_range("2008-10-08", periods=6)
 
 
 def test_cross_attention_model(make_model, inputs, tmp_path):
@@ -31,6 +49,85 @@ def test_cross_attention_model(make_model, inputs, tmp_path):
     assert plt.get_fignums() == []
 
 
+def text_of(cells):
+    return [html.unescape(re.sub("<.*?>", "", cell)) for cell in cells]
+
+
+def tables(page):
+    """Caption -> rows of cells, of every table of a page."""
+    found = {}
+    for table in re.findall("<table>.*?</table>", page, re.S):
+        (caption,) = text_of(re.findall("<caption>.*?</caption>", table))
+        rows = [text_of(re.findall("<t[hd]>.*?</t[hd]>", row)) for row in re.findall("<tr>.*?</tr>", table)]
+        found.setdefault(caption, []).append(rows)
+    return found
+
+
+PRICES = pd.DataFrame({"date": DATES, "adjusted_close": [100, 110, 99, 99, 99, 99.0]})
+
+
+@pytest.fixture(scope="module")
+def page_of(tmp_path_factory):
+    """A model, its inputs, and the page about their second sample."""
+    torch.manual_seed(0)
+    cfg = {"d_model": 8, "nhead": 2, "num_layers": 2, "dim_feedforward": 12, "market_layers": 1}
+    model = create_model(5, "binary", None, cfg | {"market_feature_dim": 3}).eval()
+    inputs = torch.randn(2, 6, 5), torch.randn(2, 7, 3)
+    folder = tmp_path_factory.mktemp("report")
+    saved = generate_report(model, *inputs, output_dir=folder, sample=1, dates=DATES, prices=PRICES, label=0.0)
+    return model, inputs, saved, saved["report"].read_text()
+
+
+def test_every_summary_is_on_the_page(page_of):
+    model, inputs, _, page = page_of
+    shown = capture_attention(model, *inputs)
+    summaries = [summarize_prices(PRICES)]
+    summaries.append(summarize_outputs(describe_outputs(shown.output[1:], model, torch.tensor([0]))))
+    for layers in shown.kinds.values():
+        summaries.append(summarize_layers([weights[1] for weights in layers]))
+        summaries += [summarize_map(weights[1].mean(dim=0)) for weights in layers]
+        summaries += [summarize_heads(weights[1]) for weights in layers]
+    summaries += [summarize_gate(gate[1]) for gate in shown.gates.values()]
+    summaries.append(summarize_pooling(shown.pooling[1]))
+    summaries.append(summarize_saliency(compute_input_saliency(model, *inputs, sample=1)))
+    columns = [
+        [float(cell) for cell in column[1:]]
+        for found in tables(page).values()
+        for table in found
+        for column in list(zip(*table, strict=True))[1:-2]
+    ]
+    for summary in summaries:
+        assert html.escape(summary.verdict) in page
+        values = pytest.approx([one.value for one in summary.findings], abs=5.01e-4)
+        assert any(values == column for column in columns)
+        for one in summary.findings:
+            assert f"<td>{html.escape(one.formula)}</td><td>{html.escape(one.reading)}</td>" in page
+
+
+def test_the_numbers_stand_in_their_columns(page_of):
+    model, inputs, _, page = page_of
+    layers = [weights[1].mean(dim=0) for weights in capture_attention(model, *inputs).kinds["cross"]]
+    found = tables(page)["Maps, mean of the heads"][0]
+    assert found[0] == ["", "layer 0", "layer 1", "formula", "how to read it"]
+    expected = [[one.value for one in summarize_map(weights).findings] for weights in layers]
+    for row, values in zip(found[1:], zip(*expected, strict=True), strict=True):
+        assert [float(cell) for cell in row[1:3]] == pytest.approx(values, abs=5.01e-4)
+    price = {row[0]: row[1] for row in tables(page)["Numbers"][0][1:]}
+    assert price == {"change percent": "-1", "daily volatility percent": "6.325", "largest move percent": "10"}
+
+
+def test_prices_and_the_truth(page_of):
+    _, _, saved, page = page_of
+    assert "Down 1.0 % in 6 days" in page
+    assert "The true class is 0." in page
+    assert {"price", "prediction", "saliency_summary"} <= set(saved)
+
+
+def test_days_of_the_market_may_be_others(page_of):
+    """Six dates for six stock days; seven market days have numbers."""
+    assert {"cross_layer0", "market_layer0", "saliency_1"} <= set(page_of[2])
+
+
 def test_encoder_only_model(make_model, inputs, tmp_path):
     saved = generate_report(make_model("encoder", "regression"), inputs[0], output_dir=tmp_path)
     assert "self_layer0" in saved
@@ -41,6 +138,7 @@ def test_arbitrary_model(tmp_path):
     model = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
     saved = generate_report(model, torch.randn(2, 6, 8), torch.randn(2, 4, 8), output_dir=tmp_path, sample=1)
     assert {"encoder_layers_self_attn_layer0", "decoder_layers_multihead_attn_layer0", "report"} <= set(saved)
+    assert not {"prediction", "price", "pooling"} & set(saved)
 
 
 @pytest.mark.parametrize(

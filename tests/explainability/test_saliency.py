@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from stockformer.explainability import compute_input_saliency
+from stockformer.explainability import compute_input_saliency, saliency_frame
 
 
 class Linear(nn.Module):
@@ -174,3 +175,29 @@ def test_errors(linear, batch, options, message):
 def test_a_target_for_a_single_output(batch):
     with pytest.raises(ValueError, match="target_class is 1, but the model returns a single value"):
         compute_input_saliency(Linear(squeeze=True), *batch, target_class=1)
+
+
+def test_attributions_in_a_table():
+    stock, market = torch.tensor([[1.0, -2.0], [3.0, 4.0]]), torch.tensor([[5.0], [6.0], [7.0]])
+    table = saliency_frame([stock, market], [["a", "b"], ["m"]], dates=["Mon", "Tue"])
+    assert list(table) == ["input", "feature", "day", "value"]
+    assert table.values.tolist() == [
+        [0, "a", "Mon", 1.0],
+        [0, "b", "Mon", -2.0],
+        [0, "a", "Tue", 3.0],
+        [0, "b", "Tue", 4.0],
+        [1, "m", 0, 5.0],
+        [1, "m", 1, 6.0],
+        [1, "m", 2, 7.0],
+    ]
+    assert saliency_frame([stock], [["a", "b"]])["day"].tolist() == [0, 0, 1, 1]
+
+
+def test_dates_stay_dates_in_a_table():
+    days = pd.date_range("2008-10-14", periods=2)
+    assert saliency_frame([torch.zeros(2, 1)], [["a"]], days)["day"].tolist() == list(days)
+
+
+def test_names_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"feature_names\[0\] has 1 names for 2 features"):
+        saliency_frame([torch.zeros(3, 2)], [["a"]])

@@ -75,10 +75,29 @@ def test_divergence_is_scipys(random_heads):
             assert float(ours[a, b]) == pytest.approx(float((distance**2).mean()), abs=1e-6)
 
 
+def test_shares():
+    shares = torch.tensor([[0.5, 0.25, 0.25, 0.0], [0.25] * 4])
+    assert statistics.effective_number(shares).tolist() == pytest.approx([2**1.5, 4])
+    assert statistics.top_share(shares, 2).tolist() == pytest.approx([0.75, 0.5])
+    assert statistics.top_share(shares, 9).tolist() == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize(("days", "recent"), [(60, 15), (10, 2), (2, 1), (1, 1)])
+def test_recent_days(days, recent):
+    assert statistics.recent_days(days) == recent
+
+
 def test_redundancy():
     heads = torch.stack([COLUMN, COLUMN, COLUMN.flip(1)])
     assert statistics.redundancy(heads).tolist() == pytest.approx([1, 1, 0], abs=1e-6)
     assert math.isnan(float(statistics.redundancy(COLUMN[None])[0]))
+
+
+def test_gates_by_hand():
+    gate = torch.tensor([[0.01, 0.5], [0.1, 0.99]])
+    found = {one.name: float(one.compute(gate)) for one in statistics.GATE_STATISTICS}
+    expected = {"mean": 0.4, "std": gate.numpy().std(), "open_share": 0.25, "saturated_share": 0.5, "day_std": 0.145}
+    assert found == pytest.approx(expected)
 
 
 def test_tables(sample):
@@ -93,6 +112,9 @@ def test_tables(sample):
     assert row["recency"] == pytest.approx(weights[:, 45:].sum(axis=-1).mean(), rel=1e-5)
     gates = statistics.gate_statistics(shown)
     first = next(iter(shown.gates.values()))[0].numpy()
+    assert list(gates) == ["layer", "mean", "std", "open_share", "saturated_share", "day_std"]
+    assert gates.loc[0, "std"] == pytest.approx(first.std(), rel=1e-4)
+    assert gates.loc[0, "saturated_share"] == pytest.approx(((first < 0.05) | (first > 0.95)).mean(), rel=1e-5)
     assert gates.loc[0, "mean"] == pytest.approx(first.mean(), rel=1e-5)
     assert gates.loc[0, "open_share"] == pytest.approx((first > 0.5).mean(), rel=1e-5)
     assert gates.loc[0, "day_std"] == pytest.approx(first.mean(axis=1).std(), rel=1e-4)

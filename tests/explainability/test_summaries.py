@@ -1,0 +1,413 @@
+"""Sentences and numbers of pictures whose shape is known."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import entropy as scipy_entropy
+
+from stockformer.explainability import (
+    MAP_STATISTICS,
+    OutputDistribution,
+    Summary,
+    capture_attention,
+    describe_outputs,
+    gate_statistics,
+    summarize_gate,
+    summarize_heads,
+    summarize_layers,
+    summarize_map,
+    summarize_outputs,
+    summarize_pooling,
+    summarize_prices,
+    summarize_row,
+    summarize_saliency,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+N = 12
+IDENTITY = torch.eye(N)
+UNIFORM = torch.full((N, N), 1 / N)
+COLUMN = torch.zeros(N, N).index_fill(1, torch.tensor([N - 1]), 1.0)
+CAUSAL = torch.tril(torch.ones(N, N)) / torch.arange(1, N + 1).unsqueeze(1)
+YESTERDAY = torch.cat([IDENTITY[:1], IDENTITY[:-1]])
+BAND = 0.4 * IDENTITY + 0.6 * YESTERDAY
+FAR = IDENTITY.flip(1)
+
+
+def numbers(summary):
+    return {one.name: one.value for one in summary.findings}
+
+
+@pytest.mark.parametrize(
+    ("weights", "verdict"),
+    [
+        (IDENTITY, "Diagonal: 100 % (uniform: 8 %) is on the same day. The last quarter of the days gets 25 %"),
+        (UNIFORM, "Nearly uniform (diffuseness 1.00 of 1): read no shapes into it."),
+        (COLUMN, "Vertical stripes: all days share 100 % of their attention. The last quarter of the days gets 100 %"),
+        (CAUSAL, "Causal: 100 % (uniform: 54 %) is on the same and earlier days."),
+        (BAND, "A band around the diagonal: days look 0.5 days away on average; causal: 100 % (uniform: 54 %)"),
+        (FAR, "Mixed, no single shape: a day looks 6 days away on average (uniform: 4)."),
+        (
+            (COLUMN + IDENTITY) / 2,
+            "Diagonal: 54 % (uniform: 8 %) is on the same day; vertical stripes: all days share 50 %",
+        ),
+    ],
+    ids=["diagonal", "uniform", "stripes", "causal", "band", "mixed", "two shapes"],
+)
+def test_the_shape_of_a_map(weights, verdict):
+    summary = summarize_map(weights)
+    assert summary.verdict.startswith(verdict)
+    expected = {one.name: pytest.approx(float(one.compute(weights)), abs=1e-6) for one in MAP_STATISTICS}
+    assert numbers(summary) == expected
+    assert [(one.formula, one.reading) for one in summary.findings] == [
+        (one.formula, one.reading) for one in MAP_STATISTICS
+    ]
+
+
+def test_a_row():
+    row = torch.tensor([0.0, 0.5, 0.25, 0, 0, 0, 0, 0.25])
+    summary = summarize_row(row)
+    assert numbers(summary) == {
+        "effective_days": pytest.approx(2**1.5),
+        "diffuseness": pytest.approx(0.5),
+        "recency": pytest.approx(0.25),
+        "top_three_share": pytest.approx(1.0),
+    }
+    assert summary.verdict == (
+        "On about 3 of 8 days: the three strongest hold 100 %, the last quarter 25 % (uniform: 38 % and 25 %)."
+    )
+    assert summarize_row(UNIFORM[0]).verdict.startswith("Nearly uniform over 12 days")
+
+
+@pytest.mark.parametrize(
+    ("weights", "behind", "verdict"),
+    [
+        ([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.8], 0, "A late day counts most (the last)"),
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.8, 0.2], 1, "A late day counts most (1 before the last)"),
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.8, 0.0, 0.2], 2, "Long range, an early day counts most (2 before the last)"),
+        ([0.125] * 8, 7, "Nearly uniform (diffuseness 1.00 of 1)"),
+    ],
+)
+def test_pooling(weights, behind, verdict):
+    summary = summarize_pooling(torch.tensor(weights))
+    assert summary.verdict.startswith(verdict)
+    assert numbers(summary)["days_from_peak"] == behind
+
+
+@pytest.mark.parametrize(
+    ("mean", "swing", "verdict"),
+    [
+        (0.1, 0.0, "Mostly closed: the stock's own signal dominates (mean 0.10). Its mean hardly changes"),
+        (0.9, 0.05, "Mostly open: the market's context dominates (mean 0.90). Its mean changes"),
+        (0.5, 0.019, "Partly open: stock and market both count (mean 0.50). Its mean hardly changes"),
+    ],
+)
+def test_a_gate(mean, swing, verdict):
+    gate = torch.tensor([[mean - swing] * 3, [mean + swing] * 3])
+    summary = summarize_gate(gate)
+    assert summary.verdict.startswith(verdict)
+    assert numbers(summary)["day_std"] == pytest.approx(swing, abs=1e-6)
+
+
+def test_a_gate_has_the_numbers_of_the_table(sample):
+    dataset, model = sample
+    x, _, market_x = dataset[0]
+    shown = capture_attention(model, x[None], market_x[None])
+    second = list(shown.gates.values())[1][0]
+    assert numbers(summarize_gate(second)) == gate_statistics(shown).drop(columns="layer").loc[1].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("layers", "verdict", "change"),
+    [
+        ([UNIFORM, IDENTITY], "Sharpens with depth: diffuseness goes from 1.00 to 0.00.", (-1, 1)),
+        ([IDENTITY, UNIFORM], "Spreads out with depth: diffuseness goes from 0.00 to 1.00.", (1, -1)),
+        ([UNIFORM, UNIFORM], "Flat and high: the layers have not learned to tell the days apart", (0, 0)),
+        ([IDENTITY, COLUMN], "Flat; diffuseness goes from 0.00 to 0.00.", (0, 0)),
+        ([IDENTITY], "One layer, diffuseness 0.00 of 1", (0, 0)),
+    ],
+)
+def test_layers(layers, verdict, change):
+    summary = summarize_layers([torch.stack([weights, weights]) for weights in layers])
+    assert summary.verdict.startswith(verdict)
+    found = numbers(summary)
+    assert (found["diffuseness_change"], found["sparsity_change"]) == pytest.approx(change, abs=1e-5)
+
+
+def test_layers_may_differ_in_heads():
+    found = numbers(summarize_layers([torch.stack([UNIFORM, IDENTITY]), IDENTITY[None]]))
+    assert (found["first_diffuseness"], found["last_diffuseness"]) == pytest.approx((0.5, 0), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("heads", "expected", "verdict"),
+    [
+        (
+            [COLUMN, COLUMN.flip(1)],
+            (0, 0, 2, 0),
+            "The 2 heads differ (mean redundancy 0.00 of 1). Diffuseness runs from",
+        ),
+        ([COLUMN, COLUMN], (0, 0, 1, 1), "The 2 heads repeat one another, which wastes capacity"),
+        ([UNIFORM, COLUMN], (0, 1, 2, None), "The 2 heads differ"),
+        ([UNIFORM, UNIFORM], (1, 0, 1, 1), "All 2 heads are nearly uniform"),
+        ([COLUMN], (0, 0, 1, math.nan), "One head"),
+    ],
+)
+def test_heads(heads, expected, verdict):
+    summary = summarize_heads(torch.stack(heads))
+    assert summary.verdict.startswith(verdict)
+    for found, value in zip(numbers(summary).values(), expected, strict=True):
+        assert value is None or found == pytest.approx(value, abs=1e-5, nan_ok=True)
+
+
+def test_focused_and_diffuse_heads_are_told_apart():
+    assert "some are focused, others diffuse" in summarize_heads(torch.stack([UNIFORM, COLUMN])).verdict
+    assert "all are about as focused" in summarize_heads(torch.stack([COLUMN, COLUMN.flip(1)])).verdict
+
+
+def test_saliency_of_stock_and_market():
+    stock, market = torch.tensor([[1.0, -1.0], [2.0, 0.0]]), torch.tensor([[-4.0], [0.0]])
+    summary = summarize_saliency([stock, market])
+    assert numbers(summary) == {
+        "market_share": pytest.approx(0.5),
+        "recency": pytest.approx(0.25),
+        "effective_features": pytest.approx(math.exp(scipy_entropy([3, 1, 4]))),
+        "top_five_share": pytest.approx(1.0),
+    }
+    assert summary.verdict.startswith(
+        "The output hangs on both stock and market: the market's 1 of 3 features hold 50 %. As spread out as over 3 of"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stock", "market", "verdict"), [(1.0, 9.0, "mainly on the market"), (9.0, 1.0, "mainly on the stock")]
+)
+def test_the_main_input(stock, market, verdict):
+    assert verdict in summarize_saliency([torch.tensor([[stock]]), torch.tensor([[-market]])]).verdict
+
+
+def test_saliency_of_one_input():
+    summary = summarize_saliency([torch.ones(4, 10)])
+    assert numbers(summary) == pytest.approx({"recency": 0.25, "effective_features": 10, "top_five_share": 0.5})
+    assert "market" not in summary.verdict
+
+
+def test_saliency_of_nothing():
+    assert summarize_saliency([torch.zeros(4, 2)]).verdict == "Every attribution is 0: the output hangs on no input."
+
+
+def binary(up, labels=None):
+    """Samples that are UP with these probabilities."""
+    up = torch.tensor(up, dtype=torch.float64)
+    labels = None if labels is None else torch.tensor(labels)
+    return OutputDistribution(up, torch.stack([1 - up, up], dim=1), labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("shown", "verdict"),
+    [
+        (binary([0.99] * 4), "Nearly sure of most samples: overfit or collapsed"),
+        (binary([0.5, 0.52, 0.47]), "Near uniform: the model has learned little"),
+        (binary([0.8, 0.3]), "Neither undecided nor nearly sure (mean confidence 75 %)."),
+        (binary([0.9] * 8, [1, 0] * 4), "Overconfident: confidence 90 %, right in 50 %. That is about as often as"),
+        (binary([0.6] * 8, [1] * 8), "Underconfident, and near uniform: confidence 60 %, right in 100 %."),
+        (binary([0.8] * 10, [1] * 8 + [0] * 2), "About as sure as right: confidence 80 %, right in 80 %."),
+        (
+            binary([0.9, 0.1] * 50, [1, 0] * 50),
+            "Underconfident: confidence 90 %, right in 100 %. That is more often than",
+        ),
+        (binary([0.9, 0.1] * 50, [0, 1] * 50), "Overconfident: confidence 90 %, right in 0 %. That is less often than"),
+        # Seven of ten right where six are of one class: within two standard errors, 0.31.
+        (
+            binary([0.7] * 7 + [0.3] * 3, [1] * 5 + [0] * 4 + [1]),
+            "About as sure as right: confidence 70 %, right in 70 %. That is about as often as",
+        ),
+        (binary([0.99]), "Class 1, confidence 99 %: nearly sure."),
+        (binary([0.3], [1]), "Class 0, confidence 70 %: fairly sure. The true class is 1."),
+        (binary([0.51]), "Class 1, confidence 51 %: near uniform."),
+    ],
+)
+def test_what_outputs_say(shown, verdict):
+    assert summarize_outputs(shown).verdict.startswith(verdict)
+
+
+def test_a_collapsed_model_is_named():
+    assert "It always says class 1." in summarize_outputs(binary([0.9] * 4, [1, 0, 1, 0])).verdict
+    assert "always says class" not in summarize_outputs(binary([0.9, 0.2])).verdict
+
+
+def test_numbers_of_outputs():
+    found = numbers(summarize_outputs(binary([0.96, 0.96, 0.4, 0.4], [1, 0, 0, 0])))
+    entropies = [scipy_entropy([0.96, 0.04]), scipy_entropy([0.4, 0.6])]
+    assert found == pytest.approx(
+        {
+            "mean_confidence": 0.78,
+            "relative_entropy": np.mean(entropies) / math.log(2),
+            "nearly_sure_share": 0.5,
+            "top_class_share": 0.5,
+            "accuracy": 0.75,
+            "base_rate": 0.75,
+            "calibration_error": (0.46 + 0.4) / 2,
+        }
+    )
+
+
+def test_one_sample_has_no_scores():
+    assert list(numbers(summarize_outputs(binary([0.3], [1])))) == [
+        "mean_confidence",
+        "relative_entropy",
+        "nearly_sure_share",
+    ]
+
+
+def test_coral_contradictions(make_model):
+    model = make_model(label_mode="buckets", bucket_edges=[-1, 0, 1], loss_name="coral")
+    logits = torch.tensor([[2.0, 0.0, -2.0], [0.0, 1.0, -1.0]])
+    summary = summarize_outputs(describe_outputs(logits, model))
+    assert numbers(summary)["violations_share"] == 0.5
+    assert "out of order in 50 % of the samples" in summary.verdict
+    assert "out of order." in summarize_outputs(describe_outputs(logits[1:], model)).verdict
+    assert "out of order" not in summarize_outputs(describe_outputs(logits[:1], model)).verdict
+
+
+def test_a_regression():
+    values, labels = torch.tensor([0.1, 0.3, -0.1]), torch.tensor([0.0, 0.3, 0.0])
+    summary = summarize_outputs(OutputDistribution(values, None, labels=labels))
+    assert numbers(summary) == pytest.approx(
+        {
+            "mean": 0.1,
+            "std": math.sqrt(0.08 / 3),
+            "correlation": np.corrcoef(values, labels)[0, 1],
+            "rmse": math.sqrt(0.02 / 3),
+            "label_std": math.sqrt(0.02),
+        }
+    )
+    assert "(rmse 0.08165) is below that of always saying the mean (0.1414)" in summary.verdict
+    assert list(numbers(summarize_outputs(OutputDistribution(values, None)))) == ["mean", "std"]
+    one = OutputDistribution(values[:1], None, labels=labels[1:2])
+    assert summarize_outputs(one).verdict == "The value is 0.1. The true value is 0.3."
+    constant = OutputDistribution(torch.full((3,), 0.1), None, labels=labels)
+    assert math.isnan(numbers(summarize_outputs(constant))["correlation"])
+
+
+def prices(close, spy=None):
+    days = pd.date_range("2020-01-01", periods=len(close))
+    table = pd.DataFrame({"date": days, "adjusted_close": close})
+    return table if spy is None else table.assign(spy=spy)
+
+
+def test_prices():
+    summary = summarize_prices(prices([100, 110, 88.0], [1, 1.05, 0.945]))
+    assert numbers(summary) == pytest.approx(
+        {"change_percent": -12, "daily_volatility_percent": 15, "largest_move_percent": -20, "spy_correlation": 1}
+    )
+    assert summary.verdict == (
+        "Down 12.0 % in 3 days, 15.0 % volatility a day, largest move -20.0 % on 2020-01-03; correlation with SPY 1.00."
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "verdict"),
+    [
+        (prices([100.0, 110.0]), "Up 10.0 % in 2 days, 0.0 % volatility a day, largest move +10.0 % on 2020-01-02."),
+        (prices([100.0, 110.0, 99.0], [1.0] * 3), "largest move +10.0 % on 2020-01-02."),
+        (prices([math.nan, 100.0, math.inf, 110.0]), "Up 10.0 % in 2 days"),
+        (prices([math.nan, 100.0]), "There is only one finite price"),
+        (prices([math.nan] * 3), "There is no finite price"),
+    ],
+    ids=["no market", "a market that stands still", "gaps", "one price", "none"],
+)
+def test_odd_prices(table, verdict):
+    assert verdict in summarize_prices(table).verdict
+
+
+SUMMARIES = {
+    "map": summarize_map,
+    "row": lambda weights: summarize_row(weights[0]),
+    "gate": summarize_gate,
+    "pooling": lambda weights: summarize_pooling(weights[0]),
+    "layers": lambda weights: summarize_layers([weights[None], UNIFORM[None]]),
+    "heads": lambda weights: summarize_heads(weights[None]),
+    "saliency": lambda weights: summarize_saliency([weights]),
+    "outputs": lambda weights: summarize_outputs(OutputDistribution(weights, weights)),
+    "values": lambda weights: summarize_outputs(OutputDistribution(weights[0], None)),
+}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_what_is_no_number_is_said(name, bad):
+    summary = SUMMARIES[name](UNIFORM.index_fill(1, torch.tensor([2]), bad))
+    assert "are not finite: there are no numbers." in summary.verdict
+    assert all(math.isnan(one.value) for one in summary.findings)
+
+
+@pytest.mark.parametrize("name", [name for name in SUMMARIES if name != "layers"])
+def test_nothing_finite_is_said(name):
+    assert SUMMARIES[name](torch.full((3, 3), math.nan)).verdict.startswith("There are no finite ")
+
+
+def test_weights_of_any_kind():
+    """Half precision, and with a gradient."""
+    weights = COLUMN.half().requires_grad_()
+    assert summarize_map(weights) == summarize_map(COLUMN)
+
+
+#: The seed's lists of what to look for: section, item, and the number that answers it.
+SEED = [
+    (4, "diagonal pattern", "map", "diagonal_share"),
+    (4, "vertical stripes", "map", "stripe_share"),
+    (4, "diffuse", "map", "diffuseness"),
+    (5, "gate near 0 or 1", "gate", "mean"),
+    (5, "mean gate over the window", "gate", "day_std"),
+    (6, "lower-triangular", "map", "past_share"),
+    (6, "hot spots link distant days", "map", "distance"),
+    (7, "peak at recent or earlier days", "pooling", "days_from_peak"),
+    (7, "recency bias", "pooling", "recency"),
+    (8, "entropy decreasing", "layers", "diffuseness_change"),
+    (8, "entropy flat and high", "layers", "last_diffuseness"),
+    (8, "sparsity increasing", "layers", "sparsity_change"),
+    (9, "different entropies", "heads", "diffuseness_range"),
+    (9, "different peak positions", "heads", "distinct_peaks"),
+    (9, "all heads identical", "heads", "mean_redundancy"),
+    (10, "what drives the prediction", "saliency", "effective_features"),
+    (13, "overconfident", "outputs", "nearly_sure_share"),
+    (13, "underconfident", "outputs", "relative_entropy"),
+]
+
+
+@pytest.mark.parametrize(("section", "item", "picture", "name"), SEED)
+def test_all_that_the_seed_looks_for_is_a_number(section, item, picture, name):
+    found = {one.name: one for one in SUMMARIES[picture](UNIFORM).findings}
+    assert found[name].formula
+    assert found[name].reading.endswith(".")
+
+
+def test_the_seed_looks_for_calibration_and_order(make_model):
+    model = make_model(label_mode="buckets", bucket_edges=[-1, 0, 1], loss_name="coral")
+    summary = summarize_outputs(describe_outputs(torch.zeros(2, 3), model, torch.tensor([0, 1])))
+    assert {"calibration_error", "violations_share"} <= set(numbers(summary))
+
+
+def test_a_summary_as_a_table():
+    table = summarize_map(UNIFORM).to_frame()
+    assert list(table) == ["name", "value", "formula", "reading"]
+    assert table.set_index("name").loc["diffuseness", "value"] == pytest.approx(1)
+    assert len(Summary("nothing", ()).to_frame()) == 0
+
+
+def test_a_calm_and_a_crash_day_of_the_sample(sample):
+    dataset, model = sample
+    verdicts = {}
+    for day in ("2006-11-21", "2008-10-15"):
+        window = dataset.window(dataset.index_of(day, "AAPL"))
+        shown = capture_attention(model, window.x[None], window.market_x[None])
+        verdicts[day] = summarize_map(shown.map("cross", 0)).verdict, summarize_prices(window.prices).verdict
+    assert verdicts["2006-11-21"][0].startswith("Nearly uniform")
+    assert verdicts["2008-10-15"][0].startswith("Vertical stripes")
+    assert verdicts["2006-11-21"][1].startswith("Up 33.3 % in 60 days, 1.7 % volatility a day")
+    assert verdicts["2008-10-15"][1].startswith("Down 41.1 % in 60 days, 4.7 % volatility a day")
