@@ -2,17 +2,38 @@
 
 from stockformer_widgets.explorer import AttentionExplorer
 from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession, Reading
-from stockformer_widgets.views import AttentionHeatmap, AttentionRow, GateTimeline, SaliencyBars, View
+from stockformer_widgets.session import LANDMARKS, ExtractorSession, Reading
+from stockformer_widgets.views import (
+    AttentionHeatmap,
+    AttentionRow,
+    GateHeatmap,
+    GateTimeline,
+    HeadSpecialization,
+    LayerEvolution,
+    PoolingBars,
+    Prediction,
+    PriceStrip,
+    SaliencyBars,
+    SaliencyHeatmap,
+    View,
+)
 
 __all__ = [
+    "LANDMARKS",
     "AttentionExplorer",
     "AttentionHeatmap",
     "AttentionRow",
     "ExtractorSession",
+    "GateHeatmap",
     "GateTimeline",
+    "HeadSpecialization",
+    "LayerEvolution",
+    "PoolingBars",
+    "Prediction",
+    "PriceStrip",
     "Reading",
     "SaliencyBars",
+    "SaliencyHeatmap",
     "Selection",
     "View",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from difflib import get_close_matches
 from typing import Any
 
 from traitlets import HasTraits, Int, TraitError, Unicode, observe, validate
@@ -10,7 +12,7 @@ from stockformer_widgets.session import ExtractorSession
 
 
 class Selection(HasTraits):
-    """Attention kind, layer, head, query step and key step.
+    """Attention kind, layer, head, query step, key step and feature.
 
     Views that share a selection are linked. Values outside of what the
     sessions' models have are refused; when the kind or the sample changes, the
@@ -31,6 +33,8 @@ class Selection(HasTraits):
     query = Int(0)
     #: Step of the day that is attended to.
     key = Int(0)
+    #: Name of a feature, or None.
+    feature = Unicode(None, allow_none=True)
 
     def __init__(self, *sessions: ExtractorSession, **where: Any) -> None:
         super().__init__()
@@ -44,11 +48,11 @@ class Selection(HasTraits):
         size = self.sizes()
         self.query, self.key = size["query"] - 1, size["key"] - 1
         for name, value in where.items():
-            if name not in size:
-                raise TypeError(f"a selection has no {name!r}: it has kind, {', '.join(size)}")
+            if not self.has_trait(name):
+                raise TypeError(f"a selection has no {name!r}: it has {', '.join(self.trait_names())}")
             setattr(self, name, value)
         for session in sessions:
-            session.observe(self._fit, "reading")
+            _follow(self, session)
 
     @property
     def kinds(self) -> list[str]:
@@ -65,10 +69,31 @@ class Selection(HasTraits):
         heads, queries, keys = (min(sizes) for sizes in zip(*shapes, strict=True))
         return {"layer": number, "head": heads, "query": queries, "key": keys}
 
-    def close(self) -> None:
-        """Stop following the sessions."""
-        for session in self.sessions:
-            session.unobserve(self._fit, "reading")
+    def step(self, name: str, by: int) -> None:
+        """Move ``layer``, ``query`` or ``key`` on by so many, as far as there are any.
+
+        ``head`` goes round: the mean, then head 0 and so on.
+        """
+        size = self.sizes()[name]
+        if name == "head":
+            place = (0 if self.head is None else self.head + 1) + by
+            place %= size + 1
+            self.head = place - 1 if place else None
+        else:
+            setattr(self, name, min(max(getattr(self, name) + by, 0), size - 1))
+
+    def place(self, name: str, length: int) -> int:
+        """Where the ``query`` or ``key`` day lies in a sequence of `length` days.
+
+        Sequences of different lengths end on the same day; a day before the
+        sequence begins is its first.
+        """
+        step: int = getattr(self, name)
+        return max(length - self.sizes()[name] + step, 0)
+
+    def select(self, name: str, place: int, length: int) -> None:
+        """Select the ``query`` or ``key`` that is the day at `place` of `length`; see `place`."""
+        setattr(self, name, max(self.sizes()[name] - length + place, 0))
 
     @validate("kind")
     def _check_kind(self, proposal: Any) -> str:
@@ -85,9 +110,20 @@ class Selection(HasTraits):
             raise TraitError(f"{name} is {value}, expected 0 to {size - 1} for {self.kind} attention")
         return value
 
+    @validate("feature")
+    def _check_feature(self, proposal: Any) -> str | None:
+        name: str | None = proposal["value"]
+        known = {feature for session in self.sessions for group in session.feature_names for feature in group}
+        if name is not None and name not in known:
+            near = get_close_matches(name, known, 1)
+            raise TraitError(f"there is no feature {name!r}" + (f", the nearest is {near[0]!r}" if near else ""))
+        return name
+
     @observe("kind", "layer")
     def _fit(self, change: Any) -> None:
         """Move what no longer exists to the nearest that does."""
+        if any(session.closed for session in self.sessions):
+            return
         with self.hold_trait_notifications():
             if self.kind not in self.kinds:
                 self.kind = self.kinds[0]
@@ -97,3 +133,16 @@ class Selection(HasTraits):
             self.key = min(self.key, size["key"] - 1)
             if self.head is not None and self.head >= size["head"]:
                 self.head = None
+
+
+def _follow(selection: Selection, session: ExtractorSession) -> None:
+    """Fit a selection to every reading for as long as somebody holds it."""
+    this = weakref.ref(selection)
+
+    def fit(change: Any) -> None:
+        alive = this()
+        if alive is not None:
+            alive._fit(change)
+
+    session.observe(fit, "reading")
+    weakref.finalize(selection, session.unobserve, fit, "reading").atexit = False

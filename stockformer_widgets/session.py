@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from traitlets import HasTraits, Instance, Int, TraitError, observe, validate
+from tqdm.auto import tqdm
+from traitlets import Bool, Enum, HasTraits, Instance, Int, TraitError, default, observe, validate
 
 from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset, Window
-from stockformer.explainability import Capture, capture_attention, compute_input_saliency
-from stockformer.model import input_widths
+from stockformer.explainability import (
+    Capture,
+    OutputDistribution,
+    capture_attention,
+    compute_input_saliency,
+    describe_outputs,
+    output_batches,
+)
+from stockformer.explainability.saliency import METHODS
+from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
+from stockformer.training import Model
+
+#: Windows that `ExtractorSession.find` knows.
+LANDMARKS = ("calmest", "most volatile", "most confident", "most wrong")
+_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,18 +51,23 @@ class Reading:
     dates: pd.DatetimeIndex | None = None
     window: Window | None = None
 
-    def day(self, step: int, length: int) -> str:
-        """The name of one of `length` steps: its date, or its number where no date is known."""
-        if self.dates is None or len(self.dates) != length:
-            return f"step {step}"
-        return str(self.dates[step].date())
+    def days(self, length: int) -> list[str]:
+        """Names of `length` steps: their dates, or their numbers where no dates are known."""
+        if len(self._day_names) != length:
+            return [f"step {step}" for step in range(length)]
+        return self._day_names
+
+    @cached_property
+    def _day_names(self) -> list[str]:
+        return [] if self.dates is None else [str(date.date()) for date in self.dates]
 
 
 class ExtractorSession(HasTraits):
     """Runs a model and keeps what it showed; views follow `reading`.
 
     Setting `sample` or calling `run` runs the model again. A run that fails
-    leaves the session as it was.
+    leaves the session as it was. `close` closes every view of the session too;
+    the session is a context manager that does so at its end.
 
     Args:
         model: any module that holds `nn.MultiheadAttention`.
@@ -69,6 +91,12 @@ class ExtractorSession(HasTraits):
     sample = Int(None, allow_none=True)
     #: The last successful run.
     reading = Instance(Reading, allow_none=False, read_only=True)
+    #: Column of the model's output that `saliency` explains, or None for the largest.
+    target = Int(None, allow_none=True)
+    #: How `saliency` attributes, one of `stockformer.explainability.METHODS`.
+    method = Enum(METHODS, METHODS[0])
+    #: Whether `close` was called.
+    closed = Bool(False, read_only=True)
 
     def __init__(
         self,
@@ -85,9 +113,13 @@ class ExtractorSession(HasTraits):
         self.model = model
         self.dataset = dataset
         self._feature_names = feature_names
-        self._saliency: dict[str, tuple[Tensor, ...]] = {}
+        self._outputs: OutputDistribution | None = None
+        self._read_sample: int | None = None
+        self._next: tuple[Reading, int] | None = None
+        self._saliency: dict[tuple[str, int | None], tuple[Tensor, ...]] = {}
         if dataset is not None:
             _check_widths(model, tuple(len(names) for names in self._dataset_columns()), "the dataset has")
+            _check_labels(model, dataset)
         if inputs:
             self.run(*inputs, dates=dates)
         else:
@@ -109,22 +141,156 @@ class ExtractorSession(HasTraits):
         Raises:
             ValueError: their number, shape or values do not fit the model.
         """
+        self._check_open()
         reading = self._read(inputs, None if dates is None else pd.DatetimeIndex(list(dates)), None)
         with self.hold_trait_notifications():
-            self._publish(reading)
+            self._publish(reading, None)
             self.sample = None
         return reading
 
-    def saliency(self, method: str = "input_x_gradient") -> tuple[Tensor, ...]:
-        """Signed attribution of the current sample, one [T, features] an input.
+    def saliency(self) -> tuple[Tensor, ...]:
+        """Signed attribution of `target` by `method`, one [T, features] in float32 an input.
 
         See `stockformer.explainability.compute_input_saliency`.
         """
-        if method not in self._saliency:
-            self._saliency[method] = compute_input_saliency(
-                self.model, *self.reading.inputs, method=method, absolute=False
+        self._check_open()
+        which = self.method, self.target
+        if which not in self._saliency:
+            parts = compute_input_saliency(
+                self.model, *self.reading.inputs, method=self.method, target_class=self.target, absolute=False
             )
-        return self._saliency[method]
+            self._saliency[which] = tuple(part.float() for part in parts)
+        return self._saliency[which]
+
+    def prediction(self) -> OutputDistribution:
+        """What the sample's output says, with its label where a dataset has one.
+
+        Raises:
+            TypeError: the model is no stock transformer, so its output has no known meaning.
+        """
+        self._check_open()
+        window = self.reading.window
+        return self._describe(self.reading.capture.output, None if window is None else window.y.reshape(1))
+
+    def _describe(self, outputs: Tensor, labels: Tensor | None) -> OutputDistribution:
+        return describe_outputs(outputs.float(), self._stock_model(), labels)
+
+    def _stock_model(self) -> Model:
+        if not isinstance(self.model, CrossAttentionStockTransformer | StockTransformer):
+            raise TypeError(f"the output of {type(self.model).__name__} has no known meaning")
+        return self.model
+
+    def knows(self, landmark: str) -> bool:
+        """Whether `find` can tell without running the model over the dataset."""
+        return self._outputs is not None or landmark in ("calmest", "most volatile")
+
+    def find(self, landmark: str) -> int:
+        """The index of a remarkable window of the dataset, one of `LANDMARKS`.
+
+        ``calmest`` and ``most volatile`` by the standard deviation of the daily
+        returns inside the window; ``most confident`` by the probability of the
+        predicted class, or the magnitude of a regression's value; ``most wrong`` by
+        the probability that the true class did not get, or the error of the value.
+        The last two run the model over the whole dataset, once, with a progress bar.
+
+        Raises:
+            ValueError: no such landmark, or a session without dataset.
+        """
+        self._check_open()
+        if landmark not in LANDMARKS:
+            raise ValueError(f"landmark is {landmark!r}, expected one of {', '.join(LANDMARKS)}")
+        if self.dataset is None:
+            raise ValueError("this session has no dataset to search")
+        if landmark in ("calmest", "most volatile"):
+            volatility = self.dataset.volatility
+            if np.isnan(volatility).all():
+                raise ValueError("no window has the prices that tell its volatility")
+            return int(np.nanargmin(volatility) if landmark == "calmest" else np.nanargmax(volatility))
+        if self._outputs is None:
+            for _ in tqdm(self.scan(), desc="scanning", unit="batch", total=-(-len(self.dataset) // _BATCH)):
+                pass
+        assert self._outputs is not None
+        if landmark == "most wrong":
+            return int(self._outputs.errors.argmax())
+        shown = self._outputs
+        return int((shown.outputs.abs() if shown.probabilities is None else shown.confidence).argmax())
+
+    def scan(self) -> Iterator[float]:
+        """Run the model over the dataset for `find`; yields the share that is done.
+
+        A scan that is left early keeps nothing.
+        """
+        self._check_open()
+        if self.dataset is None:
+            raise ValueError("this session has no dataset to search")
+        outputs, labels = [], []
+        for part, label in output_batches(self._stock_model(), self.dataset, batch_size=_BATCH):
+            outputs.append(part)
+            labels.append(label)
+            yield sum(map(len, labels)) / len(self.dataset)
+        self._outputs = self._describe(torch.cat(outputs), torch.cat(labels))
+
+    def close(self) -> None:
+        """Close the views of this session and let go of model, dataset and tensors."""
+        if self.closed:
+            return
+        self.set_trait("closed", True)
+        self.unobserve_all()
+        self._saliency.clear()
+        self._outputs = self._next = None
+        self._trait_values.pop("reading", None)
+        self.model, self.dataset = nn.Module(), None
+
+    def __enter__(self) -> ExtractorSession:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def targets(self) -> list[str]:
+        """What the columns of the output stand for; none where the output is one value."""
+        output = self.reading.capture.output
+        if not isinstance(output, Tensor) or output.dim() != 2:
+            return []
+        if input_widths(self.model) is None:
+            return [f"output {column}" for column in range(output.size(1))]
+        if self.model.use_coral:
+            edges = self._bucket_edges()
+            columns = range(output.size(1))
+            return [f"P(at least {edges[k]})" if edges else f"P(class > {k})" for k in columns]
+        return self.class_names
+
+    @property
+    def target_name(self) -> str:
+        """What `saliency` explains, in words."""
+        output = self.reading.capture.output
+        if not self.targets:
+            return "the value"
+        return self.targets[int(output[0].argmax()) if self.target is None else self.target]
+
+    @property
+    def method_name(self) -> str:
+        """How `saliency` attributes, in words."""
+        return str(self.method).replace("_", " ")
+
+    @property
+    def class_names(self) -> list[str]:
+        """What a stock transformer's classes stand for; none for a regression and other models."""
+        if input_widths(self.model) is None or self.model.label_mode == "regression":
+            return []
+        if self.model.label_mode == "binary":
+            return ["DOWN", "UP"]
+        edges = self._bucket_edges()
+        if not edges:
+            return [f"class {k}" for k in range(self.reading.capture.output.size(1) + bool(self.model.use_coral))]
+        between = [f"{low} to {high}" for low, high in pairwise(edges)]
+        return [f"below {edges[0]}", *between, f"{edges[-1]} or more"]
+
+    def _bucket_edges(self) -> list[str]:
+        """The edges between classes as returns in percent; none where no dataset tells them."""
+        edges = None if self.dataset is None else self.dataset.bucket_edges
+        return [f"{edge:g} %" for edge in edges or ()]
 
     @property
     def feature_names(self) -> list[list[str]]:
@@ -134,21 +300,38 @@ class ExtractorSession(HasTraits):
         if self.dataset is not None:
             return self._dataset_columns()
         standard = {len(names): list(names) for names in (BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS)}
-        widths = [tensor.size(-1) for tensor in self.reading.inputs]
-        return [standard.get(width, [f"feature {i}" for i in range(width)]) for width in widths]
+        inputs = self.reading.inputs
+        return [
+            standard.get(part.size(-1), [f"input {number} feature {i}" for i in range(part.size(-1))])
+            for number, part in enumerate(inputs)
+        ]
 
     @property
     def unavailable_features(self) -> list[str]:
         """Features that the dataset has no value for."""
-        return [] if self.dataset is None else list(self.dataset.unavailable)
+        return [] if self.dataset is None or self.reading.window is None else list(self.dataset.unavailable)
 
     def __repr__(self) -> str:
+        if self.closed:
+            return "ExtractorSession(closed)"
         where = "tensors given by hand" if self.dataset is None else f"sample {self.sample} of {len(self.dataset)}"
         return f"ExtractorSession({type(self.model).__name__}, {where})"
+
+    @default("reading")
+    def _no_reading(self) -> Reading:
+        raise RuntimeError("this session is closed")
+
+    @validate("target")
+    def _check_target(self, proposal: Any) -> int | None:
+        target: int | None = proposal["value"]
+        if target is not None and not 0 <= target < len(self.targets):
+            raise TraitError(f"target is {target}, but the model's output has {len(self.targets)} columns")
+        return target
 
     @validate("sample")
     def _run_sample(self, proposal: Any) -> int | None:
         # Run before the value changes: a run that fails leaves the old sample standing.
+        self._check_open()
         index: int | None = proposal["value"]
         if index is None:
             return None
@@ -156,27 +339,35 @@ class ExtractorSession(HasTraits):
             raise TraitError("this session has no dataset to take a sample from: call session.run(x, market_x)")
         window = self.dataset.window(index)
         index %= len(self.dataset)
-        if index != self.sample:
-            inputs = (window.x,) if window.market_x is None else (window.x, window.market_x)
-            self._next = self._read(inputs, window.dates, window)
+        if index != self._read_sample:
+            inputs = (window.x[None],) if window.market_x is None else (window.x[None], window.market_x[None])
+            self._next = self._read(inputs, window.dates, window), index
         return index
 
     @observe("sample")
     def _show_sample(self, change: Any) -> None:
-        if change["new"] is not None:
-            self._publish(self._next)
+        if change["new"] is not None and self._next is not None:
+            self._publish(*self._next)
 
     def _read(self, inputs: Sequence[Any], dates: pd.DatetimeIndex | None, window: Window | None) -> Reading:
         tensors = _as_inputs(self.model, inputs)
         if self._feature_names is not None:
             _check_names(self._feature_names, tensors)
-        if dates is not None and len(dates) != tensors[0].size(1):
-            raise ValueError(f"there are {len(dates)} dates for {tensors[0].size(1)} steps")
+        if dates is not None:
+            _check_dates(self.model, dates, tensors[0])
         return Reading(tensors, capture_attention(self.model, *tensors), dates, window)
 
-    def _publish(self, reading: Reading) -> None:
+    def _publish(self, reading: Reading, sample: int | None) -> None:
+        self._read_sample, self._next = sample, None
         self._saliency.clear()
-        self.set_trait("reading", reading)
+        with self.hold_trait_notifications():
+            self.set_trait("reading", reading)
+            if self.target is not None and self.target >= len(self.targets):
+                self.target = None
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RuntimeError("this session is closed")
 
     def _dataset_columns(self) -> list[list[str]]:
         assert self.dataset is not None
@@ -220,12 +411,33 @@ def _check_names(names: Sequence[Sequence[str]], tensors: Sequence[Tensor]) -> N
     expected = tuple(tensor.size(-1) for tensor in tensors)
     if found != expected:
         raise ValueError(f"feature_names has {_words(found)} names for {_words(expected)} features")
+    twice = [name for name, times in Counter(name for group in names for name in group).items() if times > 1]
+    if twice:
+        raise ValueError(f"feature_names has {len(twice)} names more than once, {twice[0]!r} for one")
 
 
 def _check_widths(model: nn.Module, found: tuple[int, ...], whose: str) -> None:
     expected = input_widths(model)
     if expected is not None and expected != found:
         raise ValueError(f"{whose} {_words(found)} features, but {type(model).__name__} takes {_words(expected)}")
+
+
+def _check_dates(model: nn.Module, dates: pd.DatetimeIndex, first: Tensor) -> None:
+    # Which dimension of another model's input is time, nobody knows.
+    steps = [first.size(1)] if input_widths(model) is not None else list(first.shape)
+    if len(dates) not in steps:
+        raise ValueError(f"there are {len(dates)} dates for {' or '.join(map(str, steps))} steps")
+
+
+def _check_labels(model: nn.Module, dataset: StockDataset) -> None:
+    if not isinstance(model, CrossAttentionStockTransformer | StockTransformer):
+        return
+    if model.label_mode != dataset.label_mode:
+        raise ValueError(f"the model's label_mode is {model.label_mode!r}, the dataset's is {dataset.label_mode!r}")
+    buckets = model.bucket_head[-1].out_features
+    edges = len(dataset.bucket_edges or ())
+    if model.label_mode == "buckets" and edges + 1 != buckets:
+        raise ValueError(f"the model has {buckets} buckets, the dataset's {edges} bucket_edges make {edges + 1}")
 
 
 def _words(widths: tuple[int, ...]) -> str:

@@ -3,7 +3,27 @@
 from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
 from stockformer_widgets.views.attention_row import AttentionRow
 from stockformer_widgets.views.base import View
+from stockformer_widgets.views.gate_heatmap import GateHeatmap
 from stockformer_widgets.views.gate_timeline import GateTimeline
+from stockformer_widgets.views.head_specialization import HeadSpecialization
+from stockformer_widgets.views.layer_evolution import LayerEvolution
+from stockformer_widgets.views.pooling_bars import PoolingBars
+from stockformer_widgets.views.prediction import Prediction
+from stockformer_widgets.views.price_strip import PriceStrip
 from stockformer_widgets.views.saliency_bars import SaliencyBars
+from stockformer_widgets.views.saliency_heatmap import SaliencyHeatmap
 
-__all__ = ["AttentionHeatmap", "AttentionRow", "GateTimeline", "SaliencyBars", "View"]
+__all__ = [
+    "AttentionHeatmap",
+    "AttentionRow",
+    "GateHeatmap",
+    "GateTimeline",
+    "HeadSpecialization",
+    "LayerEvolution",
+    "PoolingBars",
+    "Prediction",
+    "PriceStrip",
+    "SaliencyBars",
+    "SaliencyHeatmap",
+    "View",
+]

@@ -1,45 +1,65 @@
-"""What every view is, and the few things that all of them draw."""
+"""What every view is."""
 
 from __future__ import annotations
 
-import html
+import io
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import bqplot as bq
-import numpy as np
+import matplotlib.pyplot as plt
+import pandas as pd
 from bqplot_image_gl.interacts import MouseInteraction
 from ipywidgets import HTML, Layout, VBox, Widget
-from matplotlib.ticker import MaxNLocator
+from matplotlib.figure import Figure
+from traitlets import Bool, HasTraits, observe
 
+from stockformer.explainability import Summary
+from stockformer_widgets.keyboard import Keyboard
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.parts import MARGIN, MessageLine, plain, summary_html
 
-#: Marks the selection in every view; from the palette of Okabe and Ito (2008).
-HIGHLIGHT = "#d55e00"
-#: Data that is not a layer of its own.
-NEUTRAL = "#0072b2"
-#: Pixels left of the plots; views of one column share it, so that their days align.
-MARGIN = 100
-
-#: What the two classes of a binary model say.
-BINARY_NAMES = ("DOWN", "UP")
-
-_TEXT_COLOR = "var(--jp-ui-font-color1, currentColor)"
+_STEPS = {
+    "ArrowLeft": ("horizontal", -1),
+    "ArrowRight": ("horizontal", 1),
+    "ArrowUp": ("vertical", -1),
+    "ArrowDown": ("vertical", 1),
+    "[": ("layer", -1),
+    "]": ("layer", 1),
+    "h": ("head", 1),
+    "H": ("head", -1),
+    "Home": ("query", -sys.maxsize),
+    "End": ("query", sys.maxsize),
+}
 
 
 class View(VBox):
     """A widget that draws a session and a selection, and follows both.
 
     Views with the same session and selection are linked. A view without a given
-    selection makes its own.
+    selection makes its own. With the focus on it, arrow keys move what a click on
+    it selects, ``[`` and ``]`` the layer, ``h`` and ``H`` the head, Home and End
+    go to the first and the last day, and Escape selects no feature.
 
     Raises:
         ValueError: the model has nothing for this view.
     """
 
-    #: Traits of the selection that change the picture.
+    #: What a screen reader calls the view.
+    label = ""
+    #: Traits of the selection and of the session that change the picture.
     follows: tuple[str, ...] = ()
+    follows_session: tuple[str, ...] = ("reading",)
+    #: What the arrow keys move.
+    horizontal, vertical = "key", "query"
+    #: Pixels left of the words.
+    indent: ClassVar[int] = MARGIN
+
+    #: While True the view draws nothing; afterwards it catches up.
+    paused = Bool(False)
 
     def __init__(self, session: ExtractorSession, selection: Selection | None = None) -> None:
         check_state(session, selection)
@@ -49,13 +69,18 @@ class View(VBox):
         self.add_class("stockformer-view")
         self.add_class(f"stockformer-{type(self).__name__}")
         self.session = session
-        self._owns_selection = selection is None
         self.selection = selection or Selection(session)
-        session.observe(self._redraw, "reading")
-        self.selection.observe(self._redraw, list(self.follows))
+        self._drawn: tuple[Any, ...] = ()
+        session.observe(self._close, "closed")
+        for owner, name in self._followed():
+            owner.observe(self._refresh, name)
         try:
-            self.children = self._build()
-            self._draw()
+            self.keyboard = Keyboard(self.label, self._on_key)
+            self.readout = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
+            self.summary = HTML(layout=Layout(margin=f"0 0 6px {self.indent}px"))
+            self.message = MessageLine()
+            self.children = (*self._build(), self.readout, self.summary, self.message, self.keyboard)
+            self._update()
         except BaseException:
             self.close()
             raise
@@ -65,6 +90,25 @@ class View(VBox):
         """Whether the session's model has what this view draws."""
         return True
 
+    def to_frame(self) -> pd.DataFrame:
+        """The numbers on the screen, one row each."""
+        raise NotImplementedError
+
+    def save_png(self, path: str | Path) -> Path:
+        """Write the picture as a PNG, drawn by matplotlib: it needs no browser.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        picture = io.BytesIO()
+        drawn = self._plot()
+        try:
+            drawn.savefig(picture, format="png", dpi=150)
+        finally:
+            plt.close(drawn)
+        Path(path).write_bytes(picture.getvalue())
+        return Path(path)
+
     def _build(self) -> tuple[Widget, ...]:
         """Make the widgets, once."""
         raise NotImplementedError
@@ -73,28 +117,149 @@ class View(VBox):
         """Bring the widgets in line with session and selection."""
         raise NotImplementedError
 
-    def _redraw(self, change: Any) -> None:
-        self._draw()
+    def _place(self, x: float, y: float) -> Any:
+        """What is drawn at data coordinates."""
+        raise NotImplementedError
+
+    def _selected(self) -> Any:
+        """The selected place."""
+        raise NotImplementedError
+
+    def _select(self, place: Any) -> None:
+        """Make a place the selected one."""
+        raise NotImplementedError
+
+    def _describe(self, place: Any) -> str:
+        """A place in words and numbers, as HTML."""
+        raise NotImplementedError
+
+    def _notes(self) -> str:
+        """What is said besides, wherever the mouse is, as HTML."""
+        return ""
+
+    def _summary(self) -> Summary:
+        """What the numbers on the screen mean."""
+        raise NotImplementedError
+
+    def _plot(self) -> Figure:
+        """The picture in matplotlib."""
+        raise NotImplementedError
+
+    @observe("paused")
+    def _refresh(self, change: Any = None) -> None:
+        """Draw what changed; a view that fails says so and does not keep the others from drawing."""
+        if not self.session.closed:
+            with self.message.reporting():
+                self._update()
+
+    def _update(self) -> None:
+        """Draw, unless what is to be drawn is on the screen already."""
+        state = self._state(self.follows)
+        if self.paused or state == self._drawn:
+            return
+        # Another input may lack what the first one had, prices for instance.
+        shown = self.shows(self.session)
+        self.layout.display = None if shown else "none"
+        if shown:
+            self._draw()
+            self._read_out()
+            self.summary.value = summary_html(self._summary())
+        self._drawn = state
+
+    def _state(self, of_selection: Sequence[str]) -> tuple[Any, ...]:
+        """What a picture is drawn from; equal states give equal pictures."""
+        return (
+            *(getattr(self.session, name) for name in self.follows_session),
+            *(getattr(self.selection, name) for name in of_selection),
+        )
+
+    def _followed(self) -> list[tuple[HasTraits, str]]:
+        return [(self.session, name) for name in self.follows_session] + [
+            (self.selection, name) for name in self.follows
+        ]
+
+    def _redraw(self, change: Any = None) -> None:
+        """Draw after a change of the view's own controls."""
+        self._drawn = ()
+        self._refresh()
+
+    def _listen(self, figure: bq.Figure) -> None:
+        """Let a click on a figure select, and the mouse over it read out."""
+        mouse = MouseInteraction(
+            x_scale=figure.scale_x,
+            y_scale=figure.scale_y,
+            move_throttle=60,
+            events=["click", "mousemove", "mouseleave"],
+        )
+
+        def receive(widget: Widget, content: dict[str, Any], buffers: Any) -> None:
+            with self.message.reporting():
+                self._on_mouse(content["event"], content.get("domain") or {})
+
+        mouse.on_msg(receive)
+        figure.interaction = mouse
+
+    def _on_mouse(self, event: str, at: dict[str, float]) -> None:
+        if event == "mouseleave":
+            self._read_out()
+        elif {"x", "y"} <= set(at):
+            place = self._place(at["x"], at["y"])
+            if event == "click":
+                with self.selection.hold_trait_notifications():
+                    self._select(place)
+            else:
+                self._write(self._describe(place))
+
+    def _read_out(self) -> None:
+        """Say what is selected, for the eye and for a screen reader."""
+        words = self._describe(self._selected())
+        self._write(words)
+        self.keyboard.says = plain(words)
+
+    def _write(self, words: str) -> None:
+        self.readout.value = "<br>".join(filter(None, (words, self._notes())))
+
+    def _on_key(self, key: str, times: int) -> None:
+        with self.message.reporting():
+            if key == "Escape":
+                self.selection.feature = None
+            elif key in _STEPS:
+                what, by = _STEPS[key]
+                self._step(getattr(self, what, what), by * times)
+
+    def _step(self, name: str, by: int) -> None:
+        self.selection.step(name, by)
+
+    def _close(self, change: Any) -> None:
+        self.close()
 
     def close(self) -> None:
         """Stop following, and close every widget of this view."""
         if self.comm is None:
             return
-        self.session.unobserve(self._redraw, "reading")
-        self.selection.unobserve(self._redraw, list(self.follows))
-        if self._owns_selection:
-            self.selection.close()
+        self.session.unobserve(self._close, "closed")
+        for owner, name in self._followed():
+            owner.unobserve(self._refresh, name)
+        self._drawn = ()
         close_parts(self)
         super().close()
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.selection.kind}, layer {self.selection.layer})"
 
 
 def check_state(session: ExtractorSession, selection: Selection | None) -> None:
-    """Raise unless these are a session and, if given, a selection in it."""
+    """Raise unless these are an open session and, if given, a selection in it."""
     if not isinstance(session, ExtractorSession):
         raise TypeError(f"expected an ExtractorSession, got {type(session).__name__}")
+    if session.closed:
+        raise ValueError("the session is closed")
     if selection is None:
         return
     if not isinstance(selection, Selection):
@@ -126,93 +291,3 @@ def _parts(widget: Widget) -> Iterator[Widget]:
             stack.extend(item)
         elif isinstance(item, dict):
             stack.extend(item.values())
-
-
-def figure(
-    scales: dict[str, bq.Scale],
-    marks: Sequence[bq.Mark],
-    axes: Sequence[bq.Axis],
-    height: int,
-    left: int = MARGIN,
-    right: int = 40,
-    bottom: int = 46,
-) -> bq.Figure:
-    """A bqplot figure in this package's manner; sizes in pixels."""
-    return bq.Figure(
-        marks=list(marks),
-        axes=list(axes),
-        scale_x=scales["x"],
-        scale_y=scales["y"],
-        fig_margin={"top": 34, "bottom": bottom, "left": left, "right": right},
-        display_toolbar=False,
-        padding_x=0.0,
-        padding_y=0.0,
-        title_style={"font-size": "14px", "fill": _TEXT_COLOR},
-        layout=Layout(width="100%", min_width="280px", height=f"{height}px"),
-    )
-
-
-def axis(scale: bq.Scale, label: str = "", **options: Any) -> bq.Axis:
-    """A bqplot axis in this package's manner."""
-    return bq.Axis(scale=scale, label=label, label_color="gray", **options)
-
-
-def set_range(scale: bq.LinearScale, low: float, high: float) -> None:
-    """Set both ends of a scale at once."""
-    with scale.hold_sync():
-        scale.min, scale.max = low, high
-
-
-def step_outline(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of a ``step-after`` line that is `values[i]` high from i to i + 1."""
-    return np.arange(len(values) + 1, dtype=float), np.r_[values, values[-1:]].astype(float)
-
-
-def caption() -> HTML:
-    """A line of text that begins where the plots do."""
-    return HTML(layout=Layout(margin=f"0 0 0 {MARGIN}px"))
-
-
-def on_mouse(view_figure: bq.Figure, events: Sequence[str], handler: Any) -> None:
-    """Call ``handler(event, x, y)`` with data coordinates."""
-    mouse = MouseInteraction(
-        x_scale=view_figure.scale_x, y_scale=view_figure.scale_y, move_throttle=60, events=list(events)
-    )
-
-    def receive(widget: Widget, content: dict[str, Any], buffers: Any) -> None:
-        domain = content.get("domain") or {}
-        if content["event"] == "mouseleave" or {"x", "y"} <= set(domain):
-            handler(content["event"], domain.get("x"), domain.get("y"))
-
-    mouse.on_msg(receive)
-    view_figure.interaction = mouse
-
-
-def clicked_step(coordinate: float, length: int) -> int:
-    """The step whose unit interval holds a coordinate."""
-    return int(np.clip(np.floor(coordinate), 0, length - 1))
-
-
-def label_steps(day_axis: bq.Axis, labels: Sequence[str], number: int) -> None:
-    """Name about `number` of the steps 0.. on an axis, the last one always."""
-    length = len(labels)
-    stride = max(1, round(length / number))
-    steps = range(length - 1, -1, -stride)
-    positions = [step + 0.5 for step in steps]
-    with day_axis.hold_sync():
-        day_axis.tick_values = positions
-        day_axis.tick_labels = {str(position): labels[step] for position, step in zip(positions, steps, strict=True)}
-
-
-def tick_range(number_axis: bq.Axis, low: float, high: float) -> None:
-    """Round numbers from `low` to `high` as an axis's ticks.
-
-    bqplot's own ``num_ticks`` divides its padded range into odd numbers.
-    """
-    ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    number_axis.tick_values = [tick for tick in ticks if low <= tick <= high]
-
-
-def text(value: object) -> str:
-    """A value as text inside HTML, never as markup."""
-    return html.escape(str(value))

@@ -4,87 +4,91 @@ from __future__ import annotations
 
 import bqplot as bq
 import numpy as np
-from ipywidgets import Widget
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
 
+from stockformer.explainability import Summary, plot_gate_timeseries, summarize_gate
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.base import (
-    HIGHLIGHT,
-    View,
-    axis,
-    caption,
-    clicked_step,
-    figure,
-    label_steps,
-    on_mouse,
-    set_range,
-    text,
-    tick_range,
-)
+from stockformer_widgets.views.days import DayView
+from stockformer_widgets.views.parts import LINE_COLORS, points, set_marks, swatches, text
+
+_BAND = (0.1, 0.9)
 
 
-class GateTimeline(View):
+class GateTimeline(DayView):
     """Mean gate of every layer over the lookback, with the spread of the selected one.
 
     The band holds the middle 80 % of the selected layer's gate dimensions. 0 keeps
     the market out, 1 lets all of its context in. A click selects the day.
     """
 
-    follows = ("kind", "layer", "query")
+    label = "Mean gate by day"
+    follows = ("layer", "query")
+    height = 190
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
         return bool(session.reading.capture.gates)
 
-    def _build(self) -> tuple[Widget, ...]:
-        self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale(min=0, max=1)}
+    def to_frame(self) -> pd.DataFrame:
+        """Columns ``layer, step, day, mean, p10, p90`` over the gate dimensions, one row a layer and day."""
+        gates = self._gates()
+        layers, steps = (index.ravel() for index in np.indices(gates.shape[:2]))
+        days = np.array(self.session.reading.days(gates.shape[1]))
+        low, high = np.quantile(gates, _BAND, axis=-1)
+        numbers = {"mean": gates.mean(axis=-1).ravel(), "p10": low.ravel(), "p90": high.ravel()}
+        return pd.DataFrame({"layer": layers, "step": steps, "day": days[steps], **numbers})
+
+    def _marks(self) -> list[bq.Mark]:
         self.band = bq.Lines(
             x=[0, 1],
             y=[[0, 0], [0, 0]],
             scales=self.scales,
             fill="between",
-            fill_opacities=[0.25],
+            fill_opacities=[0.2],
             stroke_width=0,
             opacities=[0.0],
         )
         self.lines = bq.Lines(x=[0, 1], y=[[0, 0]], scales=self.scales)
-        self.marker = bq.Lines(x=[0, 0], y=[0, 1], scales=self.scales, colors=[HIGHLIGHT], stroke_width=1.5)
-        self.x_axis = axis(self.scales["x"], grid_lines="none")
-        y_axis = axis(self.scales["y"], "mean gate", side="left", label_offset="45px")
-        tick_range(y_axis, 0, 1)
-        self.figure = figure(
-            self.scales, [self.band, self.lines, self.marker], [self.x_axis, y_axis], height=250, bottom=30
-        )
-        on_mouse(self.figure, ["click"], self._on_click)
-        self.numbers = caption()
-        return self.figure, self.numbers
+        return [self.band, self.lines]
+
+    def _gates(self) -> np.ndarray:
+        """[layers, T, d]."""
+        return np.stack([gate[0].float().numpy() for gate in self.session.reading.capture.gates.values()])
 
     def _draw(self) -> None:
-        where, reading = self.selection, self.session.reading
-        gates = np.stack([gate[0].float().numpy() for gate in reading.capture.gates.values()])  # [layers, T, d]
+        gates = self._gates()
         layers, length, _ = gates.shape
-        layer, query = min(where.layer, layers - 1), min(where.query, length - 1)
-        steps = np.arange(length) + 0.5
-        means = gates.mean(axis=-1)
-        colors = [to_hex(color) for color in colormaps["viridis"](np.linspace(0.3, 0.85, layers))]
-        set_range(self.scales["x"], 0, length)
-        with self.lines.hold_sync():
-            self.lines.x, self.lines.y = steps, means
-            self.lines.colors = colors
-            self.lines.opacities = [1.0 if number == layer else 0.6 for number in range(layers)]
-        with self.band.hold_sync():
-            self.band.x, self.band.y = steps, np.quantile(gates[layer], [0.1, 0.9], axis=-1)
-            self.band.fill_colors = [colors[layer]]
-        self.figure.title = f"Mean gate by layer (band: middle 80 % of layer {layer})"
-        self.marker.x = [query + 0.5] * 2
-        label_steps(self.x_axis, [reading.day(step, length) for step in range(length)], 4)
-        by_layer = " &nbsp; ".join(
-            f'<span style="white-space: nowrap"><span style="color: {color}">■</span> '
-            f"layer {number} <b>{mean:.3f}</b></span>"
-            for number, (color, mean) in enumerate(zip(colors, means[:, query], strict=True))
+        layer = self._layer(layers)
+        steps, means = np.arange(length) + 0.5, gates.mean(axis=-1)
+        colors = [LINE_COLORS[number % len(LINE_COLORS)] for number in range(layers)]
+        set_marks(
+            self.lines,
+            **points(steps, means),
+            colors=colors,
+            opacities=[1.0 if number == layer else 0.5 for number in range(layers)],
         )
-        self.numbers.value = f"mean gate on {text(reading.day(query, length))}: {by_layer}"
+        band = points(steps, np.quantile(gates[layer], _BAND, axis=-1))
+        set_marks(self.band, **band, fill_colors=[colors[layer]])
+        days = self.session.reading.days(length)
+        self._frame(f"Mean gate by layer (band: middle 80 % of layer {layer})", days, 0.0, 1.0)
+        self._means = means
 
-    def _on_click(self, event: str, x: float, y: float) -> None:
-        self.selection.query = clicked_step(x, self.selection.sizes()["query"])
+    def _describe(self, place: int) -> str:
+        colors = [LINE_COLORS[number % len(LINE_COLORS)] for number in range(len(self._means))]
+        names = [f"layer {number}" for number in range(len(self._means))]
+        values = [f"{mean:.3f}" for mean in self._means[:, place]]
+        return f"{text(self.days[place])}: {swatches(colors, names, values)}"
+
+    def _layer(self, layers: int) -> int:
+        return min(self.selection.layer, layers - 1)
+
+    def _summary(self) -> Summary:
+        gates = self._gates()
+        return summarize_gate(torch.from_numpy(gates[self._layer(len(gates))]))
+
+    def _plot(self) -> Figure:
+        reading = self.session.reading
+        days = reading.days(self._gates().shape[1])
+        return plot_gate_timeseries(reading.capture.to_dict(), dates=days)

@@ -2,102 +2,115 @@
 
 from __future__ import annotations
 
-import bqplot as bq
 import numpy as np
-from ipywidgets import HTML, HBox, Layout, ToggleButtons, Widget
+import pandas as pd
+from ipywidgets import Dropdown, HBox, Layout, Widget
+from matplotlib.figure import Figure
 
-from stockformer.explainability import can_attribute
+from stockformer.explainability import Summary, can_attribute, plot_feature_bars, summarize_saliency
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.base import BINARY_NAMES, NEUTRAL, View, axis, figure, set_range, text, tick_range
+from stockformer_widgets.views.bars import BarsView
+from stockformer_widgets.views.parts import STREAM_COLORS, neighbour, percent, swatches, text
 
-#: Stock and market features, from the palette of Okabe and Ito (2008).
-_COLORS = [NEUTRAL, "#e69f00"]
 _SHOWN = 14
 
 
-class SaliencyBars(View):
-    """Input x gradient by feature: the strongest of stock and market together.
+class SaliencyBars(BarsView):
+    """The session's attribution by feature: the strongest of stock and market together.
 
-    Over all days the values of the days are added up, ``sum over t of |x * dy/dx|``
-    or signed, where y is the largest of the model's outputs, named in the title;
-    or those of the selected query day alone. Features that the data has no value for are named
-    below: they get exactly 0.
+    Over all days the values of the days are added up, absolute or signed; or
+    those of the selected query day alone. A click selects the feature. Features
+    that the data has no value for are named below: they get exactly 0.
     """
 
-    follows = ("query",)
+    label = "Saliency by feature"
+    follows_session = ("reading", "target", "method")
+    follows = ("query", "feature")
+    vertical = "feature"
+    row_height, left = 19, 150
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
         return can_attribute(session.reading.inputs, session.reading.capture.output)
 
-    def _build(self) -> tuple[Widget, ...]:
-        self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=True)}
-        self.bars = bq.Bars(
-            x=[0], y=[0], scales={"x": self.scales["y"], "y": self.scales["x"]}, orientation="horizontal", padding=0.25
-        )
-        self.x_axis = axis(self.scales["x"], tick_format="~g", label_offset="34px")
-        self.y_axis = axis(self.scales["y"], side="left", grid_lines="none")
-        self.figure = figure(self.scales, [self.bars], [self.x_axis, self.y_axis], height=340, left=190)
-        style = {"button_width": "auto"}
-        self.span = ToggleButtons(options=["all days", "selected day"], style=style)
-        self.sign = ToggleButtons(options=["absolute", "signed"], style=style)
+    def to_frame(self) -> pd.DataFrame:
+        """Columns ``input, feature, value``: every feature, strongest first."""
+        values, names, stream = self._by_feature()
+        frame = pd.DataFrame({"input": stream, "feature": names, "value": values})
+        return frame.sort_values("value", key=np.abs, ascending=False, kind="stable", ignore_index=True)
+
+    def _controls(self) -> tuple[Widget, ...]:
+        style, layout = {"description_width": "auto"}, Layout(width="auto")
+        self.span = Dropdown(options=["all days", "selected day"], description="over", style=style, layout=layout)
+        self.sign = Dropdown(options=["absolute", "signed"], description="values", style=style, layout=layout)
         for control in (self.span, self.sign):
             control.observe(self._redraw, "value")
-        self.note = HTML(layout=Layout(margin="0 8px"))
-        return HBox([self.span, self.sign], layout=Layout(flex_flow="row wrap")), self.figure, self.note
+        return (HBox([self.span, self.sign], layout=Layout(flex_flow="row wrap", margin=f"0 0 0 {self.indent}px")),)
+
+    def _by_feature(self) -> tuple[np.ndarray, list[str], np.ndarray]:
+        """Value, name and input number of every feature, over the chosen days with the chosen sign."""
+        parts = [part.numpy() for part in self.session.saliency()]
+        if self.sign.value == "absolute":
+            parts = [np.abs(part) for part in parts]
+        if self.span.value == "all days":
+            values = [part.sum(axis=0) for part in parts]
+        else:
+            values = [part[self.selection.place("query", len(part))] for part in parts]
+        names = self.session.feature_names
+        stream = np.repeat(np.arange(len(parts)), [len(group) for group in names])
+        return np.concatenate(values), [name for group in names for name in group], stream
 
     def _draw(self) -> None:
-        streams = [part.float().numpy() for part in self.session.saliency()]
-        names = self.session.feature_names
-        value = np.concatenate([self._by_feature(part) for part in streams])
-        label = [name for group in names for name in group]
-        stream = np.repeat(np.arange(len(streams)), [len(group) for group in names])
-        top = np.argsort(-np.abs(value), kind="stable")[:_SHOWN]
-        with self.bars.hold_sync():
-            self.bars.x, self.bars.y = np.arange(len(top)) + 0.5, value[top]
-            self.bars.colors = [_COLORS[stream[feature] % len(_COLORS)] for feature in top]
-        low, high = min(0.0, float(value.min())), max(0.0, float(value.max())) or 1e-9
-        set_range(self.scales["x"], low, high)
-        tick_range(self.x_axis, low, high)
-        set_range(self.scales["y"], 0, len(top))
-        with self.y_axis.hold_sync():
-            self.y_axis.tick_values = np.arange(len(top)) + 0.5
-            self.y_axis.tick_labels = {str(i + 0.5): label[feature] for i, feature in enumerate(top)}
-        self.x_axis.label = "|input x gradient|" if self.sign.value == "absolute" else "input x gradient"
-        self.figure.title = f"Features that {explained_output(self.session)} hangs on, {self.span.value}"
-        self._write_note(streams)
+        values, names, stream = self._by_feature()
+        top = np.argsort(-np.abs(values), kind="stable")[:_SHOWN]
+        self._draw_bars(
+            [names[feature] for feature in top],
+            values[top],
+            [STREAM_COLORS[stream[feature] % len(STREAM_COLORS)] for feature in top],
+            self.selection.feature,
+            f"{self._scale()} for {self.session.target_name}",
+        )
 
-    def _by_feature(self, attribution: np.ndarray) -> np.ndarray:
-        """[T, features] -> [features], over the chosen days with the chosen sign."""
-        values = np.abs(attribution) if self.sign.value == "absolute" else attribution
-        day = min(self.selection.query, len(values) - 1)
-        return np.asarray(values.sum(axis=0) if self.span.value == "all days" else values[day])
+    def _scale(self) -> str:
+        """What the bars measure."""
+        method = self.session.method_name
+        return f"|{method}|" if self.sign.value == "absolute" else method
 
-    def _write_note(self, streams: list[np.ndarray]) -> None:
-        totals = np.array([np.abs(part).sum() for part in streams])
+    def _describe(self, place: int | None) -> str:
+        feature = self.selection.feature
+        if place is None and feature is not None:  # selected, but not among the strongest
+            values, names, _ = self._by_feature()
+            return f"{text(feature)} <b>{values[names.index(feature)]:.4g}</b>"
+        return super()._describe(place)
+
+    def _notes(self) -> str:
         lines = []
-        if len(streams) > 1:
-            share = " &nbsp; ".join(
-                f'<span style="color: {color}">■</span> {stream} <b>{total / totals.sum():.1%}</b>'
-                for color, stream, total in zip(_COLORS, ("stock", "market"), totals, strict=True)
-            )
-            lines.append(f"share of all |input x gradient|: {share}")
+        parts = self.session.saliency()
+        if len(parts) == 2:
+            totals = np.array([float(part.abs().sum()) for part in parts])
+            shares = [percent(share) for share in totals / (totals.sum() or 1.0)]
+            lines.append("share of all magnitudes: " + swatches(STREAM_COLORS, ("stock", "market"), shares))
         unavailable = self.session.unavailable_features
         if unavailable:
             lines.append(
-                '<span style="color: var(--jp-ui-font-color3, #777)">not in this data, so exactly 0: '
-                + ", ".join(text(name) for name in unavailable)
-                + "</span>"
+                f'<abbr title="{text(", ".join(unavailable))}">{len(unavailable)} features are not in this data, '
+                "so exactly 0</abbr>"
             )
-        self.note.value = "<br>".join(lines)
+        return "<br>".join(lines)
 
+    def _select(self, place: int) -> None:
+        name = self.names[place]
+        self.selection.feature = None if name == self.selection.feature else name
 
-def explained_output(session: ExtractorSession) -> str:
-    """Which of the model's outputs the saliency is of, in words."""
-    output, model = session.reading.capture.output, session.model
-    if output.dim() == 1:
-        return "the value"
-    column = int(output[0].argmax())
-    if getattr(model, "use_coral", False):
-        return f"P(class > {column})"
-    return BINARY_NAMES[column] if getattr(model, "label_mode", None) == "binary" else f"output {column}"
+    def _step(self, name: str, by: int) -> None:
+        if name == "feature":
+            self.selection.feature = neighbour(self.names, self.selection.feature, by)
+        else:
+            super()._step(name, by)
+
+    def _summary(self) -> Summary:
+        return summarize_saliency(self.session.saliency())
+
+    def _plot(self) -> Figure:
+        values, colors = pd.Series(np.asarray(self.bars.y), index=list(self.names)), list(self.bars.colors)
+        return plot_feature_bars(values, colors=colors, title=self.figure.title, xlabel=self._scale())

@@ -59,7 +59,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Keep a picture of the page beside a failure."""
     outcome = yield
     page = item.funcargs.get("page") if hasattr(item, "funcargs") else None
-    if outcome.get_result().failed and isinstance(page, Page):
+    if outcome.get_result().failed and isinstance(page, Page) and not page.is_closed():
         folder = Path(item.config.rootpath) / "test-failures"
         folder.mkdir(exist_ok=True)
         page.screenshot(path=folder / f"{item.name}.png")

@@ -12,8 +12,8 @@ from matplotlib import colormaps
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
-_READ_FIGURE = r"""view => {
-    const plot = view.querySelector('.bqplot');  // axes and marks are in two layers of it
+_READ_FIGURE = r"""(view, number) => {
+    const plot = view.querySelectorAll('.bqplot')[number];  // axes and marks are in two layers of it
     const style = (e, name) => getComputedStyle(e)[name];
     const area = plot.querySelector('.plotarea_events').getBoundingClientRect();
     const ticks = [...plot.querySelectorAll('.axis .tick')].map(tick => {
@@ -30,7 +30,7 @@ _READ_FIGURE = r"""view => {
         bars: [...plot.querySelectorAll('rect.bar')].map(r => {
             const box = r.getBoundingClientRect();
             return {left: box.x - area.x, right: box.right - area.x, middle: box.y + box.height / 2 - area.y,
-                    fill: style(r, 'fill')};
+                    top: box.y - area.y, fill: style(r, 'fill')};
         }),
     };
 }"""
@@ -64,27 +64,26 @@ def view(page: Page, name: str) -> Locator:
     return page.locator(f".stockformer-{name}").first
 
 
-def figure(page: Page, name: str) -> Figure:
-    """A view's figure, read back."""
-    return Figure(**view(page, name).evaluate(_READ_FIGURE))
+def figure(page: Page, name: str, number: int = 0) -> Figure:
+    """One of a view's figures, read back."""
+    return Figure(**view(page, name).evaluate(_READ_FIGURE, number))
 
 
-def row_values(page: Page) -> np.ndarray:
-    """Heights of the attention row's steps, by its own axis."""
-    drawn = figure(page, "AttentionRow")
-    return drawn.value_at(drawn.points(0)[:-1:2, 1], vertical=True)
+def line_values(page: Page, name: str, lines: slice, number: int = 0) -> np.ndarray:
+    """[lines, points] of a view's figure, by its own axis."""
+    drawn = figure(page, name, number)
+    chosen = range(len(drawn.paths))[lines]
+    return np.stack([drawn.value_at(drawn.points(line)[:, 1], vertical=True) for line in chosen])
 
 
-def gate_values(page: Page) -> np.ndarray:
-    """[layers, days], by the axis of the gate timeline. The band's two edges come first, the marker last."""
-    drawn = figure(page, "GateTimeline")
-    lines = range(2, len(drawn.paths) - 1)
-    return np.stack([drawn.value_at(drawn.points(line)[:, 1], vertical=True) for line in lines])
+def step_values(page: Page, name: str) -> np.ndarray:
+    """Heights of a figure's steps, one a day: its first line goes from corner to corner."""
+    return line_values(page, name, slice(0, 1))[0][:-1:2]
 
 
-def saliency_values(page: Page) -> dict[str, float]:
-    """Feature name -> bar length, by the axis of the saliency bars."""
-    drawn = figure(page, "SaliencyBars")
+def bar_values(page: Page, name: str) -> dict[str, float]:
+    """Name -> length of horizontal bars, from the top."""
+    drawn = figure(page, name)
     names = sorted((tick for tick in drawn.ticks if tick["vertical"]), key=lambda tick: tick["y"])
     numbers = Figure("", drawn.area, [tick for tick in drawn.ticks if not tick["vertical"]], [], [])
     bars = sorted(drawn.bars, key=lambda bar: bar["middle"])
@@ -93,24 +92,35 @@ def saliency_values(page: Page) -> dict[str, float]:
     return {tick["text"]: value for tick, value in zip(names, longest, strict=True)}
 
 
-def map_shares(page: Page, queries: int, keys: int) -> np.ndarray:
-    """[queries, keys] as shares of the largest weight, from the colours on the screen."""
-    area = figure(page, "AttentionHeatmap").area
+def column_values(page: Page, name: str, number: int) -> np.ndarray:
+    """Heights of vertical bars, from the left."""
+    drawn = figure(page, name, number)
+    bars = sorted(drawn.bars, key=lambda bar: bar["left"])
+    return drawn.value_at(np.array([bar["top"] for bar in bars]), vertical=True)
+
+
+def map_shares(page: Page, name: str, rows: int, columns: int, colormap: str = "viridis") -> np.ndarray:
+    """[rows, columns] from 0 = first to 1 = last colour of the map, from the colours on the screen."""
+    view(page, name).scroll_into_view_if_needed()
+    area = figure(page, name).area
     shot = page.screenshot(clip=area)
     pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=float)
     # Near the cell's edge: the crosshair runs through the middle.
-    rows = ((np.arange(queries) + 0.2) / queries * pixels.shape[0]).astype(int)
-    columns = ((np.arange(keys) + 0.2) / keys * pixels.shape[1]).astype(int)
-    seen = pixels[np.ix_(rows, columns)]
-    palette = colormaps["viridis"](np.linspace(0, 1, 256))[:, :3] * 255
+    across = ((np.arange(rows) + 0.2) / rows * pixels.shape[0]).astype(int)
+    down = ((np.arange(columns) + 0.2) / columns * pixels.shape[1]).astype(int)
+    seen = pixels[np.ix_(across, down)]
+    palette = colormaps[colormap](np.linspace(0, 1, 256))[:, :3] * 255
     distance = np.linalg.norm(seen[:, :, None, :] - palette, axis=-1)
     return distance.argmin(axis=-1) / 255
 
 
-def click_cell(page: Page, query: int, key: int, queries: int, keys: int) -> None:
+def click(page: Page, name: str, x: float, y: float, number: int = 0) -> None:
+    """Click into a view's figure, at shares of its width and height."""
+    view(page, name).scroll_into_view_if_needed()
+    area = figure(page, name, number).area
+    page.mouse.click(area["x"] + x * area["width"], area["y"] + y * area["height"])
+
+
+def click_cell(page: Page, query: int, key: int, queries: int = 60, keys: int = 60) -> None:
     """Click the middle of a cell of the attention map."""
-    view(page, "AttentionHeatmap").scroll_into_view_if_needed()
-    area = figure(page, "AttentionHeatmap").area
-    page.mouse.click(
-        area["x"] + (key + 0.5) / keys * area["width"], area["y"] + (query + 0.5) / queries * area["height"]
-    )
+    click(page, "AttentionHeatmap", (key + 0.5) / keys, (query + 0.5) / queries)

@@ -19,6 +19,8 @@ explorer = AttentionExplorer(session)
 explorer.selection.layer, explorer.selection.query, explorer.selection.key = 2, 40, 55
 explorer
 """
+_AROUND = 432  # pixels of JupyterLab beside a notebook's output
+_PICTURES = {"explorer": (1400, "Overview"), "narrow": (480, "Overview"), "heads": (1400, "Layers and heads")}
 
 
 def main() -> None:
@@ -27,12 +29,16 @@ def main() -> None:
         write_notebook(Path(folder) / "explorer.ipynb", [CELL])
         for theme in ("Light", "Dark"):
             with jupyterlab(Path(folder), theme=f"JupyterLab {theme}") as address:
-                page = browser.new_page(viewport={"width": 1500, "height": 1300})
-                run_notebook(page, address, "explorer.ipynb")
-                explorer = page.locator(".stockformer-explorer")
-                explorer.locator("rect.bar").first.wait_for()
-                explorer.screenshot(path=DOCS / f"explorer-{theme.lower()}.png")
-                page.close()
+                for name, (width, tab) in _PICTURES.items():
+                    page = browser.new_page(viewport={"width": width + _AROUND, "height": 3300})
+                    run_notebook(page, address, "explorer.ipynb")
+                    explorer = page.locator(".stockformer-explorer")
+                    explorer.locator(".lm-TabBar-tab", has_text=tab).click()
+                    explorer.locator("rect.bar:visible").first.wait_for()
+                    page.mouse.move(0, 0)
+                    page.wait_for_function("document.getAnimations().length === 0")
+                    explorer.screenshot(path=DOCS / f"{name}-{theme.lower()}.png")
+                    page.close()
 
 
 if __name__ == "__main__":

@@ -66,12 +66,12 @@ AttentionExplorer(ExtractorSession(encoder, torch.zeros(20, 41)))
     expect(view(page, "AttentionHeatmap")).to_contain_text("Stock self-attention, layer 0")
     expect(view(page, "AttentionHeatmap")).to_contain_text("step 19")
     expect(page.locator(".stockformer-GateTimeline")).to_have_count(0)
-    expect(page.get_by_role("button", name="stock → market")).to_have_count(0)
+    expect(page.get_by_role("button", name="Stock to market attention")).to_have_count(0)
 
 
 def test_names_are_text(page, lab, lab_root) -> None:
     hostile = """
-names = [[f"</script><img src=x onerror=document.title='owned'>{i}" for i in range(n)] for n in (41, 11)]
+names = [[f"</script><img src=x onerror=document.title='owned'>{n}-{i}" for i in range(n)] for n in (41, 11)]
 x, y, market_x = dataset[0]
 session = ExtractorSession(model, x, market_x, feature_names=names)
 SaliencyBars(session)

@@ -1,7 +1,13 @@
 """Selection: state that can only be what the models have."""
 
+from __future__ import annotations
+
+import gc
+
 import pytest
 import torch
+from cases import make_session, observers
+from torch import nn
 from traitlets import TraitError
 
 from stockformer.sample import load_sample
@@ -82,8 +88,137 @@ def test_two_sessions_share_what_both_have(session):
         where.query = 30
 
 
-def test_closed_selection_no_longer_follows(session):
-    where = Selection(session)
-    where.close()
+def test_a_selection_follows_until_it_is_forgotten(session):
+    following = observers(session)
+    where, other = Selection(session), Selection(session)
+    assert observers(session) == following + 2
+    del where
+    gc.collect()
+    assert observers(session) == following + 1
     session.run(torch.zeros(20, 41), torch.zeros(20, 11))
-    assert where.query == 59
+    assert other.query == 19
+
+
+# Features
+
+
+def test_feature(session):
+    where = Selection(session)
+    assert where.feature is None
+    for name in ("rsi_14", "spy_ret_1d", None):
+        where.feature = name
+        assert where.feature == name
+    assert Selection(session, feature="beta").feature == "beta"
+
+
+def test_a_feature_that_does_not_exist(session):
+    where = Selection(session, feature="beta")
+    with pytest.raises(TraitError, match="there is no feature 'rsi14', the nearest is 'rsi_14'"):
+        where.feature = "rsi14"
+    with pytest.raises(TraitError, match=r"there is no feature 'zzzzzzzz'$"):
+        where.feature = "zzzzzzzz"
+    assert where.feature == "beta"
+
+
+def test_a_feature_survives_another_sample(session):
+    where = Selection(session, feature="beta")
+    session.sample = 20
+    assert where.feature == "beta"
+
+
+# Steps
+
+
+def test_steps_end_at_the_first_and_the_last(session):
+    where = Selection(session, kind="market")
+    for name, last in (("layer", 1), ("query", 59), ("key", 59)):
+        for by, expected in ((-100, 0), (1, 1), (100, last), (-1, last - 1), (10**30, last), (-(10**30), 0)):
+            where.step(name, by)
+            assert getattr(where, name) == expected
+
+
+def test_heads_go_round_by_the_mean(session):
+    where = Selection(session)
+    seen = []
+    for _ in range(10):
+        where.step("head", 1)
+        seen.append(where.head)
+    assert seen == [0, 1, 2, 3, 4, 5, 6, 7, None, 0]
+    where.step("head", -2)
+    assert where.head == 7
+    where.step("head", 9 * 5)
+    assert where.head == 7
+
+
+def test_a_step_that_changes_nothing_fires_nothing(session):
+    where = Selection(session)
+    heard = []
+    where.observe(heard.append)
+    for name in ("query", "key"):
+        where.step(name, 1)
+    where.step("layer", -1)
+    where.step("head", 9)
+    assert heard == []
+
+
+# Maps of different sizes
+
+
+def test_kinds_of_different_lengths():
+    where = Selection(make_session("market longer"))
+    sizes = {"cross": (6, 9), "self": (6, 6), "market": (9, 9)}
+    for kind, (queries, keys) in sizes.items():
+        where.kind = kind
+        found = where.sizes()
+        assert (found["query"], found["key"]) == (queries, keys)
+        where.query, where.key = queries - 1, keys - 1
+    where.kind = "self"
+    assert (where.query, where.key) == (5, 5)
+
+
+class Uneven(nn.Module):
+    """A layer of two heads, then one of four."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.MultiheadAttention(8, heads, batch_first=True) for heads in (2, 4)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x, x, x)[0]
+        return x
+
+
+def test_layers_of_different_numbers_of_heads():
+    where = Selection(ExtractorSession(Uneven(), torch.randn(1, 5, 8)), layer=1, head=3)
+    where.layer = 0
+    assert where.head is None
+    with pytest.raises(TraitError, match="head is 3, expected 0 to 1"):
+        where.head = 3
+    where.step("head", -1)
+    assert where.head == 1
+
+
+def test_traits_that_change_together(session):
+    where = Selection(session)
+    with where.hold_trait_notifications():
+        where.query, where.key, where.layer = 3, 4, 2
+    assert (where.query, where.key, where.layer) == (3, 4, 2)
+    with pytest.raises(TraitError, match="key is 60"), where.hold_trait_notifications():
+        where.query, where.key = 5, 60
+    assert (where.query, where.key) == (3, 4)
+
+
+# What is no session
+
+
+def test_what_is_no_session(session):
+    with pytest.raises(TypeError, match="a selection needs ExtractorSessions, got nothing"):
+        Selection()
+    with pytest.raises(TypeError, match="a selection needs ExtractorSessions, got ExtractorSession, str"):
+        Selection(session, "other")
+
+
+def test_sessions_with_nothing_in_common(session):
+    with pytest.raises(ValueError, match="no kind of attention in common"):
+        Selection(session, make_session("nn.TransformerDecoder"))

@@ -1,15 +1,35 @@
 """ExtractorSession: a live model that fails without losing anything."""
 
+from __future__ import annotations
+
+import gc
+import weakref
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from cases import (
+    MARKET,
+    STOCK,
+    Bare,
+    dataset,
+    global_hooks,
+    gradients,
+    input_times_gradient,
+    make_session,
+    model,
+    observers,
+    table,
+    widgets,
+)
 from torch import nn
 from traitlets import TraitError
 
 from stockformer.dataset import StockDataset
 from stockformer.model import create_model
 from stockformer.sample import load_sample, sample_table
-from stockformer_widgets import ExtractorSession
+from stockformer_widgets import LANDMARKS, AttentionExplorer, AttentionRow, ExtractorSession, Selection
 
 DATASET, MODEL = load_sample()
 
@@ -199,3 +219,390 @@ def test_token_models_keep_their_integers():
 
     session = ExtractorSession(Tokens(), [[1, 2, 3]])
     assert session.reading.capture.map("layer.self_attn", 0).shape == (3, 3)
+
+
+def test_dates_of_tensors_given_by_hand():
+    session = make_session("by hand")
+    days = pd.bdate_range("2020-01-01", periods=6)
+    session.run(*session.reading.inputs, dates=days)
+    assert session.reading.days(6) == list(days.strftime("%Y-%m-%d"))
+    assert session.reading.days(4) == ["step 0", "step 1", "step 2", "step 3"]
+    before = session.reading
+    with pytest.raises(ValueError, match="there are 5 dates for 6 steps"):
+        session.run(*session.reading.inputs, dates=days[:5])
+    assert session.reading is before
+
+
+@pytest.mark.parametrize(
+    ("make", "stock", "market"),
+    [
+        (lambda: nn.Transformer(8, 2, 1, 1, 16, batch_first=True), (1, 6, 8), (1, 4, 8)),
+        (lambda: nn.Transformer(8, 2, 1, 1, 16), (6, 8), (4, 8)),
+        (lambda: nn.Transformer(8, 2, 1, 1, 16), (6, 1, 8), (4, 1, 8)),
+    ],
+)
+def test_dates_of_other_models(make, stock, market):
+    session = ExtractorSession(make(), torch.randn(stock), torch.randn(market))
+    days = pd.bdate_range("2020-01-01", periods=6)
+    session.run(torch.randn(stock), torch.randn(market), dates=days)
+    assert session.reading.days(6) == list(days.strftime("%Y-%m-%d"))
+
+
+def test_a_sample_that_is_set_while_notifications_are_held():
+    session = make_session()
+    with session.hold_trait_notifications():
+        session.sample = 9
+        session.method = "gradient"
+    assert session.sample == 9
+    assert list(session.reading.dates) == list(session.dataset.window(9).dates)
+
+
+# What is explained
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "classes"),
+    [
+        ("dataset", ["DOWN", "UP"], ["DOWN", "UP"]),
+        ("by hand", ["DOWN", "UP"], ["DOWN", "UP"]),
+        (
+            "buckets",
+            ["below -1 %", "-1 % to 0 %", "0 % to 1 %", "1 % or more"],
+            ["below -1 %", "-1 % to 0 %", "0 % to 1 %", "1 % or more"],
+        ),
+        ("buckets by hand", [f"class {k}" for k in range(4)], [f"class {k}" for k in range(4)]),
+        (
+            "coral",
+            ["P(at least -1 %)", "P(at least 0 %)", "P(at least 1 %)"],
+            ["below -1 %", "-1 % to 0 %", "0 % to 1 %", "1 % or more"],
+        ),
+        ("coral by hand", [f"P(class > {k})" for k in range(3)], [f"class {k}" for k in range(4)]),
+        ("regression", [], []),
+        ("regression by hand", [], []),
+        ("encoder", ["DOWN", "UP"], ["DOWN", "UP"]),
+        ("bare attention", [f"output {k}" for k in range(3)], []),
+        ("nn.Transformer", [], []),
+    ],
+)
+def test_names_of_outputs(name, targets, classes):
+    session = make_session(name)
+    assert session.targets == targets
+    assert session.class_names == classes
+    if not targets:
+        assert session.target_name == "the value"
+        return
+    assert session.target_name == targets[int(session.reading.capture.output[0].argmax())]
+    for target, named in enumerate(targets):
+        session.target = target
+        assert session.target_name == named
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"), [("dataset", 2), ("buckets", 4), ("coral", 3), ("regression", 0), ("bare attention", 3)]
+)
+def test_a_target_that_does_not_exist_is_refused(name, columns):
+    session = make_session(name)
+    session.target = columns - 1 if columns else None
+    before = session.target
+    for target in (-1, columns, columns + 5):
+        with pytest.raises(TraitError, match=f"target is {target}, but the model's output has {columns} columns"):
+            session.target = target
+        assert session.target == before
+    session.target = None
+    assert session.target is None
+
+
+def test_a_method_that_does_not_exist_is_refused():
+    session = make_session()
+    with pytest.raises(TraitError, match="shap"):
+        session.method = "shap"
+    assert session.method == "input_x_gradient"
+    assert session.method_name == "input x gradient"
+    session.method = "gradient"
+    assert session.method_name == "gradient"
+
+
+class Wide(nn.Module):
+    """Returns as many columns as there are days."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.attention(x, x, x)[0].mean(dim=-1)
+
+
+def test_a_target_that_a_new_input_lacks_is_dropped():
+    session = ExtractorSession(Wide(), torch.randn(1, 6, 4))
+    session.target = 4
+    session.run(torch.randn(1, 5, 4))
+    assert session.target == 4
+    session.run(torch.randn(1, 3, 4))
+    assert session.target is None
+    assert len(session.saliency()) == 1
+
+
+@pytest.mark.parametrize("name", ["dataset", "coral", "regression", "encoder", "bare attention"])
+@pytest.mark.parametrize("method", ["input_x_gradient", "gradient"])
+def test_saliency_is_the_gradient_of_the_target(name, method):
+    session = make_session(name)
+    session.method = method
+    compute = gradients if method == "gradient" else input_times_gradient
+    largest = int(session.reading.capture.output[0].argmax()) if session.targets else None
+    for target in (None, *range(len(session.targets))):
+        session.target = target
+        expected = compute(session, largest if target is None else target)
+        for part, values in zip(session.saliency(), expected, strict=True):
+            np.testing.assert_allclose(part, values, rtol=1e-4, atol=1e-7)
+
+
+def test_saliency_is_computed_once_for_each_method_and_target():
+    session = make_session()
+    found = {}
+    for method in ("input_x_gradient", "gradient"):
+        for target in (None, 0, 1):
+            session.method, session.target = method, target
+            found[method, target] = session.saliency()
+    assert len({id(parts) for parts in found.values()}) == 6
+    for (method, target), parts in found.items():
+        session.method, session.target = method, target
+        assert session.saliency() is parts
+    session.sample = 9
+    assert session.saliency() is not found["gradient", 1]
+    again = session.saliency()
+    session.run(*(tensor[0] for tensor in session.reading.inputs))
+    assert session.saliency() is not again
+
+
+# What it says
+
+
+def test_prediction_of_every_kind():
+    for name in ("dataset", "buckets", "coral", "regression"):
+        session = make_session(name)
+        shown = session.prediction()
+        assert torch.equal(shown.outputs, session.reading.capture.output)
+        assert shown.labels.tolist() == [session.reading.window.y.item()]
+        assert (shown.probabilities is None) == (name == "regression")
+        assert (shown.above is None) == (name != "coral")
+        session.run(*(tensor[0] for tensor in session.reading.inputs))
+        assert session.prediction().labels is None
+
+
+def test_prediction_of_half_precision_is_single():
+    assert make_session("bfloat16").prediction().probabilities.dtype == torch.float32
+
+
+def test_the_output_of_another_model_has_no_known_meaning():
+    with pytest.raises(TypeError, match="the output of Bare has no known meaning"):
+        make_session("bare attention").prediction()
+
+
+@pytest.mark.parametrize(
+    ("network", "made"),
+    [
+        (lambda: model(), lambda: dataset("buckets")),
+        (lambda: model(), lambda: dataset("regression")),
+        (lambda: model("regression"), lambda: dataset("binary")),
+        (lambda: model("buckets"), lambda: dataset("binary")),
+        (lambda: model("buckets"), lambda: dataset("buckets", edges=(0.0,))),
+        (lambda: model("buckets", loss_name="coral"), lambda: dataset("buckets", edges=(0.0,))),
+    ],
+)
+def test_labels_of_another_sort_than_the_models_are_refused(network, made):
+    with pytest.raises(ValueError, match=r"label|bucket"):
+        ExtractorSession.from_dataset(network(), made())
+
+
+# Remarkable windows
+
+
+def test_a_landmark_that_is_none():
+    session = make_session()
+    with pytest.raises(ValueError, match="landmark is 'best', expected one of calmest, most volatile, most confident"):
+        session.find("best")
+
+
+@pytest.mark.parametrize("landmark", LANDMARKS)
+def test_nothing_to_search(landmark):
+    session = make_session("by hand")
+    with pytest.raises(ValueError, match="no dataset to search"):
+        session.find(landmark)
+    with pytest.raises(ValueError, match="no dataset to search"):
+        next(session.scan())
+
+
+def test_the_output_of_another_model_is_not_searched():
+    class Doubled(Bare):
+        def forward(self, x, market_x):
+            return super().forward(torch.cat([x, market_x[..., :1]], dim=-1))
+
+    session = ExtractorSession.from_dataset(Doubled(), dataset())
+    assert session.find("calmest") == int(dataset().volatility.argmin())
+    with pytest.raises(TypeError, match="the output of Doubled has no known meaning"):
+        session.find("most wrong")
+
+
+def test_the_model_runs_over_the_dataset_once(capsys):
+    session = make_session()
+    runs = []
+    session.model.register_forward_hook(lambda network, inputs, output: runs.append(len(output)))
+    assert [session.knows(landmark) for landmark in LANDMARKS] == [True, True, False, False]
+    session.find("calmest"), session.find("most volatile")
+    assert runs == []
+    session.find("most wrong")
+    assert sum(runs) == len(session.dataset) == 40
+    session.find("most confident")
+    assert sum(runs) == 40
+    assert all(session.knows(landmark) for landmark in LANDMARKS)
+    assert "scanning" in capsys.readouterr().err
+
+
+def test_a_scan_that_is_left_keeps_nothing():
+    session = ExtractorSession.from_dataset(model(), dataset(days=110))
+    session.model.train()
+    shares = []
+    for share in session.scan():
+        shares.append(share)
+        assert session.model.training
+        if len(shares) == 2:
+            break
+    assert shares == [64 / 200, 128 / 200]
+    assert not session.knows("most wrong")
+    assert list(session.scan()) == [64 / 200, 128 / 200, 192 / 200, 1.0]
+    assert session.knows("most wrong")
+    assert session.model.training
+
+
+@pytest.mark.parametrize("precision", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("landmark", ["most confident", "most wrong"])
+def test_models_of_other_precisions_are_searched(precision, landmark):
+    session = ExtractorSession.from_dataset(model().to(precision), dataset())
+    expected = session.find(landmark)
+    errors = []
+    for index in range(40):
+        session.sample = index
+        shown = session.prediction()
+        errors.append(float((shown.confidence if landmark == "most confident" else shown.errors)[0]))
+    assert errors[expected] == pytest.approx(max(errors), rel=0.02)
+
+
+def test_a_regression_is_most_confident_where_its_value_is_largest_in_size():
+    network = model("regression")
+    found = ExtractorSession.from_dataset(network, dataset("regression")).find("most confident")
+    with torch.no_grad():
+        for weights in network.reg_head[-1].parameters():
+            weights.neg_()
+    assert ExtractorSession.from_dataset(network, dataset("regression")).find("most confident") == found
+
+
+def test_a_window_without_prices_is_not_the_calmest():
+    rows = table().copy()
+    rows.loc[rows.index < 5, "adjusted_close"] = np.nan
+    session = ExtractorSession.from_dataset(model(), StockDataset(rows, STOCK, MARKET, lookback=8), index=0)
+    for landmark in ("calmest", "most volatile"):
+        prices = session.dataset.window(session.find(landmark)).prices
+        assert prices["adjusted_close"].notna().all()
+
+
+def test_windows_of_one_day_are_neither_calm_nor_volatile():
+    session = make_session("one day")
+    for landmark in ("calmest", "most volatile"):
+        with pytest.raises(ValueError, match="no window has the prices"):
+            session.find(landmark)
+
+
+# Closing
+
+
+def test_close_frees_what_the_session_holds():
+    network = model()
+    session = ExtractorSession.from_dataset(network, dataset(), index=5)
+    session.sample = 6
+    session.saliency(), session.find("most wrong")
+    heard = []
+    session.observe(heard.append, "sample")
+    hooks = global_hooks()
+    held = [weakref.ref(network), weakref.ref(session.reading), weakref.ref(session.saliency()[0])]
+    session.close()
+    session.close()
+    del network
+    gc.collect()
+    assert [reference() for reference in held] == [None, None, None]
+    assert (session.closed, session.dataset) == (True, None)
+    assert global_hooks() == hooks
+    assert observers(session) == 0
+    assert repr(session) == "ExtractorSession(closed)"
+
+
+def test_a_with_block_closes():
+    before = widgets()
+    with make_session() as session:
+        AttentionRow(session)
+        assert not session.closed
+    assert session.closed
+    assert widgets() == before
+    with pytest.raises(KeyError), make_session() as session:
+        raise KeyError
+    assert session.closed
+
+
+def test_a_closed_session_says_so():
+    session = make_session()
+    x, market_x = session.reading.inputs
+    session.close()
+
+    def set_sample():
+        session.sample = 3
+
+    for use in (
+        lambda: session.run(x, market_x),
+        set_sample,
+        session.saliency,
+        session.prediction,
+        lambda: session.find("calmest"),
+        lambda: next(session.scan()),
+    ):
+        with pytest.raises(RuntimeError, match="this session is closed"):
+            use()
+
+
+def test_a_closed_sessions_dataset_is_let_go():
+    made = StockDataset(table(), STOCK, MARKET, lookback=8)
+    held = weakref.ref(made)
+    session = ExtractorSession.from_dataset(model(), made)
+    explorer = AttentionExplorer(session)
+    session.close()
+    del made
+    gc.collect()
+    assert held() is None
+    assert repr(explorer)
+
+
+def test_what_hangs_on_a_closed_session_says_so():
+    session = make_session()
+    view = AttentionRow(session)
+    session.close()
+    with pytest.raises(RuntimeError, match="this session is closed"):
+        view.to_frame()
+    with pytest.raises(RuntimeError, match="this session is closed"):
+        view.selection.query = 3
+
+
+def test_closing_is_seen_once():
+    session = make_session()
+    heard = []
+    session.observe(lambda change: heard.append(change["new"]), "closed")
+    session.close()
+    session.close()
+    assert heard == [True]
+    with pytest.raises(TraitError):
+        session.closed = False
+
+
+def test_a_selection_outlives_its_session():
+    session = make_session()
+    where = Selection(session)
+    session.close()
+    assert (where.kind, where.query) == ("cross", 7)

@@ -1,212 +1,464 @@
-"""Views without a browser: what they send is what the tensors hold, and nothing is left behind."""
+"""What all views have in common: they follow, draw no more than they must, and leave nothing behind."""
 
-import io
+from __future__ import annotations
+
+import gc
 import re
+import weakref
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
-from ipywidgets.widgets import widget as registry
-from matplotlib import colormaps
+from cases import (
+    ALL_VIEWS,
+    PAIRS,
+    SESSIONS,
+    figures,
+    lines,
+    make_session,
+    mouse,
+    observers,
+    parts,
+    press,
+    shown_message,
+    widgets,
+    words,
+)
 from PIL import Image
 
-from stockformer.model import create_model
-from stockformer.sample import load_sample
 from stockformer_widgets import (
-    AttentionExplorer,
     AttentionHeatmap,
     AttentionRow,
     ExtractorSession,
+    GateHeatmap,
     GateTimeline,
+    HeadSpecialization,
+    LayerEvolution,
+    PoolingBars,
+    Prediction,
+    PriceStrip,
     SaliencyBars,
+    SaliencyHeatmap,
     Selection,
+    View,
 )
-from stockformer_widgets.views.attention_heatmap import encode
 
-DATASET, MODEL = load_sample()
-VIEWS = [AttentionHeatmap, AttentionRow, GateTimeline, SaliencyBars]
-
-
-@pytest.fixture
-def session() -> ExtractorSession:
-    return ExtractorSession.from_dataset(MODEL, DATASET, index=10)
-
-
-def count_observers(session):
-    return sum(len(handlers) for kinds in session._trait_notifiers.values() for handlers in kinds.values())
-
-
-@pytest.mark.parametrize("kind", [*VIEWS, AttentionExplorer])
-def test_close_leaves_no_widget_and_no_observer(session, kind):
-    before = set(registry._instances)
-    observers = count_observers(session)
-    shown = kind(session)
-    shown.selection.layer = 2
-    session.sample = 11
-    shown.close()
-    shown.close()
-    assert set(registry._instances) == before
-    assert count_observers(session) == observers
-    session.sample = 12
+#: Traits of the selection that each view's picture depends on.
+FOLLOWED = {
+    AttentionHeatmap: {"kind", "layer", "head", "query", "key"},
+    AttentionRow: {"kind", "layer", "head", "query", "key"},
+    GateHeatmap: {"layer", "query"},
+    GateTimeline: {"layer", "query"},
+    HeadSpecialization: {"kind", "layer", "head"},
+    LayerEvolution: {"kind", "layer"},
+    PoolingBars: {"query"},
+    Prediction: set(),
+    PriceStrip: {"query", "key"},
+    SaliencyBars: {"query", "feature"},
+    SaliencyHeatmap: {"query", "feature"},
+}
+ELSEWHERE = {"kind": "self", "layer": 1, "head": 1, "query": 2, "key": 3, "feature": "f1"}
+every_view = pytest.mark.parametrize("kind", ALL_VIEWS)
 
 
-def test_many_samples_make_no_new_widgets(session):
-    explorer = AttentionExplorer(session)
-    before = set(registry._instances)
-    for index in range(30):
-        session.sample = index
-        explorer.selection.layer = index % 4
-    assert set(registry._instances) == before
-    explorer.close()
-
-
-def test_a_view_closes_only_its_own_selection(session):
-    shared = Selection(session)
-    view = AttentionRow(session, shared)
-    other = AttentionRow(session, shared)
+def closed(view: View) -> View:
     view.close()
-    shared.query = 4
-    assert DATASET.window(10).dates[4].strftime("%Y-%m-%d") in other.figure.title
+    return view
 
 
-def test_encoded_map_decodes_to_its_weights():
-    weights = np.random.default_rng(0).random((5, 7)).astype(np.float32)
-    weights[2, 3], weights[4, 0] = np.nan, np.inf
-    largest = float(weights[np.isfinite(weights)].max())
-    pixels = np.asarray(Image.open(io.BytesIO(encode(weights, largest))).convert("RGB"))
-    viridis = np.rint(colormaps["viridis"](np.linspace(0, 1, 255))[:, :3] * 255)
-    for cell, weight in np.ndenumerate(weights):
-        if np.isfinite(weight):
-            nearest = np.abs(viridis - pixels[cell]).sum(axis=1).argmin() / 254
-            assert nearest == pytest.approx(weight / largest, abs=0.01)
-        else:
-            assert tuple(pixels[cell]) == (150, 150, 150)
+def own_observers(session: ExtractorSession) -> int:
+    """What hangs on a selection that nobody follows."""
+    return observers(Selection(session))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (252, 252)])
-def test_maps_of_any_shape_encode(shape):
-    picture = Image.open(io.BytesIO(encode(np.ones(shape, np.float32), 1.0)))
-    assert picture.size == shape[::-1]
+# Every view of every session
 
 
-def test_unequal_lengths_draw(session):
-    explorer = AttentionExplorer(session)
-    session.run(torch.randn(20, 41), torch.randn(31, 11))
-    heatmap, row = explorer.views[:2]
-    assert list(heatmap.image.x) == [0, 31]
-    assert list(heatmap.image.y) == [20, 0]
-    assert len(row.row.x) == 32
-    explorer.close()
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_stands_alone_and_leaves_nothing_behind(name, kind):
+    session = make_session(name)
+    before, following = widgets(), observers(session)
+    view = kind(session)
+    selection = view.selection
+    assert isinstance(view, View)
+    assert len(view.to_frame()) > 0
+    for trait in ("query", "key", "layer"):
+        setattr(view.selection, trait, 0)
+    view.selection.head = 0
+    view.selection.kind = view.selection.kinds[-1]
+    for trait in ("query", "key", "layer"):
+        setattr(view.selection, trait, view.selection.sizes()[trait] - 1)
+    for figure in figures(view):
+        for mark in figure.marks:  # a path of NaN is an error in the page
+            assert np.isfinite(mark.x).all()
+            assert np.isfinite(mark.y).all()
+            assert all(np.isfinite([scale.min, scale.max]).all() for scale in mark.scales.values())
+    said = words(view)
+    assert "nan%" not in said.replace(" %", "%")
+    assert shown_message(view) == ""
+    view.close()
+    assert widgets() == before
+    assert observers(selection) == own_observers(session)
+    assert observers(session) == following + 1  # the selection's, until it is forgotten
 
 
-def test_signed_saliency_of_the_selected_day(session):
-    bars = SaliencyBars(session)
-    bars.sign.value, bars.span.value = "signed", "selected day"
-    bars.selection.query = 33
-    stock, market = session.saliency()
-    day = torch.cat([stock[33], market[33]])
-    expected = day[day.abs().argsort(descending=True)][: len(bars.bars.y)]
-    np.testing.assert_allclose(np.asarray(bars.bars.y), expected, rtol=1e-6)
-    bars.close()
+@pytest.mark.parametrize("name", SESSIONS)
+def test_what_a_model_lacks_has_no_view(name):
+    session, expected = make_session(name), SESSIONS[name][1]
+    assert {kind for kind in ALL_VIEWS if kind.shows(session)} == expected
+    before, following = widgets(), observers(session)
+    for kind in set(ALL_VIEWS) - expected:
+        with pytest.raises(ValueError, match=f"{kind.__name__} has nothing to show of {type(session.model).__name__}"):
+            kind(session)
+    assert widgets() == before
+    assert observers(session) == following
 
 
-def test_unavailable_features_are_named(session):
-    bars = SaliencyBars(session)
-    for name in DATASET.unavailable:
-        assert name in bars.note.value
-    assert len(DATASET.unavailable) == 11
-    bars.close()
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *(("dataset", kind) for kind in ALL_VIEWS),
+        *(pair for pair in PAIRS if pair[0] in ("market longer", "bfloat16", "nan", "one day, layer, head")),
+        *(pair for pair in PAIRS if pair[0] in ("nn.TransformerDecoder", "bare attention")),
+        *((name, Prediction) for name in ("coral", "coral by hand", "buckets", "regression", "regression by hand")),
+        *(("encoder", kind) for kind in (PriceStrip, SaliencyBars, SaliencyHeatmap)),
+    ],
+)
+def test_png(name, kind, tmp_path):
+    view = kind(make_session(name))
+    pictures = plt.get_fignums()
+    path = tmp_path / "view.png"
+    assert view.save_png(str(path)) == path
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 200
+        assert np.asarray(picture.convert("L")).std() > 0
+    assert plt.get_fignums() == pictures
 
 
-def test_a_view_for_what_the_model_lacks():
-    encoder = create_model(41, "binary", None, {}, model_type="encoder")
-    session = ExtractorSession(encoder, torch.zeros(20, 41))
-    with pytest.raises(ValueError, match="GateTimeline has nothing to show of StockTransformer"):
-        GateTimeline(session)
-    explorer = AttentionExplorer(session)
-    assert [type(view) for view in explorer.views] == [AttentionHeatmap, AttentionRow, SaliencyBars]
-    explorer.close()
+@every_view
+def test_png_in_a_folder_that_is_not_there(session, kind, tmp_path):
+    pictures = plt.get_fignums()
+    with pytest.raises(OSError, match="none"):
+        kind(session).save_png(tmp_path / "none" / "view.png")
+    assert list(tmp_path.iterdir()) == []
+    assert plt.get_fignums() == pictures
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_other_precisions_draw(dtype):
-    model = create_model(41, "binary", None, {}).to(dtype)
-    explorer = AttentionExplorer(ExtractorSession(model, torch.randn(9, 41), torch.randn(9, 11)))
-    explorer.close()
-
-
-def test_arbitrary_models_open():
-    model = torch.nn.Transformer(8, 2, 1, 2, 16, batch_first=True)
-    explorer = AttentionExplorer(ExtractorSession(model, torch.randn(1, 6, 8), torch.randn(1, 4, 8)))
-    assert explorer.selection.kinds == [
-        "encoder.layers.*.self_attn",
-        "decoder.layers.*.self_attn",
-        "decoder.layers.*.multihead_attn",
-    ]
-    explorer.selection.kind = "decoder.layers.*.multihead_attn"
-    explorer.close()
-
-
-def test_regression_and_coral_headlines():
-    regression = create_model(41, "regression", None, {})
-    coral = create_model(41, "buckets", [-2, 0, 2], {"loss_name": "coral"})
-    for model, said in ((regression, "model: [+-]"), (coral, r"model: class \d, probability")):
-        explorer = AttentionExplorer(ExtractorSession(model, torch.randn(9, 41), torch.randn(9, 11)))
-        assert re.search(said, explorer.headline.value)
-        explorer.close()
-
-
-def test_repr_is_short(session):
-    explorer = AttentionExplorer(session)
-    assert repr(explorer) == "AttentionExplorer(sample 10, cross, layer 0)"
-    explorer.close()
-
-
-@pytest.mark.parametrize("kind", [*VIEWS, AttentionExplorer])
-def test_a_view_that_cannot_be_built_leaves_nothing_behind(session, kind, monkeypatch):
-    before, observers = set(registry._instances), count_observers(session)
-    monkeypatch.setattr(SaliencyBars if kind is AttentionExplorer else kind, "_draw", lambda self: 1 / 0)
+def test_png_of_a_failing_plot_leaves_no_figure(session, monkeypatch, tmp_path):
+    pictures = plt.get_fignums()
+    monkeypatch.setattr(plt.Figure, "savefig", lambda *given, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        kind(session)
-    assert set(registry._instances) == before
-    assert count_observers(session) == observers
-    session.sample = 12
+        AttentionRow(session).save_png(tmp_path / "view.png")
+    assert list(tmp_path.iterdir()) == []
+    assert plt.get_fignums() == pictures
 
 
-@pytest.mark.parametrize("kind", [AttentionHeatmap, AttentionExplorer])
+@pytest.mark.parametrize(
+    "kind", [AttentionHeatmap, AttentionRow, GateHeatmap, GateTimeline, PoolingBars, SaliencyBars, Prediction]
+)
+def test_what_is_no_number_is_not_said_to_be_one(kind):
+    view = kind(make_session("nan"))
+    mouse(view.figure, "mousemove", 2.5, 0.5)
+    said = lines(view)[0]
+    assert "nan" in said.lower() or "not a number" in said
+    assert not re.search(r" 0(\.0*)?$", said)
+
+
+# From Python
+
+
+@every_view
+def test_repr_is_short(session, kind):
+    view = kind(session, Selection(session, layer=1))
+    assert repr(view) == f"{kind.__name__}(cross, layer 1)"
+
+
+@every_view
 def test_what_is_no_session_or_selection(session, kind):
+    before, following = widgets(), observers(session)
     for arguments, message in (
-        ((MODEL,), "expected an ExtractorSession, got CrossAttentionStockTransformer"),
+        ((session.model,), "expected an ExtractorSession, got CrossAttentionStockTransformer"),
         ((session, "cross"), "expected a Selection, got str"),
     ):
         with pytest.raises(TypeError, match=message):
             kind(*arguments)
-    other = ExtractorSession.from_dataset(MODEL, DATASET)
-    with pytest.raises(ValueError, match="belongs to another session"):
-        kind(session, Selection(other))
+    with pytest.raises(ValueError, match="the selection belongs to another session"):
+        kind(session, Selection(make_session()))
+    closed = make_session()
+    closed.close()
+    with pytest.raises(ValueError, match="the session is closed"):
+        kind(closed)
+    assert widgets() == before
+    assert observers(session) == following
 
 
-def test_closing_an_explorer_leaves_linked_views_alive(session):
-    explorer = AttentionExplorer(session)
-    row = AttentionRow(session, explorer.selection)
-    explorer.close()
-    explorer.selection.query = 3
-    assert str(DATASET.window(10).dates[3].date()) in row.figure.title
-    row.close()
+@every_view
+def test_a_view_that_cannot_be_drawn_leaves_nothing_behind(session, kind, monkeypatch):
+    selection = Selection(session)
+    before, following = widgets(), (observers(session), observers(selection))
+    monkeypatch.setattr(kind, "_draw", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        kind(session, selection)
+    assert widgets() == before
+    assert (observers(session), observers(selection)) == following
+    session.sample = 12
 
 
-def test_saliency_says_what_it_explains():
-    titles = {"regression": "the value", "binary": "DOWN|UP", "buckets": r"P\(class > \d\)"}
-    for mode, expected in titles.items():
-        model = create_model(41, mode, [-2, 0, 2] if mode == "buckets" else None, {"loss_name": "coral"})
-        bars = SaliencyBars(ExtractorSession(model, torch.randn(9, 41), torch.randn(9, 11)))
-        assert re.search(f"Features that ({expected}) hangs on", bars.figure.title)
-        bars.close()
+@every_view
+def test_closing_twice_and_using_what_is_left(session, kind):
+    view = kind(session)
+    view.close()
+    view.close()
+    view.selection.query = 0
+    session.sample = 12
 
 
-def test_a_row_without_numbers(session):
-    attention = session.reading.capture.attention["cross_attn_layers.0.cross_attn"]
-    attention[:] = float("nan")
-    explorer = AttentionExplorer(session)
-    assert "nan%" not in explorer.views[1].strongest.value
-    explorer.close()
+def test_closed_views_that_are_forgotten_are_gone(session):
+    following = observers(session)
+    views = [weakref.ref(closed(kind(session))) for kind in ALL_VIEWS]
+    gc.collect()
+    assert [view() for view in views] == [None] * len(ALL_VIEWS)
+    assert observers(session) == following
+
+
+@every_view
+def test_closing_a_session_closes_its_views(session, kind):
+    before = widgets()
+    kind(session), kind(session, Selection(session))
+    session.close()
+    assert widgets() == before
+    assert observers(session) == 0
+
+
+@every_view
+def test_closes_at_the_end_of_a_with_block(session, kind):
+    before = widgets()
+    with kind(session) as view:
+        assert set(view.keys)
+        assert widgets() > before
+    assert widgets() == before
+
+
+@every_view
+def test_a_view_closes_only_its_own_selection(session, kind):
+    shared = Selection(session)
+    other = AttentionRow(session, shared)
+    following = observers(shared)
+    kind(session, shared).close()
+    assert observers(shared) == following
+    shared.query = 4
+    assert session.reading.days(8)[4] in other.figure.title
+
+
+# Following
+
+
+@every_view
+@pytest.mark.parametrize("trait", ELSEWHERE)
+def test_draws_when_its_part_of_the_selection_changes(session, kind, trait, draws):
+    view = kind(session)
+    draws.clear()
+    setattr(view.selection, trait, ELSEWHERE[trait])
+    assert draws[kind] == (trait in FOLLOWED[kind])
+    setattr(view.selection, trait, ELSEWHERE[trait])
+    assert draws[kind] == (trait in FOLLOWED[kind])
+
+
+@every_view
+def test_draws_once_for_a_sample(session, kind, draws):
+    view = kind(session)
+    draws.clear()
+    session.sample = 9
+    assert draws[kind] == 1
+    session.sample = 9
+    assert draws[kind] == 1
+    assert words(view) == words(kind(session))
+
+
+@every_view
+@pytest.mark.parametrize(("trait", "value"), [("target", 0), ("method", "gradient")])
+def test_draws_when_what_is_explained_changes(session, kind, trait, value, draws):
+    view = kind(session)
+    draws.clear()
+    setattr(session, trait, value)
+    follows = {"target": {Prediction, SaliencyBars, SaliencyHeatmap}, "method": {SaliencyBars, SaliencyHeatmap}}
+    assert draws[kind] == (kind in follows[trait])
+    assert words(view) == words(kind(session))
+
+
+def test_a_click_draws_each_view_once(session, draws):
+    selection = Selection(session)
+    views = {kind: kind(session, selection) for kind in ALL_VIEWS}
+    draws.clear()
+    mouse(views[AttentionHeatmap].figure, "click", 2.5, 1.5)
+    assert (selection.query, selection.key) == (1, 2)
+    expected = {kind for kind, traits in FOLLOWED.items() if traits & {"query", "key"}}
+    assert draws == dict.fromkeys(expected, 1)
+
+
+def test_a_new_sample_that_moves_the_selection_draws_each_view_once(draws):
+    session = make_session("by hand")
+    views = [kind(session) for kind in ALL_VIEWS if kind.shows(session)]
+    draws.clear()
+    session.run(*(tensor[0, :4] for tensor in session.reading.inputs))
+    assert all(view.selection.query == 3 for view in views)
+    assert draws == {type(view): 1 for view in views}
+
+
+@every_view
+def test_a_paused_view_draws_nothing_and_catches_up(session, kind, draws):
+    view = kind(session)
+    before = words(view)
+    draws.clear()
+    view.paused = True
+    for index in (7, 8, 9):
+        session.sample = index
+        view.selection.query = index % 8
+    assert draws[kind] == 0
+    assert words(view) == before
+    view.paused = False
+    assert draws[kind] == 1
+    same = kind(session, view.selection)
+    assert words(view) == words(same)
+    draws.clear()
+    view.paused = True
+    view.paused = False
+    assert draws[kind] == 0
+
+
+@every_view
+def test_marks_change_and_widgets_stay(session, kind):
+    view = kind(session)
+    everything, shown = widgets(), [id(part) for part in parts(view)]
+    marks = [[id(mark) for mark in figure.marks] for figure in figures(view)]
+    session.sample = 9
+    session.target = 0
+    session.method = "gradient"
+    for trait, value in ELSEWHERE.items():
+        setattr(view.selection, trait, value)
+    press(view, "ArrowUp")
+    assert widgets() == everything
+    assert [id(part) for part in parts(view)] == shown
+    assert [[id(mark) for mark in figure.marks] for figure in figures(view)] == marks
+
+
+def test_a_view_hides_while_there_is_nothing_to_show(session):
+    strip = PriceStrip(session)
+    session.run(*(tensor[0] for tensor in session.reading.inputs))
+    assert strip.layout.display == "none"
+    session.sample = 9
+    assert strip.layout.display is None
+    assert session.reading.days(8)[-1] in words(strip)
+
+
+@pytest.mark.parametrize(
+    "kind", [AttentionHeatmap, AttentionRow, GateHeatmap, GateTimeline, PoolingBars, SaliencyHeatmap]
+)
+def test_days_are_named_by_their_dates_or_their_numbers(kind):
+    assert "2020-01-08" in words(kind(make_session("dated")))
+    assert "step 5" in words(kind(make_session("by hand")))
+
+
+# What goes wrong outside
+
+
+@every_view
+def test_a_view_that_fails_later_says_so_and_recovers(session, kind, monkeypatch):
+    selection = Selection(session)
+    view, row = kind(session, selection), PoolingBars(session, selection)
+    with monkeypatch.context() as broken:
+        broken.setattr(view, "_draw", lambda: 1 / 0)
+        session.sample = 9
+        assert shown_message(view) == "division by zero"
+        # The others draw.
+        assert session.reading.days(8)[7] in row.readout.value
+    session.sample = 12
+    assert shown_message(view) == ""
+    assert words(view) == words(kind(session, selection))
+
+
+CLICKS = {
+    AttentionHeatmap: ("query", (2.5, 1.5)),
+    AttentionRow: ("key", (2.5, 0.1)),
+    GateHeatmap: ("query", (2.5, 1.5)),
+    GateTimeline: ("query", (2.5, 0.1)),
+    HeadSpecialization: ("head", (1.0, 0.1)),
+    LayerEvolution: ("layer", (1.0, 0.1)),
+    PoolingBars: ("query", (2.5, 0.1)),
+    PriceStrip: ("query", (2.5, 0.1)),
+    SaliencyBars: ("feature", (0.1, 2.5)),
+    SaliencyHeatmap: ("feature", (2.5, 2.5)),
+}
+
+
+@pytest.mark.parametrize("kind", CLICKS)
+def test_a_callback_that_raises_is_said_and_stops_nothing(session, kind):
+    trait, place = CLICKS[kind]
+    view = kind(session)
+    before = getattr(view.selection, trait)
+
+    def fail(change):
+        raise RuntimeError("no <picture> today")
+
+    view.selection.observe(fail, trait)
+    mouse(figures(view)[0], "click", *place)
+    assert shown_message(view) == "no <picture> today"
+    assert getattr(view.selection, trait) != before
+    same = kind(session, view.selection)
+    assert (view.readout.value, view.keyboard.says) == (same.readout.value, same.keyboard.says)
+    view.selection.unobserve(fail, trait)
+    press(view, "Home")
+    assert shown_message(view) == ""
+    assert view.selection.query == 0
+
+
+def test_a_callback_on_the_session_that_raises_is_said(session):
+    view = Prediction(session)
+
+    def fail(change):
+        raise RuntimeError("not this one")
+
+    session.observe(fail, "target")
+    mouse(view.figure, "click", 0.1, 0.5)
+    assert shown_message(view) == "not this one"
+    assert session.target == 0
+    session.unobserve(fail, "target")
+    mouse(view.figure, "click", 0.1, 1.5)
+    assert shown_message(view) == ""
+    assert session.target == 1
+
+
+def test_a_message_is_text_and_never_markup(session):
+    view = AttentionRow(session)
+
+    def fail(change):
+        raise RuntimeError("<img src=x>")
+
+    view.selection.observe(fail, "key")
+    mouse(view.figure, "click", 0.5)
+    assert "<img" not in view.message.value
+    assert "&lt;img src=x&gt;" in view.message.value
+
+
+@pytest.mark.parametrize("content", [{"event": "click"}, {"event": "click", "domain": None}])
+def test_a_click_without_a_place_does_nothing(session, content):
+    view = AttentionHeatmap(session)
+    view.figure.interaction._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+    assert (view.selection.query, view.selection.key) == (7, 7)
+    assert shown_message(view) == ""
+
+
+def test_names_are_text_and_never_markup():
+    session = make_session("by hand")
+    named = ExtractorSession(
+        session.model,
+        *session.reading.inputs,
+        feature_names=[["<b>x</b>", "f1", "f2", "f3", "f4"], ["m0", "m1"]],
+    )
+    for kind in (SaliencyBars, SaliencyHeatmap):
+        view = kind(named)
+        view.selection.feature = "<b>x</b>"
+        assert "<b>x</b>" not in view.readout.value
+        assert "&lt;b&gt;x&lt;/b&gt;" in view.readout.value

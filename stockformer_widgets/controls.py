@@ -1,0 +1,267 @@
+"""The controls above the views: which sample, and where to look in it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ipywidgets import (
+    Button,
+    DatePicker,
+    Dropdown,
+    FloatProgress,
+    HBox,
+    IntSlider,
+    Layout,
+    SelectionSlider,
+    ToggleButtons,
+)
+
+from stockformer.dataset import StockDataset
+from stockformer.explainability import can_attribute, kind_title
+from stockformer.explainability.saliency import METHODS
+from stockformer_widgets.selection import Selection
+from stockformer_widgets.session import LANDMARKS, ExtractorSession
+from stockformer_widgets.views.parts import MessageLine
+
+_DEFAULT = "default"  # a Dropdown takes None for "nothing chosen"
+
+
+class Controls(HBox):
+    """Controls that set traits and show what they are; what a trait refuses is said in the message line."""
+
+    def __init__(self, message: MessageLine) -> None:
+        super().__init__(layout=Layout(flex_flow="row wrap", align_items="center"))
+        self.message = message
+        self._syncing = False
+
+    def _on_change(self, control: Any, act: Callable[[Any], None]) -> None:
+        """Call ``act(value)`` when a person changes a control."""
+
+        def changed(change: Any) -> None:
+            if not self._syncing:
+                with self.message.reporting():
+                    act(change["new"])
+                self._sync()
+
+        control.observe(changed, "value")
+
+    def _on_click(self, button: Button, act: Callable[[], None]) -> None:
+        def clicked(button: Button) -> None:
+            with self.message.reporting():
+                act()
+
+        button.on_click(clicked)
+
+    def _sync(self, change: Any = None) -> None:
+        """Bring the controls in line with the traits."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _quietly(self) -> Any:
+        """Changes of controls inside are not a person's."""
+        self._syncing = True
+        try:
+            yield
+        finally:
+            self._syncing = False
+
+
+class SampleControls(Controls):
+    """Which of the dataset's windows: by ticker and date, by index, one on or back, or a remarkable one."""
+
+    def __init__(self, session: ExtractorSession, dataset: StockDataset, message: MessageLine) -> None:
+        super().__init__(message)
+        self.session = session
+        self._ends, self._tickers = dataset.end_dates, dataset.end_tickers
+        tickers = list(dict.fromkeys(self._tickers))
+        self.ticker = Dropdown(description="ticker", options=tickers, **_wide(46, 150))
+        self.date = DatePicker(description="last day", **_wide(54, 210))
+        self.previous = Button(description="◀", tooltip="previous window", layout=Layout(width="36px"))
+        self.next = Button(description="▶", tooltip="next window", layout=Layout(width="36px"))
+        self.index = IntSlider(max=len(dataset) - 1, description="sample", continuous_update=False, **_wide(50, 330))
+        self.jump = Dropdown(
+            options=[("…", ""), *((name, name) for name in LANDMARKS)],
+            value="",
+            description="jump to",
+            **_wide(52, 190),
+        )
+        self.progress = FloatProgress(max=1.0, description="scanning", layout=Layout(width="220px"))
+        self.stop = Button(description="stop", tooltip="stop scanning", layout=Layout(width="60px"))
+        self._scan: asyncio.Task[None] | None = None
+        self.children = (
+            self.ticker,
+            self.date,
+            self.previous,
+            self.index,
+            self.next,
+            self.jump,
+            self.progress,
+            self.stop,
+        )
+        self._on_change(self.ticker, lambda ticker: self._go_to(ticker, self.date.value))
+        self._on_change(self.date, lambda day: self._go_to(self.ticker.value, day))
+        self._on_change(self.index, self._go)
+        self._on_change(self.jump, self._jump)
+        self._on_click(self.previous, lambda: self._walk(-1))
+        self._on_click(self.next, lambda: self._walk(1))
+        self._on_click(self.stop, self._stop)
+        session.observe(self._sync, "sample")
+        self._show_progress(False)
+        self._sync()
+
+    def close(self) -> None:
+        """Stop scanning and following."""
+        if self.comm is None:
+            return
+        self._stop()
+        self.session.unobserve(self._sync, "sample")
+        super().close()
+
+    def _sync(self, change: Any = None) -> None:
+        with self._quietly():
+            self.jump.value = ""
+            window = self.session.reading.window
+            if self.session.sample is not None and window is not None:
+                self.index.value = self.session.sample
+                self.ticker.value = window.ticker
+                self.date.value = window.dates[-1].date()
+
+    def _go(self, index: int) -> None:
+        self.session.sample = index
+
+    def _walk(self, by: int) -> None:
+        self._go(min(max((self.session.sample or 0) + by, 0), self.index.max))
+
+    def _go_to(self, ticker: str, day: datetime.date | None) -> None:
+        """The last window of a ticker that ends on a day or before it."""
+        if day is None:
+            return
+        ends = self._ends
+        of_ticker = np.flatnonzero(self._tickers == ticker)
+        until = of_ticker[ends[of_ticker] <= pd.Timestamp(day)]
+        if not len(until):
+            raise ValueError(f"no window of {ticker} ends by {day}: the first ends on {ends[of_ticker[0]].date()}")
+        self._go(int(until[-1]))
+
+    def _jump(self, name: str) -> None:
+        if not name:
+            return
+        if self.session.knows(name):
+            self._go(self.session.find(name))
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel's event loop: nobody could press stop
+            self._go(self.session.find(name))
+        else:
+            self._stop()
+            self._scan = loop.create_task(self._scan_and_go(name))
+
+    async def _scan_and_go(self, name: str) -> None:
+        self._show_progress(True)
+        try:
+            with self.message.reporting():
+                for share in self.session.scan():
+                    self.progress.value = share
+                    await asyncio.sleep(0.001)  # the kernel answers other messages meanwhile
+                self._go(self.session.find(name))
+        finally:
+            self._show_progress(False)
+
+    def _stop(self) -> None:
+        if self._scan is not None:
+            self._scan.cancel()
+            self._scan = None
+
+    def _show_progress(self, running: bool) -> None:
+        self.progress.value = 0.0
+        for part in (self.progress, self.stop):
+            part.layout.display = None if running else "none"
+
+
+class SelectionControls(Controls):
+    """Which map, layer, head and day; what saliency explains, and how."""
+
+    def __init__(self, session: ExtractorSession, selection: Selection, message: MessageLine) -> None:
+        super().__init__(message)
+        self.session, self.selection = session, selection
+        self.kind = ToggleButtons(style={"button_width": "auto"}, tooltip="which attention to show")
+        self.layer = Dropdown(description="layer", **_wide(36, 92))
+        self.head = Dropdown(description="head", **_wide(36, 116))
+        self.day = SelectionSlider(options=[0], description="day", **_wide(32, 280))
+        self.target = Dropdown(description="explain", **_wide(48, 160))
+        self.method = Dropdown(
+            options=[(name.replace("_", " "), name) for name in METHODS], description="by", **_wide(18, 150)
+        )
+        self.children = (self.kind, self.layer, self.head, self.day, self.target, self.method)
+        for control, owner, name in self._bound():
+            self._on_change(control, self._setter(owner, name))
+            owner.observe(self._sync, name)
+        session.observe(self._sync, "reading")
+        self._sync()
+
+    def close(self) -> None:
+        """Stop following."""
+        if self.comm is None:
+            return
+        for _, owner, name in self._bound():
+            owner.unobserve(self._sync, name)
+        self.session.unobserve(self._sync, "reading")
+        super().close()
+
+    def _bound(self) -> list[tuple[Any, Selection | ExtractorSession, str]]:
+        return [
+            (self.kind, self.selection, "kind"),
+            (self.layer, self.selection, "layer"),
+            (self.head, self.selection, "head"),
+            (self.day, self.selection, "query"),
+            (self.target, self.session, "target"),
+            (self.method, self.session, "method"),
+        ]
+
+    def _setter(self, owner: Selection | ExtractorSession, name: str) -> Callable[[Any], None]:
+        return lambda value: setattr(owner, name, None if value == _DEFAULT else value)
+
+    def _sync(self, change: Any = None) -> None:
+        where, session = self.selection, self.session
+        if session.closed:
+            return
+        size, reading = where.sizes(), session.reading
+        days = reading.days(size["query"])
+        explains = can_attribute(reading.inputs, reading.capture.output)
+        with self._quietly():
+            _offer(self.kind, where.kinds, where.kind, [kind_title(kind) for kind in where.kinds])
+            _offer(self.layer, range(size["layer"]), where.layer)
+            _offer(self.head, range(size["head"]), where.head, default="mean")
+            _offer(self.day, range(len(days)), where.query, days)
+            targets = session.targets
+            largest = f"largest: {session.target_name}" if session.target is None else "largest"
+            _offer(self.target, range(len(targets)), session.target, targets, default=largest)
+            self.method.value = session.method
+            self.target.layout.display = None if explains and targets else "none"
+            self.method.layout.display = None if explains else "none"
+
+
+def _offer(
+    control: Any, values: Sequence[Any], value: Any, names: Sequence[str] | None = None, default: str | None = None
+) -> None:
+    """Set options and value of a control, each only where it differs; `default` names the option None."""
+    options = list(zip(names or map(str, values), values, strict=True))
+    if default is not None:
+        options.insert(0, (default, _DEFAULT))
+    if tuple(control.options) != tuple(options):
+        control.options = options
+    chosen = _DEFAULT if value is None else value
+    if control.value != chosen:
+        control.value = chosen
+
+
+def _wide(description: int, whole: int) -> dict[str, Any]:
+    """Widths of a control in pixels."""
+    return {"style": {"description_width": f"{description}px"}, "layout": Layout(width=f"{whole}px")}

@@ -1,0 +1,75 @@
+"""How attention changes from layer to layer."""
+
+from __future__ import annotations
+
+import bqplot as bq
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from stockformer.explainability import Summary, kind_title, plot_layer_evolution, summarize_layers
+from stockformer.explainability.statistics import diffuseness, entropy, sparsity
+from stockformer_widgets.views.panels import PanelView
+from stockformer_widgets.views.parts import LINE_COLORS, set_marks, swatches, text
+
+_NUMBERS = {"entropy / log n": diffuseness, "sparsity": sparsity}
+
+
+class LayerEvolution(PanelView):
+    """Diffuseness and sparsity of every kind of attention by layer, mean of the heads. A click selects the layer."""
+
+    label = "Attention by layer"
+    follows = ("kind", "layer")
+    selects = horizontal = "layer"
+    mark, titles = bq.Lines, tuple(_NUMBERS)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns ``kind, layer, head, entropy, diffuseness, sparsity``, one row a head."""
+        tables = [
+            pd.DataFrame(
+                {
+                    "kind": kind,
+                    "layer": layer,
+                    "head": range(maps.size(1)),
+                    **{
+                        compute.__name__: compute(maps[0].float()).numpy()
+                        for compute in (entropy, diffuseness, sparsity)
+                    },
+                }
+            )
+            for kind, layers in self.session.reading.capture.kinds.items()
+            for layer, maps in enumerate(layers)
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    def _draw(self) -> None:
+        kinds = self.session.reading.capture.kinds
+        layers = max(map(len, kinds.values()))
+        colors = [LINE_COLORS[number % len(LINE_COLORS)] for number in range(len(kinds))]
+        for panel, (title, compute) in zip(self.panels, _NUMBERS.items(), strict=True):
+            by_layer = [[float(compute(one[0].float()).mean()) for one in maps] for maps in kinds.values()]
+            places = _equal_lengths([[*map(float, range(len(line)))] for line in by_layer])
+            panel.draw(title, places, _equal_lengths(by_layer), layers, self.selection.layer, top=1.0)
+            set_marks(panel.mark, colors=colors, marker="circle", marker_size=40)
+        self._legend = swatches(colors, [kind_title(kind) for kind in kinds], [""] * len(kinds))
+
+    def _describe(self, place: int) -> str:
+        maps = self.session.reading.capture.kinds[self.selection.kind][place][0].float()
+        numbers = ", ".join(f"{name} <b>{float(compute(maps).mean()):.3f}</b>" for name, compute in _NUMBERS.items())
+        return f"{text(kind_title(self.selection.kind))}, layer {place}: {numbers}"
+
+    def _notes(self) -> str:
+        return self._legend
+
+    def _summary(self) -> Summary:
+        maps = self.session.reading.capture.kinds[self.selection.kind]
+        return summarize_layers([one[0].float() for one in maps])
+
+    def _plot(self) -> Figure:
+        return plot_layer_evolution(self.session.reading.capture.to_dict(), self.selection.kind)
+
+
+def _equal_lengths(lines: list[list[float]]) -> np.ndarray:
+    """[lines, longest]: a shorter line ends with its last point several times, and none has fewer than two."""
+    longest = max(2, max(map(len, lines)))
+    return np.array([line + line[-1:] * (longest - len(line)) for line in lines])

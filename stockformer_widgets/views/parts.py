@@ -1,0 +1,169 @@
+"""The few things that every view draws with."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import bqplot as bq
+import numpy as np
+from ipywidgets import HTML, Layout
+from matplotlib.ticker import MaxNLocator
+
+from stockformer.explainability import Summary
+
+#: Marks the selection in every view; from the palette of Okabe and Ito (2008), as are all colours here.
+HIGHLIGHT = "#d55e00"
+#: Data that is not a layer or a stream of its own.
+NEUTRAL = "#0072b2"
+#: Stock and market.
+STREAM_COLORS = ("#0072b2", "#e69f00")
+#: Layers and kinds of attention, in turn.
+LINE_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#999999")
+
+#: Pixels left and right of the plots; views of one column share them, so that their days align.
+MARGIN, RIGHT = 76, 32
+
+_TEXT_COLOR = "var(--jp-ui-font-color1, currentColor)"
+_QUIET = "color: var(--jp-ui-font-color2, #555)"
+
+
+class MessageLine(HTML):
+    """Where an error is said; takes no room while there is none."""
+
+    def __init__(self) -> None:
+        super().__init__(layout=Layout(display="none"))
+
+    def say(self, message: str) -> None:
+        """Show a message, or none."""
+        self.value = f'<span role="alert" style="color: var(--jp-error-color1, #c00)">{text(message)}</span>'
+        self.layout.display = None if message else "none"
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Show what goes wrong inside, whatever a user's model or callback raises."""
+        self.say("")
+        try:
+            yield
+        except Exception as error:
+            self.say(str(error) or type(error).__name__)
+
+
+def figure(
+    scales: dict[str, bq.Scale], marks: Sequence[bq.Mark], axes: Sequence[bq.Axis], height: int, **margins: int
+) -> bq.Figure:
+    """A bqplot figure in this package's manner; sizes in pixels."""
+    return bq.Figure(
+        marks=list(marks),
+        axes=list(axes),
+        scale_x=scales["x"],
+        scale_y=scales["y"],
+        fig_margin={"top": 26, "bottom": 22, "left": MARGIN, "right": RIGHT} | margins,
+        display_toolbar=False,
+        padding_x=0.0,
+        padding_y=0.0,
+        title_style={"font-size": "13px", "fill": _TEXT_COLOR, "transform": "translateY(-7px)"},
+        layout=Layout(width="100%", min_width="260px", height=f"{height}px"),
+    )
+
+
+def axis(scale: bq.Scale, label: str = "", **options: Any) -> bq.Axis:
+    """A bqplot axis in this package's manner."""
+    return bq.Axis(scale=scale, label=label, label_color="gray", tick_style={"font-size": "11px"}, **options)
+
+
+def set_range(scale: bq.LinearScale, low: float, high: float) -> None:
+    """Set both ends of a scale at once."""
+    with scale.hold_sync():
+        scale.min, scale.max = low, high
+
+
+def set_marks(mark: bq.Mark, **traits: Any) -> None:
+    """Set traits of a mark in one message."""
+    with mark.hold_sync():
+        for name, value in traits.items():
+            setattr(mark, name, value)
+
+
+def step_outline(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of a ``step-after`` line that is `values[i]` high from i to i + 1."""
+    return np.arange(len(values) + 1, dtype=float), np.r_[values, values[-1:]].astype(float)
+
+
+def clicked_step(coordinate: float, length: int) -> int:
+    """The step whose unit interval holds a coordinate."""
+    return int(np.clip(np.floor(coordinate), 0, length - 1))
+
+
+def label_steps(step_axis: bq.Axis, labels: Sequence[str], number: int) -> None:
+    """Name about `number` of the steps 0.. on an axis, the last one always."""
+    length = len(labels)
+    stride = max(1, round(length / number))
+    steps = range(length - 1, -1, -stride)
+    positions = [step + 0.5 for step in steps]
+    with step_axis.hold_sync():
+        step_axis.tick_values = positions
+        step_axis.tick_labels = {str(position): labels[step] for position, step in zip(positions, steps, strict=True)}
+
+
+def tick_range(number_axis: bq.Axis, low: float, high: float) -> None:
+    """Round numbers from `low` to `high` as an axis's ticks.
+
+    bqplot's own ``num_ticks`` divides its padded range into odd numbers.
+    """
+    ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    number_axis.tick_values = [tick for tick in ticks if low <= tick <= high]
+
+
+def percent(share: float) -> str:
+    """A share in percent, also one that is no number."""
+    return f"{share:.1%}" if np.isfinite(share) else "not a number"
+
+
+def points(x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+    """Traits of lines through points [..., n]; a single one is there twice, as bqplot drops dimensions of length 1."""
+    times = 1 if y.shape[-1] > 1 else 2
+    return {"x": np.repeat(x, times, axis=-1), "y": np.repeat(finite(y), times, axis=-1)}
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """Values to draw: 0 for what is no number; the words beside the picture say so."""
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def text(value: object) -> str:
+    """A value as text inside HTML, never as markup."""
+    return html.escape(str(value))
+
+
+def plain(html_text: str) -> str:
+    """HTML as the text in it."""
+    return html.unescape(re.sub("<[^>]*>", "", html_text))
+
+
+def swatches(colors: Sequence[str], names: Sequence[str], values: Sequence[str]) -> str:
+    """A legend with numbers, as HTML."""
+    return " &nbsp; ".join(
+        f'<span style="white-space: nowrap"><span style="color: {color}">■</span> {text(name)} <b>{value}</b></span>'
+        for color, name, value in zip(colors, names, values, strict=True)
+    )
+
+
+def summary_html(summary: Summary) -> str:
+    """A summary as HTML: what it means, and its numbers with their formulas on hover."""
+    numbers = " · ".join(
+        f'<abbr title="{text(f"{one.name} = {one.formula}. {one.reading}")}">{text(one.name.replace("_", " "))} '
+        f"<b>{one.value:.3g}</b></abbr>"
+        for one in summary.findings
+    )
+    return f'{text(summary.verdict)}<br><span style="{_QUIET}">{numbers}</span>'
+
+
+def neighbour(names: Sequence[str], current: str | None, by: int) -> str:
+    """The name so many places after the current one, or the first where none is current."""
+    if current not in names:
+        return names[0]
+    return names[min(max(names.index(current) + by, 0), len(names) - 1)]

@@ -1,0 +1,122 @@
+"""Explorers that live long, close, show other models, or are shown twice."""
+
+from __future__ import annotations
+
+import json
+
+from lab import jupyterlab, run_notebook, write_notebook
+from playwright.sync_api import Page, expect
+from screen import click_cell, view
+
+SETUP = """
+import gc, json
+import torch
+from ipywidgets.widgets import widget
+from stockformer.model import create_model
+from stockformer.sample import load_sample
+from stockformer_widgets import AttentionExplorer, ExtractorSession
+
+def count():
+    gc.collect()
+    comms = get_ipython().kernel.comm_manager.comms
+    return [len(widget._instances), len(comms), len(torch.nn.modules.module._global_forward_hooks)]
+
+dataset, model = load_sample()
+"""
+EXPLORER = """
+before = count()
+session = ExtractorSession.from_dataset(model, dataset, dataset.index_of("2008-10-15", "AAPL"))
+explorer = AttentionExplorer(session)
+explorer
+"""
+
+
+def run(page: Page, lab: str, lab_root, name: str, *cells: str) -> None:
+    write_notebook(lab_root / name, [SETUP, *cells])
+    run_notebook(page, lab, name)
+
+
+def printed(page: Page, cell: int) -> list:
+    output = page.locator(".jp-CodeCell").nth(cell).locator(".jp-OutputArea-output").first
+    expect(output).to_contain_text("]]")
+    return json.loads(output.inner_text())
+
+
+def test_200_samples_leave_everything_as_it_was(page: Page, lab: str, lab_root) -> None:
+    many = """
+alive = count()
+for index in range(200):
+    session.sample = index
+    explorer.selection.layer = index % 4
+print(json.dumps([alive, count()]))
+"""
+    closing = """
+explorer.close()
+session.close()
+print(json.dumps([before, count()]))
+"""
+    run(page, lab, lab_root, "many.ipynb", EXPLORER, many, closing)
+    alive, after = printed(page, 2)
+    assert alive == after
+    assert alive[0] > 100
+    before, closed = printed(page, 3)
+    assert before == closed
+
+
+def test_other_models_open(page: Page, lab: str, lab_root) -> None:
+    models = [
+        "ExtractorSession(torch.nn.Transformer(8, 2, 1, 2, 16, batch_first=True), torch.randn(1, 6, 8), "
+        "torch.randn(1, 4, 8))",
+        'ExtractorSession(create_model(41, "buckets", [-2, 0, 2], {"loss_name": "coral"}), torch.randn(9, 41), '
+        "torch.randn(12, 11))",
+    ]
+    run(page, lab, lab_root, "models.ipynb", *(f"AttentionExplorer({one})" for one in models))
+    transformer, coral = page.locator(".stockformer-explorer").all()
+    expect(transformer.locator(".stockformer-view:visible")).to_have_count(2)
+    transformer.get_by_role("button", name="decoder.layers.*.multihead_attn").click()
+    expect(transformer.locator(".stockformer-AttentionHeatmap")).to_contain_text("decoder.layers.*.multihead_attn")
+    expect(coral.locator(".stockformer-Prediction")).to_contain_text("P(class > 2)")
+    expect(coral.locator(".stockformer-PriceStrip")).to_have_count(0)
+
+
+def test_a_second_view_of_the_output_is_linked(page: Page, lab: str, lab_root) -> None:
+    run(page, lab, lab_root, "twice.ipynb", EXPLORER)
+    view(page, "AttentionHeatmap").locator("image").wait_for()
+    page.locator(".stockformer-explorer .widget-html").first.click(button="right")
+    page.get_by_role("menuitem", name="Create New View for Cell Output").click()
+    expect(page.locator(".stockformer-AttentionHeatmap")).to_have_count(2)
+    click_cell(page, 12, 34)
+    date = "query 2008-08-08"
+    for number in range(2):
+        expect(page.locator(".stockformer-AttentionHeatmap").nth(number)).to_contain_text(date)
+
+
+def test_the_dark_theme_reads_well(page: Page, tmp_path) -> None:
+    write_notebook(tmp_path / "dark.ipynb", [SETUP, EXPLORER])
+    with jupyterlab(tmp_path, theme="JupyterLab Dark") as address:
+        run_notebook(page, address, "dark.ipynb")
+        view(page, "SaliencyBars").locator("rect.bar").first.wait_for()
+        contrasts = page.evaluate(
+            """() => {
+                const light = color => {
+                    const [r, g, b] = color.match(/[\\d.]+/g).map(v => {
+                        const part = v / 255;
+                        return part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+                    });
+                    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+                };
+                const ground = light(getComputedStyle(document.body).backgroundColor);
+                const of = (selector, name) => {
+                    const shade = light(getComputedStyle(document.querySelector(selector))[name]);
+                    return (Math.max(shade, ground) + 0.05) / (Math.min(shade, ground) + 0.05);
+                };
+                return [
+                    of('.stockformer-view .mainheading', 'fill'),
+                    of('.stockformer-view .tick text', 'fill'),
+                    of('.stockformer-view .widget-html-content', 'color'),
+                    of('.stockformer-view .widget-html-content span', 'color'),
+                ];
+            }"""
+        )
+        assert min(contrasts) > 4.5
+        page.goto("about:blank")

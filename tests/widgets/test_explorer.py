@@ -1,0 +1,394 @@
+"""The dashboard: which views, when they are built and drawn, and that nothing piles up."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from cases import (
+    ALL_VIEWS,
+    SESSIONS,
+    Bare,
+    global_hooks,
+    make_session,
+    model,
+    mouse,
+    observers,
+    parts,
+    plain,
+    press,
+    shown_message,
+    widgets,
+    words,
+)
+from torch import nn
+
+from stockformer_widgets import (
+    AttentionExplorer,
+    AttentionHeatmap,
+    AttentionRow,
+    ExtractorSession,
+    GateHeatmap,
+    GateTimeline,
+    HeadSpecialization,
+    LayerEvolution,
+    PoolingBars,
+    Prediction,
+    PriceStrip,
+    SaliencyBars,
+    SaliencyHeatmap,
+    Selection,
+)
+
+PAGES = {
+    "Overview": {AttentionHeatmap, PriceStrip, AttentionRow, GateTimeline, PoolingBars, Prediction, SaliencyBars},
+    "Layers and heads": {LayerEvolution, HeadSpecialization},
+    "Gates and features": {GateHeatmap, SaliencyHeatmap},
+}
+
+
+def view_of(explorer, kind):
+    return next(view for view in explorer.views if type(view) is kind)
+
+
+def open_all(explorer) -> None:
+    for number in range(len(explorer.tabs.children)):
+        explorer.tabs.selected_index = number
+
+
+# Which views
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_pages_hold_what_the_model_has(name):
+    session, has = make_session(name), SESSIONS[name][1]
+    selection = Selection(session)
+    before, following = widgets(), (observers(session), observers(selection))
+    explorer = AttentionExplorer(session, selection)
+    expected = {title: kinds & has for title, kinds in PAGES.items() if kinds & has}
+    assert list(explorer.tabs.titles) == list(expected)
+    seen = []
+    for number, kinds in enumerate(expected.values()):
+        explorer.tabs.selected_index = number
+        opened = {type(view) for view in explorer.views} - set(seen)
+        assert opened == kinds
+        seen += opened
+        shown = {type(part) for part in parts(explorer.tabs.children[number])}
+        assert kinds <= shown
+    assert len(explorer.views) == len(has)
+    assert shown_message(explorer) == ""
+    assert "nan%" not in words(explorer).replace(" %", "%")
+    explorer.close()
+    assert widgets() == before
+    assert (observers(session), observers(selection)) == following
+
+
+def test_views_are_linked(session):
+    explorer = AttentionExplorer(session)
+    open_all(explorer)
+    assert {view.selection for view in explorer.views} == {explorer.selection}
+    assert {view.session for view in explorer.views} == {session}
+
+
+def test_a_given_selection_is_shared(session):
+    selection = Selection(session, layer=1, query=3)
+    row = AttentionRow(session, selection)
+    explorer = AttentionExplorer(session, selection)
+    assert explorer.selection is selection
+    mouse(view_of(explorer, AttentionHeatmap).figure, "click", 2.5, 5.5)
+    assert (selection.query, selection.key) == (5, 2)
+    assert list(row.marker.x) == [2.5, 2.5]
+    explorer.close()
+    selection.query = 1
+    session.run(*(tensor[0, :4] for tensor in session.reading.inputs))
+    assert (selection.query, selection.key) == (1, 2)
+    assert len(row.row.x) == 5
+
+
+def test_closing_an_explorer_leaves_linked_views_alive(session):
+    explorer = AttentionExplorer(session)
+    row = AttentionRow(session, explorer.selection)
+    explorer.close()
+    explorer.selection.query = 3
+    assert session.reading.days(8)[3] in row.figure.title
+    session.run(*(tensor[0, :3] for tensor in session.reading.inputs))
+    assert len(row.row.x) == 4
+
+
+def test_headline(session):
+    explorer = AttentionExplorer(session)
+    for sample in (5, 33):
+        session.sample = sample
+        window = session.dataset.window(sample)
+        said = plain(explorer.headline.value)
+        assert said.startswith(f"{window.ticker}, {window.dates[-1].date()}")
+        assert f"{window.forward_return:+.1%}" in said
+        assert "3 days" in said
+    session.run(*(tensor[0] for tensor in session.reading.inputs))
+    assert plain(explorer.headline.value) == "tensors given by hand"
+    session.sample = 5
+    assert plain(explorer.headline.value).startswith("AAA")
+
+
+def test_prices_appear_with_the_first_sample():
+    x, market_x = (tensor[0] for tensor in make_session("dataset").reading.inputs)
+    session = ExtractorSession(model(), x, market_x, dataset=make_session("dataset").dataset)
+    explorer = AttentionExplorer(session)
+    session.sample = 3
+    assert PriceStrip in {type(view) for view in explorer.views}
+
+
+def test_repr_is_short(session):
+    explorer = AttentionExplorer(session, Selection(session, kind="self", layer=1))
+    assert repr(explorer) == "AttentionExplorer(sample 5, self, layer 1)"
+
+
+def test_what_is_no_session_or_selection(session):
+    before = widgets()
+    with pytest.raises(TypeError, match="expected an ExtractorSession, got CrossAttentionStockTransformer"):
+        AttentionExplorer(session.model)
+    with pytest.raises(TypeError, match="expected a Selection, got str"):
+        AttentionExplorer(session, "cross")
+    with pytest.raises(ValueError, match="the selection belongs to another session"):
+        AttentionExplorer(session, Selection(make_session()))
+    assert widgets() == before
+
+
+def test_columns_wrap_in_a_narrow_notebook(session):
+    explorer = AttentionExplorer(session)
+    assert all("wrap" in page.layout.flex_flow for page in explorer.tabs.children)
+    assert "wrap" in explorer.look.layout.flex_flow
+    assert "wrap" in explorer.samples.layout.flex_flow
+
+
+# Tabs
+
+
+def test_a_tab_is_built_when_it_is_opened(session, draws):
+    explorer = AttentionExplorer(session)
+    assert {type(view) for view in explorer.views} == PAGES["Overview"]
+    assert set(draws) == PAGES["Overview"]
+    assert set(draws.values()) == {1}
+    explorer.tabs.selected_index = 1
+    assert {type(view) for view in explorer.views} == PAGES["Overview"] | PAGES["Layers and heads"]
+    built = widgets()
+    explorer.tabs.selected_index = 0
+    explorer.tabs.selected_index = 1
+    assert widgets() == built
+    assert set(draws.values()) == {1}
+
+
+def test_a_hidden_tab_is_not_drawn_and_catches_up(session, draws):
+    explorer = AttentionExplorer(session)
+    open_all(explorer)
+    explorer.tabs.selected_index = 0
+    draws.clear()
+    for sample in (7, 8, 9):
+        session.sample = sample
+        explorer.selection.layer = sample % 2
+        explorer.selection.query = sample % 8
+    assert set(draws) == PAGES["Overview"]
+    draws.clear()
+    for number, kinds in ((1, PAGES["Layers and heads"]), (2, PAGES["Gates and features"])):
+        explorer.tabs.selected_index = number
+        assert draws == dict.fromkeys(kinds, 1)
+        draws.clear()
+        for kind in kinds:
+            assert words(view_of(explorer, kind)) == words(kind(session, explorer.selection))
+        draws.clear()
+    explorer.tabs.selected_index = 0
+    assert not draws
+
+
+def test_a_sample_draws_each_shown_view_once(session, draws):
+    explorer = AttentionExplorer(session)
+    draws.clear()
+    session.sample = 9
+    assert draws == dict.fromkeys(PAGES["Overview"], 1)
+    draws.clear()
+    explorer.selection.kind = "market"
+    assert draws == dict.fromkeys([AttentionHeatmap, AttentionRow], 1)
+    draws.clear()
+    explorer.selection.query = 2
+    session.target = 0
+    followers = [AttentionHeatmap, AttentionRow, GateTimeline, PoolingBars, PriceStrip, SaliencyBars, Prediction]
+    assert draws == Counter([*followers, SaliencyBars])
+
+
+# Nothing piles up
+
+
+def test_two_hundred_samples_leave_everything_as_it_was(session):
+    explorer = AttentionExplorer(session)
+    open_all(explorer)
+    explorer.tabs.selected_index = 0
+    session.sample = 0
+    counts = [lambda: observers(session), lambda: observers(explorer.selection), global_hooks]
+    before = widgets(), [count() for count in counts]
+    for change in range(1, 201):
+        session.sample = change % 40
+        if change % 10 == 0:
+            explorer.selection.kind = explorer.selection.kinds[change // 10 % 3]
+            explorer.selection.layer = change // 10 % explorer.selection.sizes()["layer"]
+            session.target = change // 10 % 2
+    assert (widgets(), [count() for count in counts]) == before
+    assert len(session._saliency) <= 4
+
+
+def test_opening_and_closing_leaves_nothing(session):
+    before = widgets(), observers(session), global_hooks()
+    for _ in range(3):
+        explorer = AttentionExplorer(session)
+        open_all(explorer)
+        session.sample = 9
+        explorer.close()
+        explorer.close()
+        session.sample = 5
+    del explorer
+    gc.collect()
+    assert (widgets(), observers(session), global_hooks()) == before
+
+
+def test_closing_the_session_closes_explorers_and_views():
+    before, hooks = widgets(), global_hooks()
+    session = make_session()
+    explorer, other = AttentionExplorer(session), AttentionExplorer(session)
+    open_all(explorer)
+    AttentionRow(session, other.selection)
+    session.close()
+    assert widgets() == before
+    assert observers(session) == 0
+    assert global_hooks() == hooks
+    assert repr(explorer).startswith("AttentionExplorer(")
+
+
+def test_closes_at_the_end_of_a_with_block(session):
+    before = widgets()
+    with AttentionExplorer(session) as explorer:
+        open_all(explorer)
+    assert widgets() == before
+
+
+def test_a_closed_session_lets_go_of_model_and_tensors():
+    session = make_session()
+    explorer = AttentionExplorer(session)
+    held = [weakref.ref(session.model), weakref.ref(session.reading)]
+    session.close()
+    gc.collect()
+    assert [reference() for reference in held] == [None, None]
+    assert repr(explorer)
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("kind", sorted(PAGES["Overview"], key=lambda kind: kind.__name__))
+def test_a_view_that_fails_is_said_and_the_others_are_there(session, kind, monkeypatch):
+    selection = Selection(session)
+    before, following = widgets(), (observers(session), observers(selection))
+    monkeypatch.setattr(kind, "_draw", lambda self: 1 / 0)
+    explorer = AttentionExplorer(session, selection)
+    assert "division by zero" in shown_message(explorer)
+    assert PAGES["Overview"] - {kind} <= {type(part) for part in parts(explorer.tabs.children[0])}
+    explorer.close()
+    assert widgets() == before
+    assert (observers(session), observers(selection)) == following
+
+
+def test_a_tab_that_failed_is_there_once_it_can_be(session, monkeypatch):
+    selection = Selection(session)
+    before, following = widgets(), (observers(session), observers(selection))
+    explorer = AttentionExplorer(session, selection)
+    with monkeypatch.context() as broken:
+        broken.setattr(HeadSpecialization, "_draw", lambda self: 1 / 0)
+        explorer.tabs.selected_index = 1
+        assert "division by zero" in shown_message(explorer)
+        explorer.tabs.selected_index = 0
+    explorer.tabs.selected_index = 1
+    assert shown_message(explorer) == ""
+    assert PAGES["Layers and heads"] <= {type(part) for part in parts(explorer.tabs.children[1])}
+    explorer.close()
+    assert widgets() == before
+    assert (observers(session), observers(selection)) == following
+
+
+class Decides(Bare):
+    """Returns class numbers, which have no gradient."""
+
+    def forward(self, x):
+        return super().forward(x).argmax(dim=-1)
+
+
+def test_a_model_without_a_gradient_shows_its_attention():
+    session = ExtractorSession(Decides(), torch.randn(1, 5, 6))
+    explorer = AttentionExplorer(session)
+    assert {AttentionHeatmap, AttentionRow} <= {type(part) for part in parts(explorer.tabs.children[0])}
+    explorer.selection.query = 1
+    session.run(torch.randn(1, 4, 6))
+    assert len(view_of(explorer, AttentionRow).row.x) == 5
+
+
+def test_a_key_that_fails_leaves_the_explorer_usable(session):
+    explorer = AttentionExplorer(session)
+    heatmap = view_of(explorer, AttentionHeatmap)
+
+    def fail(change):
+        raise RuntimeError("no")
+
+    explorer.selection.observe(fail, "layer")
+    press(heatmap, "]")
+    assert shown_message(heatmap) == "no"
+    explorer.selection.unobserve(fail, "layer")
+    press(heatmap, "[")
+    assert shown_message(heatmap) == ""
+    assert all(words(view) == words(type(view)(session, explorer.selection)) for view in explorer.views)
+
+
+# Other models
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs", "kinds"),
+    [
+        (
+            lambda: nn.Transformer(8, 2, 1, 2, 16, batch_first=True),
+            [(1, 6, 8), (1, 4, 8)],
+            ["encoder.layers.*.self_attn", "decoder.layers.*.self_attn", "decoder.layers.*.multihead_attn"],
+        ),
+        (
+            lambda: nn.Transformer(8, 2, 1, 2, 16),
+            [(6, 1, 8), (4, 1, 8)],
+            ["encoder.layers.*.self_attn", "decoder.layers.*.self_attn", "decoder.layers.*.multihead_attn"],
+        ),
+        (
+            lambda: nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 3),
+            [(1, 5, 8), (1, 7, 8)],
+            ["layers.*.self_attn", "layers.*.multihead_attn"],
+        ),
+        (Bare, [(1, 5, 6)], ["layers.*"]),
+    ],
+)
+def test_arbitrary_models_open(make, inputs, kinds):
+    torch.manual_seed(0)
+    session = ExtractorSession(make(), *(torch.randn(shape) for shape in inputs))
+    explorer = AttentionExplorer(session)
+    open_all(explorer)
+    assert explorer.selection.kinds == kinds
+    heatmap, by_head = view_of(explorer, AttentionHeatmap), view_of(explorer, HeadSpecialization)
+    for view in explorer.views:
+        view.paused = False
+    for kind in kinds:
+        explorer.selection.kind = kind
+        for layer, maps in enumerate(session.reading.capture.kinds[kind]):
+            explorer.selection.layer = layer
+            assert list(heatmap.image.x) == [0, maps.size(-1)]
+            assert len(np.asarray(by_head.panels[0].mark.y)) == maps.size(1)
+    assert shown_message(explorer) == ""
+
+
+def test_every_view_of_the_package_has_a_place():
+    assert set.union(*PAGES.values()) == set(ALL_VIEWS)
