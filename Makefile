@@ -6,7 +6,7 @@ LAB ?=
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: explore test format clean
+.PHONY: explore test format notebooks clean
 
 explore: .venv/lab
 	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" $(LAB) notebooks/explore.ipynb
@@ -18,6 +18,10 @@ test: .venv/test
 format: .venv/test
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+# The notebooks whose pictures are saved in them.
+notebooks: .venv/test
+	$(PY) notebooks/execute.py attention_analysis
 
 clean:
 	rm -rf .venv dist
