@@ -188,6 +188,12 @@ def test_wrong_feature_names():
         ExtractorSession(MODEL, x, market_x, feature_names=[["a"], DATASET.market_feature_cols])
 
 
+def test_feature_names_that_are_not_distinct():
+    session = make_session("by hand")
+    with pytest.raises(ValueError, match="feature_names has 1 names more than once, 'f1' for one"):
+        ExtractorSession(session.model, *session.reading.inputs, feature_names=[STOCK, ["m0", "f1"]])
+
+
 @pytest.mark.parametrize("inputs", [("abc", "def"), ([["a"] * 41], [[1] * 11]), ([[1], [1, 2]], [[1] * 11])])
 def test_what_is_no_array(session, inputs):
     with pytest.raises(ValueError, match="input 0 is no array of numbers"):
