@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
@@ -40,3 +41,12 @@ def draws(monkeypatch) -> Counter:
     for kind in ALL_VIEWS:
         monkeypatch.setattr(kind, "_draw", counting(kind, kind._draw))
     return counted
+
+
+@pytest.fixture(autouse=True)
+def no_running_loop():
+    """The browser tests, where they ran before, leave Playwright's event loop running in this thread."""
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(running)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -171,6 +172,28 @@ def test_a_png_shows_what_the_bars_show(session, tmp_path):
     day = view.save_png(tmp_path / "day.png").read_bytes()
     view.sign.value = "signed"
     assert len({whole, day, view.save_png(tmp_path / "signed.png").read_bytes()}) == 3
+
+
+@pytest.mark.parametrize(("span", "sign"), [("all days", "absolute"), ("selected day", "signed")])
+def test_a_png_has_the_bars_of_the_screen(session, span, sign):
+    view = SaliencyBars(session, Selection(session, query=3))
+    view.span.value, view.sign.value = span, sign
+    drawn = view._plot()
+    (axes,) = drawn.axes
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], view.bars.y, rtol=1e-6)
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(shown_bars(view))
+    plt.close(drawn)
+
+
+def test_a_png_has_the_cells_of_the_screen(session):
+    view = SaliencyHeatmap(session)
+    largest = np.abs(view.to_frame()["value"]).max()
+    drawn = view._plot()
+    (picture,) = drawn.axes[0].images
+    np.testing.assert_allclose(picture.get_array(), pixels(view, "RdBu_r", -largest, largest), atol=largest / 250)
+    assert picture.get_cmap().name == "RdBu_r"
+    np.testing.assert_allclose(picture.get_clim(), [-largest, largest], rtol=1e-6)
+    plt.close(drawn)
 
 
 # Every feature has a name of its own
