@@ -245,8 +245,10 @@ class AttentionExtractor:
 
     def _add(self, path: str, module: nn.MultiheadAttention, *call: Any) -> None:
         with torch.no_grad():
-            weights = attention_weights(module, *call)
-        self._attention[_unused(path, self._attention)] = _detach(weights)
+            scores = _scores(module, *call)
+            # In place: a second tensor of this size costs more than the softmax itself.
+            weights = torch.softmax(scores, dim=-1, out=scores)
+        self._attention[_unused(path, self._attention)] = weights.cpu()
 
     def _finish(self, output: Any) -> None:
         self._capture = Capture(
@@ -276,7 +278,8 @@ def capture_attention(model: nn.Module, *inputs: Tensor) -> Capture:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put `model` into eval mode, and every module back as it was afterwards."""
     training = [module for module in model.modules() if module.training]
-    model.eval()
+    if training:
+        model.eval()
     try:
         yield
     finally:
@@ -306,6 +309,16 @@ def attention_weights(
         Weights [B, heads, L, S]; B is 1 without batch. S counts a ``bias_k`` or
         an added zero step. A row without any allowed key is NaN.
     """
+    return _scores(module, query, key, attn_mask, key_padding_mask).softmax(dim=-1)
+
+
+def _scores(
+    module: nn.MultiheadAttention,
+    query: Tensor,
+    key: Tensor,
+    attn_mask: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+) -> Tensor:
     query, key = (_batch_first(module, tensor) for tensor in (query, key))
     q, k = _project(module, query, key)
     if module.bias_k is not None:
@@ -319,7 +332,7 @@ def attention_weights(
         scores = _masked(scores, by_head)
     if key_padding_mask is not None:
         scores = _masked(scores, key_padding_mask.view(-1, 1, 1, key_padding_mask.size(-1)))
-    return scores.softmax(dim=-1)
+    return scores
 
 
 def _batch_first(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:
