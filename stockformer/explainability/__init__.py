@@ -1,9 +1,13 @@
 """What a model attends to, what its output hangs on, and how sure it is."""
 
+from stockformer.explainability.attention import (
+    AttentionOutput,
+    attention_weights,
+    mix_values,
+)
 from stockformer.explainability.capture import (
     AttentionExtractor,
     Capture,
-    attention_weights,
     capture_attention,
     evaluating,
     kind_title,
@@ -14,6 +18,7 @@ from stockformer.explainability.outputs import (
     OutputDistribution,
     analyze_output_distribution,
     calibrate,
+    class_names,
     class_probabilities,
     describe_outputs,
     output_batches,
@@ -64,20 +69,30 @@ from stockformer.explainability.summaries import (
     summarize_row,
     summarize_saliency,
 )
+from stockformer.explainability.what_if import (
+    WhatIf,
+    change_inputs,
+    changed_model,
+)
 
 __all__ = [
     "MAP_STATISTICS",
     "AttentionExtractor",
+    "AttentionOutput",
     "Calibration",
     "Capture",
     "Finding",
     "OutputDistribution",
     "Summary",
+    "WhatIf",
     "analyze_output_distribution",
     "attention_weights",
     "calibrate",
     "can_attribute",
     "capture_attention",
+    "change_inputs",
+    "changed_model",
+    "class_names",
     "class_probabilities",
     "compute_input_saliency",
     "describe_outputs",
@@ -87,6 +102,7 @@ __all__ = [
     "kind_title",
     "make_extractor",
     "map_statistics",
+    "mix_values",
     "output_batches",
     "plot_attention_all_heads",
     "plot_attention_heatmap",

@@ -8,7 +8,6 @@ output stays bit for bit that of a plain forward pass, in every mode.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
+
+from stockformer.explainability.attention import AttentionOutput, attention_call, attention_scores
 
 #: Short names for the attention of the stock transformers.
 KINDS: dict[str, str] = {
@@ -68,12 +68,17 @@ class Capture:
         Other models' kinds are their module paths with ``*`` for the layer
         number, such as ``decoder.layers.*.multihead_attn``, as they ran.
         """
+        return {kind: [self.attention[path] for path in paths] for kind, paths in self.paths.items()}
+
+    @cached_property
+    def paths(self) -> dict[str, list[str]]:
+        """Kind of attention -> the module paths of its layers; a second call in one pass is ``path#1``."""
         # Pooling tells a stock transformer from, say, an nn.Transformer's encoder.
         names = {} if self.pooling is None else KINDS
-        found: dict[str, list[Tensor]] = {}
-        for path, weights in self.attention.items():
+        found: dict[str, list[str]] = {}
+        for path in self.attention:
             pattern = _layer_pattern(path)
-            found.setdefault(names.get(pattern, pattern), []).append(weights)
+            found.setdefault(names.get(pattern, pattern), []).append(path)
         order = dict.fromkeys([*names.values(), *found])
         return {kind: found[kind] for kind in order if kind in found}
 
@@ -204,7 +209,7 @@ class AttentionExtractor:
             if path is None:
                 return
             if isinstance(module, nn.MultiheadAttention):
-                self._record_attention(path, module, args, kwargs)
+                self._record_attention(path, module, args, kwargs, output)
             elif type(module).forward is nn.TransformerEncoderLayer.forward:
                 self._record_fused(path, module, args, kwargs)
             elif module in gates:
@@ -223,10 +228,15 @@ class AttentionExtractor:
         while self._handles:
             self._handles.pop().remove()
 
-    def _record_attention(self, path: str, module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]) -> None:
-        call = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-        masks = call.get("attn_mask"), call.get("key_padding_mask")
-        self._add(path, module, call["query"], call["key"], *masks)
+    def _record_attention(
+        self, path: str, module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any], output: Any
+    ) -> None:
+        if isinstance(output, AttentionOutput):
+            self._attention[_unused(path, self._attention)] = _detach(output.weights)
+        else:
+            call = attention_call(module, args, kwargs)
+            masks = call.get("attn_mask"), call.get("key_padding_mask")
+            self._add(path, module, call["query"], call["key"], *masks)
         self._ran.add(module)
 
     def _record_fused(self, path: str, layer: Any, args: Any, kwargs: dict[str, Any]) -> None:
@@ -245,7 +255,7 @@ class AttentionExtractor:
 
     def _add(self, path: str, module: nn.MultiheadAttention, *call: Any) -> None:
         with torch.no_grad():
-            scores = _scores(module, *call)
+            scores = attention_scores(module, *call)
             # In place: a second tensor of this size costs more than the softmax itself.
             weights = torch.softmax(scores, dim=-1, out=scores)
         self._attention[_unused(path, self._attention)] = weights.cpu()
@@ -287,87 +297,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def attention_weights(
-    module: nn.MultiheadAttention,
-    query: Tensor,
-    key: Tensor,
-    attn_mask: Tensor | None = None,
-    key_padding_mask: Tensor | None = None,
-) -> Tensor:
-    """softmax(Q K^T / sqrt(head_dim) + masks), from the module's own parameters.
-
-    Vaswani et al. 2017, equation 1. Unlike the weights that the module returns
-    these are on the gradient path, and before dropout.
-
-    Args:
-        query, key: as given to the module: [B, L, E] or [L, B, E] by its
-            ``batch_first``, or without batch [L, E].
-        attn_mask: [L, S] or [B * heads, L, S]; True or -inf forbids.
-        key_padding_mask: [B, S] or [S]; True or -inf forbids.
-
-    Returns:
-        Weights [B, heads, L, S]; B is 1 without batch. S counts a ``bias_k`` or
-        an added zero step. A row without any allowed key is NaN.
-    """
-    return _scores(module, query, key, attn_mask, key_padding_mask).softmax(dim=-1)
-
-
-def _scores(
-    module: nn.MultiheadAttention,
-    query: Tensor,
-    key: Tensor,
-    attn_mask: Tensor | None = None,
-    key_padding_mask: Tensor | None = None,
-) -> Tensor:
-    query, key = (_batch_first(module, tensor) for tensor in (query, key))
-    q, k = _project(module, query, key)
-    if module.bias_k is not None:
-        k = torch.cat([k, module.bias_k.expand(k.size(0), 1, -1)], dim=1)
-    if module.add_zero_attn:
-        k = torch.cat([k, k.new_zeros(k.size(0), 1, k.size(2))], dim=1)
-    q, k = (_by_head(module, tensor) for tensor in (q, k))  # [B, heads, steps, head_dim]
-    scores = (q / math.sqrt(module.head_dim)) @ k.transpose(-2, -1)
-    if attn_mask is not None:
-        by_head = attn_mask.view(scores.size(0), -1, *attn_mask.shape[1:]) if attn_mask.dim() == 3 else attn_mask
-        scores = _masked(scores, by_head)
-    if key_padding_mask is not None:
-        scores = _masked(scores, key_padding_mask.view(-1, 1, 1, key_padding_mask.size(-1)))
-    return scores
-
-
-def _batch_first(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:
-    if tensor.dim() == 2:
-        return tensor.unsqueeze(0)
-    return tensor if module.batch_first else tensor.transpose(0, 1)
-
-
 def _padded(nested: Tensor) -> tuple[Tensor, Tensor]:
     """A nested tensor as [B, T, E] with zeros, and which steps are padding [B, T]."""
     padded = nested.to_padded_tensor(0.0)
     lengths = torch.tensor([len(part) for part in nested.unbind()], device=padded.device)
     return padded, torch.arange(padded.size(1), device=padded.device) >= lengths[:, None]
-
-
-def _by_head(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:
-    batch, steps, _ = tensor.shape
-    return tensor.view(batch, steps, module.num_heads, module.head_dim).transpose(1, 2)
-
-
-def _project(module: nn.MultiheadAttention, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-    width = module.embed_dim
-    if module.in_proj_weight is not None:
-        q_weight, k_weight = module.in_proj_weight[:width], module.in_proj_weight[width : 2 * width]
-    else:
-        q_weight, k_weight = module.q_proj_weight, module.k_proj_weight
-    bias = module.in_proj_bias
-    q_bias, k_bias = (None, None) if bias is None else (bias[:width], bias[width : 2 * width])
-    return F.linear(query, q_weight, q_bias), F.linear(key, k_weight, k_bias)
-
-
-def _masked(scores: Tensor, mask: Tensor) -> Tensor:
-    """Apply a mask to the leading keys; steps that the module added stay allowed."""
-    mask = F.pad(mask, (0, scores.size(-1) - mask.size(-1)))
-    return scores.masked_fill(mask, -math.inf) if mask.dtype == torch.bool else scores + mask
 
 
 def _layer_pattern(path: str) -> str:

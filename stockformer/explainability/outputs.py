@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,22 @@ from stockformer.explainability.capture import evaluating
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 
 BINNINGS = ("equal_width", "equal_mass")
+
+
+def class_names(model: CrossAttentionStockTransformer | StockTransformer, edges: Sequence[float] = ()) -> list[str]:
+    """What a model's classes stand for; none for a regression.
+
+    Args:
+        edges: between the buckets, returns in percent, where they are known.
+    """
+    if model.label_mode == "regression":
+        return []
+    if model.label_mode == "binary":
+        return ["DOWN", "UP"]
+    if not edges:
+        return [f"class {k}" for k in range(model.bucket_head[-1].out_features)]
+    said = [f"{edge:g} %" for edge in edges]
+    return [f"below {said[0]}", *(f"{low} to {high}" for low, high in pairwise(said)), f"{said[-1]} or more"]
 
 
 @dataclass(frozen=True)

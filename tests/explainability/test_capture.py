@@ -16,6 +16,7 @@ from stockformer.explainability import (
     evaluating,
     kind_title,
     make_extractor,
+    mix_values,
 )
 
 D, HEADS = 16, 4
@@ -329,6 +330,17 @@ def test_attention_weights(name, batch_first):
     with torch.no_grad(), AttentionExtractor(module) as extractor:
         module(*qkv, **masks, need_weights=False)
     assert torch.allclose(extractor.capture.attention[""], expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("name", ATTENTION_CALLS)
+@pytest.mark.filterwarnings("ignore:Support for mismatched")
+def test_mix_values(name, batch_first):
+    module, qkv, masks = attention_call(name, batch_first)
+    with torch.no_grad():
+        expected = module(*qkv, **masks, need_weights=False)[0]
+        found = mix_values(module, attention_weights(module, *qkv[:2], **masks), qkv[2])
+    assert torch.allclose(found, expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["self", "bias_k", "zero step", "bool mask", "float mask"])

@@ -16,10 +16,12 @@ from stockformer.explainability import (
     OutputDistribution,
     analyze_output_distribution,
     calibrate,
+    class_names,
     class_probabilities,
     describe_outputs,
     output_batches,
 )
+from stockformer.model import create_model
 
 
 def logit(p):
@@ -196,3 +198,18 @@ def test_a_regression_has_values_only(make_model):
     assert list(shown.to_frame()) == ["prediction"]
     with pytest.raises(ValueError, match="no class probabilities"):
         _ = shown.confidence
+
+
+@pytest.mark.parametrize(
+    ("label_mode", "edges", "known", "names"),
+    [
+        ("regression", None, (), []),
+        ("binary", None, (), ["DOWN", "UP"]),
+        ("buckets", [-1.0, 0.5], (), ["class 0", "class 1", "class 2"]),
+        ("buckets", [-1.0, 0.5], (-1.0, 0.5), ["below -1 %", "-1 % to 0.5 %", "0.5 % or more"]),
+    ],
+)
+@pytest.mark.parametrize("loss", ["cross_entropy", "coral"])
+def test_class_names(label_mode, edges, known, names, loss):
+    model = create_model(3, label_mode, edges, {"d_model": 8, "nhead": 2, "loss_name": loss})
+    assert class_names(model, known) == names

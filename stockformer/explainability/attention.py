@@ -1,0 +1,122 @@
+"""Multi-head attention written out, from an `nn.MultiheadAttention`'s own parameters."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class AttentionOutput(NamedTuple):
+    """What an attention returns that was computed from changed weights, with the weights by head [B, heads, L, S]."""
+
+    output: Tensor
+    weights: Tensor
+
+
+def attention_weights(
+    module: nn.MultiheadAttention,
+    query: Tensor,
+    key: Tensor,
+    attn_mask: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+) -> Tensor:
+    """softmax(Q K^T / sqrt(head_dim) + masks), from the module's own parameters.
+
+    Vaswani et al. 2017, equation 1. Unlike the weights that the module returns
+    these are on the gradient path, and before dropout.
+
+    Args:
+        query, key: as given to the module: [B, L, E] or [L, B, E] by its
+            ``batch_first``, or without batch [L, E].
+        attn_mask: [L, S] or [B * heads, L, S]; True or -inf forbids.
+        key_padding_mask: [B, S] or [S]; True or -inf forbids.
+
+    Returns:
+        Weights [B, heads, L, S]; B is 1 without batch. S counts a ``bias_k`` or
+        an added zero step. A row without any allowed key is NaN.
+    """
+    return attention_scores(module, query, key, attn_mask, key_padding_mask).softmax(dim=-1)
+
+
+def attention_scores(
+    module: nn.MultiheadAttention,
+    query: Tensor,
+    key: Tensor,
+    attn_mask: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+) -> Tensor:
+    """Q K^T / sqrt(head_dim) + masks: what `attention_weights` takes the softmax of."""
+    q, k = (_project(module, part, _batch_first(module, tensor)) for part, tensor in enumerate((query, key)))
+    k = _with_added_steps(module, k, module.bias_k)
+    q, k = (_by_head(module, tensor) for tensor in (q, k))  # [B, heads, steps, head_dim]
+    scores = (q / math.sqrt(module.head_dim)) @ k.transpose(-2, -1)
+    if attn_mask is not None:
+        by_head = attn_mask.view(scores.size(0), -1, *attn_mask.shape[1:]) if attn_mask.dim() == 3 else attn_mask
+        scores = _masked(scores, by_head)
+    if key_padding_mask is not None:
+        scores = _masked(scores, key_padding_mask.view(-1, 1, 1, key_padding_mask.size(-1)))
+    return scores
+
+
+def mix_values(module: nn.MultiheadAttention, weights: Tensor, value: Tensor) -> Tensor:
+    """What the module makes of its values with these weights: ``concat_h(A_h V_h) W_o + b_o``.
+
+    Args:
+        weights: [B, heads, L, S] as from `attention_weights`.
+        value: as given to the module.
+
+    Returns:
+        The module's output in its own layout: [B, L, E], [L, B, E] or [L, E].
+    """
+    v = _with_added_steps(module, _project(module, 2, _batch_first(module, value)), module.bias_v)
+    mixed = (weights @ _by_head(module, v)).transpose(1, 2).flatten(start_dim=2)  # [B, L, E]
+    output = F.linear(mixed, module.out_proj.weight, module.out_proj.bias)
+    if value.dim() == 2:
+        return output.squeeze(0)
+    return output if module.batch_first else output.transpose(0, 1)
+
+
+def attention_call(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of an attention by name."""
+    return inspect.signature(module.forward).bind(*args, **kwargs).arguments
+
+
+def _batch_first(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:
+    if tensor.dim() == 2:
+        return tensor.unsqueeze(0)
+    return tensor if module.batch_first else tensor.transpose(0, 1)
+
+
+def _by_head(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:
+    batch, steps, _ = tensor.shape
+    return tensor.view(batch, steps, module.num_heads, module.head_dim).transpose(1, 2)
+
+
+def _project(module: nn.MultiheadAttention, part: int, tensor: Tensor) -> Tensor:
+    """Q, K or V (part 0, 1, 2) of a batch-first tensor."""
+    rows = slice(part * module.embed_dim, (part + 1) * module.embed_dim)
+    if module.in_proj_weight is not None:
+        weight = module.in_proj_weight[rows]
+    else:
+        weight = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)[part]
+    return F.linear(tensor, weight, None if module.in_proj_bias is None else module.in_proj_bias[rows])
+
+
+def _with_added_steps(module: nn.MultiheadAttention, tensor: Tensor, bias: Tensor | None) -> Tensor:
+    """Keys or values [B, S, E] with the steps that the module adds at their end."""
+    if bias is not None:
+        tensor = torch.cat([tensor, bias.expand(tensor.size(0), 1, -1)], dim=1)
+    if module.add_zero_attn:
+        tensor = torch.cat([tensor, tensor.new_zeros(tensor.size(0), 1, tensor.size(2))], dim=1)
+    return tensor
+
+
+def _masked(scores: Tensor, mask: Tensor) -> Tensor:
+    """Apply a mask to the leading keys; steps that the module added stay allowed."""
+    mask = F.pad(mask, (0, scores.size(-1) - mask.size(-1)))
+    return scores.masked_fill(mask, -math.inf) if mask.dtype == torch.bool else scores + mask

@@ -1,0 +1,223 @@
+"""Run a model with parts of it changed: what does the prediction do then?
+
+Hooks replace what a gate or an attention returns while a context is open; the
+model's weights and modules are never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.utils.hooks import RemovableHandle
+
+from stockformer.explainability.attention import AttentionOutput, attention_call, attention_weights, mix_values
+from stockformer.explainability.capture import Capture
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """What is different. Layers, heads and days count from 0.
+
+    Attributes:
+        gate: layer -> the value that its gate has on every day and in every dimension, 0..1.
+        heads_off: (layer, head) pairs whose weights are 0: the head contributes nothing.
+        flat: layers whose attention is uniform over the keys that it uses.
+        permuted: layers whose weights are shuffled within every row (Jain and Wallace 2019), always in the same way.
+        kind: the attention that `heads_off`, `flat` and `permuted` mean, see `Capture.kinds`; the first by default.
+        market_from: index of the dataset's window whose market sequence is read instead.
+        features: names of the features that are set to their training mean.
+        days: first and last day on which they are, or on which every feature is where `features` is empty.
+    """
+
+    gate: Mapping[int, float] = field(default_factory=dict)
+    heads_off: Sequence[tuple[int, int]] = ()
+    flat: Sequence[int] = ()
+    permuted: Sequence[int] = ()
+    kind: str | None = None
+    market_from: int | None = None
+    features: Sequence[str] = ()
+    days: tuple[int, int] | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything is different."""
+        return self.changes_model or self.changes_inputs
+
+    @property
+    def changes_model(self) -> bool:
+        return bool(self.gate or self.heads_off or self.flat or self.permuted)
+
+    @property
+    def changes_inputs(self) -> bool:
+        return self.market_from is not None or bool(self.features) or self.days is not None
+
+    def __str__(self) -> str:
+        said = [f"gate of layer {layer} = {value:g}" for layer, value in self.gate.items()]
+        kind = f"{self.kind} " if self.kind else ""
+        said += [f"{kind}head {head} of layer {layer} off" for layer, head in self.heads_off]
+        said += [f"{kind}attention of layer {layer} flat" for layer in self.flat]
+        said += [f"{kind}attention of layer {layer} permuted" for layer in self.permuted]
+        if self.market_from is not None:
+            said.append(f"market of sample {self.market_from}")
+        if self.features or self.days is not None:
+            names = ", ".join(self.features) or "every feature"
+            span = "" if self.days is None else f" on days {self.days[0]} to {self.days[1]}"
+            said.append(f"{names} at the training mean{span}")
+        return "; ".join(said) or "nothing changed"
+
+
+def change_inputs(
+    what_if: WhatIf, inputs: Sequence[Tensor], feature_names: Sequence[Sequence[str]], market: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """The inputs with `what_if` applied; the given ones stay as they are.
+
+    Args:
+        inputs: each [B, T, features], normalised: the training mean of every feature is 0.
+        feature_names: one list an input.
+        market: the other market sequence [B, T, M], for `what_if.market_from`.
+
+    Raises:
+        ValueError: a feature that does not exist, a span outside of the days, or a market that does not fit.
+    """
+    changed = [tensor.clone() for tensor in inputs]
+    if market is not None:
+        if len(changed) < 2 or market.shape[2:] != changed[1].shape[2:]:
+            raise ValueError("market_from needs a model that reads a market sequence")
+        changed[1] = market.to(changed[1])
+    known = {name for names in feature_names for name in names}
+    unknown = [name for name in what_if.features if name not in known]
+    if unknown:
+        raise ValueError(f"there is no feature {unknown[0]!r}")
+    if what_if.features or what_if.days is not None:
+        for tensor, names in zip(changed, feature_names, strict=True):
+            first, last = _span(what_if.days, tensor.size(1))
+            columns = [number for number, name in enumerate(names) if not what_if.features or name in what_if.features]
+            tensor[:, first : last + 1, columns] = 0.0
+    return tuple(changed)
+
+
+@contextmanager
+def changed_model(model: nn.Module, what_if: WhatIf, shown: Capture) -> Iterator[None]:
+    """Forward passes of `model` inside compute what it would with `what_if` applied.
+
+    Gradients flow through what was changed. `capture_attention` inside sees the
+    changed gates and weights. The hooks go when the context closes, also after
+    an exception.
+
+    Args:
+        shown: a capture of the unchanged model, which tells its layers.
+
+    Raises:
+        ValueError: the model has no gates, or no such kind, layer or head; a gate outside of 0..1.
+    """
+    gates = _changed_gates(model, what_if, shown)
+    attentions = _changed_attentions(model, what_if, shown)
+
+    def after(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+        if module in gates:
+            return torch.full_like(output, gates[module])
+        if module in attentions:
+            assert isinstance(module, nn.MultiheadAttention)
+            return _attend(module, attentions[module], args, kwargs)
+        return None
+
+    handles: list[RemovableHandle] = []
+    try:
+        # Global, so that they come before those of a capture that is opened inside.
+        if gates or attentions:
+            handles.append(register_module_forward_hook(after, with_kwargs=True))
+        # An encoder layer calls its attention only where that has a hook of its own; otherwise its fused kernel runs.
+        handles.extend(module.register_forward_hook(_nothing) for module in attentions)
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@dataclass
+class _Edit:
+    """What happens to the weights of one attention."""
+
+    heads_off: list[int] = field(default_factory=list)
+    flat: bool = False
+    permuted: bool = False
+
+    def __call__(self, weights: Tensor) -> Tensor:
+        if self.flat:
+            used = (weights > 0).to(weights.dtype)
+            weights = used / used.sum(dim=-1, keepdim=True)
+        if self.permuted:
+            order = torch.rand(weights.shape[1:], generator=torch.Generator().manual_seed(0)).argsort(dim=-1)
+            weights = weights.gather(-1, order.to(weights.device).expand_as(weights))
+        if self.heads_off:
+            kept = torch.ones(weights.size(1), 1, 1, dtype=weights.dtype, device=weights.device)
+            kept[self.heads_off] = 0.0
+            weights = weights * kept
+        return weights
+
+
+def _changed_gates(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[nn.Module, float]:
+    gates = _modules(model, shown.gates)
+    if what_if.gate and not gates:
+        raise ValueError(f"{type(model).__name__} has no gates")
+    for layer, value in what_if.gate.items():
+        _check("gate's layer", layer, len(gates))
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"the gate of layer {layer} is {value}, expected 0 to 1")
+    return {gates[layer]: float(value) for layer, value in what_if.gate.items()}
+
+
+def _changed_attentions(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[nn.Module, _Edit]:
+    if not (what_if.heads_off or what_if.flat or what_if.permuted):
+        return {}
+    kind = next(iter(shown.paths)) if what_if.kind is None else what_if.kind
+    if kind not in shown.paths:
+        raise ValueError(f"kind is {kind!r}, expected one of {', '.join(shown.paths)}")
+    layers: list[Any] = _modules(model, shown.paths[kind])
+    edits: dict[nn.Module, _Edit] = {}
+
+    def edit(layer: int) -> _Edit:
+        _check("layer", layer, len(layers))
+        return edits.setdefault(layers[layer], _Edit())
+
+    for layer, head in what_if.heads_off:
+        chosen = edit(layer)
+        _check("head", head, layers[layer].num_heads)
+        chosen.heads_off.append(head)
+    for layer in what_if.flat:
+        edit(layer).flat = True
+    for layer in what_if.permuted:
+        edit(layer).permuted = True
+    return edits
+
+
+def _attend(module: nn.MultiheadAttention, edit: _Edit, args: Any, kwargs: dict[str, Any]) -> AttentionOutput:
+    call = attention_call(module, args, kwargs)
+    masks = call.get("attn_mask"), call.get("key_padding_mask")
+    weights = edit(attention_weights(module, call["query"], call["key"], *masks))
+    return AttentionOutput(mix_values(module, weights, call["value"]), weights)
+
+
+def _modules(model: nn.Module, paths: Iterable[str]) -> list[nn.Module]:
+    return [model.get_submodule(path.partition("#")[0]) for path in paths]
+
+
+def _span(days: tuple[int, int] | None, length: int) -> tuple[int, int]:
+    first, last = (0, length - 1) if days is None else days
+    if not 0 <= first <= last < length:
+        raise ValueError(f"days are {first} to {last}, expected a span inside 0 to {length - 1}")
+    return first, last
+
+
+def _check(what: str, value: int, size: int) -> None:
+    if not 0 <= value < size:
+        raise ValueError(f"{what} is {value}, expected 0 to {size - 1}")
+
+
+def _nothing(*call: Any) -> None:
+    """A hook that changes nothing."""
