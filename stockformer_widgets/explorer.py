@@ -114,6 +114,8 @@ class AttentionExplorer(VBox):
 
     def _turn(self, change: Any = None) -> None:
         """Draw the tab that is shown and only that."""
+        if self.comm is None:
+            return
         for number, page in enumerate(self._pages):
             page.show(number == self.tabs.selected_index)
 

@@ -57,17 +57,20 @@ class Selection(HasTraits):
     @property
     def kinds(self) -> list[str]:
         """The kinds of attention that every session has."""
-        first, *others = (session.reading.capture.kinds for session in self.sessions)
+        first, *others = (session.reading.capture.kinds for session in self._open())
         return [kind for kind in first if all(kind in other for other in others)]
 
     def sizes(self) -> dict[str, int]:
         """How many layers, heads, queries and keys there are to select from."""
-        layers = [session.reading.capture.kinds[self.kind] for session in self.sessions]
+        layers = [session.reading.capture.kinds[self.kind] for session in self._open()]
         number = min(len(maps) for maps in layers)
         layer = min(self.layer, number - 1)
         shapes = [maps[layer].shape[1:] for maps in layers]
         heads, queries, keys = (min(sizes) for sizes in zip(*shapes, strict=True))
         return {"layer": number, "head": heads, "query": queries, "key": keys}
+
+    def _open(self) -> list[ExtractorSession]:
+        return [session for session in self.sessions if not session.closed] or list(self.sessions)
 
     def step(self, name: str, by: int) -> None:
         """Move ``layer``, ``query`` or ``key`` on by so many, as far as there are any.
@@ -113,7 +116,7 @@ class Selection(HasTraits):
     @validate("feature")
     def _check_feature(self, proposal: Any) -> str | None:
         name: str | None = proposal["value"]
-        known = {feature for session in self.sessions for group in session.feature_names for feature in group}
+        known = {feature for session in self._open() for group in session.feature_names for feature in group}
         if name is not None and name not in known:
             near = get_close_matches(name, known, 1)
             raise TraitError(f"there is no feature {name!r}" + (f", the nearest is {near[0]!r}" if near else ""))
@@ -122,7 +125,7 @@ class Selection(HasTraits):
     @observe("kind", "layer")
     def _fit(self, change: Any) -> None:
         """Move what no longer exists to the nearest that does."""
-        if any(session.closed for session in self.sessions):
+        if all(session.closed for session in self.sessions):
             return
         with self.hold_trait_notifications():
             if self.kind not in self.kinds:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from stockformer.explainability import (
     Capture,
     OutputDistribution,
     capture_attention,
+    class_names,
     compute_input_saliency,
     describe_outputs,
     output_batches,
@@ -258,7 +258,7 @@ class ExtractorSession(HasTraits):
         if self.model.use_coral:
             edges = self._bucket_edges()
             columns = range(output.size(1))
-            return [f"P(at least {edges[k]})" if edges else f"P(class > {k})" for k in columns]
+            return [f"P(at least {edges[k]:g} %)" if edges else f"P(class > {k})" for k in columns]
         return self.class_names
 
     @property
@@ -277,20 +277,11 @@ class ExtractorSession(HasTraits):
     @property
     def class_names(self) -> list[str]:
         """What a stock transformer's classes stand for; none for a regression and other models."""
-        if input_widths(self.model) is None or self.model.label_mode == "regression":
-            return []
-        if self.model.label_mode == "binary":
-            return ["DOWN", "UP"]
-        edges = self._bucket_edges()
-        if not edges:
-            return [f"class {k}" for k in range(self.reading.capture.output.size(1) + bool(self.model.use_coral))]
-        between = [f"{low} to {high}" for low, high in pairwise(edges)]
-        return [f"below {edges[0]}", *between, f"{edges[-1]} or more"]
+        return [] if input_widths(self.model) is None else class_names(self.model, self._bucket_edges())
 
-    def _bucket_edges(self) -> list[str]:
+    def _bucket_edges(self) -> Sequence[float]:
         """The edges between classes as returns in percent; none where no dataset tells them."""
-        edges = None if self.dataset is None else self.dataset.bucket_edges
-        return [f"{edge:g} %" for edge in edges or ()]
+        return () if self.dataset is None else self.dataset.bucket_edges or ()
 
     @property
     def feature_names(self) -> list[list[str]]:

@@ -212,16 +212,22 @@ def plot_gate_timeseries(
     attn: Mapping[str, Any],
     *,
     sample: int = 0,
+    layer: int | None = None,
     title: str = "Mean gate by day",
     dates: Days = None,
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Mean gate of every layer over the lookback."""
+    """Mean gate of every layer over the lookback; `layer` stands out, with the middle 80 % of its dimensions."""
     gates = _gates(attn, sample)
+    chosen = None if layer is None else _checked("layer", layer, len(gates))
     axes = ax or plt.subplots(figsize=(8, 3.6), layout="constrained")[1]
-    for layer, (gate, color) in enumerate(zip(gates, _layer_colors(len(gates)), strict=False)):
-        axes.plot(gate.mean(dim=-1).numpy(), color=color, label=f"layer {layer}")
+    for number, (gate, color) in enumerate(zip(gates, _layer_colors(len(gates)), strict=False)):
+        alpha = 1.0 if chosen in (None, number) else 0.5
+        axes.plot(gate.mean(dim=-1).numpy(), color=color, alpha=alpha, label=f"layer {number}")
+        if number == chosen:
+            low, high = np.quantile(gate.numpy(), (0.1, 0.9), axis=-1)
+            axes.fill_between(range(len(gate)), low, high, color=color, alpha=0.2, linewidth=0)
     axes.set(title=title, xlabel="stock day", ylabel="mean gate (0 closed, 1 open)", ylim=(0, 1))
     axes.set_xlim(_span(len(gates[0])))
     axes.legend(ncols=4, fontsize="small")

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from stockformer import __version__
 from stockformer.explainability import plots
 from stockformer.explainability.capture import Capture, capture_attention, kind_title
-from stockformer.explainability.outputs import describe_outputs
+from stockformer.explainability.outputs import class_names, describe_outputs
 from stockformer.explainability.saliency import can_attribute, compute_input_saliency
 from stockformer.explainability.summaries import (
     Summary,
@@ -162,7 +162,7 @@ def _output_sections(model: nn.Module, shown: Capture, sample: int, label: float
         truth = None if label is None else torch.tensor([label])
         output = describe_outputs(shown.output[sample : sample + 1].float(), model, truth)
         summary = summarize_outputs(output)
-        picture = _Picture("prediction", partial(plots.plot_prediction, output))
+        picture = _Picture("prediction", partial(plots.plot_prediction, output, class_names=class_names(model) or None))
         yield _Section("Output", summary.verdict, [picture], _one_table(summary))
 
 

@@ -20,6 +20,7 @@ class BarsView(View):
     row_height: ClassVar[int]
     left: ClassVar[int]
     indent = 20
+    horizontal = "query"
 
     #: Names of the bars, from the top.
     names: Sequence[str] = ()

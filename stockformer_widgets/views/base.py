@@ -100,6 +100,7 @@ class View(VBox):
         Raises:
             OSError: the file cannot be written.
         """
+        self._catch_up()
         picture = io.BytesIO()
         drawn = self._plot()
         try:
@@ -153,9 +154,14 @@ class View(VBox):
                 self._update()
 
     def _update(self) -> None:
-        """Draw, unless what is to be drawn is on the screen already."""
+        """Draw, unless paused."""
+        if not self.paused:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Draw, unless what is to be drawn is drawn already."""
         state = self._state(self.follows)
-        if self.paused or state == self._drawn:
+        if state == self._drawn:
             return
         # Another input may lack what the first one had, prices for instance.
         shown = self.shows(self.session)
@@ -202,7 +208,7 @@ class View(VBox):
     def _on_mouse(self, event: str, at: dict[str, float]) -> None:
         if event == "mouseleave":
             self._read_out()
-        elif {"x", "y"} <= set(at):
+        elif at.get("x") is not None and at.get("y") is not None:
             place = self._place(at["x"], at["y"])
             if event == "click":
                 with self.selection.hold_trait_notifications():

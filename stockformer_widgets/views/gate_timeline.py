@@ -90,5 +90,5 @@ class GateTimeline(DayView):
 
     def _plot(self) -> Figure:
         reading = self.session.reading
-        days = reading.days(self._gates().shape[1])
-        return plot_gate_timeseries(reading.capture.to_dict(), dates=days)
+        layers, length, _ = self._gates().shape
+        return plot_gate_timeseries(reading.capture.to_dict(), dates=reading.days(length), layer=self._layer(layers))

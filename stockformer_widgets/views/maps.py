@@ -55,7 +55,7 @@ class Palette:
 
     def bar(self, low: float, high: float) -> str:
         """A colour bar as HTML."""
-        return f"{low:.4g} {self._gradient} {high:.4g}"
+        return f"{low or 0:.4g} {self._gradient} {high or 0:.4g}"
 
 
 SEQUENTIAL = Palette("viridis")

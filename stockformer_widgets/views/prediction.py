@@ -60,6 +60,8 @@ class Prediction(BarsView):
         explained = None if target is None else self.session.targets[target]
         best = int(values[:classes].argmax()) if classes else 0
         said = f"{names[best]} {percent(values[best])}" if classes else f"{values[0]:+.4g}"
+        if not np.isfinite(values[best]):
+            said = "not a number"
         self._draw_bars(names, values, colors, explained, f"Prediction: {said}", top=1.0 if classes else 0.0)
 
     def _describe(self, place: int | None) -> str:

@@ -392,3 +392,11 @@ def test_arbitrary_models_open(make, inputs, kinds):
 
 def test_every_view_of_the_package_has_a_place():
     assert set.union(*PAGES.values()) == set(ALL_VIEWS)
+
+
+def test_turning_a_tab_of_a_closed_explorer_makes_nothing(session):
+    explorer = AttentionExplorer(session)
+    explorer.close()
+    before = widgets()
+    explorer.tabs.selected_index = 1
+    assert widgets() == before

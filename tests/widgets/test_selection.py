@@ -222,3 +222,16 @@ def test_what_is_no_session(session):
 def test_sessions_with_nothing_in_common(session):
     with pytest.raises(ValueError, match="no kind of attention in common"):
         Selection(session, make_session("nn.TransformerDecoder"))
+
+
+def test_one_of_two_sessions_closes(session):
+    other = make_session()
+    where = Selection(session, other)
+    assert where.sizes()["query"] == 8
+    other.close()
+    assert where.sizes()["query"] == 60
+    where.query = 59
+    session.sample = 3
+    session.close()
+    with pytest.raises(RuntimeError, match="this session is closed"):
+        where.query = 1

@@ -462,3 +462,34 @@ def test_names_are_text_and_never_markup():
         view.selection.feature = "<b>x</b>"
         assert "<b>x</b>" not in view.readout.value
         assert "&lt;b&gt;x&lt;/b&gt;" in view.readout.value
+
+
+@every_view
+def test_a_paused_view_saves_what_is_selected_now(session, kind, tmp_path):
+    view, paused = (kind(session, Selection(session)) for _ in range(2))
+    paused.paused = True
+    session.sample = 9
+    for one in (view, paused):
+        one.selection.query = 2
+    now, late = (one.save_png(tmp_path / f"{number}.png") for number, one in enumerate((view, paused)))
+    assert now.read_bytes() == late.read_bytes()
+
+
+def test_a_mouse_without_a_place_selects_nothing(session):
+    view = AttentionHeatmap(session)
+    before = view.selection.query, view.selection.key
+    mouse(view.figure, "click", None, None)
+    assert (view.selection.query, view.selection.key) == before
+    assert shown_message(view) == ""
+
+
+@pytest.mark.parametrize("kind", [SaliencyBars, Prediction])
+def test_left_and_right_move_the_day_beside_bars(session, kind):
+    view = kind(session)
+    last, key = view.selection.query, view.selection.key
+    press(view, "ArrowLeft")
+    assert (view.selection.query, view.selection.key) == (last - 1, key)
+
+
+def test_weights_that_are_no_numbers_name_no_class():
+    assert Prediction(make_session("nan")).figure.title == "Prediction: not a number"
