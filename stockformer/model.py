@@ -109,6 +109,7 @@ class _PooledClassifier(nn.Module):
     def __init__(self, d_model: int, label_mode: str, num_buckets: int, use_coral: bool, dropout: float) -> None:
         super().__init__()
         self.label_mode = label_mode
+        self.num_buckets = num_buckets
         self.use_coral = use_coral
         self.attn_pool = nn.Linear(d_model, 1)
         self.reg_head = _head(d_model, 1, dropout)

@@ -29,7 +29,8 @@ from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import LANDMARKS, ExtractorSession
 from stockformer_widgets.views.parts import MessageLine
 
-_DEFAULT = "default"  # a Dropdown takes None for "nothing chosen"
+#: The option that stands for None; a Dropdown takes None for "nothing chosen".
+DEFAULT = "default"
 
 
 class Controls(HBox):
@@ -51,7 +52,7 @@ class Controls(HBox):
 
         control.observe(changed, "value")
 
-    def _on_click(self, button: Button, act: Callable[[], None]) -> None:
+    def _on_click(self, button: Button, act: Callable[[], Any]) -> None:
         def clicked(button: Button) -> None:
             with self.message.reporting():
                 act()
@@ -80,16 +81,16 @@ class SampleControls(Controls):
         self.session = session
         self._ends, self._tickers = dataset.end_dates, dataset.end_tickers
         tickers = list(dict.fromkeys(self._tickers))
-        self.ticker = Dropdown(description="ticker", options=tickers, **_wide(46, 150))
-        self.date = DatePicker(description="last day", **_wide(54, 210))
+        self.ticker = Dropdown(description="ticker", options=tickers, **wide(46, 150))
+        self.date = DatePicker(description="last day", **wide(54, 210))
         self.previous = Button(description="◀", tooltip="previous window", layout=Layout(width="36px"))
         self.next = Button(description="▶", tooltip="next window", layout=Layout(width="36px"))
-        self.index = IntSlider(max=len(dataset) - 1, description="sample", continuous_update=False, **_wide(50, 330))
+        self.index = IntSlider(max=len(dataset) - 1, description="sample", continuous_update=False, **wide(50, 330))
         self.jump = Dropdown(
             options=[("…", ""), *((name, name) for name in LANDMARKS)],
             value="",
             description="jump to",
-            **_wide(52, 190),
+            **wide(52, 190),
         )
         self.progress = FloatProgress(max=1.0, description="scanning", layout=Layout(width="220px"))
         self.stop = Button(description="stop", tooltip="stop scanning", layout=Layout(width="60px"))
@@ -192,12 +193,12 @@ class SelectionControls(Controls):
         super().__init__(message)
         self.session, self.selection = session, selection
         self.kind = ToggleButtons(style={"button_width": "auto"}, tooltip="which attention to show")
-        self.layer = Dropdown(description="layer", **_wide(36, 92))
-        self.head = Dropdown(description="head", **_wide(36, 116))
-        self.day = SelectionSlider(options=[0], description="day", **_wide(32, 280))
-        self.target = Dropdown(description="explain", **_wide(48, 160))
+        self.layer = Dropdown(description="layer", **wide(36, 92))
+        self.head = Dropdown(description="head", **wide(36, 116))
+        self.day = SelectionSlider(options=[0], description="day", **wide(32, 280))
+        self.target = Dropdown(description="explain", **wide(48, 160))
         self.method = Dropdown(
-            options=[(name.replace("_", " "), name) for name in METHODS], description="by", **_wide(18, 150)
+            options=[(name.replace("_", " "), name) for name in METHODS], description="by", **wide(18, 150)
         )
         self.children = (self.kind, self.layer, self.head, self.day, self.target, self.method)
         for control, owner, name in self._bound():
@@ -226,7 +227,7 @@ class SelectionControls(Controls):
         ]
 
     def _setter(self, owner: Selection | ExtractorSession, name: str) -> Callable[[Any], None]:
-        return lambda value: setattr(owner, name, None if value == _DEFAULT else value)
+        return lambda value: setattr(owner, name, None if value == DEFAULT else value)
 
     def _sync(self, change: Any = None) -> None:
         where, session = self.selection, self.session
@@ -236,32 +237,32 @@ class SelectionControls(Controls):
         days = reading.days(size["query"])
         explains = can_attribute(reading.inputs, reading.capture.output)
         with self._quietly():
-            _offer(self.kind, where.kinds, where.kind, [kind_title(kind) for kind in where.kinds])
-            _offer(self.layer, range(size["layer"]), where.layer)
-            _offer(self.head, range(size["head"]), where.head, default="mean")
-            _offer(self.day, range(len(days)), where.query, days)
+            offer(self.kind, where.kinds, where.kind, [kind_title(kind) for kind in where.kinds])
+            offer(self.layer, range(size["layer"]), where.layer)
+            offer(self.head, range(size["head"]), where.head, default="mean")
+            offer(self.day, range(len(days)), where.query, days)
             targets = session.targets
             largest = f"largest: {session.target_name}" if session.target is None else "largest"
-            _offer(self.target, range(len(targets)), session.target, targets, default=largest)
+            offer(self.target, range(len(targets)), session.target, targets, default=largest)
             self.method.value = session.method
             self.target.layout.display = None if explains and targets else "none"
             self.method.layout.display = None if explains else "none"
 
 
-def _offer(
+def offer(
     control: Any, values: Sequence[Any], value: Any, names: Sequence[str] | None = None, default: str | None = None
 ) -> None:
     """Set options and value of a control, each only where it differs; `default` names the option None."""
     options = list(zip(names or map(str, values), values, strict=True))
     if default is not None:
-        options.insert(0, (default, _DEFAULT))
+        options.insert(0, (default, DEFAULT))
     if tuple(control.options) != tuple(options):
         control.options = options
-    chosen = _DEFAULT if value is None else value
+    chosen = DEFAULT if value is None else value
     if control.value != chosen:
         control.value = chosen
 
 
-def _wide(description: int, whole: int) -> dict[str, Any]:
+def wide(description: int, whole: int) -> dict[str, Any]:
     """Widths of a control in pixels."""
     return {"style": {"description_width": f"{description}px"}, "layout": Layout(width=f"{whole}px")}

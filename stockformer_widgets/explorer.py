@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipywidgets import HTML, HBox, Layout, Tab, VBox
+from ipywidgets import HTML, HBox, Layout, Tab, ToggleButton, VBox
 
+from stockformer_widgets.changes import WhatIfControls
 from stockformer_widgets.controls import SampleControls, SelectionControls
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
@@ -24,7 +25,7 @@ from stockformer_widgets.views import (
     View,
 )
 from stockformer_widgets.views.base import check_state, close_parts
-from stockformer_widgets.views.parts import MessageLine, text
+from stockformer_widgets.views.parts import HIGHLIGHT, MessageLine, text
 
 Columns = tuple[tuple[type[View], ...], ...]
 
@@ -99,6 +100,13 @@ class AttentionExplorer(VBox):
 
     def _build(self) -> None:
         self.headline, self.message = HTML(), MessageLine()
+        self.changing = ToggleButton(
+            description="what if…",
+            tooltip="change parts of the model",
+            layout=Layout(width="84px", margin="0 0 0 16px"),
+        )
+        self.changes = WhatIfControls(self.session, self.selection, self.message)
+        self.changing.observe(self._show_changes, "value")
         self.look = SelectionControls(self.session, self.selection, self.message)
         bars = [self.look]
         if self.session.dataset is not None:
@@ -109,8 +117,10 @@ class AttentionExplorer(VBox):
         self.tabs = Tab(children=self._pages, titles=list(pages), selected_index=0)
         self.tabs.observe(self._turn, "selected_index")
         self._turn()
-        self.children = (self.headline, *bars, self.message, self.tabs)
+        top = HBox([self.headline, self.changing], layout=Layout(flex_flow="row wrap", align_items="center"))
+        self.children = (top, *bars, self.changes, self.message, self.tabs)
         self._write_headline()
+        self._show_changes()
 
     def _turn(self, change: Any = None) -> None:
         """Draw the tab that is shown and only that."""
@@ -124,7 +134,12 @@ class AttentionExplorer(VBox):
         self._write_headline()
 
     def _write_headline(self) -> None:
-        self.headline.value = f'<span style="font-size: 15px">{_headline(self.session)}</span>'
+        change = self.session.change
+        changed = f' &nbsp; <b style="color: {HIGHLIGHT}">what if: {text(change)}</b>' if change else ""
+        self.headline.value = f'<span style="font-size: 15px">{_headline(self.session)}{changed}</span>'
+
+    def _show_changes(self, change: Any = None) -> None:
+        self.changes.layout.display = None if self.changing.value else "none"
 
     def _close(self, change: Any) -> None:
         self.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,11 +20,16 @@ from stockformer.dataset import StockDataset, Window
 from stockformer.explainability import (
     Capture,
     OutputDistribution,
+    Summary,
+    WhatIf,
     capture_attention,
+    change_inputs,
+    changed_model,
     class_names,
     compute_input_saliency,
     describe_outputs,
     output_batches,
+    summarize_change,
 )
 from stockformer.explainability.saliency import METHODS
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
@@ -65,8 +70,8 @@ class Reading:
 class ExtractorSession(HasTraits):
     """Runs a model and keeps what it showed; views follow `reading`.
 
-    Setting `sample` or calling `run` runs the model again. A run that fails
-    leaves the session as it was. `close` closes every view of the session too;
+    Setting `sample` or calling `run` or `what_if` runs the model again. A run that
+    fails leaves the session as it was. `close` closes every view of the session too;
     the session is a context manager that does so at its end.
 
     Args:
@@ -91,6 +96,8 @@ class ExtractorSession(HasTraits):
     sample = Int(None, allow_none=True)
     #: The last successful run.
     reading = Instance(Reading, allow_none=False, read_only=True)
+    #: What `what_if` changed; nothing at first. It stays when the sample changes.
+    change = Instance(WhatIf, args=(), read_only=True)
     #: Column of the model's output that `saliency` explains, or None for the largest.
     target = Int(None, allow_none=True)
     #: How `saliency` attributes, one of `stockformer.explainability.METHODS`.
@@ -115,7 +122,8 @@ class ExtractorSession(HasTraits):
         self._feature_names = feature_names
         self._outputs: OutputDistribution | None = None
         self._read_sample: int | None = None
-        self._next: tuple[Reading, int] | None = None
+        self._next: tuple[Reading, Reading, int] | None = None
+        self._past: list[WhatIf] = []
         self._saliency: dict[tuple[str, int | None], tuple[Tensor, ...]] = {}
         if dataset is not None:
             _check_widths(model, tuple(len(names) for names in self._dataset_columns()), "the dataset has")
@@ -142,11 +150,56 @@ class ExtractorSession(HasTraits):
             ValueError: their number, shape or values do not fit the model.
         """
         self._check_open()
-        reading = self._read(inputs, None if dates is None else pd.DatetimeIndex(list(dates)), None)
+        original = self._read(inputs, None if dates is None else pd.DatetimeIndex(list(dates)), None)
+        reading = self._changed(original, self.change)
         with self.hold_trait_notifications():
-            self._publish(reading, None)
+            self._publish(original, reading, None)
             self.sample = None
         return reading
+
+    def what_if(self, **change: Any) -> Reading:
+        """Run the model with parts of it changed, or with nothing changed; the views follow.
+
+        The model itself stays as it is. `undo` takes the last change back.
+
+        Args:
+            change: fields of `stockformer.explainability.WhatIf`; they replace those of the last change.
+
+        Raises:
+            ValueError, IndexError: something that does not exist is to be changed; all stays as it was.
+
+        Example:
+            >>> session.what_if(gate={2: 0.0}, heads_off=[(1, 3)], market_from=500)
+            >>> session.effect().verdict
+            >>> session.what_if()  # the model as it is
+        """
+        self._check_open()
+        past = self.change
+        reading = self._change(WhatIf(**change))
+        self._past.append(past)
+        return reading
+
+    def undo(self) -> Reading:
+        """Go back to before the last `what_if`; without one nothing happens."""
+        self._check_open()
+        if self._past:
+            self._change(self._past[-1])
+            self._past.pop()
+        return self.reading
+
+    @property
+    def original(self) -> Reading:
+        """The reading without the change of `what_if`; the same object as `reading` where there is none."""
+        self._check_open()
+        return self._original
+
+    def effect(self) -> Summary:
+        """What the change does to the output, in words and numbers.
+
+        Raises:
+            TypeError: the model is no stock transformer, so its output has no known meaning.
+        """
+        return summarize_change(self.prediction(original=True), self.prediction(), self.class_names or None)
 
     def saliency(self) -> tuple[Tensor, ...]:
         """Signed attribution of `target` by `method`, one [T, features] in float32 an input.
@@ -156,21 +209,26 @@ class ExtractorSession(HasTraits):
         self._check_open()
         which = self.method, self.target
         if which not in self._saliency:
-            parts = compute_input_saliency(
-                self.model, *self.reading.inputs, method=self.method, target_class=self.target, absolute=False
-            )
+            with changed_model(self.model, self.change, self._original.capture):
+                parts = compute_input_saliency(
+                    self.model, *self.reading.inputs, method=self.method, target_class=self.target, absolute=False
+                )
             self._saliency[which] = tuple(part.float() for part in parts)
         return self._saliency[which]
 
-    def prediction(self) -> OutputDistribution:
+    def prediction(self, *, original: bool = False) -> OutputDistribution:
         """What the sample's output says, with its label where a dataset has one.
+
+        Args:
+            original: the output without the change of `what_if`.
 
         Raises:
             TypeError: the model is no stock transformer, so its output has no known meaning.
         """
         self._check_open()
-        window = self.reading.window
-        return self._describe(self.reading.capture.output, None if window is None else window.y.reshape(1))
+        reading = self.original if original else self.reading
+        window = reading.window
+        return self._describe(reading.capture.output, None if window is None else window.y.reshape(1))
 
     def _describe(self, outputs: Tensor, labels: Tensor | None) -> OutputDistribution:
         return describe_outputs(outputs.float(), self._stock_model(), labels)
@@ -191,7 +249,7 @@ class ExtractorSession(HasTraits):
         returns inside the window; ``most confident`` by the probability of the
         predicted class, or the magnitude of a regression's value; ``most wrong`` by
         the probability that the true class did not get, or the error of the value.
-        The last two run the model over the whole dataset, once, with a progress bar.
+        The last two run the model, as it is, over the whole dataset, once, with a progress bar.
 
         Raises:
             ValueError: no such landmark, or a session without dataset.
@@ -239,6 +297,7 @@ class ExtractorSession(HasTraits):
         self._saliency.clear()
         self._outputs = self._next = None
         self._trait_values.pop("reading", None)
+        del self._original
         self.model, self.dataset = nn.Module(), None
 
     def __enter__(self) -> ExtractorSession:
@@ -277,7 +336,7 @@ class ExtractorSession(HasTraits):
     @property
     def class_names(self) -> list[str]:
         """What a stock transformer's classes stand for; none for a regression and other models."""
-        return [] if input_widths(self.model) is None else class_names(self.model, self._bucket_edges())
+        return [] if input_widths(self.model) is None else class_names(self._stock_model(), self._bucket_edges())
 
     def _bucket_edges(self) -> Sequence[float]:
         """The edges between classes as returns in percent; none where no dataset tells them."""
@@ -286,12 +345,14 @@ class ExtractorSession(HasTraits):
     @property
     def feature_names(self) -> list[list[str]]:
         """Names of the features, one list an input."""
+        return self._names_of(self.reading.inputs)
+
+    def _names_of(self, inputs: Sequence[Tensor]) -> list[list[str]]:
         if self._feature_names is not None:
             return [list(names) for names in self._feature_names]
         if self.dataset is not None:
             return self._dataset_columns()
         standard = {len(names): list(names) for names in (BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS)}
-        inputs = self.reading.inputs
         return [
             standard.get(part.size(-1), [f"input {number} feature {i}" for i in range(part.size(-1))])
             for number, part in enumerate(inputs)
@@ -332,7 +393,8 @@ class ExtractorSession(HasTraits):
         index %= len(self.dataset)
         if index != self._read_sample:
             inputs = (window.x[None],) if window.market_x is None else (window.x[None], window.market_x[None])
-            self._next = self._read(inputs, window.dates, window), index
+            original = self._read(inputs, window.dates, window)
+            self._next = original, self._changed(original, self.change), index
         return index
 
     @observe("sample")
@@ -348,8 +410,34 @@ class ExtractorSession(HasTraits):
             _check_dates(self.model, dates, tensors[0])
         return Reading(tensors, capture_attention(self.model, *tensors), dates, window)
 
-    def _publish(self, reading: Reading, sample: int | None) -> None:
-        self._read_sample, self._next = sample, None
+    def _change(self, change: WhatIf) -> Reading:
+        reading = self._changed(self._original, change)
+        with self.hold_trait_notifications():
+            self.set_trait("change", change)
+            self._publish(self._original, reading, self._read_sample)
+        return reading
+
+    def _changed(self, original: Reading, change: WhatIf) -> Reading:
+        """A reading with a change applied."""
+        if not change:
+            return original
+        inputs = original.inputs
+        if change.changes_inputs:
+            inputs = change_inputs(change, inputs, self._names_of(inputs), self._market(change.market_from))
+        with changed_model(self.model, change, original.capture):
+            return replace(original, inputs=inputs, capture=capture_attention(self.model, *inputs))
+
+    def _market(self, index: int | None) -> Tensor | None:
+        """The market sequence of another window."""
+        if index is None:
+            return None
+        if self.dataset is None:
+            raise ValueError("market_from needs a session with a dataset")
+        market = self.dataset.window(index).market_x
+        return None if market is None else market[None]
+
+    def _publish(self, original: Reading, reading: Reading, sample: int | None) -> None:
+        self._original, self._read_sample, self._next = original, sample, None
         self._saliency.clear()
         with self.hold_trait_notifications():
             self.set_trait("reading", reading)
@@ -425,10 +513,11 @@ def _check_labels(model: nn.Module, dataset: StockDataset) -> None:
         return
     if model.label_mode != dataset.label_mode:
         raise ValueError(f"the model's label_mode is {model.label_mode!r}, the dataset's is {dataset.label_mode!r}")
-    buckets = model.bucket_head[-1].out_features
     edges = len(dataset.bucket_edges or ())
-    if model.label_mode == "buckets" and edges + 1 != buckets:
-        raise ValueError(f"the model has {buckets} buckets, the dataset's {edges} bucket_edges make {edges + 1}")
+    if model.label_mode == "buckets" and edges + 1 != model.num_buckets:
+        raise ValueError(
+            f"the model has {model.num_buckets} buckets, the dataset's {edges} bucket_edges make {edges + 1}"
+        )
 
 
 def _words(widths: tuple[int, ...]) -> str:

@@ -59,6 +59,7 @@ from stockformer.explainability.statistics import (
 from stockformer.explainability.summaries import (
     Finding,
     Summary,
+    summarize_change,
     summarize_gate,
     summarize_heads,
     summarize_layers,
@@ -123,6 +124,7 @@ __all__ = [
     "plot_saliency_summary",
     "plot_self_attention",
     "saliency_frame",
+    "summarize_change",
     "summarize_gate",
     "summarize_heads",
     "summarize_layers",

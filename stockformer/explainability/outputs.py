@@ -33,7 +33,7 @@ def class_names(model: CrossAttentionStockTransformer | StockTransformer, edges:
     if model.label_mode == "binary":
         return ["DOWN", "UP"]
     if not edges:
-        return [f"class {k}" for k in range(model.bucket_head[-1].out_features)]
+        return [f"class {k}" for k in range(model.num_buckets)]
     said = [f"{edge:g} %" for edge in edges]
     return [f"below {said[0]}", *(f"{low} to {high}" for low, high in pairwise(said)), f"{said[-1]} or more"]
 

@@ -161,8 +161,9 @@ def _output_sections(model: nn.Module, shown: Capture, sample: int, label: float
     if isinstance(model, CrossAttentionStockTransformer | StockTransformer):
         truth = None if label is None else torch.tensor([label])
         output = describe_outputs(shown.output[sample : sample + 1].float(), model, truth)
-        summary = summarize_outputs(output)
-        picture = _Picture("prediction", partial(plots.plot_prediction, output, class_names=class_names(model) or None))
+        names = class_names(model) or None
+        summary = summarize_outputs(output, names)
+        picture = _Picture("prediction", partial(plots.plot_prediction, output, class_names=names))
         yield _Section("Output", summary.verdict, [picture], _one_table(summary))
 
 

@@ -85,6 +85,8 @@ class Summary:
         return pd.DataFrame(self.findings, columns=["name", "value", "formula", "reading"])
 
 
+_OFF = "All weights are 0: this attention is switched off."
+
 #: The values of the findings by name.
 Numbers = dict[str, float]
 
@@ -92,6 +94,8 @@ Numbers = dict[str, float]
 def summarize_map(weights: Tensor) -> Summary:
     """The shape of an attention map [query, key], compared with a uniform one."""
     weights = _plain(weights)
+    if not weights.any():
+        return _without_numbers(MAP_STATISTICS, _OFF)
     uniform = _values(MAP_STATISTICS, torch.full_like(weights, 1 / weights.size(-1)))
     return _summary(MAP_STATISTICS, weights, [weights], lambda found: _map_verdict(found, uniform))
 
@@ -142,6 +146,8 @@ _ROW_STATISTICS = (
 def summarize_row(row: Tensor) -> Summary:
     """On how many and on which days one query's attention [key] lies."""
     row = _plain(row)
+    if not row.any():
+        return _without_numbers(_ROW_STATISTICS, _OFF)
     return _summary(_ROW_STATISTICS, row, [row], lambda found: _row_verdict(found, len(row)))
 
 
@@ -444,7 +450,7 @@ _REGRESSION_SCORES = (
 )
 
 
-def summarize_outputs(shown: OutputDistribution) -> Summary:
+def summarize_outputs(shown: OutputDistribution, class_names: Sequence[str] | None = None) -> Summary:
     """How sure a model is over one or many samples and, with labels, whether that is deserved."""
     many = len(shown.outputs) > 1
     known = many and shown.labels is not None
@@ -456,19 +462,73 @@ def summarize_outputs(shown: OutputDistribution) -> Summary:
         statistics = _CLASS_STATISTICS + ((_TOP_CLASS,) if many else ())
         statistics += () if shown.above is None else (_VIOLATIONS,)
         statistics += _CLASS_SCORES if known else ()
-        verdict = partial(_class_verdict if many else _single_verdict, shown)
+        verdict = partial(_class_verdict, shown) if many else partial(_single_verdict, shown, class_names)
     return _summary(statistics, shown, [shown.outputs], verdict, "outputs")
 
 
-def _single_verdict(shown: OutputDistribution, found: Numbers) -> str:
+_CHANGE_STATISTICS = (
+    Statistic(
+        "total_variation",
+        lambda pair: 0.5 * (pair[1].probabilities - pair[0].probabilities).abs().sum(),
+        "sum over classes of |p after - p before| / 2",
+        "The probability that moved from one class to another: 0 nothing, 1 all of it.",
+    ),
+    Statistic(
+        "probability_change",
+        lambda pair: (pair[1].probabilities - pair[0].probabilities)[0, pair[0].predictions[0]],
+        "p after - p before, of the class predicted before",
+        "Below 0: what was changed had spoken for that class.",
+    ),
+)
+_VALUE_CHANGE = Statistic(
+    "value_change",
+    lambda pair: (pair[1].outputs - pair[0].outputs)[0],
+    "value after - value before",
+    "Below 0: what was changed had raised the value.",
+)
+
+
+def summarize_change(
+    before: OutputDistribution, after: OutputDistribution, class_names: Sequence[str] | None = None
+) -> Summary:
+    """What a change did to the output for one sample."""
+    if before.probabilities is None:
+        statistics: tuple[Statistic, ...] = (_VALUE_CHANGE,)
+    else:
+        statistics = _CHANGE_STATISTICS
+    verdict = partial(_change_verdict, before, after, class_names)
+    return _summary(statistics, (before, after), [before.outputs, after.outputs], verdict, "outputs")
+
+
+def _change_verdict(
+    before: OutputDistribution, after: OutputDistribution, class_names: Sequence[str] | None, found: Numbers
+) -> str:
+    if torch.equal(before.outputs, after.outputs):
+        return "The output is exactly what it was."
+    if before.probabilities is None or after.probabilities is None:
+        return f"The value goes from {float(before.outputs[0]):+.4g} to {float(after.outputs[0]):+.4g}."
+    first, now = int(before.predictions[0]), int(after.predictions[0])
+    name = _class_name(first, class_names)
+    then, later = (f"{100 * float(shares[0, first]):.2f} %" for shares in (before.probabilities, after.probabilities))
+    said = f"The probability of {name} goes from {then} to {later}"
+    return f"{said}, and the prediction to {_class_name(now, class_names)}." if now != first else f"{said}."
+
+
+def _class_name(number: int, class_names: Sequence[str] | None) -> str:
+    return f"class {number}" if class_names is None else class_names[number]
+
+
+def _single_verdict(shown: OutputDistribution, class_names: Sequence[str] | None, found: Numbers) -> str:
     sure = "fairly sure"
     if found["nearly_sure_share"]:
         sure = "nearly sure"
     elif found["relative_entropy"] >= UNDECIDED:
         sure = "near uniform"
-    truth = "" if shown.labels is None else f" The true class is {int(shown.labels[0])}."
+    truth = "" if shown.labels is None else f" The truth is {_class_name(int(shown.labels[0]), class_names)}."
     order = " The cumulative probabilities are out of order." if found.get("violations_share") else ""
-    return f"Class {int(shown.predictions[0])}, confidence {_percent(found['mean_confidence'])}: {sure}.{truth}{order}"
+    said = _class_name(int(shown.predictions[0]), class_names)
+    said = said[0].upper() + said[1:]
+    return f"{said}, confidence {_percent(found['mean_confidence'])}: {sure}.{truth}{order}"
 
 
 def _class_verdict(shown: OutputDistribution, found: Numbers) -> str:

@@ -6,6 +6,7 @@ model's weights and modules are never touched.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,22 +25,24 @@ from stockformer.explainability.capture import Capture
 class WhatIf:
     """What is different. Layers, heads and days count from 0.
 
+    An attention is named by its layer, or by kind and layer where it is not of the first of `Capture.kinds`:
+    1 or ``("self", 1)``.
+
     Attributes:
         gate: layer -> the value that its gate has on every day and in every dimension, 0..1.
-        heads_off: (layer, head) pairs whose weights are 0: the head contributes nothing.
-        flat: layers whose attention is uniform over the keys that it uses.
-        permuted: layers whose weights are shuffled within every row (Jain and Wallace 2019), always in the same way.
-        kind: the attention that `heads_off`, `flat` and `permuted` mean, see `Capture.kinds`; the first by default.
+        heads_off: heads whose weights are 0, so that they contribute nothing: ``(1, 3)`` or ``("self", 1, 3)``.
+        flat: attentions that are uniform over the keys that they use.
+        permuted: attentions whose weights are shuffled within every row (Jain and Wallace 2019), always in the
+            same way.
         market_from: index of the dataset's window whose market sequence is read instead.
         features: names of the features that are set to their training mean.
         days: first and last day on which they are, or on which every feature is where `features` is empty.
     """
 
     gate: Mapping[int, float] = field(default_factory=dict)
-    heads_off: Sequence[tuple[int, int]] = ()
-    flat: Sequence[int] = ()
-    permuted: Sequence[int] = ()
-    kind: str | None = None
+    heads_off: Sequence[tuple[int, int] | tuple[str, int, int]] = ()
+    flat: Sequence[int | tuple[str, int]] = ()
+    permuted: Sequence[int | tuple[str, int]] = ()
     market_from: int | None = None
     features: Sequence[str] = ()
     days: tuple[int, int] | None = None
@@ -58,10 +61,9 @@ class WhatIf:
 
     def __str__(self) -> str:
         said = [f"gate of layer {layer} = {value:g}" for layer, value in self.gate.items()]
-        kind = f"{self.kind} " if self.kind else ""
-        said += [f"{kind}head {head} of layer {layer} off" for layer, head in self.heads_off]
-        said += [f"{kind}attention of layer {layer} flat" for layer in self.flat]
-        said += [f"{kind}attention of layer {layer} permuted" for layer in self.permuted]
+        said += [f"{_words(*place)}head {head} off" for *place, head in self.heads_off]
+        said += [f"{_words(*_place(one))}flat" for one in self.flat]
+        said += [f"{_words(*_place(one))}permuted" for one in self.permuted]
         if self.market_from is not None:
             said.append(f"market of sample {self.market_from}")
         if self.features or self.days is not None:
@@ -84,9 +86,11 @@ def change_inputs(
     Raises:
         ValueError: a feature that does not exist, a span outside of the days, or a market that does not fit.
     """
+    if any(tensor.dim() != 3 for tensor in inputs):
+        raise ValueError("only inputs [B, T, features] can be changed")
     changed = [tensor.clone() for tensor in inputs]
-    if market is not None:
-        if len(changed) < 2 or market.shape[2:] != changed[1].shape[2:]:
+    if what_if.market_from is not None:
+        if market is None or len(changed) < 2 or market.shape[2:] != changed[1].shape[2:]:
             raise ValueError("market_from needs a model that reads a market sequence")
         changed[1] = market.to(changed[1])
     known = {name for names in feature_names for name in names}
@@ -173,27 +177,24 @@ def _changed_gates(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[nn
 
 
 def _changed_attentions(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[nn.Module, _Edit]:
-    if not (what_if.heads_off or what_if.flat or what_if.permuted):
-        return {}
-    kind = next(iter(shown.paths)) if what_if.kind is None else what_if.kind
-    if kind not in shown.paths:
-        raise ValueError(f"kind is {kind!r}, expected one of {', '.join(shown.paths)}")
-    layers: list[Any] = _modules(model, shown.paths[kind])
-    edits: dict[nn.Module, _Edit] = {}
+    edits: dict[nn.Module, _Edit] = defaultdict(_Edit)
 
-    def edit(layer: int) -> _Edit:
-        _check("layer", layer, len(layers))
-        return edits.setdefault(layers[layer], _Edit())
+    def find(*place: Any) -> Any:
+        kind, layer = place if len(place) == 2 else (next(iter(shown.paths)), *place)
+        if kind not in shown.paths:
+            raise ValueError(f"there is no {kind!r} attention, only {', '.join(shown.paths)}")
+        _check("layer", layer, len(shown.paths[kind]))
+        return _modules(model, shown.paths[kind])[layer]
 
-    for layer, head in what_if.heads_off:
-        chosen = edit(layer)
-        _check("head", head, layers[layer].num_heads)
-        chosen.heads_off.append(head)
-    for layer in what_if.flat:
-        edit(layer).flat = True
-    for layer in what_if.permuted:
-        edit(layer).permuted = True
-    return edits
+    for *place, head in what_if.heads_off:
+        module = find(*place)
+        _check("head", head, module.num_heads)
+        edits[module].heads_off.append(head)
+    for one in what_if.flat:
+        edits[find(*_place(one))].flat = True
+    for one in what_if.permuted:
+        edits[find(*_place(one))].permuted = True
+    return dict(edits)
 
 
 def _attend(module: nn.MultiheadAttention, edit: _Edit, args: Any, kwargs: dict[str, Any]) -> AttentionOutput:
@@ -201,6 +202,16 @@ def _attend(module: nn.MultiheadAttention, edit: _Edit, args: Any, kwargs: dict[
     masks = call.get("attn_mask"), call.get("key_padding_mask")
     weights = edit(attention_weights(module, call["query"], call["key"], *masks))
     return AttentionOutput(mix_values(module, weights, call["value"]), weights)
+
+
+def _place(one: Any) -> tuple[Any, ...]:
+    return one if isinstance(one, tuple) else (one,)
+
+
+def _words(*place: Any) -> str:
+    """An attention in words: its layer last, its kind before that where it is given."""
+    *kind, layer = place
+    return " ".join([*kind, f"layer {layer} "])
 
 
 def _modules(model: nn.Module, paths: Iterable[str]) -> list[nn.Module]:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from stockformer.explainability import Summary, kind_title, plot_attention_heatmap, summarize_map
 from stockformer_widgets.selection import Selection
+from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.maps import Cells, MapView
 from stockformer_widgets.views.parts import text
 
@@ -59,6 +60,9 @@ class AttentionHeatmap(MapView):
             f"weight <b>{cells.values[row, column]:.6g}</b>"
         )
 
+    def _notes(self) -> str:
+        return market_note(self.session, self.selection)
+
     def _summary(self) -> Summary:
         where = self.selection
         return summarize_map(self.session.reading.capture.map(where.kind, where.layer, where.head))
@@ -68,6 +72,16 @@ class AttentionHeatmap(MapView):
         weights = reading.capture.map(where.kind, where.layer, where.head)
         queries, keys = (reading.days(length) for length in weights.shape)
         return plot_attention_heatmap(weights, title=map_title(where), query_dates=queries, key_dates=keys)
+
+
+def market_note(session: ExtractorSession, selection: Selection) -> str:
+    """Whose market the keys are, where `what_if` put another one in the place of the sample's."""
+    index = session.change.market_from
+    if index is None or selection.kind not in ("cross", "market") or session.dataset is None:
+        return ""
+    window = session.dataset.window(index)
+    first, last = window.dates[0].date(), window.dates[-1].date()
+    return f"what if: the market days are {first} to {last}, read in the place of this sample's"
 
 
 def map_title(selection: Selection) -> str:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stockformer.explainability import Summary, plot_attention_row, summarize_row
+from stockformer_widgets.views.attention_heatmap import market_note
 from stockformer_widgets.views.days import DayView
 from stockformer_widgets.views.parts import NEUTRAL, finite, set_marks, step_outline, text
 
@@ -67,7 +68,8 @@ class AttentionRow(DayView):
     def _notes(self) -> str:
         strongest = np.argsort(-finite(self._weights), kind="stable")[:_NAMED]
         named = (f'<span style="white-space: nowrap">{self._describe(key)}</span>' for key in strongest)
-        return "strongest: " + ", ".join(named)
+        lines = ["strongest: " + ", ".join(named), market_note(self.session, self.selection)]
+        return "<br>".join(filter(None, lines))
 
     def _title(self) -> str:
         where = self.selection

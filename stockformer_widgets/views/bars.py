@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import bqplot as bq
@@ -48,8 +48,12 @@ class BarsView(View):
         selected: str | None,
         title: str,
         top: float = 0.0,
+        also: Iterable[float] = (),
     ) -> None:
-        """Show bars from the top of the figure; the x axis has 0 on it and ends at `top` or the largest value."""
+        """Show bars from the top of the figure.
+
+        The x axis has 0 on it, and holds `top`, all values and those of `also`.
+        """
         self.names, self._values, self._marked = names, values, selected
         values = finite(values)
         places = np.arange(len(names)) + 0.5
@@ -60,7 +64,8 @@ class BarsView(View):
             colors=list(colors),
             opacities=[1.0 if name == selected or selected not in names else 0.4 for name in names],
         )
-        low, high = min(0.0, float(values.min())), max(top, float(values.max()))
+        ends = finite(np.array([0.0, top, *values, *also]))
+        low, high = float(ends.min()), float(ends.max())
         high = high if high > low else 1e-9
         set_range(self.scales["x"], low, high)
         tick_range(self.x_axis, low, high)

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import bqplot as bq
 import numpy as np
 import pandas as pd
 import torch
+from ipywidgets import Widget
 from matplotlib.figure import Figure
 
 from stockformer.explainability import Summary, plot_prediction, summarize_outputs
 from stockformer.model import input_widths
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.bars import BarsView
-from stockformer_widgets.views.parts import NEUTRAL, STREAM_COLORS, neighbour, percent, text
+from stockformer_widgets.views.parts import (
+    HIGHLIGHT,
+    NEUTRAL,
+    STREAM_COLORS,
+    finite,
+    neighbour,
+    percent,
+    points,
+    set_marks,
+    summary_html,
+    text,
+)
 
 
 class Prediction(BarsView):
     """Class probabilities, or the value of a regression, with the truth where it is known.
 
     Below the classes of a CORAL model stand its cumulative probabilities. A click
-    selects what saliency explains: a class, or one of CORAL's thresholds.
+    selects what saliency explains: a class, or one of CORAL's thresholds. While
+    `ExtractorSession.what_if` changes the model, circles show the values before.
     """
 
     label = "Prediction"
@@ -32,13 +48,33 @@ class Prediction(BarsView):
         return input_widths(session.model) is not None
 
     def to_frame(self) -> pd.DataFrame:
-        """Columns ``outcome, value, true``: a probability or a regression's value a row; `true` marks the class."""
-        names, values = self._outcomes()
-        return pd.DataFrame({"outcome": names, "value": values, "true": [name == self._truth() for name in names]})
+        """Columns ``outcome, value, before, true``: a probability or a regression's value a row.
 
-    def _outcomes(self) -> tuple[list[str], np.ndarray]:
+        `before` is without the change of `what_if`; `true` marks the class.
+        """
+        names, values = self._outcomes()
+        before = self._outcomes(original=True)[1]
+        truth = [name == self._truth() for name in names]
+        return pd.DataFrame({"outcome": names, "value": values, "before": before, "true": truth})
+
+    def _build(self) -> tuple[Widget, ...]:
+        built = super()._build()
+        self.before = bq.Scatter(
+            x=[0, 0],
+            y=[0, 0],
+            scales=self.scales,
+            colors=[HIGHLIGHT],
+            fill=False,
+            default_size=50,
+            stroke_width=2,
+            visible=False,
+        )
+        self.figure.marks = [*self.figure.marks, self.before]
+        return built
+
+    def _outcomes(self, *, original: bool = False) -> tuple[list[str], np.ndarray]:
         """Names and values of the bars."""
-        shown = self.session.prediction()
+        shown = self.session.prediction(original=original)
         if shown.probabilities is None:
             values = shown.outputs if shown.labels is None else torch.cat([shown.outputs, shown.labels])
             return ["predicted", "true"][: len(values)], values.numpy()
@@ -58,11 +94,24 @@ class Prediction(BarsView):
         colors = [NEUTRAL if number < classes or not classes else STREAM_COLORS[1] for number in range(len(names))]
         target = self.session.target
         explained = None if target is None else self.session.targets[target]
+        before = self._outcomes(original=True)[1]
+        title = f"Prediction: {self._said(names, values)}"
+        if self.session.change:
+            title += f" (before: {self._said(names, before)})"
+        self._draw_bars(names, values, colors, explained, title, also=before, top=1.0 if classes else 0.0)
+        set_marks(self.before, **points(finite(before), np.arange(len(names)) + 0.5), visible=bool(self.session.change))
+
+    def _said(self, names: Sequence[str], values: np.ndarray) -> str:
+        """The outcome in a few words."""
+        classes = len(self.session.class_names)
         best = int(values[:classes].argmax()) if classes else 0
-        said = f"{names[best]} {percent(values[best])}" if classes else f"{values[0]:+.4g}"
         if not np.isfinite(values[best]):
-            said = "not a number"
-        self._draw_bars(names, values, colors, explained, f"Prediction: {said}", top=1.0 if classes else 0.0)
+            return "not a number"
+        return f"{names[best]} {percent(values[best])}" if classes else f"{values[0]:+.4g}"
+
+    def _notes(self) -> str:
+        change = self.session.change
+        return f"what if <b>{text(change)}</b>: {summary_html(self.session.effect())}" if change else ""
 
     def _describe(self, place: int | None) -> str:
         truth = self._truth()
@@ -85,7 +134,7 @@ class Prediction(BarsView):
             self.session.target = targets.index(neighbour(targets, self.session.target_name, by))
 
     def _summary(self) -> Summary:
-        return summarize_outputs(self.session.prediction())
+        return summarize_outputs(self.session.prediction(), self.session.class_names or None)
 
     def _plot(self) -> Figure:
         return plot_prediction(self.session.prediction(), self.session.class_names or None, title=self.figure.title)

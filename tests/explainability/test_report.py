@@ -82,7 +82,7 @@ def test_every_summary_is_on_the_page(page_of):
     model, inputs, _, page = page_of
     shown = capture_attention(model, *inputs)
     summaries = [summarize_prices(PRICES)]
-    summaries.append(summarize_outputs(describe_outputs(shown.output[1:], model, torch.tensor([0]))))
+    summaries.append(summarize_outputs(describe_outputs(shown.output[1:], model, torch.tensor([0])), ["DOWN", "UP"]))
     for layers in shown.kinds.values():
         summaries.append(summarize_layers([weights[1] for weights in layers]))
         summaries += [summarize_map(weights[1].mean(dim=0)) for weights in layers]
@@ -119,7 +119,7 @@ def test_the_numbers_stand_in_their_columns(page_of):
 def test_prices_and_the_truth(page_of):
     _, _, saved, page = page_of
     assert "Down 1.0 % in 6 days" in page
-    assert "The true class is 0." in page
+    assert "The truth is DOWN." in page
     assert {"price", "prediction", "saliency_summary"} <= set(saved)
 
 

@@ -227,7 +227,7 @@ def binary(up, labels=None):
             "About as sure as right: confidence 70 %, right in 70 %. That is about as often as",
         ),
         (binary([0.99]), "Class 1, confidence 99 %: nearly sure."),
-        (binary([0.3], [1]), "Class 0, confidence 70 %: fairly sure. The true class is 1."),
+        (binary([0.3], [1]), "Class 0, confidence 70 %: fairly sure. The truth is class 1."),
         (binary([0.51]), "Class 1, confidence 51 %: near uniform."),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_head_off_is_a_head_without_output_weights(model, inputs, kind, layer)
     by_hand = copy.deepcopy(model)
     with torch.no_grad():
         attention_of(by_hand, kind, layer).out_proj.weight[:, 4:].zero_()  # head 1 of 2
-    shown = changed(model, inputs, heads_off=[(layer, 1)], kind=kind)
+    shown = changed(model, inputs, heads_off=[(kind, layer, 1)])
     torch.testing.assert_close(shown.output, run(by_hand, inputs), atol=1e-12, rtol=0)
     weights = shown.kinds[kind][layer]
     assert not weights[:, 1].any()
@@ -99,7 +99,7 @@ def test_flat_attention_is_attention_without_queries(model, inputs, kind, layer)
     with torch.no_grad():
         attention.in_proj_weight[:8].zero_()
         attention.in_proj_bias[:8].zero_()
-    shown = changed(model, inputs, flat=[layer], kind=kind)
+    shown = changed(model, inputs, flat=[(kind, layer)])
     torch.testing.assert_close(shown.output, run(by_hand, inputs), atol=1e-12, rtol=0)
     keys = shown.kinds[kind][layer].size(-1)
     torch.testing.assert_close(shown.kinds[kind][layer], torch.full_like(shown.kinds[kind][layer], 1 / keys))
@@ -125,13 +125,13 @@ def test_flat_attention_stays_behind_its_mask():
 
 @pytest.mark.parametrize(("kind", "layer"), KINDS)
 def test_permuted_attention_has_the_same_weights_elsewhere(model, inputs, kind, layer):
-    shown, again = (changed(model, inputs, permuted=[layer], kind=kind) for _ in range(2))
+    shown, again = (changed(model, inputs, permuted=[(kind, layer)]) for _ in range(2))
     before, after = capture_attention(model, *inputs).kinds[kind][layer], shown.kinds[kind][layer]
     # In the first sample and in the second alike, so that a batch is what its samples are.
     torch.testing.assert_close(after.sort(dim=-1).values, before.sort(dim=-1).values)
     assert not torch.allclose(after, before)
     assert torch.equal(shown.output, again.output)
-    alone = changed(model, tuple(tensor[1:] for tensor in inputs), permuted=[layer], kind=kind)
+    alone = changed(model, tuple(tensor[1:] for tensor in inputs), permuted=[(kind, layer)])
     torch.testing.assert_close(alone.output[0], shown.output[1])
 
 
@@ -175,8 +175,8 @@ def test_the_model_is_as_it_was(model, inputs):
         ({"heads_off": [(0, 2)]}, "head is 2, expected 0 to 1"),
         ({"heads_off": [(3, 0)]}, "layer is 3, expected 0 to 2"),
         ({"flat": [-1]}, "layer is -1, expected 0 to 2"),
-        ({"permuted": [1], "kind": "market"}, "layer is 1, expected 0 to 0"),
-        ({"flat": [0], "kind": "crss"}, "kind is 'crss', expected one of cross, self, market"),
+        ({"permuted": [("market", 1)]}, "layer is 1, expected 0 to 0"),
+        ({"flat": [("crss", 0)]}, "there is no 'crss' attention, only cross, self, market"),
     ],
 )
 def test_what_does_not_exist_cannot_be_changed(model, inputs, change, message):
@@ -228,7 +228,16 @@ def test_inputs_that_are_not_there(inputs, change, message):
 def test_in_words():
     assert str(WhatIf()) == "nothing changed"
     assert not WhatIf()
-    change = WhatIf(gate={2: 0.0}, heads_off=[(1, 3)], market_from=500, features=["rsi"], days=(0, 4))
+    change = WhatIf(
+        gate={2: 0.0},
+        heads_off=[(1, 3), ("self", 0, 1)],
+        flat=[2],
+        permuted=[("market", 0)],
+        market_from=500,
+        features=["rsi"],
+        days=(0, 4),
+    )
     assert str(change) == (
-        "gate of layer 2 = 0; head 3 of layer 1 off; market of sample 500; rsi at the training mean on days 0 to 4"
+        "gate of layer 2 = 0; layer 1 head 3 off; self layer 0 head 1 off; layer 2 flat; market layer 0 permuted; "
+        "market of sample 500; rsi at the training mean on days 0 to 4"
     )

@@ -66,7 +66,8 @@ def test_prediction(name, outcomes):
         expected = softmax(output)
         classes = len(expected)
     frame = view.to_frame()
-    assert list(frame) == ["outcome", "value", "true"]
+    assert list(frame) == ["outcome", "value", "before", "true"]
+    assert frame["before"].tolist() == frame["value"].tolist()
     assert frame["outcome"].tolist() == outcomes
     np.testing.assert_allclose(frame["value"], expected, rtol=1e-4)
     truth = int(window.y) if window and classes else None

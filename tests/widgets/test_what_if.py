@@ -1,0 +1,264 @@
+"""What if, on the session and in the explorer: every view follows, and undo brings all back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from cases import ALL_VIEWS, global_hooks, make_session, plain, shown_message, widgets, words
+from traitlets import TraitError
+
+from stockformer.explainability import WhatIf
+from stockformer_widgets import AttentionExplorer, AttentionHeatmap, AttentionRow, Prediction, SaliencyBars
+
+CLOSED = {0: 0.0, 1: 0.0}
+
+
+@pytest.fixture
+def explorer(session) -> AttentionExplorer:
+    with AttentionExplorer(session) as made:
+        yield made
+
+
+def outputs(session):
+    with torch.no_grad():
+        return session.model(*session.reading.inputs)
+
+
+def test_closed_gates_make_the_market_irrelevant_exactly(session):
+    session.what_if(gate=CLOSED)
+    output = session.reading.capture.output
+    stock, market = session.saliency()
+    assert stock.any()
+    assert not market.any()
+    session.what_if(gate=CLOSED, market_from=30)
+    assert torch.equal(session.reading.capture.output, output)
+    assert session.effect().findings[0].value > 0
+
+
+def test_undo_goes_back_step_by_step(session):
+    original = session.reading
+    session.what_if(gate={0: 0.5})
+    half = session.reading.capture.output
+    session.what_if(heads_off=[(0, 0)])
+    session.what_if()
+    assert session.reading is original
+    assert session.undo().capture.output.tolist() != original.capture.output.tolist()
+    assert torch.equal(session.undo().capture.output, half)
+    assert session.undo() is original
+    assert session.undo() is original
+    assert not session.change
+
+
+def test_a_change_stays_when_the_sample_changes(session):
+    session.what_if(gate=CLOSED)
+    session.sample = 9
+    assert session.change == WhatIf(gate=CLOSED)
+    assert torch.equal(session.original.capture.output, outputs(session))
+    assert not torch.equal(session.reading.capture.output, session.original.capture.output)
+    assert list(session.reading.capture.gates.values())[1].unique().tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"gate": {2: 0.0}}, ValueError, "gate's layer is 2, expected 0 to 1"),
+        ({"gate": {0: 2.0}}, ValueError, "the gate of layer 0 is 2.0, expected 0 to 1"),
+        ({"market_from": 40}, IndexError, "sample 40 does not exist"),
+        ({"features": ["zz"]}, ValueError, "there is no feature 'zz'"),
+        ({"days": (0, 8)}, ValueError, "days are 0 to 8, expected a span inside 0 to 7"),
+        ({"gat": 1}, TypeError, "gat"),
+    ],
+)
+def test_what_cannot_be_changed_changes_nothing(session, change, error, message):
+    session.what_if(gate={0: 0.5})
+    before, held = session.reading, session.change
+    with pytest.raises(error, match=message):
+        session.what_if(**change)
+    assert session.reading is before
+    assert session.change is held
+    assert global_hooks() == 0
+    session.undo()
+    assert not session.change
+
+
+def test_a_session_without_dataset_or_gates():
+    by_hand = make_session("by hand")
+    with pytest.raises(ValueError, match="market_from needs a session with a dataset"):
+        by_hand.what_if(market_from=0)
+    by_hand.what_if(days=(5, 5))
+    assert not by_hand.reading.inputs[0][0, 5].any()
+    with pytest.raises(ValueError, match="days are 5 to 5, expected a span inside 0 to 3"):
+        by_hand.run(*(tensor[0, :4] for tensor in by_hand.original.inputs))
+    assert by_hand.reading.inputs[0].size(1) == 6
+    encoder = make_session("encoder")
+    with pytest.raises(ValueError, match="StockTransformer has no gates"):
+        encoder.what_if(gate={0: 0.0})
+    with pytest.raises(ValueError, match="market_from needs a model that reads a market"):
+        encoder.what_if(market_from=0)
+
+
+@pytest.mark.parametrize("name", ["nn.Transformer", "nn.TransformerDecoder", "bare attention"])
+def test_other_models(name):
+    session = make_session(name)
+    before = session.reading.capture.output
+    session.what_if(flat=[0])
+    weights = next(iter(session.reading.capture.kinds.values()))[0]
+    torch.testing.assert_close(weights, torch.full_like(weights, 1 / weights.size(-1)))
+    assert not torch.allclose(session.reading.capture.output, before)
+    with pytest.raises(TypeError, match="has no known meaning"):
+        session.effect()
+
+
+def test_a_trait_that_only_what_if_sets(session):
+    with pytest.raises(TraitError, match="read-only"):
+        session.change = WhatIf(gate=CLOSED)
+
+
+@pytest.mark.parametrize("kind", ALL_VIEWS, ids=lambda kind: kind.__name__)
+def test_views_show_the_changed_model(session, kind):
+    view = kind(session)
+    session.what_if(gate={0: 0.9, 1: 0.1}, flat=[0], permuted=[("self", 1)], days=(0, 3))
+    fresh = kind(session, view.selection)
+    assert words(view) == words(fresh)
+    session.what_if()
+    assert words(view) == words(kind(session, view.selection))
+
+
+def test_prediction_shows_before_and_after(session):
+    view = Prediction(session)
+    assert not view.before.visible
+    before = torch.softmax(outputs(session)[0], dim=0)
+    session.what_if(gate=CLOSED, days=(0, 5))
+    after = torch.softmax(session.reading.capture.output[0], dim=0)
+    frame = view.to_frame()
+    np.testing.assert_allclose(frame["before"], before, rtol=1e-5)
+    np.testing.assert_allclose(frame["value"], after, rtol=1e-5)
+    assert view.before.visible
+    np.testing.assert_allclose(view.before.x, before, rtol=1e-5)
+    moved = 0.5 * float((after - before).abs().sum())
+    assert f"total variation {moved:.3g}" in plain(view.readout.value)
+    likely = int(before.argmax())
+    assert f"goes from {100 * before[likely]:.2f} % to {100 * after[likely]:.2f} %" in plain(view.readout.value)
+    session.what_if()
+    assert not view.before.visible
+    assert "what if" not in plain(view.readout.value)
+
+
+@pytest.mark.parametrize("name", ["regression", "coral", "nan"])
+def test_prediction_of_other_sorts(name):
+    session = make_session(name)
+    view = Prediction(session)
+    session.what_if(gate=CLOSED)
+    assert "what if" in plain(view.readout.value)
+    assert shown_message(view) == ""
+
+
+def test_a_switched_off_head_says_so(session):
+    view, row = AttentionHeatmap(session), None
+    view.selection.head = 1
+    row = AttentionRow(session, view.selection)
+    session.what_if(heads_off=[(0, 1)])
+    assert not view.to_frame()["weight"].any()
+    for one in (view, row):
+        assert "switched off" in plain(one.summary.value)
+
+
+def test_another_market_is_named(session):
+    view = AttentionHeatmap(session)
+    session.what_if(market_from=25)
+    dates = session.dataset.window(25).dates
+    assert f"the market days are {dates[0].date()} to {dates[-1].date()}" in plain(view.readout.value)
+    view.selection.kind = "self"
+    assert "market days" not in plain(view.readout.value)
+
+
+def test_saliency_of_a_feature_at_its_mean_is_zero(session):
+    view = SaliencyBars(session)
+    session.what_if(features=["f1"])
+    frame = view.to_frame().set_index("feature")["value"]
+    assert frame["f1"] == 0
+    assert frame["f0"] > 0
+
+
+def test_the_panel_changes_what_is_selected(session, explorer):
+    panel, where = explorer.changes, explorer.selection
+    assert panel.layout.display == "none"
+    explorer.changing.value = True
+    assert panel.layout.display is None
+    panel.gate.value = 0.0
+    where.layer, where.kind, where.head = 1, "self", 0
+    assert panel.gate.value != 0.0
+    panel.attention.value = "flat"
+    panel.head_off.value = True
+    assert session.change == WhatIf(gate={0: 0.0}, heads_off=(("self", 1, 0),), flat=(("self", 1),))
+    panel.attention.value = "permuted"
+    assert session.change.permuted == (("self", 1),)
+    assert session.change.flat == ()
+    panel.head_off.value = False
+    panel.attention.value = panel.attention.options[0][1]
+    where.layer = 0
+    panel.gate.value = panel.gate.options[0][1]
+    assert not session.change
+
+
+def test_the_panel_changes_inputs(session, explorer):
+    panel = explorer.changes
+    panel.market.value = "30"
+    assert torch.equal(session.reading.inputs[1][0], session.dataset.window(30).market_x)
+    explorer.selection.feature = "f2"
+    panel.features.value = ("f2",)
+    panel.days.value = (1, 3)
+    assert session.change == WhatIf(market_from=30, features=("f2",), days=(1, 3))
+    assert not session.reading.inputs[0][0, 1:4, 2].any()
+    panel.undo.click()
+    assert session.change.days == (0, 7)
+    panel.reset.click()
+    assert not session.change
+    assert (panel.market.value, panel.days.value) == ("", (0, 7))
+    panel.undo.click()
+    assert panel.market.value == "30"
+
+
+def test_the_panel_says_what_is_wrong_and_stays(session, explorer):
+    panel = explorer.changes
+    panel.market.value = "x1"
+    assert "expected its index, found 'x1'" in shown_message(explorer)
+    assert panel.market.value == ""
+    panel.market.value = "9999"
+    assert "sample 9999 does not exist" in shown_message(explorer)
+    assert panel.market.value == ""
+    assert not session.change
+
+
+def test_the_panel_shows_what_python_changed(session, explorer):
+    session.what_if(gate={0: 0.3}, heads_off=[(0, 1)], permuted=[0], days=(2, 4), market_from=-1)
+    explorer.selection.head = 1
+    panel = explorer.changes
+    assert (panel.gate.value, panel.attention.value, panel.head_off.value) == (0.3, "permuted", True)
+    assert (panel.features.value, panel.days.value, panel.market.value) == ((), (2, 4), "-1")
+    assert "what if: gate of layer 0 = 0.3" in plain(explorer.headline.value)
+    session.what_if()
+    assert (panel.gate.value, panel.head_off.value) == (panel.gate.options[0][1], False)
+    assert "what if" not in plain(explorer.headline.value)
+
+
+def test_models_without_gates_or_market():
+    with make_session("encoder") as session, AttentionExplorer(session) as explorer:
+        assert explorer.changes.gate.layout.display == "none"
+        assert explorer.changes.market.layout.display == "none"
+        explorer.changes.attention.value = "flat"
+        assert session.change == WhatIf(flat=(("self", 0),))
+
+
+def test_nothing_is_left_behind():
+    before = widgets()
+    with make_session() as session:
+        with AttentionExplorer(session):
+            for layer in (0, 1):
+                session.what_if(gate={layer: 0.0}, flat=[layer])
+        session.undo()
+    assert widgets() == before
+    assert global_hooks() == 0
+    with pytest.raises(RuntimeError, match="this session is closed"):
+        session.what_if(gate={0: 0.0})
