@@ -56,6 +56,10 @@ class Reading:
     dates: pd.DatetimeIndex | None = None
     window: Window | None = None
 
+    def __repr__(self) -> str:
+        inputs = " and ".join(str(list(tensor.shape)) for tensor in self.inputs)
+        return f"Reading(inputs {inputs}; {self.capture})"
+
     def days(self, length: int) -> list[str]:
         """Names of `length` steps: their dates, or their numbers where no dates are known."""
         if len(self._day_names) != length:
@@ -228,6 +232,7 @@ class ExtractorSession(HasTraits):
         self._check_open()
         reading = self.original if original else self.reading
         window = reading.window
+        self._stock_model()
         return self._describe(reading.capture.output, None if window is None else window.y.reshape(1))
 
     def _describe(self, outputs: Tensor, labels: Tensor | None) -> OutputDistribution:

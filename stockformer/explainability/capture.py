@@ -60,6 +60,10 @@ class Capture:
     pooling: Tensor | None
     output: Any
 
+    def __repr__(self) -> str:
+        maps = (f"{len(layers)} {kind} {list(layers[0].shape)}" for kind, layers in self.kinds.items())
+        return f"Capture({', '.join(maps)})"
+
     @cached_property
     def kinds(self) -> dict[str, list[Tensor]]:
         """Kind of attention -> its maps by layer, each [batch, heads, query, key].

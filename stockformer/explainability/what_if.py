@@ -7,9 +7,10 @@ model's weights and modules are never touched.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -37,6 +38,9 @@ class WhatIf:
         market_from: index of the dataset's window whose market sequence is read instead.
         features: names of the features that are set to their training mean.
         days: first and last day on which they are, or on which every feature is where `features` is empty.
+
+    Raises:
+        TypeError: a field is of another form.
     """
 
     gate: Mapping[int, float] = field(default_factory=dict)
@@ -46,6 +50,26 @@ class WhatIf:
     market_from: int | None = None
     features: Sequence[str] = ()
     days: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        _expect(
+            "gate",
+            self.gate,
+            "a dictionary of layer: value",
+            isinstance(self.gate, Mapping)
+            and all(_is_int(layer) and isinstance(value, Real) for layer, value in self.gate.items()),
+        )
+        heads = "a list of (layer, head) or (kind, layer, head)"
+        _expect("heads_off", self.heads_off, heads, _all(self.heads_off, lambda one: _is_place(one, numbers=2)))
+        for name in ("flat", "permuted"):
+            places = getattr(self, name)
+            good = _all(places, lambda one: _is_int(one) or _is_place(one, numbers=1))
+            _expect(name, places, "a list of layers or (kind, layer)", good)
+        names = self.features
+        _expect("features", names, "a list of names", _all(names, lambda one: isinstance(one, str)))
+        market = self.market_from
+        _expect("market_from", market, "the index of a sample", market is None or _is_int(market))
+        _expect("days", self.days, "(first, last)", self.days is None or _is_place(self.days, numbers=2))
 
     def __bool__(self) -> bool:
         """Whether anything is different."""
@@ -228,6 +252,27 @@ def _span(days: tuple[int, int] | None, length: int) -> tuple[int, int]:
 def _check(what: str, value: int, size: int) -> None:
     if not 0 <= value < size:
         raise ValueError(f"{what} is {value}, expected 0 to {size - 1}")
+
+
+def _expect(name: str, value: object, expected: str, good: bool) -> None:
+    if not good:
+        raise TypeError(f"{name} is {value!r}, expected {expected}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_place(value: object, numbers: int) -> bool:
+    """Whether a tuple holds so many integers, after a kind of attention or without one."""
+    if not isinstance(value, tuple):
+        return False
+    steps = value[1:] if value and isinstance(value[0], str) else value
+    return len(steps) == numbers and all(_is_int(step) for step in steps)
+
+
+def _all(values: object, good: Callable[[Any], bool]) -> bool:
+    return isinstance(values, Sequence) and not isinstance(values, str) and all(good(value) for value in values)
 
 
 def _nothing(*call: Any) -> None:

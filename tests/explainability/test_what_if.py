@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import torch
@@ -241,3 +242,23 @@ def test_in_words():
         "gate of layer 2 = 0; layer 1 head 3 off; self layer 0 head 1 off; layer 2 flat; market layer 0 permuted; "
         "market of sample 500; rsi at the training mean on days 0 to 4"
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gate": [0.0]}, "gate is [0.0], expected a dictionary of layer: value"),
+        ({"gate": {"0": 0.0}}, "expected a dictionary of layer: value"),
+        ({"gate": {0: "closed"}}, "expected a dictionary of layer: value"),
+        ({"heads_off": (1, 3)}, "heads_off is (1, 3), expected a list of (layer, head) or (kind, layer, head)"),
+        ({"heads_off": [("self", 1)]}, "expected a list of (layer, head)"),
+        ({"flat": 1}, "flat is 1, expected a list of layers or (kind, layer)"),
+        ({"permuted": [True]}, "expected a list of layers"),
+        ({"features": "rsi"}, "features is 'rsi', expected a list of names"),
+        ({"market_from": 3.5}, "market_from is 3.5, expected the index of a sample"),
+        ({"days": 3}, "days is 3, expected (first, last)"),
+    ],
+)
+def test_other_forms_are_refused(change, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        WhatIf(**change)
