@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-from traitlets import Dict, Unicode, observe
+from traitlets import Dict, Int, Unicode, observe
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -29,6 +29,8 @@ class Keyboard(anywidget.AnyWidget):
     label = Unicode().tag(sync=True)
     #: What a screen reader says when the selection moves while the view has the focus.
     says = Unicode().tag(sync=True)
+    #: In how many places of the page the view stands.
+    places = Int(0).tag(sync=True)
     #: Key -> how often it was pressed so far.
     pressed = Dict().tag(sync=True)
 

@@ -56,6 +56,14 @@ function render({ model, el, signal }) {
   });
   sizes.observe(el);
   signal.addEventListener("abort", () => sizes.disconnect());
+
+  // Python draws nothing for a view whose last place in the page is gone, such as the output of a cell that ran again.
+  const count = (by) => {
+    model.set("places", model.get("places") + by);
+    model.save_changes();
+  };
+  count(1);
+  signal.addEventListener("abort", () => count(-1));
 }
 
 export default { render };

@@ -23,7 +23,7 @@ class AttentionHeatmap(MapView):
     label = "Attention map"
     content = ("kind", "layer", "head")
     follows = (*content, "query", "key")
-    height, named_rows = 400, 8
+    height, named_rows = 380, 8
     axes_text = "query ↓ key →"
 
     def to_frame(self) -> pd.DataFrame:

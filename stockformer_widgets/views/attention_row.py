@@ -26,7 +26,7 @@ class AttentionRow(DayView):
     label = "Attention of the selected day"
     follows = ("kind", "layer", "head", "query", "key")
     selects = horizontal = "key"
-    height = 160
+    height = 140
 
     def to_frame(self) -> pd.DataFrame:
         """Columns ``key, key_day, weight, share``, one row a key day."""

@@ -10,7 +10,17 @@ import numpy as np
 from ipywidgets import Widget
 
 from stockformer_widgets.views.base import View
-from stockformer_widgets.views.parts import axis, clicked_step, figure, finite, set_marks, set_range, text, tick_range
+from stockformer_widgets.views.parts import (
+    Titled,
+    axis,
+    clicked_step,
+    figure,
+    finite,
+    set_marks,
+    set_range,
+    text,
+    tick_range,
+)
 
 
 class BarsView(View):
@@ -33,8 +43,9 @@ class BarsView(View):
         self.x_axis = axis(self.scales["x"], tick_format="~g")
         self.y_axis = axis(self.scales["y"], side="left", grid_lines="none")
         self.figure = figure(self.scales, [self.bars], [self.x_axis, self.y_axis], 100, left=self.left)
+        self.plot = Titled(self.figure, self.left)
         self._listen(self.figure)
-        return *self._controls(), self.figure
+        return *self._controls(), self.plot
 
     def _controls(self) -> tuple[Widget, ...]:
         """What stands above the figure."""
@@ -74,8 +85,8 @@ class BarsView(View):
         with self.y_axis.hold_sync():
             self.y_axis.tick_values = places
             self.y_axis.tick_labels = {str(place): name for place, name in zip(places, names, strict=True)}
-        self.figure.title = title
-        self.figure.layout.height = f"{self.row_height * len(names) + 56}px"
+        self.plot.title = title
+        self.figure.layout.height = f"{self.row_height * len(names) + 36}px"
 
     def _place(self, x: float, y: float) -> int:
         return clicked_step(y, len(self.names))

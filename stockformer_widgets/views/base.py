@@ -71,11 +71,13 @@ class View(VBox):
         self.session = session
         self.selection = selection or Selection(session)
         self._drawn: tuple[Any, ...] = ()
+        self._gone = False
         session.observe(self._close, "closed")
         for owner, name in self._followed():
             owner.observe(self._refresh, name)
         try:
             self.keyboard = Keyboard(self.label, self._on_key)
+            self.keyboard.observe(self._on_places, "places")
             self.readout = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
             self.summary = HTML(layout=Layout(margin=f"0 0 6px {self.indent}px"))
             self.message = MessageLine()
@@ -154,8 +156,8 @@ class View(VBox):
                 self._update()
 
     def _update(self) -> None:
-        """Draw, unless paused."""
-        if not self.paused:
+        """Draw, unless paused or no longer in the page."""
+        if not self.paused and not self._gone:
             self._catch_up()
 
     def _catch_up(self) -> None:
@@ -224,6 +226,11 @@ class View(VBox):
 
     def _write(self, words: str) -> None:
         self.readout.value = "<br>".join(filter(None, (words, self._notes())))
+
+    def _on_places(self, change: Any) -> None:
+        """A view that was shown and is no more waits until it is shown again; one that never was is drawn."""
+        self._gone = change["new"] == 0
+        self._refresh()
 
     def _on_key(self, key: str, times: int) -> None:
         with self.message.reporting():

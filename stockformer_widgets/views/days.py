@@ -11,6 +11,7 @@ from ipywidgets import Widget
 from stockformer_widgets.views.base import View
 from stockformer_widgets.views.parts import (
     HIGHLIGHT,
+    Titled,
     axis,
     clicked_step,
     figure,
@@ -39,8 +40,9 @@ class DayView(View):
         self.y_axis = axis(self.scales["y"], side="left", tick_format="~g")
         marks = [*self._marks(), self.marker]
         self.figure = figure(self.scales, marks, [self.x_axis, self.y_axis], self.height)
+        self.plot = Titled(self.figure)
         self._listen(self.figure)
-        return (self.figure,)
+        return (self.plot,)
 
     def _marks(self) -> list[bq.Mark]:
         """The marks in the figure, made once."""
@@ -49,7 +51,7 @@ class DayView(View):
     def _frame(self, title: str, days: Sequence[str], low: float, high: float) -> None:
         """Set title, axes and marker."""
         self.days = days
-        self.figure.title = title
+        self.plot.title = title
         set_range(self.scales["x"], 0, len(days))
         label_steps(self.x_axis, days, 4)
         set_range(self.scales["y"], low, high)

@@ -26,7 +26,7 @@ class GateHeatmap(MapView):
     content = ("layer",)
     follows = (*content, "query")
     horizontal = "query"
-    height, named_rows = 380, 32
+    height, named_rows = 360, 32
     axes_text = "gate dimension ↓ day →"
 
     @classmethod

@@ -25,7 +25,7 @@ class GateTimeline(DayView):
 
     label = "Mean gate by day"
     follows = ("layer", "query")
-    height = 190
+    height = 170
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:

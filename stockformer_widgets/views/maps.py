@@ -17,6 +17,7 @@ from stockformer_widgets.views.base import View
 from stockformer_widgets.views.parts import (
     HIGHLIGHT,
     MARGIN,
+    Titled,
     axis,
     clicked_step,
     figure,
@@ -111,9 +112,10 @@ class MapView(View):
         self.figure = figure(
             self.scales, [self.image, self.crosshair], [self.x_axis, self.y_axis], self.height, left=self.left
         )
+        self.plot = Titled(self.figure, self.left)
         self._listen(self.figure)
         self.color_bar = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
-        return self.figure, self.color_bar
+        return self.plot, self.color_bar
 
     def close(self) -> None:
         for image in self._images:  # the spare one hangs on no other widget
@@ -165,4 +167,4 @@ class MapView(View):
         label_steps(self.x_axis, cells.columns, 4)
         label_steps(self.y_axis, cells.rows, self.named_rows)
         self.color_bar.value = f"{self.axes_text} &nbsp; {cells.palette.bar(cells.low, cells.high)}"
-        self.figure.title = cells.title
+        self.plot.title = cells.title

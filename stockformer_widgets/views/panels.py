@@ -12,6 +12,7 @@ from ipywidgets import HBox, Layout, Widget
 from stockformer_widgets.views.base import View
 from stockformer_widgets.views.parts import (
     HIGHLIGHT,
+    Titled,
     axis,
     clicked_step,
     figure,
@@ -37,7 +38,8 @@ class Panel:
         )
         self.x_axis = axis(self.scales["x"], grid_lines="none", tick_format="d")
         self.y_axis = axis(self.scales["y"], side="left", tick_format="~g")
-        self.figure = figure(self.scales, [self.mark, self.marker], [self.x_axis, self.y_axis], 170, left=48)
+        self.figure = figure(self.scales, [self.mark, self.marker], [self.x_axis, self.y_axis], 150, left=48)
+        self.plot = Titled(self.figure, left=48)
 
     def draw(
         self, title: str, x: np.ndarray, values: np.ndarray, places: int, selected: int | None, top: float
@@ -52,7 +54,7 @@ class Panel:
         tick_range(self.y_axis, low, high)
         set_marks(self.mark, x=x, y=values)
         set_marks(self.marker, x=[selected or 0] * 2, opacities=[0.0 if selected is None else 1.0])
-        self.figure.title = title
+        self.plot.title = title
 
 
 class PanelView(View):
@@ -67,9 +69,9 @@ class PanelView(View):
     def _build(self) -> tuple[Widget, ...]:
         self.panels = [Panel(self.mark) for _ in self.titles]
         for panel in self.panels:
-            panel.figure.layout.flex, panel.figure.layout.width = "1 1 185px", "auto"
+            panel.plot.layout.flex = "1 1 185px"
             self._listen(panel.figure)
-        row = HBox([panel.figure for panel in self.panels], layout=Layout(flex_flow="row wrap", width="100%"))
+        row = HBox([panel.plot for panel in self.panels], layout=Layout(flex_flow="row wrap", width="100%"))
         return (row,)
 
     def _selected(self) -> int | None:

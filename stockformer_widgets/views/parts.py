@@ -10,7 +10,7 @@ from typing import Any
 
 import bqplot as bq
 import numpy as np
-from ipywidgets import HTML, Layout
+from ipywidgets import HTML, Layout, VBox
 from matplotlib.ticker import MaxNLocator
 
 from stockformer.explainability import Summary
@@ -27,7 +27,7 @@ LINE_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#999999")
 #: Pixels left and right of the plots; views of one column share them, so that their days align.
 MARGIN, RIGHT = 76, 32
 
-_TEXT_COLOR = "var(--jp-ui-font-color1, currentColor)"
+_TITLE = "text-align: center; font-size: 13px; line-height: 20px; white-space: nowrap;"
 _QUIET = "color: var(--jp-ui-font-color2, #555)"
 
 
@@ -52,6 +52,33 @@ class MessageLine(HTML):
             self.say(str(error) or type(error).__name__)
 
 
+class Titled(VBox):
+    """A figure under its title.
+
+    The title is text of our own: bqplot loses one that changes while the page still builds the figure.
+
+    Args:
+        figure: with its plot area between `left` and `RIGHT` pixels.
+    """
+
+    def __init__(self, figure: bq.Figure, left: int = MARGIN) -> None:
+        self._line = HTML(layout=Layout(height="20px", margin="0", overflow="hidden"))
+        self._left, self._title = left, ""
+        super().__init__([self._line, figure], layout=Layout(overflow="hidden"))
+
+    @property
+    def title(self) -> str:
+        """What stands above the figure, as plain text."""
+        return self._title
+
+    @title.setter
+    def title(self, title: str) -> None:
+        self._title = title
+        self._line.value = (
+            f'<div class="stockformer-title" style="{_TITLE} padding: 0 {RIGHT}px 0 {self._left}px">{text(title)}</div>'
+        )
+
+
 def figure(
     scales: dict[str, bq.Scale], marks: Sequence[bq.Mark], axes: Sequence[bq.Axis], height: int, **margins: int
 ) -> bq.Figure:
@@ -61,12 +88,11 @@ def figure(
         axes=list(axes),
         scale_x=scales["x"],
         scale_y=scales["y"],
-        fig_margin={"top": 26, "bottom": 22, "left": MARGIN, "right": RIGHT} | margins,
+        fig_margin={"top": 6, "bottom": 22, "left": MARGIN, "right": RIGHT} | margins,
         display_toolbar=False,
         padding_x=0.0,
         padding_y=0.0,
-        title_style={"font-size": "13px", "fill": _TEXT_COLOR, "transform": "translateY(-7px)"},
-        layout=Layout(width="100%", min_width="260px", height=f"{height}px"),
+        layout=Layout(width="100%", min_width="260px", height=f"{height}px", margin="0"),
     )
 
 

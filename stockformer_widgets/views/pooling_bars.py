@@ -21,7 +21,7 @@ class PoolingBars(DayView):
 
     label = "Pooling weight by day"
     follows = ("query",)
-    height = 140
+    height = 120
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:

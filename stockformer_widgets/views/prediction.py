@@ -94,12 +94,14 @@ class Prediction(BarsView):
         colors = [NEUTRAL if number < classes or not classes else STREAM_COLORS[1] for number in range(len(names))]
         target = self.session.target
         explained = None if target is None else self.session.targets[target]
-        before = self._outcomes(original=True)[1]
         title = f"Prediction: {self._said(names, values)}"
+        before: np.ndarray = np.empty(0)
         if self.session.change:
+            before = self._outcomes(original=True)[1]
             title += f" (before: {self._said(names, before)})"
+            set_marks(self.before, **points(finite(before), np.arange(len(names)) + 0.5))
+        self.before.visible = bool(self.session.change)
         self._draw_bars(names, values, colors, explained, title, also=before, top=1.0 if classes else 0.0)
-        set_marks(self.before, **points(finite(before), np.arange(len(names)) + 0.5), visible=bool(self.session.change))
 
     def _said(self, names: Sequence[str], values: np.ndarray) -> str:
         """The outcome in a few words."""
@@ -137,4 +139,4 @@ class Prediction(BarsView):
         return summarize_outputs(self.session.prediction(), self.session.class_names or None)
 
     def _plot(self) -> Figure:
-        return plot_prediction(self.session.prediction(), self.session.class_names or None, title=self.figure.title)
+        return plot_prediction(self.session.prediction(), self.session.class_names or None, title=self.plot.title)

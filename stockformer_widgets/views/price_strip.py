@@ -25,7 +25,7 @@ class PriceStrip(DayView):
 
     label = "Prices"
     follows = ("query", "key")
-    height = 160
+    height = 140
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
@@ -87,4 +87,4 @@ class PriceStrip(DayView):
     def _plot(self) -> Figure:
         prices = self._window().prices
         query, key = (self.selection.place(name, len(prices)) for name in ("query", "key"))
-        return plot_prices(prices, query=query, key=key, title=self.figure.title)
+        return plot_prices(prices, query=query, key=key, title=self.plot.title)

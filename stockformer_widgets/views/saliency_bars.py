@@ -113,4 +113,4 @@ class SaliencyBars(BarsView):
 
     def _plot(self) -> Figure:
         values, colors = pd.Series(np.asarray(self.bars.y), index=list(self.names)), list(self.bars.colors)
-        return plot_feature_bars(values, colors=colors, title=self.figure.title, xlabel=self._scale())
+        return plot_feature_bars(values, colors=colors, title=self.plot.title, xlabel=self._scale())

@@ -28,7 +28,7 @@ class SaliencyHeatmap(MapView):
     content = ()
     follows = ("feature", "query")
     horizontal, vertical = "query", "feature"
-    height, named_rows, left = 420, _SHOWN, 150
+    height, named_rows, left = 400, _SHOWN, 150
     indent = 20
     axes_text = "feature ↓ day →"
 

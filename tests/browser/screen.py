@@ -22,7 +22,7 @@ _READ_FIGURE = r"""(view, number) => {
                 vertical: tick.parentNode.getAttribute('text-anchor') === 'end'};
     });
     return {
-        title: plot.querySelector('.mainheading')?.textContent ?? '',
+        title: plot.parentNode.querySelector('.stockformer-title').textContent,
         area: {x: area.x, y: area.y, width: area.width, height: area.height},
         ticks,
         paths: [...plot.querySelectorAll('.curve path.line')].map(p => ({

@@ -63,6 +63,25 @@ print(json.dumps([before, count()]))
     assert before == closed
 
 
+def test_an_explorer_that_left_the_page_draws_no_more(page: Page, lab: str, lab_root) -> None:
+    shown = """
+session = globals().get("session") or ExtractorSession.from_dataset(model, dataset, 0)
+explorers = globals().get("explorers", []) + [AttentionExplorer(session)]
+explorers[-1]
+"""
+    titles = "session.sample += 1; print(json.dumps([[e.views[0].color_bar.value for e in explorers]]))"
+    run(page, lab, lab_root, "again.ipynb", shown, titles)
+    page.locator(".jp-Notebook .jp-InputPrompt").nth(1).click()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".jp-CodeCell .jp-InputPrompt").nth(1)).to_have_text("[4]:")
+    view(page, "AttentionHeatmap").locator("image").wait_for()
+    page.locator(".jp-Notebook .jp-InputPrompt").nth(2).click()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".jp-CodeCell .jp-InputPrompt").nth(2)).to_have_text("[5]:")
+    ((old, new),) = printed(page, 2)
+    assert old != new
+
+
 def test_other_models_open(page: Page, lab: str, lab_root) -> None:
     models = [
         "ExtractorSession(torch.nn.Transformer(8, 2, 1, 2, 16, batch_first=True), torch.randn(1, 6, 8), "
@@ -111,7 +130,7 @@ def test_the_dark_theme_reads_well(page: Page, tmp_path) -> None:
                     return (Math.max(shade, ground) + 0.05) / (Math.min(shade, ground) + 0.05);
                 };
                 return [
-                    of('.stockformer-view .mainheading', 'fill'),
+                    of('.stockformer-view .stockformer-title', 'color'),
                     of('.stockformer-view .tick text', 'fill'),
                     of('.stockformer-view .widget-html-content', 'color'),
                     of('.stockformer-view .widget-html-content span', 'color'),

@@ -121,7 +121,7 @@ def test_heatmap_follows_the_selection_with_another_image(unequal):
         shown = maps.mean(axis=0) if head is None else maps[head]
         np.testing.assert_allclose(pixels(view, "viridis", 0.0, shown.max()), shown, atol=shown.max() / 500)
         where = "mean of 2 heads" if head is None else f"head {head}"
-        assert view.figure.title == f"Stock to market attention, layer {layer}, {where}"
+        assert view.plot.title == f"Stock to market attention, layer {layer}, {where}"
 
 
 def test_a_moved_crosshair_sends_no_picture(unequal):
@@ -220,7 +220,7 @@ def test_row_marks(unequal):
         assert (view.scales["x"].min, view.scales["x"].max) == (0, 9)
         assert (view.scales["y"].min, view.scales["y"].max) == (0, pytest.approx(row.max()))
         day = pd.bdate_range("2020-01-01", periods=6)[query].date()
-        assert view.figure.title == f"What {day} attends to"
+        assert view.plot.title == f"What {day} attends to"
 
 
 def test_row_names_a_key_and_the_three_strongest(unequal):
@@ -280,7 +280,7 @@ def test_layer_marks(unequal):
     by_kind = maps_by_kind(unequal).values()
     diffuse = [[(entropy(maps) / np.log(maps.shape[-1])).mean() for maps in layers] for layers in by_kind]
     sparse = [[sparsity(maps).mean() for maps in layers] for layers in by_kind]
-    assert [panel.figure.title for panel in view.panels] == ["entropy / log n", "sparsity"]
+    assert [panel.plot.title for panel in view.panels] == ["entropy / log n", "sparsity"]
     for panel, drawn in zip(view.panels, (diffuse, sparse), strict=True):
         # The market encoder's only layer: a point, as a line that ends where it begins.
         np.testing.assert_array_equal(panel.mark.x, [[0, 1], [0, 1], [0, 0]])
@@ -374,7 +374,7 @@ def test_head_numbers(unequal, large):
         assert list(frame) == ["head", *expected]
         assert frame["head"].tolist() == list(range(len(frame)))
         titles = ["entropy / log n", "peak key day", "recency share", "distance, days", "redundancy"]
-        assert [panel.figure.title for panel in view.panels] == titles
+        assert [panel.plot.title for panel in view.panels] == titles
         for panel, (name, values) in zip(view.panels, expected.items(), strict=True):
             np.testing.assert_allclose(frame[name], values, rtol=1e-4, atol=1e-5)
             np.testing.assert_array_equal(panel.mark.x, range(len(values)))

@@ -114,7 +114,7 @@ def test_closing_an_explorer_leaves_linked_views_alive(session):
     row = AttentionRow(session, explorer.selection)
     explorer.close()
     explorer.selection.query = 3
-    assert session.reading.days(8)[3] in row.figure.title
+    assert session.reading.days(8)[3] in row.plot.title
     session.run(*(tensor[0, :3] for tensor in session.reading.inputs))
     assert len(row.row.x) == 4
 

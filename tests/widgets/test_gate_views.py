@@ -47,7 +47,7 @@ def test_gate_heatmap_shows_the_most_variable_dimensions(large, layer):
     drawn = pixels(view, "viridis", 0.0, 1.0)
     assert drawn.shape == (32, 60)
     np.testing.assert_allclose(drawn, gate[:, rows].T, atol=1 / 500)
-    assert view.figure.title == f"Gate of layer {layer}, the 32 most variable of 48 dimensions"
+    assert view.plot.title == f"Gate of layer {layer}, the 32 most variable of 48 dimensions"
 
 
 @pytest.mark.parametrize(("x", "day"), DAYS)

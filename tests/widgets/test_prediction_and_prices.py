@@ -81,10 +81,10 @@ def test_prediction(name, outcomes):
         assert said.endswith(f"true: {outcomes[truth]}")
     if classes:
         likely = expected[:classes].argmax()
-        assert view.figure.title == f"Prediction: {outcomes[likely]} {expected[likely]:.1%}"
+        assert view.plot.title == f"Prediction: {outcomes[likely]} {expected[likely]:.1%}"
         assert (view.scales["x"].min, view.scales["x"].max) == (0, 1)
     else:
-        assert view.figure.title == f"Prediction: {output:+.4g}"
+        assert view.plot.title == f"Prediction: {output:+.4g}"
     if "coral" in name:
         assert len(set(view.bars.colors[:4])) == len(set(view.bars.colors[4:])) == 1
         assert view.bars.colors[0] != view.bars.colors[4]
@@ -191,7 +191,7 @@ def test_price_strip(session, sample):
     assert view.scales["y"].min == pytest.approx(expected.min())
     assert view.scales["y"].max == pytest.approx(expected.max())
     ticker = rows["symbol"].iloc[0]
-    assert view.figure.title == f"{ticker} and SPY, % since {frame['day'][0]}"
+    assert view.plot.title == f"{ticker} and SPY, % since {frame['day'][0]}"
     for query, key in ((0, 7), (3, 2)):
         view.selection.query, view.selection.key = query, key
         assert list(view.marker.x) == [query + 0.5] * 2
@@ -218,8 +218,8 @@ def test_prices_without_the_market():
     view = PriceStrip(session)
     assert list(view.to_frame()) == ["day", "adjusted_close", "close_change"]
     assert np.asarray(view.lines.y).shape == (8,)
-    assert "SPY" not in plain(view.readout.value) + view.figure.title
-    assert view.figure.title == f"AAA, % since {days_of(session)[0]}"
+    assert "SPY" not in plain(view.readout.value) + view.plot.title
+    assert view.plot.title == f"AAA, % since {days_of(session)[0]}"
 
 
 def test_prices_of_one_day():

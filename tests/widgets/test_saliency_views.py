@@ -75,7 +75,7 @@ def test_bars(session, method, target, span, sign):
     explained = ["DOWN", "UP"][predicted(session) if target is None else target]
     named = method.replace("_", " ")
     title = f"{f'|{named}|' if sign == 'absolute' else named} for {explained}"
-    assert view.figure.title.startswith(title)
+    assert view.plot.title.startswith(title)
 
 
 def test_bars_are_the_strongest_of_many(large):
@@ -250,7 +250,7 @@ def test_heatmap_pixels(large):
         assert f"{-largest:.4g}" in plain(view.color_bar.value)
         assert f"{largest:.4g}" in plain(view.color_bar.value)
         explained = ["DOWN", "UP"][predicted(large) if target is None else 0]
-        assert view.figure.title == f"input x gradient for {explained}, the 24 strongest features"
+        assert view.plot.title == f"input x gradient for {explained}, the 24 strongest features"
 
 
 @pytest.mark.parametrize(("name", "days"), [("market longer", (6, 9)), ("stock longer", (9, 6))])
@@ -330,7 +330,7 @@ def test_what_is_explained_is_said(name, explained):
     values = input_times_gradient(session, 0 if session.targets else None)
     for kind in (SaliencyBars, SaliencyHeatmap):
         view = kind(session)
-        assert f" for {explained}" in view.figure.title
+        assert f" for {explained}" in view.plot.title
         found = view.to_frame()["value"].abs().sum()
         assert found == pytest.approx(sum(np.abs(part).sum() for part in values), rel=1e-4)
 

@@ -249,7 +249,7 @@ def test_a_view_closes_only_its_own_selection(session, kind):
     kind(session, shared).close()
     assert observers(shared) == following
     shared.query = 4
-    assert session.reading.days(8)[4] in other.figure.title
+    assert session.reading.days(8)[4] in other.plot.title
 
 
 # Following
@@ -492,4 +492,19 @@ def test_left_and_right_move_the_day_beside_bars(session, kind):
 
 
 def test_weights_that_are_no_numbers_name_no_class():
-    assert Prediction(make_session("nan")).figure.title == "Prediction: not a number"
+    assert Prediction(make_session("nan")).plot.title == "Prediction: not a number"
+
+
+@every_view
+def test_a_view_that_left_the_page_waits_until_it_is_back(session, kind, draws):
+    view = kind(session)
+    for places in (1, 2, 1):
+        view.keyboard.set_state({"places": places})
+    session.sample = 7
+    assert draws[kind] == 2
+    view.keyboard.set_state({"places": 0})
+    session.sample = 8
+    assert draws[kind] == 2
+    view.keyboard.set_state({"places": 1})
+    assert draws[kind] == 3
+    assert words(view) == words(kind(session, view.selection))
