@@ -13,6 +13,13 @@ from stockformer.explainability.capture import (
     kind_title,
     make_extractor,
 )
+from stockformer.explainability.groups import (
+    MEASURES,
+    GroupComparison,
+    compare_groups,
+    measure_windows,
+    window_groups,
+)
 from stockformer.explainability.outputs import (
     Calibration,
     OutputDistribution,
@@ -78,11 +85,13 @@ from stockformer.explainability.what_if import (
 
 __all__ = [
     "MAP_STATISTICS",
+    "MEASURES",
     "AttentionExtractor",
     "AttentionOutput",
     "Calibration",
     "Capture",
     "Finding",
+    "GroupComparison",
     "OutputDistribution",
     "Summary",
     "WhatIf",
@@ -95,6 +104,7 @@ __all__ = [
     "changed_model",
     "class_names",
     "class_probabilities",
+    "compare_groups",
     "compute_input_saliency",
     "describe_outputs",
     "evaluating",
@@ -103,6 +113,7 @@ __all__ = [
     "kind_title",
     "make_extractor",
     "map_statistics",
+    "measure_windows",
     "mix_values",
     "output_batches",
     "plot_attention_all_heads",
@@ -134,4 +145,5 @@ __all__ = [
     "summarize_prices",
     "summarize_row",
     "summarize_saliency",
+    "window_groups",
 ]

@@ -1,0 +1,241 @@
+"""Groups of windows: against a plain loop over single windows, and planted differences."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.special import entr
+from scipy.stats import entropy
+from torch import nn
+
+from stockformer.dataset import StockDataset
+from stockformer.explainability import capture_attention, compare_groups, measure_windows, window_groups
+from stockformer.explainability.groups import _bootstrap, _difference, _p_values, _table
+from stockformer.model import create_model
+
+STOCK, MARKET = ["f0", "f1", "f2"], ["m0", "m1"]
+SIZES = {"d_model": 8, "nhead": 2, "num_layers": 2, "dim_feedforward": 12, "market_layers": 1, "market_feature_dim": 2}
+
+
+def make_dataset(label_mode="binary", market=True) -> StockDataset:
+    rng = np.random.default_rng(0)
+    tables = []
+    for ticker in ("AAA", "BBB"):
+        close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, 40)))
+        prices = dict.fromkeys(("open", "high", "low", "adjusted_close"), close)
+        features = {name: rng.normal(size=40) for name in STOCK + MARKET}
+        dates = pd.bdate_range("2020-01-01", periods=40)
+        tables.append(pd.DataFrame({"date": dates, "symbol": ticker, **prices, "volume": 1.0, **features}))
+    edges = [-1.0, 0.0, 1.0] if label_mode == "buckets" else None
+    columns = STOCK, MARKET if market else None
+    return StockDataset(pd.concat(tables), *columns, lookback=8, label_mode=label_mode, bucket_edges=edges)
+
+
+def make_model(label_mode="binary", model_type="cross_attention", **more) -> nn.Module:
+    torch.manual_seed(0)
+    edges = [-1.0, 0.0, 1.0] if label_mode == "buckets" else None
+    model = create_model(3, label_mode, edges, SIZES | more, model_type).eval()
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(2.0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def dataset() -> StockDataset:
+    return make_dataset()
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    return make_model()
+
+
+def one_window(model, dataset, index) -> dict[str, float]:
+    """Every measure of one window by numpy."""
+    inputs = [part[None] for part in (dataset.window(index).x, dataset.window(index).market_x) if part is not None]
+    shown = capture_attention(model, *inputs)
+    found = {f"gate layer {n}": float(gate.numpy().mean()) for n, gate in enumerate(shown.gates.values())}
+    for kind, layers in shown.kinds.items():
+        entropies, recent = [], []
+        for weights in layers:
+            for row in weights.numpy().reshape(-1, 8).astype(float):
+                entropies.append(entropy(row) / math.log(8))
+                recent.append(row[-2:].sum())
+        found |= {f"{kind} diffuseness": np.mean(entropies), f"{kind} recency": np.mean(recent)}
+    found["pooling recency"] = float(shown.pooling[0, -2:].sum())
+    leaves = [part.clone().requires_grad_() for part in inputs]
+    output = model(*leaves)[0]
+    (output if output.dim() == 0 else output[output.argmax()]).backward()
+    if len(leaves) == 2:
+        sums = [float((leaf.grad * leaf).abs().sum()) for leaf in leaves]
+        found["market share"] = sums[1] / sum(sums)
+    output = output.detach().numpy().astype(float)
+    if model.label_mode == "regression":
+        return found | {"value": float(output)}
+    if model.use_coral:
+        above = 1 / (1 + np.exp(-output))
+        shares = np.clip(-np.diff(np.r_[1.0, above, 0.0]), 0, None)
+    else:
+        shares = np.exp(output - output.max()) / np.exp(output - output.max()).sum()
+    return found | {"confidence": shares.max(), "relative entropy": entr(shares).sum() / math.log(len(shares))}
+
+
+CASES = {
+    "binary": (lambda: make_model(), lambda: make_dataset()),
+    "regression": (lambda: make_model("regression"), lambda: make_dataset("regression")),
+    "coral": (lambda: make_model("buckets", loss_name="coral"), lambda: make_dataset("buckets")),
+    "encoder": (lambda: make_model(model_type="encoder"), lambda: make_dataset(market=False)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_window_is_as_alone(name):
+    model, dataset = (make() for make in CASES[name])
+    group_a, group_b = range(0, len(dataset), 2), range(1, len(dataset), 2)
+    found = compare_groups(model, dataset, group_a, group_b, batch_size=7, resamples=20)
+    assert found.windows["sample"].tolist() == list(range(len(dataset)))
+    expected = pd.DataFrame([one_window(model, dataset, index) for index in range(len(dataset))])
+    assert list(found.windows.columns[2:]) == list(expected.columns)
+    np.testing.assert_allclose(found.windows[expected.columns], expected, rtol=2e-4, atol=2e-5)
+    means = expected[::2].mean().to_numpy(), expected[1::2].mean().to_numpy()
+    np.testing.assert_allclose(found.table["mean_a"], means[0], rtol=2e-4, atol=1e-6)
+    np.testing.assert_allclose(found.table["difference"], means[0] - means[1], rtol=0.02, atol=2e-5)
+
+
+def test_mean_maps(model, dataset):
+    found = compare_groups(model, dataset, [3, 4, 9], [30, 31], batch_size=2, resamples=10)
+    for number, group in enumerate(([3, 4, 9], [30, 31])):
+        shown = [dataset.window(index) for index in group]
+        captures = [capture_attention(model, one.x[None], one.market_x[None]) for one in shown]
+        for kind, layers in captures[0].kinds.items():
+            for layer in range(len(layers)):
+                mean = torch.stack([capture.map(kind, layer) for capture in captures]).mean(dim=0)
+                torch.testing.assert_close(found.maps[kind][layer, number], mean, atol=1e-6, rtol=1e-5)
+
+
+def test_batches_do_not_matter(model, dataset):
+    tables = [
+        compare_groups(model, dataset, range(20), range(25, 45), batch_size=size, resamples=50).table.drop(
+            columns="measure"
+        )
+        for size in (1, 13)
+    ]
+    np.testing.assert_allclose(*tables, rtol=1e-3, atol=1e-5)
+
+
+def test_a_mask_and_negative_indices_are_windows_too(model, dataset):
+    mask = np.zeros(len(dataset), dtype=bool)
+    mask[-3:] = True
+    by_mask = compare_groups(model, dataset, mask, [0, 1], resamples=10).windows
+    by_index = compare_groups(model, dataset, [-1, -2, -3, -3], [1, 0], resamples=10).windows
+    pd.testing.assert_frame_equal(by_mask, by_index)
+    assert by_mask["group"].tolist() == ["b", "b", "a", "a", "a"]
+
+
+def dependent(rng, length):
+    """Means of 20 neighbours of white noise: like windows that share days."""
+    return np.convolve(rng.normal(size=length + 19), np.ones(20) / 20, "valid")[:, None]
+
+
+def test_chance_is_rarely_called_a_difference_though_windows_overlap():
+    rng = np.random.default_rng(1)
+    half = np.arange(600) < 300
+    tables = [_table(pd.DataFrame(dependent(rng, 600)), half, 20, 200, rng) for _ in range(60)]
+    called = np.mean([table["p"][0] < 0.05 for table in tables])
+    covered = np.mean([table["low"][0] <= 0 <= table["high"][0] for table in tables])
+    assert called <= 0.15
+    assert covered >= 0.8
+
+
+def test_a_planted_difference_is_found():
+    rng = np.random.default_rng(2)
+    in_a = rng.permutation(np.repeat([True, False], 20)).repeat(20)  # runs of 20 windows
+    values = dependent(rng, 800) + 0.5 * in_a[:, None]
+    table = _table(pd.DataFrame(values), in_a, 20, 500, rng)
+    assert 0.2 < table["low"][0] < table["difference"][0] < table["high"][0] < 0.8
+    assert table["p"][0] < 0.02
+
+
+def test_shifts_by_brute_force():
+    rng = np.random.default_rng(3)
+    values, in_a = rng.normal(size=(12, 2)), np.arange(12) % 5 < 2
+    difference = values[in_a].mean(axis=0) - values[~in_a].mean(axis=0)
+    np.testing.assert_allclose(_difference(np.ones(12), in_a, values), difference)
+    as_large = np.ones(2)
+    for shift in range(1, 12):
+        shifted = np.array([in_a[(place - shift) % 12] for place in range(12)])
+        as_large += np.abs(values[shifted].mean(axis=0) - values[~shifted].mean(axis=0)) >= np.abs(difference) - 1e-12
+    np.testing.assert_allclose(_p_values(values, in_a, difference, 1000), as_large / 12)
+
+
+def test_blocks_of_all_windows_are_the_windows_themselves():
+    values, in_a = np.arange(6.0)[:, None], np.array([True, False, True, False, False, True])
+    drawn = _bootstrap(values, in_a, 6, 30, np.random.default_rng(0))
+    np.testing.assert_allclose(drawn, np.full((30, 1), (0 + 2 + 5) / 3 - (1 + 3 + 4) / 3))
+
+
+def test_window_groups(model, dataset):
+    groups = window_groups(model, dataset, "volatility")
+    volatility = dataset.volatility
+    assert volatility[groups["calm"]].max() < volatility[groups["volatile"]].min()
+    assert len(groups["calm"]) == pytest.approx(len(dataset) / 4, abs=1)
+    tickers = window_groups(model, dataset, "ticker")
+    assert list(tickers) == ["AAA", "BBB"]
+    assert set(dataset.end_tickers[tickers["BBB"]]) == {"BBB"}
+    correct = window_groups(model, dataset, "correct")
+    for name, right in (("right", True), ("wrong", False)):
+        for index in correct[name]:
+            x, y, market = dataset[int(index)]
+            with torch.no_grad():
+                assert (int(model(x[None], market[None]).argmax()) == int(y)) == right
+    assert len(correct["right"]) + len(correct["wrong"]) == len(dataset)
+
+
+def test_the_verdict(model, dataset):
+    names = ("calm", "volatile")
+    groups = window_groups(model, dataset, "volatility")
+    verdict = compare_groups(model, dataset, *groups.values(), names=names, resamples=100).verdict
+    assert "tells calm from volatile" in verdict or "measures differ" in verdict
+    assert "Little data: calm has 15 and volatile has 15 windows, and 8 in a row share most of their days." in verdict
+
+
+@pytest.mark.parametrize(
+    ("group_a", "group_b", "error", "message"),
+    [
+        ([], [1, 2], ValueError, "group 'a' has 0 windows, expected at least 2"),
+        ([1, 2], [5], ValueError, "group 'b' has 1 windows, expected at least 2"),
+        ([1, 2], [2, 3], ValueError, "1 windows are in both groups, 2 for one"),
+        ([1, 99], [2, 3], IndexError, "group 'a' has window 99, but the dataset has"),
+        ([0.5, 1.5], [2, 3], TypeError, "group 'a' holds float64, expected indices"),
+        (np.ones(3, dtype=bool), [2, 3], ValueError, "group 'a' has 3 booleans for"),
+    ],
+)
+def test_groups_that_cannot_be_compared(model, dataset, group_a, group_b, error, message):
+    with pytest.raises(error, match=message):
+        compare_groups(model, dataset, group_a, group_b)
+
+
+def test_other_models_and_groupings(model, dataset):
+    with pytest.raises(TypeError, match="expected a stock transformer, got Linear"):
+        compare_groups(nn.Linear(3, 3), dataset, [0, 1], [2, 3])
+    with pytest.raises(ValueError, match="by is 'moon', expected one of volatility, correct, ticker"):
+        window_groups(model, dataset, "moon")
+    with pytest.raises(ValueError, match="not right or wrong"):
+        window_groups(make_model("regression"), make_dataset("regression"), "correct")
+
+
+def test_the_model_is_as_it_was(dataset):
+    model = make_model().train()
+    model.final_norm.eval()
+    before = [module.training for module in model.modules()]
+    compare_groups(model, dataset, [0, 1], [2, 3], resamples=10)
+    assert [module.training for module in model.modules()] == before
+    assert all(weights.grad is None for weights in model.parameters())
+    assert not nn.modules.module._global_forward_hooks
+    x, _, market = dataset[0]
+    assert set(measure_windows(model, x[None], market[None])) >= {"market share", "gate layer 1"}
