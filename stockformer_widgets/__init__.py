@@ -1,5 +1,6 @@
 """Linked Jupyter views of what a stock transformer attends to."""
 
+from stockformer_widgets.comparison import SampleComparison
 from stockformer_widgets.explorer import AttentionExplorer
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import LANDMARKS, ExtractorSession, Reading
@@ -34,6 +35,7 @@ __all__ = [
     "Reading",
     "SaliencyBars",
     "SaliencyHeatmap",
+    "SampleComparison",
     "Selection",
     "View",
 ]

@@ -57,19 +57,21 @@ class Selection(HasTraits):
     @property
     def kinds(self) -> list[str]:
         """The kinds of attention that every session has."""
-        first, *others = (session.reading.capture.kinds for session in self._open())
+        first, *others = (session.reading.capture.kinds for session in self.open_sessions)
         return [kind for kind in first if all(kind in other for other in others)]
 
     def sizes(self) -> dict[str, int]:
         """How many layers, heads, queries and keys there are to select from."""
-        layers = [session.reading.capture.kinds[self.kind] for session in self._open()]
+        layers = [session.reading.capture.kinds[self.kind] for session in self.open_sessions]
         number = min(len(maps) for maps in layers)
         layer = min(self.layer, number - 1)
         shapes = [maps[layer].shape[1:] for maps in layers]
         heads, queries, keys = (min(sizes) for sizes in zip(*shapes, strict=True))
         return {"layer": number, "head": heads, "query": queries, "key": keys}
 
-    def _open(self) -> list[ExtractorSession]:
+    @property
+    def open_sessions(self) -> list[ExtractorSession]:
+        """The sessions that are not closed; all of them where none is open."""
         return [session for session in self.sessions if not session.closed] or list(self.sessions)
 
     def step(self, name: str, by: int) -> None:
@@ -116,7 +118,7 @@ class Selection(HasTraits):
     @validate("feature")
     def _check_feature(self, proposal: Any) -> str | None:
         name: str | None = proposal["value"]
-        known = {feature for session in self._open() for group in session.feature_names for feature in group}
+        known = {feature for session in self.open_sessions for group in session.feature_names for feature in group}
         if name is not None and name not in known:
             near = get_close_matches(name, known, 1)
             raise TraitError(f"there is no feature {name!r}" + (f", the nearest is {near[0]!r}" if near else ""))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,12 +28,16 @@ from stockformer.explainability import (
     class_names,
     compute_input_saliency,
     describe_outputs,
+    measure_windows,
     output_batches,
     summarize_change,
 )
 from stockformer.explainability.saliency import METHODS
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
 from stockformer.training import Model
+
+if TYPE_CHECKING:
+    from stockformer_widgets.comparison import SampleComparison
 
 #: Windows that `ExtractorSession.find` knows.
 LANDMARKS = ("calmest", "most volatile", "most confident", "most wrong")
@@ -220,6 +224,17 @@ class ExtractorSession(HasTraits):
             self._saliency[which] = tuple(part.float() for part in parts)
         return self._saliency[which]
 
+    def measures(self) -> dict[str, float]:
+        """The sample's `stockformer.explainability.MEASURES`.
+
+        Raises:
+            TypeError: the model is no stock transformer.
+        """
+        self._check_open()
+        with changed_model(self.model, self.change, self._original.capture):
+            found = measure_windows(self._stock_model(), *self.reading.inputs)
+        return {name: float(value) for name, value in found.items()}
+
     def prediction(self, *, original: bool = False) -> OutputDistribution:
         """What the sample's output says, with its label where a dataset has one.
 
@@ -292,6 +307,12 @@ class ExtractorSession(HasTraits):
             labels.append(label)
             yield sum(map(len, labels)) / len(self.dataset)
         self._outputs = self._describe(torch.cat(outputs), torch.cat(labels))
+
+    def compare(self, *others: Any) -> SampleComparison:
+        """A `SampleComparison` with another session, or of two samples of the dataset by their indices."""
+        from stockformer_widgets.comparison import SampleComparison  # it is built on sessions
+
+        return SampleComparison(self, *others)
 
     def close(self) -> None:
         """Close the views of this session and let go of model, dataset and tensors."""

@@ -102,14 +102,17 @@ def peak(weights: Tensor) -> Tensor:
     return weights.mean(dim=-2).argmax(dim=-1)
 
 
-def head_divergence(weights: Tensor) -> Tensor:
-    """Jensen-Shannon divergence between heads (Lin 1991), [..., heads, query, key] -> [..., heads, heads].
+def divergence(one: Tensor, other: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of the rows of two maps in nats (Lin 1991), averaged over the queries: [...].
 
-    In nats, averaged over the queries: 0 for equal heads, log 2 for heads that
-    share no key.
+    0 for equal maps, log 2 for maps that share no key.
     """
-    one, other = weights.unsqueeze(-3), weights.unsqueeze(-4)  # [..., heads, 1, q, k] and [..., 1, heads, q, k]
     return entropy((one + other) / 2) - (entropy(one) + entropy(other)) / 2
+
+
+def head_divergence(weights: Tensor) -> Tensor:
+    """`divergence` between heads, [..., heads, query, key] -> [..., heads, heads]."""
+    return divergence(weights.unsqueeze(-3), weights.unsqueeze(-4))
 
 
 def redundancy(weights: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ from stockformer_widgets.views.parts import text
 class AttentionHeatmap(MapView):
     """The selected map: query days down, key days across.
 
-    Colours run from 0 to the map's largest weight; grey is a cell without a
-    number. A click selects query and key.
+    Colours run from 0 to the largest weight, over the maps of all sessions of the
+    selection; grey is a cell without a number. A click selects query and key.
     """
 
     label = "Attention map"
@@ -42,8 +42,8 @@ class AttentionHeatmap(MapView):
 
     def _read(self) -> Cells:
         where, reading = self.selection, self.session.reading
-        weights = reading.capture.map(where.kind, where.layer, where.head).numpy()
-        largest = float(np.max(weights, where=np.isfinite(weights), initial=0.0))
+        weights, *_ = maps = [selected_map(session, where) for session in (self.session, *where.open_sessions)]
+        largest = max(float(np.max(one, where=np.isfinite(one), initial=0.0)) for one in maps)
         queries, keys = weights.shape
         return Cells(weights, 0.0, largest, reading.days(queries), reading.days(keys), map_title(where))
 
@@ -82,6 +82,11 @@ def market_note(session: ExtractorSession, selection: Selection) -> str:
     window = session.dataset.window(index)
     first, last = window.dates[0].date(), window.dates[-1].date()
     return f"what if: the market days are {first} to {last}, read in the place of this sample's"
+
+
+def selected_map(session: ExtractorSession, selection: Selection) -> np.ndarray:
+    """The selected map of a session, [query, key]."""
+    return session.reading.capture.map(selection.kind, selection.layer, selection.head).numpy()
 
 
 def map_title(selection: Selection) -> str:

@@ -177,12 +177,13 @@ class View(VBox):
     def _state(self, of_selection: Sequence[str]) -> tuple[Any, ...]:
         """What a picture is drawn from; equal states give equal pictures."""
         return (
-            *(getattr(self.session, name) for name in self.follows_session),
+            *(getattr(session, name) for session in self.selection.open_sessions for name in self.follows_session),
             *(getattr(self.selection, name) for name in of_selection),
         )
 
     def _followed(self) -> list[tuple[HasTraits, str]]:
-        return [(self.session, name) for name in self.follows_session] + [
+        # A map's colours and a comparison depend on every session of the selection.
+        return [(session, name) for session in self.selection.sessions for name in self.follows_session] + [
             (self.selection, name) for name in self.follows
         ]
 

@@ -1,0 +1,242 @@
+"""Two samples side by side, under one selection."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+from ipywidgets import HTML, HBox, Layout, VBox
+from traitlets import link
+
+from stockformer.explainability.statistics import divergence
+from stockformer.model import input_widths
+from stockformer_widgets.controls import SampleControls, SelectionControls
+from stockformer_widgets.selection import Selection
+from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
+from stockformer_widgets.views.base import View, close_parts
+from stockformer_widgets.views.compared import (
+    COLORS,
+    AttentionDifference,
+    ComparedGate,
+    ComparedPooling,
+    ComparedPrediction,
+    ComparedRow,
+    ComparedSaliency,
+    ComparedView,
+)
+from stockformer_widgets.views.parts import MARGIN, MessageLine, text
+
+_COLUMNS: tuple[tuple[type[ComparedView], ...], ...] = (
+    (AttentionDifference, ComparedPrediction),
+    (ComparedRow, ComparedGate, ComparedPooling),
+    (ComparedSaliency,),
+)
+
+
+class SampleComparison(VBox):
+    """Two samples, A and B, under one selection: maps on one colour scale and their difference, the rest overlaid.
+
+    Days align by their distance from the prediction. What only one of the two
+    has is left out, and a line says so. `close` frees every widget, and the
+    sessions that the comparison made itself.
+
+    Args:
+        session: the first sample.
+        others: the second session, of the same sample under another checkpoint for instance;
+            or two indices into the session's dataset.
+
+    Raises:
+        TypeError: the arguments are of another form.
+        ValueError: the sessions have different features, or no kind of attention in common.
+        IndexError: there is no such sample.
+
+    Example:
+        >>> SampleComparison(session, dataset.index_of("2006-11-21"), dataset.index_of("2008-10-15"))
+    """
+
+    def __init__(self, session: ExtractorSession, *others: Any) -> None:
+        sessions, self._own = _two_sessions(session, others)
+        try:
+            _check_features(*sessions)
+            self.selection = Selection(*sessions)
+            super().__init__()
+        except BaseException:
+            for one in self._own:
+                one.close()
+            raise
+        self.sessions = sessions
+        self.add_class("stockformer-comparison")
+        self._links = [link((sessions[0], "method"), (sessions[1], "method"))]
+        if sessions[0].targets == sessions[1].targets:
+            self._links.append(link((sessions[0], "target"), (sessions[1], "target")))
+        for one in sessions:
+            one.observe(self._write, "reading")
+            one.observe(self._close, "closed")
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def views(self) -> list[View]:
+        """Every view, the two maps first."""
+        return list(self._views)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns ``measure, a, b, difference``.
+
+        The measures are those of `stockformer.explainability.MEASURES`, and for
+        every kind of attention whose maps have one shape the Jensen-Shannon
+        divergence of the mean maps (of heads), averaged over the layers, in nats,
+        as the difference.
+        """
+        one, other = (_measure(session) for session in self.sessions)
+        rows = [(name, one[name], other[name], one[name] - other[name]) for name in one if name in other]
+        kinds = [session.reading.capture.kinds for session in self.sessions]
+        for kind in self.selection.kinds:
+            pairs = list(zip(kinds[0][kind], kinds[1][kind], strict=False))
+            if all(a.shape[-2:] == b.shape[-2:] for a, b in pairs):
+                found = [float(divergence(a[0].mean(dim=0), b[0].mean(dim=0))) for a, b in pairs]
+                rows.append((f"{kind} divergence", math.nan, math.nan, sum(found) / len(found)))
+        return pd.DataFrame(rows, columns=["measure", "a", "b", "difference"])
+
+    def close(self) -> None:
+        """Close the views and every other widget, and the sessions that this comparison made."""
+        if self.comm is None:
+            return
+        for one in self._links:
+            one.unlink()
+        for session in self.sessions:
+            session.unobserve(self._write, "reading")
+            session.unobserve(self._close, "closed")
+        for view in self._views:
+            view.close()
+        close_parts(self)
+        super().close()
+        for session in self._own:
+            session.close()
+
+    def __enter__(self) -> SampleComparison:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"SampleComparison({' and '.join(repr(session) for session in self.sessions)})"
+
+    def _build(self) -> None:
+        self._views: list[View] = []
+        self.message, self.headline, self.numbers = MessageLine(), HTML(), HTML()
+        self.look = SelectionControls(self.sessions[0], self.selection, self.message)
+        self.samples = [
+            SampleControls(session, session.dataset, self.message)
+            for session in self.sessions
+            if session.dataset is not None
+        ]
+        maps = [self._add(AttentionHeatmap(session, self.selection)) for session in self.sessions]
+        columns = [
+            [self._add(kind(self.selection)) for kind in kinds if all(map(kind.shows, self.sessions))]
+            for kinds in _COLUMNS
+        ]
+        boxes = [VBox(views, layout=Layout(flex="1 1 400px", min_width="300px")) for views in columns if views]
+        self.headings = [HTML(layout=Layout(margin=f"0 0 0 {MARGIN}px")) for _ in maps]
+        pairs = [
+            VBox([heading, view], layout=Layout(flex="1 1 400px", min_width="300px"))
+            for heading, view in zip(self.headings, maps, strict=True)
+        ]
+        wrap = Layout(flex_flow="row wrap", width="100%")
+        self.children = (
+            self.headline,
+            *self.samples,
+            self.look,
+            self.message,
+            HBox(pairs, layout=wrap),
+            HBox(boxes, layout=wrap),
+            self.numbers,
+        )
+        self._write()
+
+    def _add(self, view: View) -> View:
+        self._views.append(view)
+        return view
+
+    def _write(self, change: Any = None) -> None:
+        with self.message.reporting():
+            for heading, name, color, session in zip(self.headings, "AB", COLORS, self.sessions, strict=True):
+                title = f'<span style="color: {color}">■</span> {name}: {text(_title(session))}'
+                heading.value = f'<b style="font-size: 15px">{title}</b>'
+            self.headline.value = "<br>".join(text(line) for line in self._left_out())
+            self.headline.layout.display = None if self.headline.value else "none"
+            self.numbers.value = _table(self.to_frame())
+
+    def _left_out(self) -> list[str]:
+        """What one of the two has and the other has not."""
+        kinds = [session.reading.capture.kinds for session in self.sessions]
+        lines = [
+            f"Only {'AB'[number]} has {kind} attention: left out."
+            for number, (own, others) in enumerate((kinds, kinds[::-1]))
+            for kind in own
+            if kind not in others
+        ]
+        for kind in self.selection.kinds:
+            shapes = [[len(layers), *layers[0].shape[1:]] for layers in (one[kind] for one in kinds)]
+            if shapes[0] != shapes[1]:
+                words = " and ".join(f"{n} layers, {h} heads, {q} x {k} days" for n, h, q, k in shapes)
+                lines.append(f"{kind} attention: A and B have {words}; what both have is compared.")
+        return lines
+
+    def _close(self, change: Any) -> None:
+        self.close()
+
+
+def _two_sessions(
+    session: ExtractorSession, others: tuple[Any, ...]
+) -> tuple[tuple[ExtractorSession, ExtractorSession], list[ExtractorSession]]:
+    """Both sessions, and those of them that were made here."""
+    if isinstance(session, ExtractorSession) and len(others) == 1 and isinstance(others[0], ExtractorSession):
+        if others[0] is session:
+            raise ValueError("a session cannot be compared with itself: give another one, or two indices")
+        return (session, others[0]), []
+    if not isinstance(session, ExtractorSession) or len(others) != 2:
+        raise TypeError("expected two ExtractorSessions, or one and two indices into its dataset")
+    if session.dataset is None:
+        raise ValueError("two indices need a session with a dataset")
+    one = ExtractorSession.from_dataset(session.model, session.dataset, others[0])
+    try:
+        other = ExtractorSession.from_dataset(session.model, session.dataset, others[1])
+    except BaseException:
+        one.close()
+        raise
+    return (one, other), [one, other]
+
+
+def _check_features(one: ExtractorSession, other: ExtractorSession) -> None:
+    if one.feature_names != other.feature_names:
+        sizes = (" + ".join(str(len(names)) for names in session.feature_names) for session in (one, other))
+        raise ValueError(f"the sessions have different features: {' and '.join(sizes)}, expected the same names")
+
+
+def _measure(session: ExtractorSession) -> dict[str, float]:
+    """The measures of a session's sample; none where the model is no stock transformer."""
+    return session.measures() if input_widths(session.model) is not None else {}
+
+
+def _title(session: ExtractorSession) -> str:
+    window = session.reading.window
+    named = "tensors given by hand" if window is None else f"{window.ticker}, {window.dates[-1].date()}"
+    return f"{named} ({session.change})" if session.change else named
+
+
+def _table(frame: pd.DataFrame) -> str:
+    rows = "".join(
+        f"<tr><td>{text(name)}</td>" + "".join(f"<td>{'' if math.isnan(one) else f'{one:.4g}'}</td>" for one in numbers)
+        for name, *numbers in frame.itertuples(index=False)
+    )
+    return (
+        '<table class="stockformer-numbers" style="line-height: 1.4; text-align: right">'
+        f"<tr><th>measure</th><th>A</th><th>B</th><th>A - B</th></tr>{rows}</table>"
+    )

@@ -1,0 +1,390 @@
+"""Views of two sessions under one selection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import bqplot as bq
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from ipywidgets import Widget
+from matplotlib.figure import Figure
+
+from stockformer.explainability import Finding, Summary
+from stockformer_widgets.selection import Selection
+from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.attention_heatmap import map_title, selected_map
+from stockformer_widgets.views.bars import BarsView
+from stockformer_widgets.views.base import View
+from stockformer_widgets.views.days import DayView
+from stockformer_widgets.views.gate_timeline import GateTimeline
+from stockformer_widgets.views.maps import DIVERGING, Cells, MapView
+from stockformer_widgets.views.parts import (
+    HIGHLIGHT,
+    STREAM_COLORS,
+    finite,
+    neighbour,
+    points,
+    set_marks,
+    step_outline,
+    swatches,
+    text,
+)
+from stockformer_widgets.views.pooling_bars import PoolingBars
+from stockformer_widgets.views.prediction import Prediction
+from stockformer_widgets.views.saliency_bars import SaliencyBars
+
+#: What stands for the first and the second session.
+COLORS = STREAM_COLORS
+_NAMED = 3
+_SHOWN = 14
+
+
+class ComparedView(View):
+    """A view of the two sessions of a selection, called A and B.
+
+    Days align by their distance from the prediction: both sequences end with day 0.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        if len(selection.sessions) != 2:
+            raise ValueError(f"a comparison needs a selection in two sessions, this one has {len(selection.sessions)}")
+        self.other: ExtractorSession = selection.sessions[1]
+        super().__init__(selection.sessions[0], selection)
+        self.other.observe(self._close, "closed")
+
+    @property
+    def pair(self) -> tuple[ExtractorSession, ExtractorSession]:
+        """A and B."""
+        return self.session, self.other
+
+    def _day(self, session: ExtractorSession, before: int, kind: str = "query") -> str:
+        """The date of a session so many days before its prediction."""
+        size = len(selected_map(session, self.selection)[0 if kind == "key" else slice(None)])
+        return session.reading.days(size)[size - 1 - before]
+
+
+class AttentionDifference(ComparedView, MapView):
+    """A's map minus B's: diverging colours, 0 in the middle. A click selects query and key."""
+
+    label = "Difference of the attention maps"
+    content = ("kind", "layer", "head")
+    follows = (*content, "query", "key")
+    height, named_rows = 380, 8
+    axes_text = "A - B, query ↓ key →"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns ``query, key, a, b, difference``, one row a cell; days count back from the prediction."""
+        one, other = self._maps()
+        queries, keys = (index.ravel() for index in np.indices(one.shape))
+        return pd.DataFrame(
+            {
+                "query": queries - one.shape[0] + 1,
+                "key": keys - one.shape[1] + 1,
+                "a": one.ravel(),
+                "b": other.ravel(),
+                "difference": (one - other).ravel(),
+            }
+        )
+
+    def _maps(self) -> list[np.ndarray]:
+        """The selected maps over the days that both have, [query, key]."""
+        maps = [selected_map(session, self.selection) for session in self.pair]
+        rows, columns = np.min([one.shape for one in maps], axis=0)
+        return [one[-rows:, -columns:] for one in maps]
+
+    def _read(self) -> Cells:
+        one, other = self._maps()
+        difference = one - other
+        largest = float(np.max(np.abs(finite(difference)), initial=0.0))
+        rows, columns = ([str(day - length + 1) for day in range(length)] for length in difference.shape)
+        return Cells(difference, -largest, largest, rows, columns, f"A - B: {map_title(self.selection)}", DIVERGING)
+
+    def _selected(self) -> tuple[int, int]:
+        rows, columns = self._cells.values.shape
+        return self.selection.place("query", rows), self.selection.place("key", columns)
+
+    def _select(self, place: tuple[int, int]) -> None:
+        for name, step, length in zip(("query", "key"), place, self._cells.values.shape, strict=True):
+            self.selection.select(name, step, length)
+
+    def _describe_cell(self, row: int, column: int) -> str:
+        rows, columns = self._cells.values.shape
+        dates = (
+            f"{name}: query {text(self._day(session, rows - 1 - row))}, "
+            f"key {text(self._day(session, columns - 1 - column, 'key'))}"
+            for name, session in zip("AB", self.pair, strict=True)
+        )
+        return f"{'; '.join(dates)}; A - B <b>{self._cells.values[row, column]:+.6g}</b>"
+
+    def _notes(self) -> str:
+        values = self._cells.values
+        largest = np.argsort(-np.abs(finite(values)), axis=None, kind="stable")[:_NAMED]
+        rows, columns = np.unravel_index(largest, values.shape)
+        named = (
+            f"query {self._cells.rows[row]}, key {self._cells.columns[column]} <b>{values[row, column]:+.3g}</b>"
+            for row, column in zip(rows, columns, strict=True)
+        )
+        return "largest, in days before the prediction: " + "; ".join(named)
+
+    def _summary(self) -> Summary:
+        one, other = self._maps()
+        moved = float(np.abs(one - other).sum(axis=1).mean() / 2)
+        reading = "The attention of a day that goes elsewhere: 0 none of it, 1 all."
+        finding = Finding("moved_share", moved, "mean over queries of sum_k |a - b| / 2", reading)
+        return Summary(f"{moved:.0%} of a day's attention lies elsewhere in A than in B.", (finding,))
+
+    def _plot(self) -> Figure:
+        cells = self._read()
+        rows, columns = cells.values.shape
+        drawn, axes = plt.subplots(figsize=(6.4, 5.4), layout="constrained")
+        extent = (0.5 - columns, 0.5, 0.5, 0.5 - rows)
+        shown = axes.imshow(cells.values, cmap="RdBu_r", vmin=cells.low, vmax=cells.high, extent=extent, aspect="auto")
+        axes.set(title=cells.title, xlabel="key, days before the prediction", ylabel="query")
+        drawn.colorbar(shown, ax=axes, label="A - B")
+        return drawn
+
+
+class ComparedDays(ComparedView, DayView):
+    """A's and B's values by day in one figure; a click selects the day."""
+
+    height = 140
+    #: End of the axis; None for the largest value.
+    top: ClassVar[float | None] = None
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns ``day, a, b``; days count back from the prediction, NaN where a session has no such day."""
+        one, other = (pd.Series(values, index=range(1 - len(values), 1)) for values in self._values())
+        frame = pd.DataFrame({"a": one, "b": other})
+        return frame.rename_axis("day").reset_index()
+
+    def _series(self, session: ExtractorSession) -> np.ndarray:
+        """One value a day, [days]."""
+        raise NotImplementedError
+
+    def _title(self) -> str:
+        raise NotImplementedError
+
+    def _values(self) -> list[np.ndarray]:
+        return [self._series(session) for session in self.pair]
+
+    def _marks(self) -> list[bq.Mark]:
+        look = {"scales": self.scales, "interpolation": "step-after", "stroke_width": 1.5}
+        self.lines = [bq.Lines(x=[0, 1], y=[0, 0], colors=[color], **look) for color in COLORS]
+        return list(self.lines)
+
+    def _draw(self) -> None:
+        self._shown = self._values()
+        length = max(map(len, self._shown))
+        for line, values in zip(self.lines, self._shown, strict=True):
+            x, y = step_outline(finite(values))
+            set_marks(line, x=x + length - len(values), y=y)
+        top = self.top or max(float(finite(values).max()) for values in self._shown)
+        self._frame(self._title(), [str(day - length + 1) for day in range(length)], 0.0, top or 1.0)
+
+    def _describe(self, place: int) -> str:
+        before = len(self.days) - 1 - place
+        names, values = [], []
+        for name, session, shown in zip("AB", self.pair, self._shown, strict=True):
+            known = before < len(shown)
+            names.append(f"{name} {session.reading.days(len(shown))[-1 - before]}" if known else name)
+            values.append(f"{shown[-1 - before]:.4g}" if known else "no such day")
+        return swatches(COLORS, names, values)
+
+    def _summary(self) -> Summary:
+        length = min(map(len, self._shown))
+        one, other = (values[-length:] for values in self._shown)
+        apart = np.abs(one - other)
+        mean, largest = float((one - other).mean()), float(apart.max())
+        findings = (
+            Finding("mean_difference", mean, "mean over days of a - b", "Above 0: A is higher."),
+            Finding("largest_difference", largest, "max over days of |a - b|", "0: the same on every day."),
+        )
+        day = int(apart.argmax()) - length + 1
+        return Summary(f"A and B are furthest apart on day {day}.", findings)
+
+    def _plot(self) -> Figure:
+        drawn, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
+        for name, color, values in zip("AB", COLORS, self._values(), strict=True):
+            axes.step(range(1 - len(values), 1), values, where="mid", color=color, label=name)
+        axes.set(title=self._title(), xlabel="days before the prediction")
+        axes.legend()
+        return drawn
+
+
+class ComparedRow(ComparedDays):
+    """The selected query's attention in both samples."""
+
+    label = "Attention of the selected day in both"
+    follows = ("kind", "layer", "head", "query", "key")
+    selects = horizontal = "key"
+
+    def _series(self, session: ExtractorSession) -> np.ndarray:
+        weights = selected_map(session, self.selection)
+        row: np.ndarray = weights[self.selection.place("query", len(weights))]
+        return row
+
+    def _title(self) -> str:
+        before = self.selection.sizes()["query"] - 1 - self.selection.query
+        return f"What day {-before} attends to (0: the day of the prediction)"
+
+
+class ComparedGate(ComparedDays):
+    """The selected layer's mean gate in both samples."""
+
+    label = "Mean gate by day in both"
+    top = 1.0
+    follows = ("layer", "query")
+    shows = GateTimeline.shows
+
+    def _series(self, session: ExtractorSession) -> np.ndarray:
+        gates = list(session.reading.capture.gates.values())
+        mean: np.ndarray = gates[self._layer(len(gates))][0].float().mean(dim=-1).numpy()
+        return mean
+
+    def _layer(self, layers: int) -> int:
+        return min(self.selection.layer, layers - 1)
+
+    def _title(self) -> str:
+        layers = min(len(session.reading.capture.gates) for session in self.pair)
+        return f"Mean gate of layer {self._layer(layers)}"
+
+
+class ComparedPooling(ComparedDays):
+    """The pooling weights of both samples."""
+
+    label = "Pooling weight by day in both"
+    follows = ("query",)
+    shows = PoolingBars.shows
+
+    def _series(self, session: ExtractorSession) -> np.ndarray:
+        pooling = session.reading.capture.pooling
+        assert pooling is not None
+        return pooling[0].float().numpy()
+
+    def _title(self) -> str:
+        return "How much each day counts in the pooled vector"
+
+
+class ComparedBars(ComparedView, BarsView):
+    """A's values as bars, B's as circles."""
+
+    def _build(self) -> tuple[Widget, ...]:
+        built = super()._build()
+        self.circles = bq.Scatter(
+            x=[0, 0],
+            y=[0, 0],
+            scales=self.scales,
+            colors=[COLORS[1]],
+            default_size=50,
+            stroke="black",
+            stroke_width=1,
+        )
+        self.figure.marks = [*self.figure.marks, self.circles]
+        return built
+
+    def _draw_pair(self, names: Sequence[str], values: np.ndarray, marked: str | None, title: str, top: float) -> None:
+        """Bars and circles of values [2, names]."""
+        self._others = values[1]
+        self._draw_bars(names, values[0], [COLORS[0]] * len(names), marked, title, top=top, also=values[1])
+        set_marks(self.circles, **points(finite(values[1]), np.arange(len(names)) + 0.5))
+
+    def _describe(self, place: int | None) -> str:
+        if place is None:
+            return swatches(COLORS, ("A", "B"), ("bars", "circles"))
+        values = [f"{self._values[place]:.4g}", f"{self._others[place]:.4g}"]
+        return f"{text(self.names[place])} {swatches(COLORS, ('A', 'B'), values)}"
+
+    def _plot(self) -> Figure:
+        drawn, axes = plt.subplots(figsize=(7, 1.2 + 0.3 * len(self.names)), layout="constrained")
+        axes.barh(list(self.names), self._values, color=COLORS[0], label="A")
+        axes.plot(self._others, list(self.names), "o", color=COLORS[1], markeredgecolor=HIGHLIGHT, label="B")
+        axes.invert_yaxis()
+        axes.set_title(self.plot.title)
+        axes.legend()
+        return drawn
+
+
+class ComparedSaliency(ComparedBars):
+    """|Attribution| of both samples by feature, over all days; the features that differ most. A click selects one."""
+
+    label = "Saliency by feature in both"
+    follows_session = ("reading", "target", "method")
+    follows = ("feature",)
+    vertical = "feature"
+    row_height, left = 19, 150
+    shows = SaliencyBars.shows
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns ``feature, a, b, difference``, the largest difference first."""
+        names, (one, other) = self._by_feature()
+        frame = pd.DataFrame({"feature": names, "a": one, "b": other, "difference": one - other})
+        return frame.sort_values("difference", key=np.abs, ascending=False, kind="stable", ignore_index=True)
+
+    def _by_feature(self) -> tuple[list[str], np.ndarray]:
+        """Names, and |attribution| summed over the days [2, features]."""
+        names = [name for group in self.session.feature_names for name in group]
+        sums = [np.concatenate([part.abs().sum(dim=0).numpy() for part in session.saliency()]) for session in self.pair]
+        return names, np.stack(sums)
+
+    def _draw(self) -> None:
+        names, values = self._by_feature()
+        top = np.argsort(-np.abs(values[0] - values[1]), kind="stable")[:_SHOWN]
+        explained = " and ".join(dict.fromkeys(session.target_name for session in self.pair))
+        title = f"|{self.session.method_name}| for {explained}, largest differences"
+        self._draw_pair([names[feature] for feature in top], values[:, top], self.selection.feature, title, 0.0)
+
+    def _select(self, place: int) -> None:
+        name = self.names[place]
+        self.selection.feature = None if name == self.selection.feature else name
+
+    def _step(self, name: str, by: int) -> None:
+        if name == "feature":
+            self.selection.feature = neighbour(self.names, self.selection.feature, by)
+        else:
+            super()._step(name, by)
+
+    def _summary(self) -> Summary:
+        frame = self.to_frame()
+        shares = [float(values.sum()) for values in (frame["a"], frame["b"])]
+        finding = Finding("total_ratio", shares[0] / (shares[1] or np.nan), "sum |a| / sum |b|", "1: equally strong.")
+        first = frame.iloc[0]
+        more = "more" if first["difference"] > 0 else "less"
+        return Summary(f"The output hangs {more} on {first['feature']} in A than in B.", (finding,))
+
+
+class ComparedPrediction(ComparedBars):
+    """What the model says of both samples."""
+
+    label = "Prediction of both"
+    follows = ()
+    row_height, left = 24, 150
+    shows = Prediction.shows
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns ``outcome, a, b``: probabilities, or the values of a regression."""
+        names, (one, other) = self._outcomes()
+        return pd.DataFrame({"outcome": names, "a": one, "b": other})
+
+    def _outcomes(self) -> tuple[list[str], np.ndarray]:
+        shown = [session.prediction() for session in self.pair]
+        if any(one.probabilities is None for one in shown):
+            return ["predicted"], np.array([one.outputs.numpy() for one in shown])
+        shares = [one.probabilities[0].numpy() for one in shown if one.probabilities is not None]
+        return self.session.class_names, np.array(shares)
+
+    def _draw(self) -> None:
+        names, values = self._outcomes()
+        self._draw_pair(names, values, None, "Prediction", 1.0 if self.session.class_names else 0.0)
+
+    def _select(self, place: Any) -> None:
+        """There is nothing to select."""
+
+    def _summary(self) -> Summary:
+        _, (one, other) = self._outcomes()
+        distance = float(np.abs(one - other).sum() / (2 if len(one) > 1 else 1))
+        formula = "sum over classes of |a - b| / 2" if len(one) > 1 else "|a - b|"
+        finding = Finding("distance", distance, formula, "0: the model says the same of both.")
+        return Summary(f"A and B differ by {distance:.3g}.", (finding,))

@@ -1,0 +1,92 @@
+"""Two samples in a real JupyterLab: both maps and their difference, read back."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from lab import run_notebook, write_notebook
+from matplotlib import colormaps
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+from screen import view
+
+from stockformer.explainability import capture_attention
+from stockformer.sample import load_sample
+
+DATASET, MODEL = load_sample()
+CALM, CRASH = (DATASET.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15"))
+CELL = """
+from stockformer.sample import load_sample
+from stockformer_widgets import ExtractorSession
+dataset, model = load_sample()
+session = ExtractorSession.from_dataset(model, dataset)
+session.compare(dataset.index_of("2006-11-21", "AAPL"), dataset.index_of("2008-10-15", "AAPL"))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def comparison(page: Page, lab: str, lab_root) -> Page:
+    write_notebook(lab_root / "compare-two.ipynb", [CELL])
+    run_notebook(page, lab, "compare-two.ipynb")
+    page.locator(".stockformer-AttentionDifference image").wait_for()
+    return page
+
+
+def weights(layer: int) -> list[np.ndarray]:
+    windows = [DATASET.window(index) for index in (CALM, CRASH)]
+    shown = [capture_attention(MODEL, one.x[None], one.market_x[None]) for one in windows]
+    return [one.map("cross", layer).numpy() for one in shown]
+
+
+def shares(page: Page, shown: Locator, colormap: str) -> np.ndarray:
+    """[60, 60] places in the palette, 0..1, from the pixels of a map."""
+    shown.scroll_into_view_if_needed()
+    area = shown.locator(".plotarea_events").bounding_box()
+    pixels = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=area))).convert("RGB"), dtype=float)
+    down, across = (((np.arange(60) + 0.2) / 60 * size).astype(int) for size in pixels.shape[:2])
+    palette = colormaps[colormap](np.linspace(0, 1, 256))[:, :3] * 255
+    return np.linalg.norm(pixels[np.ix_(down, across)][:, :, None] - palette, axis=-1).argmin(axis=-1) / 255
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_both_maps_and_the_difference(page: Page, layer: int) -> None:
+    page.get_by_label("layer", exact=True).select_option(label=str(layer))
+    expect(view(page, "AttentionDifference")).to_contain_text(f"layer {layer}, mean")
+    page.mouse.move(5, 5)
+    page.wait_for_function("document.getAnimations().length === 0")
+    calm, crash = weights(layer)
+    off = np.ix_(np.arange(59), np.arange(59))  # the crosshair is on the last day
+    largest = max(calm.max(), crash.max())
+    for number, expected in enumerate((calm, crash)):
+        seen = shares(page, page.locator(".stockformer-AttentionHeatmap").nth(number), "viridis")
+        np.testing.assert_allclose(seen[off], (expected / largest)[off], atol=0.008)
+    difference = calm - crash
+    seen = shares(page, view(page, "AttentionDifference"), "RdBu_r")
+    np.testing.assert_allclose(seen[off], (difference / np.abs(difference).max() / 2 + 0.5)[off], atol=0.012)
+
+
+def test_one_click_moves_both_sides(page: Page) -> None:
+    shown = page.locator(".stockformer-AttentionHeatmap").first
+    shown.scroll_into_view_if_needed()
+    area = shown.locator(".plotarea_events").bounding_box()
+    page.mouse.click(area["x"] + area["width"] * 30.5 / 60, area["y"] + area["height"] * 10.5 / 60)
+    for number, index in enumerate((CALM, CRASH)):
+        dates = [str(day.date()) for day in DATASET.window(index).dates]
+        said = f"query {dates[10]}, key {dates[30]}"
+        expect(page.locator(".stockformer-AttentionHeatmap").nth(number)).to_contain_text(said)
+    expect(view(page, "ComparedRow")).to_contain_text("What day -49 attends to")
+
+
+def test_nothing_overflows_a_narrow_column(page: Page) -> None:
+    page.set_viewport_size({"width": 860, "height": 1400})
+    try:
+        page.wait_for_function(
+            """() => {
+                const shown = document.querySelector('.stockformer-comparison');
+                return shown.clientWidth < 450 && shown.scrollWidth <= shown.clientWidth;
+            }"""
+        )
+    finally:
+        page.set_viewport_size({"width": 1680, "height": 1400})

@@ -1,0 +1,288 @@
+"""Two samples side by side: one colour scale, differences, and one selection."""
+
+from __future__ import annotations
+
+import gc
+import math
+
+import numpy as np
+import pytest
+import torch
+from cases import (
+    dataset,
+    global_hooks,
+    inputs,
+    make_session,
+    model,
+    mouse,
+    observers,
+    parts,
+    pixels,
+    plain,
+    press,
+    widgets,
+)
+from scipy.spatial.distance import jensenshannon
+
+from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleComparison, Selection
+from stockformer_widgets.views.compared import (
+    AttentionDifference,
+    ComparedGate,
+    ComparedPooling,
+    ComparedPrediction,
+    ComparedRow,
+    ComparedSaliency,
+)
+
+COMPARED = (
+    AttentionDifference,
+    ComparedGate,
+    ComparedPooling,
+    ComparedPrediction,
+    ComparedRow,
+    ComparedSaliency,
+)
+
+
+@pytest.fixture
+def comparison(session) -> SampleComparison:
+    with SampleComparison(session, 3, 30) as made:
+        yield made
+
+
+def view(comparison, kind):
+    return next(one for one in comparison.views if isinstance(one, kind))
+
+
+def maps(comparison, kind="cross", layer=0, head=None):
+    return [one.reading.capture.map(kind, layer, head).numpy() for one in comparison.sessions]
+
+
+def test_both_maps_have_one_colour_scale(comparison):
+    one, other = maps(comparison)
+    largest = max(one.max(), other.max())
+    for shown, weights in zip(comparison.views[:2], (one, other), strict=True):
+        np.testing.assert_allclose(pixels(shown, "viridis", 0, largest), weights, atol=largest / 254)
+    comparison.sessions[1].sample = 12
+    one, other = maps(comparison)
+    largest = max(one.max(), other.max())
+    for shown, weights in zip(comparison.views[:2], (one, other), strict=True):
+        np.testing.assert_allclose(pixels(shown, "viridis", 0, largest), weights, atol=largest / 254)
+
+
+def test_the_difference_is_centred_on_zero_and_names_the_largest(comparison):
+    shown = view(comparison, AttentionDifference)
+    comparison.selection.kind, comparison.selection.layer = "self", 1
+    one, other = maps(comparison, "self", 1)
+    difference = one - other
+    largest = np.abs(difference).max()
+    np.testing.assert_allclose(pixels(shown, "RdBu_r", -largest, largest), difference, atol=largest / 127)
+    frame = shown.to_frame()
+    np.testing.assert_allclose(frame["difference"], difference.ravel())
+    row, column = np.unravel_index(np.abs(difference).argmax(), difference.shape)
+    said = plain(shown.readout.value)
+    assert f"query {row - 7}, key {column - 7} {difference[row, column]:+.3g}" in said
+    moved = np.abs(difference).sum(axis=1).mean() / 2
+    assert shown._summary().findings[0].value == pytest.approx(moved, rel=1e-5)
+
+
+def test_one_click_moves_both_sides(comparison):
+    one, other, difference = comparison.views[:3]
+    mouse(difference.figure, "click", 2.5, 4.5)
+    where = comparison.selection
+    assert (where.query, where.key) == (4, 2)
+    for shown, session in zip((one, other), comparison.sessions, strict=True):
+        days = session.reading.days(8)
+        assert f"query {days[4]}, key {days[2]}" in plain(shown.readout.value)
+    mouse(other.figure, "click", 6.5, 1.5)
+    days = [session.reading.days(8) for session in comparison.sessions]
+    assert f"A: query {days[0][1]}, key {days[0][6]}; B: query {days[1][1]}, key {days[1][6]}" in plain(
+        difference.readout.value
+    )
+    press(one, "ArrowDown")
+    assert where.query == 2
+
+
+def test_rows_gates_and_pooling_lie_over_each_other(comparison):
+    where = comparison.selection
+    where.layer, where.head, where.query = 1, 0, 3
+    captures = [session.reading.capture for session in comparison.sessions]
+    gates = [list(capture.gates.values())[1][0].mean(dim=-1) for capture in captures]
+    expected = {
+        ComparedRow: [weights[3] for weights in maps(comparison, "cross", 1, 0)],
+        ComparedGate: [gate.numpy() for gate in gates],
+        ComparedPooling: [capture.pooling[0].numpy() for capture in captures],
+    }
+    for kind, values in expected.items():
+        shown = view(comparison, kind)
+        for line, series in zip(shown.lines, values, strict=True):
+            np.testing.assert_allclose(line.y[:-1], series, rtol=1e-5)
+        frame = shown.to_frame()
+        np.testing.assert_allclose(frame[["a", "b"]].to_numpy().T, np.stack(values), rtol=1e-5)
+        assert frame["day"].tolist() == list(range(-7, 1))
+
+
+def test_saliency_is_sorted_by_difference(comparison):
+    shown = view(comparison, ComparedSaliency)
+    frame = shown.to_frame()
+    sums = []
+    for session in comparison.sessions:
+        leaves = [part.clone().requires_grad_() for part in session.reading.inputs]
+        output = session.model(*leaves)[0]
+        output[output.argmax()].backward()
+        sums.append(torch.cat([(leaf * leaf.grad)[0].abs().sum(dim=0) for leaf in leaves]).detach().numpy())
+    names = [name for group in comparison.sessions[0].feature_names for name in group]
+    order = np.argsort(-np.abs(sums[0] - sums[1]), kind="stable")
+    assert frame["feature"].tolist()[:3] == [names[place] for place in order][:3]
+    np.testing.assert_allclose(shown.bars.y, sums[0][order], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(shown.circles.x, sums[1][order], rtol=1e-4, atol=1e-7)
+    mouse(shown.figure, "click", 0.0, 1.5)
+    assert comparison.selection.feature == shown.names[1]
+
+
+def test_predictions(comparison):
+    shown = view(comparison, ComparedPrediction)
+    one, other = (torch.softmax(session.reading.capture.output[0], dim=0).numpy() for session in comparison.sessions)
+    np.testing.assert_allclose(shown.bars.y, one, rtol=1e-5)
+    np.testing.assert_allclose(shown.circles.x, other, rtol=1e-5)
+    assert shown._summary().findings[0].value == pytest.approx(np.abs(one - other).sum() / 2, rel=1e-4)
+
+
+def test_the_numbers(comparison):
+    frame = comparison.to_frame().set_index("measure")
+    gates = [
+        np.concatenate([gate.numpy().ravel() for gate in list(session.reading.capture.gates.values())[:1]]).mean()
+        for session in comparison.sessions
+    ]
+    np.testing.assert_allclose(frame.loc["gate layer 0", ["a", "b"]].astype(float), gates, rtol=1e-5)
+    expected = []
+    for layer in range(2):
+        one, other = maps(comparison, "cross", layer)
+        expected.append(np.mean(jensenshannon(one, other, axis=1) ** 2))
+    assert frame.loc["cross divergence", "difference"] == pytest.approx(np.mean(expected), rel=1e-3)
+    assert math.isnan(frame.loc["cross divergence", "a"])
+    assert "cross divergence" in plain(comparison.numbers.value)
+    before = comparison.numbers.value
+    comparison.sessions[0].what_if(gate={0: 0.0})
+    assert comparison.to_frame().set_index("measure").loc["gate layer 0", "a"] == 0
+    assert comparison.numbers.value != before
+    assert "gate of layer 0 = 0" in plain(comparison.headings[0].value)
+
+
+def test_method_and_target_are_the_same_in_both(comparison):
+    comparison.look.method.value = "gradient"
+    assert [session.method for session in comparison.sessions] == ["gradient", "gradient"]
+    comparison.sessions[1].target = 0
+    assert comparison.sessions[0].target == 0
+
+
+def test_two_checkpoints_of_other_sizes():
+    other = model(num_layers=3, nhead=4, market_layers=2)
+    sessions = make_session("dataset"), ExtractorSession(other, dataset=dataset(), index=5)
+    with SampleComparison(*sessions) as comparison:
+        said = plain(comparison.headline.value)
+        assert "cross attention: A and B have 2 layers, 2 heads, 8 x 8 days and 3 layers, 4 heads, 8 x 8 days" in said
+        assert comparison.selection.sizes()["layer"] == 2
+        assert len(comparison.views) == 8
+    assert not any(session.closed for session in sessions)
+
+
+def test_other_lengths_align_at_the_end():
+    sessions = [ExtractorSession(model(), *inputs(days, days)) for days in (6, 9)]
+    with SampleComparison(*sessions) as comparison:
+        one, other = maps(comparison)
+        frame = view(comparison, AttentionDifference).to_frame()
+        np.testing.assert_allclose(frame["difference"], (one - other[-6:, -6:]).ravel(), rtol=1e-5)
+        pooling = view(comparison, ComparedPooling).to_frame()
+        assert pooling["day"].tolist() == list(range(-8, 1))
+        assert pooling["a"].isna().sum() == 3
+        comparison.selection.query = 0
+        assert "cross divergence" not in comparison.to_frame()["measure"].tolist()
+        assert all(not shown.message.value.strip() or "><" in shown.message.value for shown in comparison.views)
+
+
+def test_an_encoder_beside_a_cross_attention_model():
+    stock = inputs(6, 6)[0]
+    sessions = make_session("encoder"), ExtractorSession(make_session("encoder").model, stock)
+    sessions[1]._feature_names = sessions[0].feature_names
+    with SampleComparison(*sessions) as comparison:
+        assert comparison.selection.kinds == ["self"]
+        assert not any(isinstance(one, ComparedGate) for one in comparison.views)
+
+
+@pytest.mark.parametrize("name", ["nn.TransformerDecoder", "bare attention", "regression", "coral", "nan"])
+def test_other_models(name):
+    with SampleComparison(make_session(name), make_session(name)) as comparison:
+        for shown in comparison.views:
+            assert not shown.to_frame().empty
+        assert not view(comparison, AttentionDifference).to_frame()["difference"].any() or name == "nan"
+
+
+def test_pngs_and_frames(comparison, tmp_path):
+    for number, shown in enumerate(comparison.views):
+        assert shown.save_png(tmp_path / f"{number}.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("others", "error", "message"),
+    [
+        ((3, 99), IndexError, "sample 99 does not exist"),
+        ((3,), TypeError, "expected two ExtractorSessions, or one and two indices"),
+        ((), TypeError, "expected two ExtractorSessions"),
+        (("a", "b"), Exception, "expected an int"),
+    ],
+)
+def test_what_cannot_be_compared(session, others, error, message):
+    before = widgets(), observers(session)
+    with pytest.raises(error, match=message):
+        session.compare(*others)
+    assert (widgets(), observers(session)) == before
+
+
+def test_other_features_and_the_same_session(session):
+    with pytest.raises(ValueError, match="the sessions have different features: 5 \\+ 2 and 5"):
+        SampleComparison(session, make_session("encoder"))
+    with pytest.raises(ValueError, match="cannot be compared with itself"):
+        SampleComparison(session, session)
+    with pytest.raises(ValueError, match="two indices need a session with a dataset"):
+        SampleComparison(make_session("by hand"), 1, 2)
+    with pytest.raises(ValueError, match="needs a selection in two sessions, this one has 1"):
+        ComparedRow(Selection(session))
+
+
+def test_a_sample_that_does_not_exist_leaves_the_screen(comparison):
+    before = [shown.readout.value for shown in comparison.views]
+    with pytest.raises(IndexError):
+        comparison.sessions[0].sample = 999
+    assert [shown.readout.value for shown in comparison.views] == before
+
+
+def test_closing_frees_everything(session):
+    before = widgets(), observers(session)
+    comparison = session.compare(1, 2)
+    made = comparison.sessions
+    comparison.close()
+    assert all(one.closed for one in made)
+    assert (widgets(), observers(session)) == before
+    with make_session() as other:
+        comparison = SampleComparison(session, other)
+        other.close()
+        assert comparison.comm is None
+    del comparison  # and with it the selection, which followed the session
+    gc.collect()
+    assert (widgets(), observers(session)) == before
+    assert global_hooks() == 0
+
+
+def test_an_explorer_shares_the_selection(session):
+    with make_session() as other:
+        other.sample = 20
+        where = Selection(session, other)
+        explorers = [AttentionExplorer(one, where) for one in (session, other)]
+        press(explorers[0].views[0], "]")
+        assert where.layer == 1
+        bars = [next(part for part in parts(one) if hasattr(part, "color_bar")) for one in explorers]
+        assert bars[0].color_bar.value == bars[1].color_bar.value
+        other.close()
+        session.sample = 9
+        assert plain(explorers[0].message.value) == ""
