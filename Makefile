@@ -21,7 +21,7 @@ format: .venv/test
 
 # The notebooks whose pictures are saved in them.
 notebooks: .venv/test
-	$(PY) notebooks/execute.py attention_analysis
+	$(PY) notebooks/execute.py attention_analysis compare
 
 clean:
 	rm -rf .venv dist

@@ -2,6 +2,7 @@
 
 from stockformer_widgets.comparison import SampleComparison
 from stockformer_widgets.explorer import AttentionExplorer
+from stockformer_widgets.groups import GroupDifferences
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import LANDMARKS, ExtractorSession, Reading
 from stockformer_widgets.views import (
@@ -27,6 +28,7 @@ __all__ = [
     "ExtractorSession",
     "GateHeatmap",
     "GateTimeline",
+    "GroupDifferences",
     "HeadSpecialization",
     "LayerEvolution",
     "PoolingBars",

@@ -133,8 +133,8 @@ class SampleComparison(VBox):
         self.message, self.headline, self.numbers = MessageLine(), HTML(), HTML()
         self.look = SelectionControls(self.sessions[0], self.selection, self.message)
         self.samples = [
-            SampleControls(session, session.dataset, self.message)
-            for session in self.sessions
+            HBox([HTML(f"<b>{_name(number)}</b>"), SampleControls(session, session.dataset, self.message)])
+            for number, session in enumerate(self.sessions)
             if session.dataset is not None
         ]
         maps = [self._add(AttentionHeatmap(session, self.selection)) for session in self.sessions]
@@ -143,6 +143,7 @@ class SampleComparison(VBox):
             for kinds in _COLUMNS
         ]
         boxes = [VBox(views, layout=Layout(flex="1 1 400px", min_width="300px")) for views in columns if views]
+        boxes[-1].children += (self.numbers,)
         self.headings = [HTML(layout=Layout(margin=f"0 0 0 {MARGIN}px")) for _ in maps]
         pairs = [
             VBox([heading, view], layout=Layout(flex="1 1 400px", min_width="300px"))
@@ -156,7 +157,6 @@ class SampleComparison(VBox):
             self.message,
             HBox(pairs, layout=wrap),
             HBox(boxes, layout=wrap),
-            self.numbers,
         )
         self._write()
 
@@ -166,9 +166,8 @@ class SampleComparison(VBox):
 
     def _write(self, change: Any = None) -> None:
         with self.message.reporting():
-            for heading, name, color, session in zip(self.headings, "AB", COLORS, self.sessions, strict=True):
-                title = f'<span style="color: {color}">■</span> {name}: {text(_title(session))}'
-                heading.value = f'<b style="font-size: 15px">{title}</b>'
+            for number, (heading, session) in enumerate(zip(self.headings, self.sessions, strict=True)):
+                heading.value = f'<b style="font-size: 15px">{_name(number)}: {text(_title(session))}</b>'
             self.headline.value = "<br>".join(text(line) for line in self._left_out())
             self.headline.layout.display = None if self.headline.value else "none"
             self.numbers.value = _table(self.to_frame())
@@ -225,6 +224,11 @@ def _measure(session: ExtractorSession) -> dict[str, float]:
     return session.measures() if input_widths(session.model) is not None else {}
 
 
+def _name(number: int) -> str:
+    """A or B in its colour, as HTML."""
+    return f'<span style="color: {COLORS[number]}">■</span> {"AB"[number]}'
+
+
 def _title(session: ExtractorSession) -> str:
     window = session.reading.window
     named = "tensors given by hand" if window is None else f"{window.ticker}, {window.dates[-1].date()}"
@@ -237,6 +241,7 @@ def _table(frame: pd.DataFrame) -> str:
         for name, *numbers in frame.itertuples(index=False)
     )
     return (
-        '<table class="stockformer-numbers" style="line-height: 1.4; text-align: right">'
+        '<table class="stockformer-numbers" '
+        'style="line-height: 1.4; text-align: right; margin-left: 20px; border-spacing: 10px 0">'
         f"<tr><th>measure</th><th>A</th><th>B</th><th>A - B</th></tr>{rows}</table>"
     )

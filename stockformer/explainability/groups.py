@@ -42,7 +42,8 @@ class GroupComparison:
     Attributes:
         names: of the groups.
         windows: one row a window: ``sample, group`` and every measure.
-        table: one row a measure: ``measure, mean_a, mean_b, difference, low, high, p``; the difference is a - b.
+        table: one row a measure: ``measure, mean_a, mean_b, std, difference, low, high, p``; `std` is over
+            all windows, the difference is a - b, `low` and `high` are the ends of its interval.
         maps: kind of attention -> the mean map of each layer and group, [layers, 2, query, key].
         block: how many windows in a row share days, the length of a block of the bootstrap.
     """
@@ -61,8 +62,7 @@ class GroupComparison:
         if clear.empty:
             said = f"No measure tells {one} from {other}: what differs could be chance."
         else:
-            spread = self.windows.drop(columns=["sample", "group"]).std().replace(0.0, np.nan)
-            row = clear.iloc[int((clear["difference"].abs() / clear["measure"].map(spread)).argmax())]
+            row = clear.iloc[int((clear["difference"].abs() / clear["std"]).argmax())]
             more = "higher" if row["difference"] > 0 else "lower"
             said = (
                 f"{len(clear)} of {len(self.table)} measures differ; clearest: {row['measure']} is {more} in {one} "
@@ -191,22 +191,22 @@ def _measure_all(
     batch_size: int,
 ) -> tuple[dict[str, np.ndarray], dict[str, Tensor]]:
     """Measures by window, and mean maps by kind."""
-    found: list[dict[str, Tensor]] = []
+    values: dict[str, np.ndarray] = {}
     maps: dict[str, Tensor] = {}
-    shares = np.where(in_a, 1 / in_a.sum(), 1 / (~in_a).sum())
+    shares = torch.tensor(np.stack([in_a / in_a.sum(), ~in_a / (~in_a).sum()]))  # [2, n]
     start = 0
-    for inputs in tqdm(
-        _batches(model, dataset, samples, batch_size), desc="windows", total=-(-len(samples) // batch_size)
-    ):
+    total = -(-len(samples) // batch_size)
+    for inputs in tqdm(_batches(model, dataset, samples, batch_size), desc="windows", total=total):
         shown = capture_attention(model, *inputs)
-        found.append(_measures(model, shown, inputs))
         stop = start + len(inputs[0])
-        share = torch.tensor(np.stack([shares * in_a, shares * ~in_a])[:, start:stop])  # [2, B]
+        for name, found in _measures(model, shown, inputs).items():
+            # Into an array that is there: small tensors that stay would keep the memory of the large ones around them.
+            values.setdefault(name, np.empty(len(samples)))[start:stop] = found.double().numpy()
         for kind, layers in shown.kinds.items():
             means = torch.stack([weights.double().mean(dim=1) for weights in layers])  # [layers, B, query, key]
-            maps[kind] = maps.get(kind, torch.zeros(())) + torch.einsum("gb,lbqk->lgqk", share, means)
+            share = torch.einsum("gb,lbqk->lgqk", shares[:, start:stop], means)
+            maps.setdefault(kind, torch.zeros_like(share)).add_(share)
         start = stop
-    values = {name: torch.cat([one[name] for one in found]).double().numpy() for name in found[0]}
     return values, {kind: mean.float() for kind, mean in maps.items()}
 
 
@@ -229,6 +229,7 @@ def _table(
             "measure": values.columns,
             "mean_a": numbers[in_a].mean(axis=0),
             "mean_b": numbers[~in_a].mean(axis=0),
+            "std": numbers.std(axis=0),
             "difference": difference,
             "low": low,
             "high": high,

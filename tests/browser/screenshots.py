@@ -19,25 +19,44 @@ explorer = AttentionExplorer(session)
 explorer.selection.layer, explorer.selection.query, explorer.selection.key = 2, 40, 55
 explorer
 """
+COMPARISON = """
+from stockformer.sample import load_sample
+from stockformer_widgets import ExtractorSession, SampleComparison
+
+dataset, model = load_sample()
+session = ExtractorSession.from_dataset(model, dataset)
+calm, crash = (dataset.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15"))
+comparison = SampleComparison(session, calm, crash)
+comparison.selection.layer, comparison.selection.query, comparison.selection.key = 2, 40, 55
+comparison
+"""
 _AROUND = 432  # pixels of JupyterLab beside a notebook's output
-_PICTURES = {"explorer": (1400, "Overview"), "narrow": (480, "Overview"), "heads": (1400, "Layers and heads")}
+#: Name -> notebook, width of the column in pixels, and tab.
+_PICTURES = {
+    "explorer": ("explorer", 1400, "Overview"),
+    "narrow": ("explorer", 480, "Overview"),
+    "heads": ("explorer", 1400, "Layers and heads"),
+    "compare": ("comparison", 1400, ""),
+}
 
 
 def main() -> None:
     DOCS.mkdir(exist_ok=True)
     with chromium(install()) as browser, TemporaryDirectory() as folder:
-        write_notebook(Path(folder) / "explorer.ipynb", [CELL])
+        for name, cell in (("explorer", CELL), ("comparison", COMPARISON)):
+            write_notebook(Path(folder) / f"{name}.ipynb", [cell])
         for theme in ("Light", "Dark"):
             with jupyterlab(Path(folder), theme=f"JupyterLab {theme}") as address:
-                for name, (width, tab) in _PICTURES.items():
+                for name, (notebook, width, tab) in _PICTURES.items():
                     page = browser.new_page(viewport={"width": width + _AROUND, "height": 3300})
-                    run_notebook(page, address, "explorer.ipynb")
-                    explorer = page.locator(".stockformer-explorer")
-                    explorer.locator(".lm-TabBar-tab", has_text=tab).click()
-                    explorer.locator("rect.bar:visible").first.wait_for()
+                    run_notebook(page, address, f"{notebook}.ipynb")
+                    shown = page.locator(f".stockformer-{notebook}")
+                    if tab:
+                        shown.locator(".lm-TabBar-tab", has_text=tab).click()
+                    shown.locator("rect.bar:visible").first.wait_for()
                     page.mouse.move(0, 0)
                     page.wait_for_function("document.getAnimations().length === 0")
-                    explorer.screenshot(path=DOCS / f"{name}-{theme.lower()}.png")
+                    shown.screenshot(path=DOCS / f"{name}-{theme.lower()}.png")
                     page.close()
 
 

@@ -1,0 +1,92 @@
+"""Two groups of windows: which measures differ, and whether chance could do it."""
+
+from __future__ import annotations
+
+import bqplot as bq
+import numpy as np
+import pandas as pd
+from ipywidgets import HTML, VBox
+
+from stockformer.explainability import GroupComparison
+from stockformer_widgets.views.base import close_parts
+from stockformer_widgets.views.parts import (
+    HIGHLIGHT,
+    NEUTRAL,
+    Titled,
+    axis,
+    figure,
+    finite,
+    points,
+    set_range,
+    text,
+    tick_range,
+)
+
+_ROW, _LEFT = 21, 150
+
+
+class GroupDifferences(VBox):
+    """Every measure of a `GroupComparison`: its difference with the interval, in standard deviations, and the table.
+
+    Points are the differences between the means of the groups, lines their 95 %
+    intervals; measures whose interval leaves out 0 are in the second colour.
+
+    Example:
+        >>> groups = window_groups(model, dataset, "volatility")
+        >>> GroupDifferences(compare_groups(model, dataset, *groups.values(), names=tuple(groups)))
+    """
+
+    def __init__(self, comparison: GroupComparison) -> None:
+        if not isinstance(comparison, GroupComparison):
+            raise TypeError(f"expected a GroupComparison, got {type(comparison).__name__}")
+        self.comparison = comparison
+        self.verdict = HTML(f"<b>{text(comparison.verdict)}</b>")
+        super().__init__([self.verdict, self._draw(), HTML(_table(comparison))])
+        self.add_class("stockformer-groups")
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table, see `GroupComparison`."""
+        return self.comparison.table
+
+    def close(self) -> None:
+        """Close every widget of it."""
+        if self.comm is None:
+            return
+        close_parts(self)
+        super().close()
+
+    def __repr__(self) -> str:
+        return f"GroupDifferences({self.comparison.verdict})"
+
+    def _draw(self) -> Titled:
+        table = self.comparison.table
+        scaled = finite(table[["difference", "low", "high"]].to_numpy() / table[["std"]].to_numpy())  # [measures, 3]
+        places = np.arange(len(table)) + 0.5
+        clear = (table["low"] * table["high"] > 0).to_numpy()
+        scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=True)}
+        colors = [HIGHLIGHT if one else NEUTRAL for one in clear]
+        self.intervals = bq.Lines(x=scaled[:, 1:], y=np.stack([places, places], axis=1), scales=scales, colors=colors)
+        self.dots = bq.Scatter(**points(scaled[:, 0], places), scales=scales, colors=colors, default_size=50)
+        zero = bq.Lines(x=[0, 0], y=[0, len(table)], scales=scales, colors=["gray"], stroke_width=1)
+        low, high = min(0.0, scaled.min()), max(0.0, scaled.max())
+        set_range(scales["x"], low, high)
+        set_range(scales["y"], 0, len(table))
+        x_axis, y_axis = axis(scales["x"], tick_format="~g"), axis(scales["y"], side="left", grid_lines="none")
+        tick_range(x_axis, low, high)
+        y_axis.tick_values = places
+        y_axis.tick_labels = {str(place): name for place, name in zip(places, table["measure"], strict=True)}
+        drawn = figure(scales, [zero, self.intervals, self.dots], [x_axis, y_axis], _ROW * len(table) + 36, left=_LEFT)
+        plot = Titled(drawn, _LEFT)
+        plot.title = f"{' - '.join(self.comparison.names)}, in standard deviations of all windows"
+        return plot
+
+
+def _table(comparison: GroupComparison) -> str:
+    one, other = (text(name) for name in comparison.names)
+    head = "".join(f"<th>{name}</th>" for name in ("measure", one, other, "difference", "95 % interval", "p"))
+    rows = "".join(
+        f"<tr><td>{text(row.measure)}</td><td>{row.mean_a:.4g}</td><td>{row.mean_b:.4g}</td>"
+        f"<td>{row.difference:+.3g}</td><td>{row.low:+.3g} to {row.high:+.3g}</td><td>{row.p:.2g}</td></tr>"
+        for row in comparison.table.itertuples()
+    )
+    return f'<table style="line-height: 1.4; text-align: right; border-spacing: 10px 0"><tr>{head}</tr>{rows}</table>'
