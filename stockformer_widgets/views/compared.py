@@ -197,10 +197,9 @@ class ComparedDays(ComparedView, DayView):
         length = min(map(len, self._shown))
         one, other = (values[-length:] for values in self._shown)
         apart = np.abs(one - other)
-        mean, largest = float((one - other).mean()), float(apart.max())
         findings = (
-            Finding("mean_difference", mean, "mean over days of a - b", "Above 0: A is higher."),
-            Finding("largest_difference", largest, "max over days of |a - b|", "0: the same on every day."),
+            Finding("mean_distance", float(apart.mean()), "mean over days of |a - b|", "0: the same on every day."),
+            Finding("largest_distance", float(apart.max()), "max over days of |a - b|", "0: the same on every day."),
         )
         day = int(apart.argmax()) - length + 1
         return Summary(f"A and B are furthest apart on day {day}.", findings)
