@@ -139,8 +139,7 @@ class SampleComparison(VBox):
         ]
         maps = [self._add(AttentionHeatmap(session, self.selection)) for session in self.sessions]
         columns = [
-            [self._add(kind(self.selection)) for kind in kinds if all(map(kind.shows, self.sessions))]
-            for kinds in _COLUMNS
+            [self._add(kind(self.selection)) for kind in kinds if kind.compares(*self.sessions)] for kinds in _COLUMNS
         ]
         boxes = [VBox(views, layout=Layout(flex="1 1 400px", min_width="300px")) for views in columns if views]
         boxes[-1].children += (self.numbers,)
@@ -186,6 +185,8 @@ class SampleComparison(VBox):
             if shapes[0] != shapes[1]:
                 words = " and ".join(f"{n} layers, {h} heads, {q} x {k} days" for n, h, q, k in shapes)
                 lines.append(f"{kind} attention: A and B have {words}; what both have is compared.")
+        if not ComparedPrediction.compares(*self.sessions) and all(map(ComparedPrediction.shows, self.sessions)):
+            lines.append("A and B predict different things: their predictions are left out.")
         return lines
 
     def _close(self, change: Any) -> None:

@@ -51,9 +51,16 @@ class ComparedView(View):
     def __init__(self, selection: Selection) -> None:
         if len(selection.sessions) != 2:
             raise ValueError(f"a comparison needs a selection in two sessions, this one has {len(selection.sessions)}")
+        if not self.compares(*selection.sessions):
+            raise ValueError(f"{type(self).__name__} has nothing to compare in these sessions")
         self.other: ExtractorSession = selection.sessions[1]
         super().__init__(selection.sessions[0], selection)
         self.other.observe(self._close, "closed")
+
+    @classmethod
+    def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
+        """Whether both sessions have what this view draws."""
+        return cls.shows(one) and cls.shows(other)
 
     @property
     def pair(self) -> tuple[ExtractorSession, ExtractorSession]:
@@ -361,6 +368,10 @@ class ComparedPrediction(ComparedBars):
     follows = ()
     row_height, left = 24, 150
     shows = Prediction.shows
+
+    @classmethod
+    def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
+        return super().compares(one, other) and one.class_names == other.class_names
 
     def to_frame(self) -> pd.DataFrame:
         """Columns ``outcome, a, b``: probabilities, or the values of a regression."""

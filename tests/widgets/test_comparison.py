@@ -286,3 +286,13 @@ def test_an_explorer_shares_the_selection(session):
         other.close()
         session.sample = 9
         assert plain(explorers[0].message.value) == ""
+
+
+@pytest.mark.parametrize("names", [("regression", "dataset"), ("coral", "dataset")])
+def test_models_that_predict_different_things(names):
+    with SampleComparison(*map(make_session, names)) as comparison:
+        assert not any(isinstance(one, ComparedPrediction) for one in comparison.views)
+        assert "A and B predict different things" in plain(comparison.headline.value)
+        assert not view(comparison, ComparedSaliency).to_frame().empty
+        with pytest.raises(ValueError, match="ComparedPrediction has nothing to compare"):
+            ComparedPrediction(comparison.selection)
