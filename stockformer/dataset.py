@@ -189,18 +189,20 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         """The sample whose last day is `date`, of `ticker` or of the first that has one.
 
         Raises:
-            ValueError: no window ends on that day.
+            ValueError: no window ends on that day, or `date` is none.
         """
-        match = self.end_dates == pd.Timestamp(date)
+        try:
+            day = pd.Timestamp(date)
+        except ValueError:
+            raise ValueError(f"{date!r} is no date, expected one such as '2008-10-15'") from None
+        match = self.end_dates == day
         if ticker is not None:
             match &= self.end_tickers == ticker
         found = np.flatnonzero(match)
         if not len(found):
             whose = f" of {ticker}" if ticker is not None else ""
             first, last = self.end_dates.min().date(), self.end_dates.max().date()
-            raise ValueError(
-                f"no window{whose} ends on {pd.Timestamp(date).date()}; windows end from {first} to {last}"
-            )
+            raise ValueError(f"no window{whose} ends on {day.date()}; windows end from {first} to {last}")
         return int(found[0])
 
     @property

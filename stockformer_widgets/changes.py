@@ -54,20 +54,7 @@ class WhatIfControls(Controls):
             self._on_change(control, self._set_mean)
         self._on_click(self.undo, lambda: session.undo())
         self._on_click(self.reset, lambda: session.what_if())
-        for owner, name in self._followed():
-            owner.observe(self._sync, name)
-        self._sync()
-
-    def close(self) -> None:
-        """Stop following."""
-        if self.comm is None:
-            return
-        for owner, name in self._followed():
-            owner.unobserve(self._sync, name)
-        super().close()
-
-    def _followed(self) -> list[tuple[ExtractorSession | Selection, str]]:
-        return [(self.session, "reading"), *((self.selection, name) for name in ("kind", "layer", "head", "feature"))]
+        self._follow(session, selection)
 
     def _change(self, **parts: Any) -> None:
         self.session.what_if(**vars(replace(self.session.change, **parts)))
@@ -103,9 +90,7 @@ class WhatIfControls(Controls):
         places = (one if isinstance(one, tuple) else (one,) for one in getattr(self.session.change, name))
         return [one if isinstance(one[0], str) else (first, *one) for one in places]
 
-    def _sync(self, change: Any = None) -> None:
-        if self.session.closed:
-            return
+    def _sync(self) -> None:
         with self._quietly():
             self._sync_model()
             self._sync_inputs()

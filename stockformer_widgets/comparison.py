@@ -13,7 +13,7 @@ from stockformer.explainability.statistics import divergence
 from stockformer.model import input_widths
 from stockformer_widgets.controls import SampleControls, SelectionControls
 from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.session import ExtractorSession, Reading
 from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
 from stockformer_widgets.views.base import View, close_parts
 from stockformer_widgets.views.compared import (
@@ -67,13 +67,13 @@ class SampleComparison(VBox):
                 one.close()
             raise
         self.sessions = sessions
+        self._written: list[Reading] = []
         self.add_class("stockformer-comparison")
         self._links = [link((sessions[0], "method"), (sessions[1], "method"))]
         if sessions[0].targets == sessions[1].targets:
             self._links.append(link((sessions[0], "target"), (sessions[1], "target")))
         for one in sessions:
-            one.observe(self._write, "reading")
-            one.observe(self._close, "closed")
+            one.follow(self._follow)
         try:
             self._build()
         except BaseException:
@@ -110,8 +110,8 @@ class SampleComparison(VBox):
         for one in self._links:
             one.unlink()
         for session in self.sessions:
-            session.unobserve(self._write, "reading")
-            session.unobserve(self._close, "closed")
+            session.unfollow(self._follow)
+        self._written = []
         for view in self._views:
             view.close()
         close_parts(self)
@@ -163,7 +163,11 @@ class SampleComparison(VBox):
         self._views.append(view)
         return view
 
-    def _write(self, change: Any = None) -> None:
+    def _readings(self) -> list[Reading]:
+        return [session.reading for session in self.sessions]
+
+    def _write(self) -> None:
+        self._written = self._readings()
         with self.message.reporting():
             for number, (heading, session) in enumerate(zip(self.headings, self.sessions, strict=True)):
                 heading.value = f'<b style="font-size: 15px">{_name(number)}: {text(_title(session))}</b>'
@@ -189,8 +193,11 @@ class SampleComparison(VBox):
             lines.append("A and B predict different things: their predictions are left out.")
         return lines
 
-    def _close(self, change: Any) -> None:
-        self.close()
+    def _follow(self) -> None:
+        if any(session.closed for session in self.sessions):
+            self.close()
+        elif self._readings() != self._written:
+            self._write()
 
 
 def _two_sessions(

@@ -25,6 +25,7 @@ from ipywidgets import (
 from stockformer.dataset import StockDataset
 from stockformer.explainability import can_attribute, kind_title
 from stockformer.explainability.saliency import METHODS
+from stockformer_widgets.followed import Followed
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import LANDMARKS, ExtractorSession
 from stockformer_widgets.views.parts import MessageLine
@@ -40,6 +41,7 @@ class Controls(HBox):
         super().__init__(layout=Layout(flex_flow="row wrap", align_items="center"))
         self.message = message
         self._syncing = False
+        self._followed: tuple[Followed, ...] = ()
 
     def _on_change(self, control: Any, act: Callable[[Any], None]) -> None:
         """Call ``act(value)`` when a person changes a control."""
@@ -59,7 +61,26 @@ class Controls(HBox):
 
         button.on_click(clicked)
 
-    def _sync(self, change: Any = None) -> None:
+    def _follow(self, *followed: Followed) -> None:
+        """Keep the controls in line with the traits of these, from now until `close`."""
+        self._followed = followed
+        for owner in followed:
+            owner.follow(self._keep_up)
+        self._sync()
+
+    def _keep_up(self) -> None:
+        if not any(isinstance(owner, ExtractorSession) and owner.closed for owner in self._followed):
+            self._sync()
+
+    def close(self) -> None:
+        """Stop following."""
+        if self.comm is None:
+            return
+        for owner in self._followed:
+            owner.unfollow(self._keep_up)
+        super().close()
+
+    def _sync(self) -> None:
         """Bring the controls in line with the traits."""
         raise NotImplementedError
 
@@ -105,50 +126,59 @@ class SampleControls(Controls):
             self.progress,
             self.stop,
         )
-        self._on_change(self.ticker, lambda ticker: self._go_to(ticker, self.date.value))
-        self._on_change(self.date, lambda day: self._go_to(self.ticker.value, day))
+        self._on_change(self.ticker, lambda ticker: self._go_to(ticker, self.date.value or self._ends.max().date()))
+        self.date.observe(self._date_typed, "value")
         self._on_change(self.index, self._go)
         self._on_change(self.jump, self._jump)
         self._on_click(self.previous, lambda: self._walk(-1))
         self._on_click(self.next, lambda: self._walk(1))
         self._on_click(self.stop, self._stop)
-        session.observe(self._sync, "sample")
         self._show_progress(False)
-        self._sync()
+        self._follow(session)
 
     def close(self) -> None:
         """Stop scanning and following."""
-        if self.comm is None:
-            return
         self._stop()
-        self.session.unobserve(self._sync, "sample")
         super().close()
 
-    def _sync(self, change: Any = None) -> None:
+    def _sync(self) -> None:
         with self._quietly():
             self.jump.value = ""
-            window = self.session.reading.window
-            if self.session.sample is not None and window is not None:
-                self.index.value = self.session.sample
-                self.ticker.value = window.ticker
+            window, sample = self.session.reading.window, self.session.sample
+            if window is None or sample is None:
+                self.date.value = None
+                return
+            self.index.value = sample
+            self.ticker.value = window.ticker
+            # A date that stands for the sample stays as it was typed: to rewrite it would disturb the typing.
+            if self.date.value is None or self._last_until(window.ticker, self.date.value) != sample:
                 self.date.value = window.dates[-1].date()
 
     def _go(self, index: int) -> None:
         self.session.sample = index
 
     def _walk(self, by: int) -> None:
-        self._go(min(max((self.session.sample or 0) + by, 0), self.index.max))
+        self._go(min(max(self.index.value + by, 0), self.index.max))
 
-    def _go_to(self, ticker: str, day: datetime.date | None) -> None:
+    def _date_typed(self, change: Any) -> None:
+        """Go to a date, unless it is still being typed: the page sends every step, such as the year 20."""
+        day = change["new"]
+        if not self._syncing and day is not None and day.year >= 1000:
+            with self.message.reporting():
+                self._go_to(self.ticker.value, day)
+
+    def _go_to(self, ticker: str, day: datetime.date) -> None:
+        until = self._last_until(ticker, day)
+        if until is None:
+            first = self._ends[np.flatnonzero(self._tickers == ticker)[0]].date()
+            raise ValueError(f"no window of {ticker} ends by {day}: the first ends on {first}")
+        self._go(until)
+
+    def _last_until(self, ticker: str, day: datetime.date) -> int | None:
         """The last window of a ticker that ends on a day or before it."""
-        if day is None:
-            return
-        ends = self._ends
         of_ticker = np.flatnonzero(self._tickers == ticker)
-        until = of_ticker[ends[of_ticker] <= pd.Timestamp(day)]
-        if not len(until):
-            raise ValueError(f"no window of {ticker} ends by {day}: the first ends on {ends[of_ticker[0]].date()}")
-        self._go(int(until[-1]))
+        until = of_ticker[self._ends[of_ticker] <= pd.Timestamp(day)]
+        return int(until[-1]) if len(until) else None
 
     def _jump(self, name: str) -> None:
         if not name:
@@ -168,10 +198,12 @@ class SampleControls(Controls):
         self._show_progress(True)
         try:
             with self.message.reporting():
+                asked_at = self.session.reading
                 for share in self.session.scan():
                     self.progress.value = share
                     await asyncio.sleep(0.001)  # the kernel answers other messages meanwhile
-                self._go(self.session.find(name))
+                if self.session.reading is asked_at:  # else the person has moved on, and may ask again
+                    self._go(self.session.find(name))
         finally:
             self._show_progress(False)
 
@@ -195,26 +227,15 @@ class SelectionControls(Controls):
         self.kind = ToggleButtons(style={"button_width": "auto"}, tooltip="which attention to show")
         self.layer = Dropdown(description="layer", **wide(36, 92))
         self.head = Dropdown(description="head", **wide(36, 116))
-        self.day = SelectionSlider(options=[0], description="day", **wide(32, 280))
-        self.target = Dropdown(description="explain", **wide(48, 160))
+        self.day = SelectionSlider(options=[0], description="day", **wide(32, 290))
+        self.target = Dropdown(description="explain", **wide(48, 172))
         self.method = Dropdown(
             options=[(name.replace("_", " "), name) for name in METHODS], description="by", **wide(18, 150)
         )
         self.children = (self.kind, self.layer, self.head, self.day, self.target, self.method)
         for control, owner, name in self._bound():
             self._on_change(control, self._setter(owner, name))
-            owner.observe(self._sync, name)
-        session.observe(self._sync, "reading")
-        self._sync()
-
-    def close(self) -> None:
-        """Stop following."""
-        if self.comm is None:
-            return
-        for _, owner, name in self._bound():
-            owner.unobserve(self._sync, name)
-        self.session.unobserve(self._sync, "reading")
-        super().close()
+        self._follow(session, selection)
 
     def _bound(self) -> list[tuple[Any, Selection | ExtractorSession, str]]:
         return [
@@ -229,10 +250,8 @@ class SelectionControls(Controls):
     def _setter(self, owner: Selection | ExtractorSession, name: str) -> Callable[[Any], None]:
         return lambda value: setattr(owner, name, None if value == DEFAULT else value)
 
-    def _sync(self, change: Any = None) -> None:
+    def _sync(self) -> None:
         where, session = self.selection, self.session
-        if session.closed:
-            return
         size, reading = where.sizes(), session.reading
         days = reading.days(size["query"])
         explains = can_attribute(reading.inputs, reading.capture.output)

@@ -9,7 +9,7 @@ from ipywidgets import HTML, HBox, Layout, Tab, ToggleButton, VBox
 from stockformer_widgets.changes import WhatIfControls
 from stockformer_widgets.controls import SampleControls, SelectionControls
 from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.session import ExtractorSession, Reading
 from stockformer_widgets.views import (
     AttentionHeatmap,
     AttentionRow,
@@ -37,7 +37,8 @@ _PAGES: dict[str, Columns] = {
         (Prediction, SaliencyBars),
     ),
     "Layers and heads": ((LayerEvolution, HeadSpecialization),),
-    "Gates and features": ((GateHeatmap,), (SaliencyHeatmap,)),
+    "Gates": ((GateHeatmap,),),
+    "Features": ((SaliencyHeatmap,),),
 }
 
 
@@ -63,9 +64,9 @@ class AttentionExplorer(VBox):
         self.add_class("stockformer-explorer")
         self.session = session
         self.selection = selection or Selection(session)
-        session.observe(self._follow, "reading")
-        session.observe(self._close, "closed")
+        session.follow(self._follow)
         self._pages: list[_Page] = []
+        self._read: Reading | None = session.reading
         try:
             self._build()
         except BaseException:
@@ -81,8 +82,8 @@ class AttentionExplorer(VBox):
         """Stop following, and close the views and every other widget of this explorer."""
         if self.comm is None:
             return
-        self.session.unobserve(self._follow, "reading")
-        self.session.unobserve(self._close, "closed")
+        self.session.unfollow(self._follow)
+        self._read = None
         for view in self.views:
             view.close()
         close_parts(self)
@@ -129,9 +130,13 @@ class AttentionExplorer(VBox):
         for number, page in enumerate(self._pages):
             page.show(number == self.tabs.selected_index)
 
-    def _follow(self, change: Any) -> None:
-        self._turn()
-        self._write_headline()
+    def _follow(self) -> None:
+        if self.session.closed:
+            self.close()
+        elif self.session.reading is not self._read:
+            self._read = self.session.reading
+            self._turn()
+            self._write_headline()
 
     def _write_headline(self) -> None:
         change = self.session.change
@@ -140,9 +145,6 @@ class AttentionExplorer(VBox):
 
     def _show_changes(self, change: Any = None) -> None:
         self.changes.layout.display = None if self.changing.value else "none"
-
-    def _close(self, change: Any) -> None:
-        self.close()
 
 
 class _Page(HBox):
@@ -194,7 +196,8 @@ def _headline(session: ExtractorSession) -> str:
     """Whose day it is, and what came of it."""
     window, dataset = session.reading.window, session.dataset
     if window is None or dataset is None:
-        return "<b>tensors given by hand</b>"
+        batch = next(iter(session.reading.capture.attention.values())).size(0)
+        return "<b>tensors given by hand</b>" + (f", the first of the batch's {batch}" if batch > 1 else "")
     return (
         f"<b>{text(window.ticker)}, {window.dates[-1].date()}</b> &nbsp; "
         f"return of the next {dataset.horizon} days: {window.forward_return:+.1%}"

@@ -6,12 +6,13 @@ import weakref
 from difflib import get_close_matches
 from typing import Any
 
-from traitlets import HasTraits, Int, TraitError, Unicode, observe, validate
+from traitlets import Int, TraitError, Unicode, observe, validate
 
+from stockformer_widgets.followed import Followed
 from stockformer_widgets.session import ExtractorSession
 
 
-class Selection(HasTraits):
+class Selection(Followed):
     """Attention kind, layer, head, query step, key step and feature.
 
     Views that share a selection are linked. Values outside of what the
@@ -125,7 +126,7 @@ class Selection(HasTraits):
         return name
 
     @observe("kind", "layer")
-    def _fit(self, change: Any) -> None:
+    def _fit(self, change: Any = None) -> None:
         """Move what no longer exists to the nearest that does."""
         if all(session.closed for session in self.sessions):
             return
@@ -144,10 +145,10 @@ def _follow(selection: Selection, session: ExtractorSession) -> None:
     """Fit a selection to every reading for as long as somebody holds it."""
     this = weakref.ref(selection)
 
-    def fit(change: Any) -> None:
+    def fit() -> None:
         alive = this()
         if alive is not None:
-            alive._fit(change)
+            alive._fit()
 
-    session.observe(fit, "reading")
-    weakref.finalize(selection, session.unobserve, fit, "reading").atexit = False
+    session.follow(fit)
+    weakref.finalize(selection, session.unfollow, fit).atexit = False

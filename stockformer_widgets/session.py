@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from traitlets import Bool, Enum, HasTraits, Instance, Int, TraitError, default, observe, validate
+from traitlets import Bool, Enum, Instance, Int, TraitError, default, observe, validate
 
 from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset, Window
@@ -35,6 +35,7 @@ from stockformer.explainability import (
 from stockformer.explainability.saliency import METHODS
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
 from stockformer.training import Model
+from stockformer_widgets.followed import Followed
 
 if TYPE_CHECKING:
     from stockformer_widgets.comparison import SampleComparison
@@ -75,23 +76,25 @@ class Reading:
         return [] if self.dates is None else [str(date.date()) for date in self.dates]
 
 
-class ExtractorSession(HasTraits):
+class ExtractorSession(Followed):
     """Runs a model and keeps what it showed; views follow `reading`.
 
-    Setting `sample` or calling `run` or `what_if` runs the model again. A run that
-    fails leaves the session as it was. `close` closes every view of the session too;
+    Setting another `sample` or calling `run`, `refresh` or `what_if` runs the model
+    again. A run that fails leaves the session as it was. `close` closes every view of the session too;
     the session is a context manager that does so at its end.
 
     Args:
         model: any module that holds `nn.MultiheadAttention`.
         inputs: what to call it with: tensors, arrays or nested lists, for a stock
-            transformer [T, features] or [1, T, features].
+            transformer [T, features] or [1, T, features]. Views show the first
+            sample of another model's batch.
         dataset: where `sample` looks; without inputs, its `index` is the first.
         feature_names: one list an input; known for a dataset and for the
             standard 41 + 11 features.
         dates: the T trading days of the inputs.
 
     Raises:
+        TypeError: `model` is no module, or `dataset` no `StockDataset`.
         ValueError: the model has no attention, or the inputs do not fit it.
 
     Example:
@@ -123,6 +126,10 @@ class ExtractorSession(HasTraits):
         dates: Sequence[Any] | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"expected a torch.nn.Module as the model, got {type(model).__name__}")
+        if not isinstance(dataset, StockDataset | None):
+            raise TypeError(f"expected a StockDataset as the dataset, got {type(dataset).__name__}")
         if not inputs and dataset is None:
             raise ValueError("a session needs inputs for the model or a dataset, found neither")
         self.model = model
@@ -164,6 +171,15 @@ class ExtractorSession(HasTraits):
             self._publish(original, reading, None)
             self.sample = None
         return reading
+
+    def refresh(self) -> Reading:
+        """Run the model again on what it was run on last, for instance after its weights changed."""
+        self._check_open()
+        last, sample = self._original, self._read_sample
+        original = self._read(last.inputs, last.dates, last.window)
+        self._outputs = None
+        self._publish(original, self._changed(original, self.change), sample)
+        return self.reading
 
     def what_if(self, **change: Any) -> Reading:
         """Run the model with parts of it changed, or with nothing changed; the views follow.
@@ -320,6 +336,7 @@ class ExtractorSession(HasTraits):
             return
         self.set_trait("closed", True)
         self.unobserve_all()
+        self._followers.clear()
         self._saliency.clear()
         self._outputs = self._next = None
         self._trait_values.pop("reading", None)
@@ -425,7 +442,11 @@ class ExtractorSession(HasTraits):
 
     @observe("sample")
     def _show_sample(self, change: Any) -> None:
-        if change["new"] is not None and self._next is not None:
+        index = change["new"]
+        # Unless its check was skipped: by an error while notifications were held.
+        if index is not None and self._next is None and index != self._read_sample:
+            self._run_sample({"value": index})
+        if index is not None and self._next is not None:
             self._publish(*self._next)
 
     def _read(self, inputs: Sequence[Any], dates: pd.DatetimeIndex | None, window: Window | None) -> Reading:
@@ -439,8 +460,8 @@ class ExtractorSession(HasTraits):
     def _change(self, change: WhatIf) -> Reading:
         reading = self._changed(self._original, change)
         with self.hold_trait_notifications():
-            self.set_trait("change", change)
             self._publish(self._original, reading, self._read_sample)
+            self.set_trait("change", change)
         return reading
 
     def _changed(self, original: Reading, change: WhatIf) -> Reading:
@@ -485,8 +506,10 @@ def _as_inputs(model: nn.Module, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
     tensors = tuple(_as_tensor(number, values).to(parameter.device) for number, values in enumerate(inputs))
     if input_widths(model) is not None or all(tensor.is_floating_point() for tensor in tensors):
         tensors = tuple(tensor.to(parameter.dtype) for tensor in tensors)
+    # Another model may take a mask, where -inf is what hides a day.
+    unfit = torch.isnan if input_widths(model) is None else lambda tensor: ~torch.isfinite(tensor)
     for number, tensor in enumerate(tensors):
-        bad = int((~torch.isfinite(tensor)).sum())
+        bad = int(unfit(tensor).sum())
         if bad:
             raise ValueError(f"input {number} has {bad} values that are NaN or infinite, expected none")
     if input_widths(model) is None:

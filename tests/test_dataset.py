@@ -539,3 +539,8 @@ def test_no_spy_no_level(table, market):
 def test_spy_without_a_value_has_no_level(table):
     dataset = make(table.assign(spy_ret_1d=np.nan), market_feature_cols=["m0", "spy_ret_1d"])
     assert "spy" not in dataset.window(0).prices
+
+
+def test_the_index_of_what_is_no_date(table):
+    with pytest.raises(ValueError, match="'foo' is no date, expected one such as '2008-10-15'"):
+        make(table).index_of("foo")

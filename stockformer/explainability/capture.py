@@ -111,7 +111,15 @@ class Capture:
         }
 
     def map(self, kind: str, layer: int, head: int | None = None, sample: int = 0) -> Tensor:
-        """One map [query, key] in float32: of one head, or the mean of all heads."""
+        """One map [query, key] in float32: of one head, or the mean of all heads.
+
+        Raises:
+            KeyError, IndexError: there is no such kind, layer, head or sample.
+        """
+        if kind not in self.kinds:
+            raise KeyError(f"there is no {kind!r} attention, only {', '.join(map(repr, self.kinds))}")
+        if not 0 <= layer < len(self.kinds[kind]):
+            raise IndexError(f"layer is {layer}, {kind} attention has {len(self.kinds[kind])} layers")
         weights = self.kinds[kind][layer][sample].float()
         return weights.mean(dim=0) if head is None else weights[head]
 

@@ -86,6 +86,7 @@ class Summary:
 
 
 _OFF = "All weights are 0: this attention is switched off."
+_ONE_DAY = "One day: there is no other to attend to."
 
 #: The values of the findings by name.
 Numbers = dict[str, float]
@@ -96,6 +97,8 @@ def summarize_map(weights: Tensor) -> Summary:
     weights = _plain(weights)
     if not weights.any():
         return _without_numbers(MAP_STATISTICS, _OFF)
+    if weights.size(-1) == 1:
+        return _summary(MAP_STATISTICS, weights, [weights], lambda found: _ONE_DAY)
     uniform = _values(MAP_STATISTICS, torch.full_like(weights, 1 / weights.size(-1)))
     return _summary(MAP_STATISTICS, weights, [weights], lambda found: _map_verdict(found, uniform))
 
@@ -152,6 +155,8 @@ def summarize_row(row: Tensor) -> Summary:
 
 
 def _row_verdict(found: Numbers, days: int) -> str:
+    if days == 1:
+        return _ONE_DAY
     if found["diffuseness"] >= NEARLY_UNIFORM:
         return f"Nearly uniform over {days} days (diffuseness {found['diffuseness']:.2f} of 1): no day stands out."
     return f"On about {found['effective_days']:.0f} of {days} days: {_strongest(found, days)}"
@@ -176,6 +181,8 @@ def summarize_pooling(weights: Tensor) -> Summary:
 
 
 def _pooling_verdict(found: Numbers, days: int) -> str:
+    if days == 1:
+        return _ONE_DAY
     if found["diffuseness"] >= NEARLY_UNIFORM:
         diffuse = f"Nearly uniform (diffuseness {found['diffuseness']:.2f} of 1)"
         return f"{diffuse}: no day stands out, pooling is close to the plain mean of the days."
@@ -213,12 +220,15 @@ def _gate_verdict(found: Numbers) -> str:
 
 _LAYERS_STATISTICS = (
     Statistic(
-        "first_diffuseness", lambda by_layer: by_layer[0][0], "mean entropy / log n, first layer", "Near 1: unfocused."
+        "first_diffuseness",
+        lambda by_layer: by_layer[0][0],
+        "mean over heads of entropy / log n, first layer",
+        "Near 1: unfocused.",
     ),
     Statistic(
         "last_diffuseness",
         lambda by_layer: by_layer[-1][0],
-        "mean entropy / log n, last layer",
+        "mean over heads of entropy / log n, last layer",
         "Near 1: no layer has learned to tell the days apart.",
     ),
     Statistic(
@@ -247,7 +257,7 @@ def _layers_verdict(found: Numbers, layers: int) -> str:
     first, last = found["first_diffuseness"], found["last_diffuseness"]
     if layers == 1:
         return f"One layer, diffuseness {last:.2f} of 1: there is no depth to compare."
-    course = f"diffuseness goes from {first:.2f} to {last:.2f}"
+    course = f"the heads' mean diffuseness goes from {first:.2f} to {last:.2f}"
     if abs(last - first) < ALIKE:
         flat = "Flat and high: the layers have not learned to tell the days apart" if last >= NEARLY_UNIFORM else "Flat"
         return f"{flat}; {course}."
@@ -308,13 +318,13 @@ _MARKET_SHARE = Statistic(
     "sum |market| / sum |all|",
     "What part of the attribution lies on the market's features.",
 )
+_SALIENCY_RECENCY = Statistic(
+    "recency",
+    lambda shares: sum(part[-recent_days(len(part)) :].sum() for part in shares),
+    "share of |attribution| on the last quarter of the days",
+    "Above 0.25: recent days matter more than their number.",
+)
 _SALIENCY_STATISTICS = (
-    Statistic(
-        "recency",
-        lambda shares: sum(part[-recent_days(len(part)) :].sum() for part in shares),
-        "share of |attribution| on the last quarter of the days",
-        "Above 0.25: recent days matter more than their number.",
-    ),
     Statistic(
         "effective_features",
         lambda shares: effective_number(_by_feature(shares)),
@@ -333,12 +343,16 @@ _SALIENCY_STATISTICS = (
 def summarize_saliency(parts: Sequence[Tensor]) -> Summary:
     """What the attribution lies on, from one [T, features] an input; signs are ignored.
 
-    Two inputs are the stock and the market.
+    Two inputs are the stock and the market. Of a single day there is no recency.
     """
     parts = [_plain(part).abs() for part in parts]
     total = sum(float(part.sum()) for part in parts)
     shares = [part / total if total else torch.full_like(part, math.nan) for part in parts]
-    statistics = (_MARKET_SHARE, *_SALIENCY_STATISTICS) if len(parts) == 2 else _SALIENCY_STATISTICS
+    statistics = list(_SALIENCY_STATISTICS)
+    if max(map(len, parts)) > 1:
+        statistics.insert(0, _SALIENCY_RECENCY)
+    if len(parts) == 2:
+        statistics.insert(0, _MARKET_SHARE)
     widths = [part.size(-1) for part in parts]
 
     def verdict(found: Numbers) -> str:
@@ -353,9 +367,10 @@ def _by_feature(shares: Sequence[Tensor]) -> Tensor:
 
 def _saliency_verdict(found: Numbers, widths: Sequence[int]) -> str:
     features = sum(widths)
+    recent = f", the last quarter of the days {_percent(found['recency'])}" if "recency" in found else ""
     spread = (
         f"As spread out as over {found['effective_features']:.0f} of {features} features; the five strongest hold "
-        f"{_percent(found['top_five_share'])}, the last quarter of the days {_percent(found['recency'])}."
+        f"{_percent(found['top_five_share'])}{recent}."
     )
     market = found.get("market_share")
     if market is None:

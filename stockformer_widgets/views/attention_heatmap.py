@@ -92,5 +92,5 @@ def selected_map(session: ExtractorSession, selection: Selection) -> np.ndarray:
 def map_title(selection: Selection) -> str:
     """Which map is selected, in words."""
     heads = selection.sizes()["head"]
-    head = f"mean of {heads} heads" if selection.head is None else f"head {selection.head}"
+    head = f"mean of {heads} head{'s' * (heads > 1)}" if selection.head is None else f"head {selection.head}"
     return f"{kind_title(selection.kind)}, layer {selection.layer}, {head}"

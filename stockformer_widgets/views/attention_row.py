@@ -66,9 +66,10 @@ class AttentionRow(DayView):
         return f"<b>{text(self.days[place])}</b> {weight:.4g}{share}"
 
     def _notes(self) -> str:
-        strongest = np.argsort(-finite(self._weights), kind="stable")[:_NAMED]
-        named = (f'<span style="white-space: nowrap">{self._describe(key)}</span>' for key in strongest)
-        lines = ["strongest: " + ", ".join(named), market_note(self.session, self.selection)]
+        order = np.argsort(-finite(self._weights), kind="stable")
+        strongest = [key for key in order if np.isfinite(self._weights[key])][:_NAMED]
+        named = [f'<span style="white-space: nowrap">{self._describe(key)}</span>' for key in strongest]
+        lines = ["strongest: " + ", ".join(named) if named else "", market_note(self.session, self.selection)]
         return "<br>".join(filter(None, lines))
 
     def _title(self) -> str:

@@ -77,7 +77,7 @@ class BarsView(View):
         )
         ends = finite(np.array([0.0, top, *values, *also]))
         low, high = float(ends.min()), float(ends.max())
-        high = high if high > low else 1e-9
+        high = high if high > low else 1.0
         set_range(self.scales["x"], low, high)
         tick_range(self.x_axis, low, high)
         # bqplot adds half a bar at both ends.

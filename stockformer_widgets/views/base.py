@@ -14,9 +14,10 @@ import pandas as pd
 from bqplot_image_gl.interacts import MouseInteraction
 from ipywidgets import HTML, Layout, VBox, Widget
 from matplotlib.figure import Figure
-from traitlets import Bool, HasTraits, observe
+from traitlets import Bool, observe
 
 from stockformer.explainability import Summary
+from stockformer_widgets.followed import Followed
 from stockformer_widgets.keyboard import Keyboard
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
@@ -42,7 +43,7 @@ class View(VBox):
     Views with the same session and selection are linked. A view without a given
     selection makes its own. With the focus on it, arrow keys move what a click on
     it selects, ``[`` and ``]`` the layer, ``h`` and ``H`` the head, Home and End
-    go to the first and the last day, and Escape selects no feature.
+    go to the first and the last day, and Escape selects no feature and no class.
 
     Raises:
         ValueError: the model has nothing for this view.
@@ -72,9 +73,8 @@ class View(VBox):
         self.selection = selection or Selection(session)
         self._drawn: tuple[Any, ...] = ()
         self._gone = False
-        session.observe(self._close, "closed")
-        for owner, name in self._followed():
-            owner.observe(self._refresh, name)
+        for followed in self._followed():
+            followed.follow(self._follow)
         try:
             self.keyboard = Keyboard(self.label, self._on_key)
             self.keyboard.observe(self._on_places, "places")
@@ -100,8 +100,11 @@ class View(VBox):
         """Write the picture as a PNG, drawn by matplotlib: it needs no browser.
 
         Raises:
+            ValueError: the path does not end in ``.png``.
             OSError: the file cannot be written.
         """
+        if Path(path).suffix.lower() != ".png":
+            raise ValueError(f"the picture is a PNG: expected a path that ends in .png, found {str(path)!r}")
         self._catch_up()
         picture = io.BytesIO()
         drawn = self._plot()
@@ -181,11 +184,15 @@ class View(VBox):
             *(getattr(self.selection, name) for name in of_selection),
         )
 
-    def _followed(self) -> list[tuple[HasTraits, str]]:
+    def _followed(self) -> tuple[Followed, ...]:
         # A map's colours and a comparison depend on every session of the selection.
-        return [(session, name) for session in self.selection.sessions for name in self.follows_session] + [
-            (self.selection, name) for name in self.follows
-        ]
+        return *self.selection.sessions, self.selection
+
+    def _follow(self) -> None:
+        if self.session.closed:
+            self.close()
+        elif self.comm is not None:
+            self._refresh()
 
     def _redraw(self, change: Any = None) -> None:
         """Draw after a change of the view's own controls."""
@@ -236,24 +243,24 @@ class View(VBox):
     def _on_key(self, key: str, times: int) -> None:
         with self.message.reporting():
             if key == "Escape":
-                self.selection.feature = None
+                self._unselect()
             elif key in _STEPS:
                 what, by = _STEPS[key]
                 self._step(getattr(self, what, what), by * times)
 
+    def _unselect(self) -> None:
+        """Select none of what need not be selected."""
+        self.selection.feature = None
+
     def _step(self, name: str, by: int) -> None:
         self.selection.step(name, by)
-
-    def _close(self, change: Any) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop following, and close every widget of this view."""
         if self.comm is None:
             return
-        self.session.unobserve(self._close, "closed")
-        for owner, name in self._followed():
-            owner.unobserve(self._refresh, name)
+        for followed in self._followed():
+            followed.unfollow(self._follow)
         self._drawn = ()
         close_parts(self)
         super().close()

@@ -55,7 +55,6 @@ class ComparedView(View):
             raise ValueError(f"{type(self).__name__} has nothing to compare in these sessions")
         self.other: ExtractorSession = selection.sessions[1]
         super().__init__(selection.sessions[0], selection)
-        self.other.observe(self._close, "closed")
 
     @classmethod
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
@@ -66,6 +65,12 @@ class ComparedView(View):
     def pair(self) -> tuple[ExtractorSession, ExtractorSession]:
         """A and B."""
         return self.session, self.other
+
+    def _follow(self) -> None:
+        if self.other.closed:
+            self.close()
+        else:
+            super()._follow()
 
     def _day(self, session: ExtractorSession, before: int, kind: str = "query") -> str:
         """The date of a session so many days before its prediction."""

@@ -14,7 +14,7 @@ from stockformer_widgets.views.panels import PanelView
 from stockformer_widgets.views.parts import NEUTRAL, set_marks, text
 
 _NUMBERS = {
-    "entropy / log n": (diffuseness, 1.0),
+    "diffuseness": (diffuseness, 1.0),
     "peak key day": (peak, 0.0),
     "recency share": (recency, 1.0),
     "distance, days": (distance, 0.0),

@@ -12,7 +12,7 @@ from stockformer.explainability.statistics import diffuseness, entropy, sparsity
 from stockformer_widgets.views.panels import PanelView
 from stockformer_widgets.views.parts import LINE_COLORS, set_marks, swatches, text
 
-_NUMBERS = {"entropy / log n": diffuseness, "sparsity": sparsity}
+_NUMBERS = {"diffuseness": diffuseness, "sparsity": sparsity}
 
 
 class LayerEvolution(PanelView):
@@ -56,7 +56,7 @@ class LayerEvolution(PanelView):
     def _describe(self, place: int) -> str:
         maps = self.session.reading.capture.kinds[self.selection.kind][place][0].float()
         numbers = ", ".join(f"{name} <b>{float(compute(maps).mean()):.3f}</b>" for name, compute in _NUMBERS.items())
-        return f"{text(kind_title(self.selection.kind))}, layer {place}: {numbers}"
+        return f"{text(kind_title(self.selection.kind))}, layer {place}, mean of the heads: {numbers}"
 
     def _notes(self) -> str:
         return self._legend

@@ -69,7 +69,7 @@ class PanelView(View):
     def _build(self) -> tuple[Widget, ...]:
         self.panels = [Panel(self.mark) for _ in self.titles]
         for panel in self.panels:
-            panel.plot.layout.flex = "1 1 185px"
+            panel.plot.layout.flex = "1 1 150px"
             self._listen(panel.figure)
         row = HBox([panel.plot for panel in self.panels], layout=Layout(flex_flow="row wrap", width="100%"))
         return (row,)

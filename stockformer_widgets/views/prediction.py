@@ -128,6 +128,10 @@ class Prediction(BarsView):
             chosen = targets.index(name)
             self.session.target = None if chosen == self.session.target else chosen
 
+    def _unselect(self) -> None:
+        super()._unselect()
+        self.session.target = None
+
     def _step(self, name: str, by: int) -> None:
         targets = self.session.targets
         if name != "target":

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from ipywidgets import Dropdown, HBox, Layout, Widget
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from stockformer.explainability import Summary, can_attribute, plot_feature_bars, summarize_saliency
 from stockformer_widgets.session import ExtractorSession
@@ -13,6 +14,7 @@ from stockformer_widgets.views.bars import BarsView
 from stockformer_widgets.views.parts import STREAM_COLORS, neighbour, percent, swatches, text
 
 _SHOWN = 14
+_ALL = "all days"
 
 
 class SaliencyBars(BarsView):
@@ -41,21 +43,24 @@ class SaliencyBars(BarsView):
 
     def _controls(self) -> tuple[Widget, ...]:
         style, layout = {"description_width": "auto"}, Layout(width="auto")
-        self.span = Dropdown(options=["all days", "selected day"], description="over", style=style, layout=layout)
+        self.span = Dropdown(options=[_ALL, "selected day"], description="over", style=style, layout=layout)
         self.sign = Dropdown(options=["absolute", "signed"], description="values", style=style, layout=layout)
         for control in (self.span, self.sign):
             control.observe(self._redraw, "value")
         return (HBox([self.span, self.sign], layout=Layout(flex_flow="row wrap", margin=f"0 0 0 {self.indent}px")),)
 
+    def _parts(self) -> list[Tensor]:
+        """The attribution on the chosen days, one [days, features] an input."""
+        parts = self.session.saliency()
+        if self.span.value == _ALL:
+            return list(parts)
+        days = [self.selection.place("query", len(part)) for part in parts]
+        return [part[day : day + 1] for part, day in zip(parts, days, strict=True)]
+
     def _by_feature(self) -> tuple[np.ndarray, list[str], np.ndarray]:
         """Value, name and input number of every feature, over the chosen days with the chosen sign."""
-        parts = [part.numpy() for part in self.session.saliency()]
-        if self.sign.value == "absolute":
-            parts = [np.abs(part) for part in parts]
-        if self.span.value == "all days":
-            values = [part.sum(axis=0) for part in parts]
-        else:
-            values = [part[self.selection.place("query", len(part))] for part in parts]
+        parts = [part.numpy() for part in self._parts()]
+        values = [(np.abs(part) if self.sign.value == "absolute" else part).sum(axis=0) for part in parts]
         names = self.session.feature_names
         stream = np.repeat(np.arange(len(parts)), [len(group) for group in names])
         return np.concatenate(values), [name for group in names for name in group], stream
@@ -68,13 +73,20 @@ class SaliencyBars(BarsView):
             values[top],
             [STREAM_COLORS[stream[feature] % len(STREAM_COLORS)] for feature in top],
             self.selection.feature,
-            f"{self._scale()} for {self.session.target_name}",
+            f"{self._scale()} for {self.session.target_name}, {self._when()}",
         )
 
     def _scale(self) -> str:
         """What the bars measure."""
         method = self.session.method_name
         return f"|{method}|" if self.sign.value == "absolute" else method
+
+    def _when(self) -> str:
+        """The chosen days in words."""
+        if self.span.value == _ALL:
+            return "all days"
+        length = len(self.session.reading.inputs[0][0])
+        return self.session.reading.days(length)[self.selection.place("query", length)]
 
     def _describe(self, place: int | None) -> str:
         feature = self.selection.feature
@@ -85,7 +97,7 @@ class SaliencyBars(BarsView):
 
     def _notes(self) -> str:
         lines = []
-        parts = self.session.saliency()
+        parts = self._parts()
         if len(parts) == 2:
             totals = np.array([float(part.abs().sum()) for part in parts])
             shares = [percent(share) for share in totals / (totals.sum() or 1.0)]
@@ -109,7 +121,7 @@ class SaliencyBars(BarsView):
             super()._step(name, by)
 
     def _summary(self) -> Summary:
-        return summarize_saliency(self.session.saliency())
+        return summarize_saliency(self._parts())
 
     def _plot(self) -> Figure:
         values, colors = pd.Series(np.asarray(self.bars.y), index=list(self.names)), list(self.bars.colors)

@@ -30,7 +30,12 @@ DATASET, MODEL = load_sample()
 CRASH = DATASET.index_of("2008-10-15", "AAPL")
 CALM = DATASET.index_of("2006-11-21", "IBM")
 NAMES = [*DATASET.feature_cols, *DATASET.market_feature_cols]
-TABS = {"Overview": "AttentionHeatmap", "Layers and heads": "LayerEvolution", "Gates and features": "GateHeatmap"}
+TABS = {
+    "Overview": "AttentionHeatmap",
+    "Layers and heads": "LayerEvolution",
+    "Gates": "GateHeatmap",
+    "Features": "SaliencyHeatmap",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -177,8 +182,23 @@ def test_another_sample_by_number_ticker_and_date(page: Page) -> None:
     expect(page.locator(".stockformer-explorer")).to_contain_text("MSFT, 2007-03-05")
     page.get_by_label("last day").fill("2001-01-01")
     expect(page.locator(".stockformer-explorer")).to_contain_text("no window of MSFT ends by 2001-01-01")
-    expect(page.get_by_label("last day")).to_have_value("2007-03-05")
     check_overview(page, DATASET.index_of("2007-03-05", "MSFT"), "cross", 2, None, 20, 50)
+
+
+def test_a_date_is_typed_key_by_key(page: Page) -> None:
+    field, explorer = page.get_by_label("last day"), page.locator(".stockformer-explorer")
+    field.focus()  # on its month
+    for pressed, day in [
+        ("03", "2008-03-14"),  # 2008-03-15 was a Saturday
+        ("16", "2008-03-14"),
+        ("2010", "2010-03-16"),
+    ]:
+        for key in pressed:
+            page.keyboard.press(key)
+            settle(page)
+        expect(explorer).to_contain_text(f"AAPL, {day}")
+    expect(field).to_have_value("2010-03-16")
+    expect(explorer.get_by_role("alert")).to_have_count(0)
 
 
 def test_jumps_to_remarkable_windows(page: Page) -> None:
@@ -315,11 +335,15 @@ def test_saliency_of_the_selected_day_signed(page: Page) -> None:
     choose(page, "over", "selected day")
     choose(page, "values", "signed")
     day = pd.Series(saliency(CRASH)[57], index=NAMES)
-    expect(view(page, "SaliencyBars").locator(".stockformer-title")).to_have_text("input x gradient for UP")
+    expect(view(page, "SaliencyBars").locator(".stockformer-title")).to_have_text(
+        f"input x gradient for UP, {days(CRASH)[57]}"
+    )
     settle(page)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
     assert set(bars.index) == set(day.abs().nlargest(len(bars)).index)
     np.testing.assert_allclose(bars, day[bars.index], atol=0.01 * day.abs().max())
+    market = day.abs()[-11:].sum() / day.abs().sum()
+    expect(view(page, "SaliencyBars")).to_contain_text(f"market {market:.1%}")
     choose(page, "over", "all days")
     choose(page, "values", "absolute")
 
@@ -328,7 +352,7 @@ def test_a_click_on_a_bar_selects_the_feature_everywhere(page: Page) -> None:
     strongest = pd.Series(np.abs(saliency(CRASH)).sum(axis=0), index=NAMES).nlargest(3)
     click(page, "SaliencyBars", 0.02, 2.5 / 14)
     expect(view(page, "SaliencyBars")).to_contain_text(f"{strongest.index[2]} {strongest.iloc[2]:.3g}"[:-1])
-    open_tab(page, "Gates and features")
+    open_tab(page, "Features")
     expect(view(page, "SaliencyHeatmap")).to_contain_text(f"{strongest.index[2]} on ")
     view(page, "SaliencyHeatmap").focus()
     page.keyboard.press("Escape")
@@ -363,21 +387,26 @@ def test_layers_and_heads(page: Page) -> None:
 
 def test_gates_and_features_by_day(page: Page) -> None:
     click_cell(page, 25, 30)
-    open_tab(page, "Gates and features")
+    open_tab(page, "Gates")
     expect(view(page, "GateHeatmap")).to_contain_text("Gate of layer 2")
     settle(page)
     gate = list(sample(CRASH)[1].gates.values())[2][0].numpy()
     rows = np.argsort(-gate.std(axis=0), kind="stable")[:32]
     off = np.arange(60) != 25
     np.testing.assert_allclose(map_shares(page, "GateHeatmap", 32, 60)[:, off], gate[:, rows].T[:, off], atol=0.01)
+    click(page, "GateHeatmap", 44.5 / 60, 0.5)
+    expect(view(page, "GateHeatmap")).to_contain_text(f"day {days(CRASH)[44]}")
+
+    open_tab(page, "Features")
+    expect(view(page, "SaliencyHeatmap")).to_contain_text(f"{days(CRASH)[44]}")
+    settle(page)
+    off = np.arange(60) != 44
     signed = saliency(CRASH)
     rows = np.argsort(-np.abs(signed).sum(axis=0), kind="stable")[:24]
     largest = np.abs(signed).max()
     shares = map_shares(page, "SaliencyHeatmap", 24, 60, "RdBu_r")
     np.testing.assert_allclose((2 * shares - 1)[:, off], signed[:, rows].T[:, off] / largest, atol=0.02)
 
-    click(page, "GateHeatmap", 44.5 / 60, 0.5)
-    expect(view(page, "GateHeatmap")).to_contain_text(f"day {days(CRASH)[44]}")
     click(page, "SaliencyHeatmap", 12.5 / 60, 3.5 / 24)
     page.mouse.move(5, 5)
     expect(view(page, "SaliencyHeatmap")).to_contain_text(f"{NAMES[rows[3]]} on {days(CRASH)[12]}")
@@ -386,13 +415,13 @@ def test_gates_and_features_by_day(page: Page) -> None:
 
 
 def test_a_hidden_tab_is_right_when_it_is_shown(page: Page) -> None:
-    open_tab(page, "Gates and features")
+    open_tab(page, "Gates")
     open_tab(page, "Overview")
     before = view(page, "GateHeatmap").locator(".stockformer-title").text_content()
     choose(page, "layer", "0")
     expect(view(page, "AttentionHeatmap")).to_contain_text("layer 0")
     assert view(page, "GateHeatmap").locator(".stockformer-title").text_content() == before
-    open_tab(page, "Gates and features")
+    open_tab(page, "Gates")
     expect(view(page, "GateHeatmap")).to_contain_text("Gate of layer 0")
 
 

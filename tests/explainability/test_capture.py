@@ -654,3 +654,14 @@ def test_two_extractors_at_once(model, inputs):
     with torch.no_grad(), AttentionExtractor(model) as outer, AttentionExtractor(model) as inner:
         model(*inputs)
     assert same(list(outer.capture.attention.values()), list(inner.capture.attention.values()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "error", "message"),
+    [("crosss", 0, KeyError, "there is no 'crosss' attention, only 'cross'"), ("cross", 9, IndexError, "layer is 9")],
+)
+def test_a_map_that_does_not_exist(sample, kind, layer, error, message):
+    dataset, model = sample
+    x, _, market_x = dataset[0]
+    with pytest.raises(error, match=message):
+        capture_attention(model, x[None], market_x[None]).map(kind, layer)

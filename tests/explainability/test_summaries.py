@@ -124,10 +124,10 @@ def test_a_gate_has_the_numbers_of_the_table(sample):
 @pytest.mark.parametrize(
     ("layers", "verdict", "change"),
     [
-        ([UNIFORM, IDENTITY], "Sharpens with depth: diffuseness goes from 1.00 to 0.00.", (-1, 1)),
-        ([IDENTITY, UNIFORM], "Spreads out with depth: diffuseness goes from 0.00 to 1.00.", (1, -1)),
+        ([UNIFORM, IDENTITY], "Sharpens with depth: the heads' mean diffuseness goes from 1.00 to 0.00.", (-1, 1)),
+        ([IDENTITY, UNIFORM], "Spreads out with depth: the heads' mean diffuseness goes from 0.00 to 1.00.", (1, -1)),
         ([UNIFORM, UNIFORM], "Flat and high: the layers have not learned to tell the days apart", (0, 0)),
-        ([IDENTITY, COLUMN], "Flat; diffuseness goes from 0.00 to 0.00.", (0, 0)),
+        ([IDENTITY, COLUMN], "Flat; the heads' mean diffuseness goes from 0.00 to 0.00.", (0, 0)),
         ([IDENTITY], "One layer, diffuseness 0.00 of 1", (0, 0)),
     ],
 )
@@ -411,3 +411,10 @@ def test_a_calm_and_a_crash_day_of_the_sample(sample):
     assert verdicts["2008-10-15"][0].startswith("Vertical stripes")
     assert verdicts["2006-11-21"][1].startswith("Up 33.3 % in 60 days, 1.7 % volatility a day")
     assert verdicts["2008-10-15"][1].startswith("Down 41.1 % in 60 days, 4.7 % volatility a day")
+
+
+def test_of_one_day_nothing_is_said():
+    one = torch.ones(1, 1)
+    for summary in (summarize_map(one), summarize_row(one[0]), summarize_pooling(one[0])):
+        assert summary.verdict == "One day: there is no other to attend to."
+    assert set(numbers(summarize_saliency([one]))) == {"effective_features", "top_five_share"}

@@ -216,7 +216,8 @@ def widgets() -> set[str]:
 
 def observers(owner: Any) -> int:
     """How many callbacks hang on a session or a selection."""
-    return sum(len(calls) for kinds in owner._trait_notifiers.values() for calls in kinds.values())
+    observing = sum(len(calls) for kinds in owner._trait_notifiers.values() for calls in kinds.values())
+    return observing + len(owner._followers)
 
 
 def global_hooks() -> int:

@@ -280,7 +280,7 @@ def test_layer_marks(unequal):
     by_kind = maps_by_kind(unequal).values()
     diffuse = [[(entropy(maps) / np.log(maps.shape[-1])).mean() for maps in layers] for layers in by_kind]
     sparse = [[sparsity(maps).mean() for maps in layers] for layers in by_kind]
-    assert [panel.plot.title for panel in view.panels] == ["entropy / log n", "sparsity"]
+    assert [panel.plot.title for panel in view.panels] == ["diffuseness", "sparsity"]
     for panel, drawn in zip(view.panels, (diffuse, sparse), strict=True):
         # The market encoder's only layer: a point, as a line that ends where it begins.
         np.testing.assert_array_equal(panel.mark.x, [[0, 1], [0, 1], [0, 0]])
@@ -301,7 +301,9 @@ def test_layer_under_the_mouse(unequal):
 
     def numbers(layer):
         diffuse = (entropy(maps[layer]) / np.log(6)).mean()
-        return f"layer {layer}: entropy / log n {diffuse:.3f}, sparsity {sparsity(maps[layer]).mean():.3f}"
+        return (
+            f"layer {layer}, mean of the heads: diffuseness {diffuse:.3f}, sparsity {sparsity(maps[layer]).mean():.3f}"
+        )
 
     assert lines(view)[0] == view.keyboard.says == f"Stock self-attention, {numbers(1)}"
     mouse(view.panels[1].figure, "mousemove", 0.2, 0.5)
@@ -373,7 +375,7 @@ def test_head_numbers(unequal, large):
         frame = view.to_frame()
         assert list(frame) == ["head", *expected]
         assert frame["head"].tolist() == list(range(len(frame)))
-        titles = ["entropy / log n", "peak key day", "recency share", "distance, days", "redundancy"]
+        titles = ["diffuseness", "peak key day", "recency share", "distance, days", "redundancy"]
         assert [panel.plot.title for panel in view.panels] == titles
         for panel, (name, values) in zip(view.panels, expected.items(), strict=True):
             np.testing.assert_allclose(frame[name], values, rtol=1e-4, atol=1e-5)
@@ -387,7 +389,7 @@ def test_head_marker_and_words(unequal):
     days = pd.bdate_range("2020-01-01", periods=6).strftime("%Y-%m-%d")
 
     def check(line, head):
-        assert line.startswith(f"head {head}: entropy / log n {numbers['diffuseness'][head]:.3g}")
+        assert line.startswith(f"head {head}: diffuseness {numbers['diffuseness'][head]:.3g}")
         for name in ("recency", "distance", "redundancy"):
             assert f" {numbers[name][head]:.3g}" in line
         assert days[numbers["peak"][head]] in line

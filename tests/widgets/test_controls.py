@@ -208,9 +208,14 @@ def test_a_date_goes_to_the_window_that_ends_on_it(session, explorer):
 
 def test_a_day_without_trading_goes_to_the_last_one_before(session, explorer):
     friday = next(day for day in session.dataset.end_dates[6:] if day.day_of_week == 4)
-    explorer.samples.date.value = (friday + pd.Timedelta(days=2)).date()
+    sunday = (friday + pd.Timedelta(days=2)).date()
+    explorer.samples.date.value = sunday
     assert session.reading.dates[-1] == friday
-    assert explorer.samples.date.value == friday.date()
+    assert explorer.samples.date.value == sunday  # as it was typed
+    session.target = 0
+    assert explorer.samples.date.value == sunday
+    explorer.samples.next.click()
+    assert shown_sample(explorer) == sample_of(session, session.sample)
     explorer.samples.date.value = datetime.date(2030, 1, 1)
     assert session.sample == 19
 
@@ -221,15 +226,16 @@ def test_a_date_before_the_first_window_is_refused(session, explorer):
     explorer.samples.date.value = datetime.date(2019, 12, 31)
     assert shown_message(explorer) == f"no window of AAA ends by 2019-12-31: the first ends on {first}"
     assert (session.sample, session.reading) == (5, before)
-    assert shown_sample(explorer) == sample_of(session, 5)
     explorer.samples.next.click()
     assert shown_message(explorer) == ""
+    assert shown_sample(explorer) == sample_of(session, 6)
 
 
-def test_no_date_is_no_change(session, explorer):
-    explorer.samples.date.value = None
+@pytest.mark.parametrize("typed", [None, datetime.date(2, 3, 4), datetime.date(202, 3, 4)])
+def test_a_date_that_is_still_being_typed_is_no_change(session, explorer, typed):
+    explorer.samples.date.value = typed
     assert session.sample == 5
-    assert shown_sample(explorer) == sample_of(session, 5)
+    assert explorer.samples.date.value == typed
     assert shown_message(explorer) == ""
 
 
@@ -259,10 +265,11 @@ def test_a_model_that_fails_leaves_sample_and_controls(session, explorer, by):
     handle.remove()
     assert shown_message(explorer) == "division by zero"
     assert (session.sample, session.reading) == (5, before)
-    assert shown_sample(explorer) == sample_of(session, 5)
+    assert by == "date" or shown_sample(explorer) == sample_of(session, 5)
     assert explorer.samples.jump.value == ""
     explorer.samples.next.click()
     assert (session.sample, shown_message(explorer)) == (6, "")
+    assert shown_sample(explorer) == sample_of(session, 6)
 
 
 def test_the_same_sample_can_be_taken_again_after_tensors_by_hand(session, explorer):
@@ -361,7 +368,7 @@ def test_a_scan_shows_progress_and_then_goes_there(long_session, training):
             explorer.samples.jump.value = "most wrong"
             assert session.sample == 5
             await until(lambda: is_scanning(explorer))
-            session.sample = 7  # the session answers meanwhile
+            explorer.selection.layer = 1  # the session answers meanwhile
             await until(lambda: not is_scanning(explorer))
             assert session.sample == expected["most wrong"]
             assert len(shares) > 3
@@ -376,6 +383,21 @@ def test_a_scan_shows_progress_and_then_goes_there(long_session, training):
     asyncio.run(scan())
     assert [module.training for module in session.model.modules()] == modes
     assert global_hooks() == hooks
+
+
+def test_a_scan_does_not_take_away_what_was_chosen_meanwhile(long_session):
+    session = long_session
+
+    async def scan():
+        with AttentionExplorer(session) as explorer:
+            explorer.samples.jump.value = "most wrong"
+            await until(lambda: is_scanning(explorer))
+            session.sample = 7
+            await until(lambda: not is_scanning(explorer))
+            assert session.sample == 7
+            assert session.knows("most wrong")
+
+    asyncio.run(scan())
 
 
 def test_a_scan_can_be_stopped(long_session):
@@ -462,3 +484,13 @@ def test_a_scan_that_fails_is_said(long_session):
             assert shown_message(explorer) == ""
 
     asyncio.run(scan())
+
+
+def test_after_tensors_by_hand_the_arrows_go_on_from_the_last_sample(session, explorer):
+    session.run(*(tensor[0] for tensor in session.reading.inputs))
+    assert explorer.samples.date.value is None
+    explorer.samples.next.click()
+    assert shown_sample(explorer) == sample_of(session, 6)
+    session.run(*(tensor[0] for tensor in session.reading.inputs))
+    explorer.samples.ticker.value = "BBB"
+    assert session.sample == 39

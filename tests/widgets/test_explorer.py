@@ -47,7 +47,8 @@ from stockformer_widgets import (
 PAGES = {
     "Overview": {AttentionHeatmap, PriceStrip, AttentionRow, GateTimeline, PoolingBars, Prediction, SaliencyBars},
     "Layers and heads": {LayerEvolution, HeadSpecialization},
-    "Gates and features": {GateHeatmap, SaliencyHeatmap},
+    "Gates": {GateHeatmap},
+    "Features": {SaliencyHeatmap},
 }
 
 
@@ -193,7 +194,7 @@ def test_a_hidden_tab_is_not_drawn_and_catches_up(session, draws):
         explorer.selection.query = sample % 8
     assert set(draws) == PAGES["Overview"]
     draws.clear()
-    for number, kinds in ((1, PAGES["Layers and heads"]), (2, PAGES["Gates and features"])):
+    for number, kinds in list(enumerate(PAGES.values()))[1:]:
         explorer.tabs.selected_index = number
         assert draws == dict.fromkeys(kinds, 1)
         draws.clear()
@@ -400,3 +401,9 @@ def test_turning_a_tab_of_a_closed_explorer_makes_nothing(session):
     before = widgets()
     explorer.tabs.selected_index = 1
     assert widgets() == before
+
+
+def test_a_batch_of_another_model_is_said_to_be_one():
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+    for batch, said in ((4, "tensors given by hand, the first of the batch's 4"), (1, "tensors given by hand")):
+        assert plain(AttentionExplorer(ExtractorSession(encoder, torch.randn(batch, 5, 8))).headline.value) == said

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cases import MARKET, STOCK, dataset, days_of, lines, make_session, model, mouse, plain, table
+from cases import MARKET, STOCK, dataset, days_of, lines, make_session, model, mouse, plain, press, table
 from torch import nn
 
 from stockformer.dataset import StockDataset
@@ -260,3 +260,11 @@ def test_prices_of_a_model_that_attends_to_more_days(tmp_path):
     assert view.selection.query == 15
     assert list(view.marker.x) == list(view.key_marker.x) == [7.5, 7.5]
     assert view.save_png(tmp_path / "prices.png").exists()
+
+
+def test_escape_explains_the_largest_again(session):
+    view = Prediction(session)
+    press(view, "ArrowDown")
+    assert session.target is not None
+    press(view, "Escape")
+    assert session.target is None

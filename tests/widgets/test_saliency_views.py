@@ -74,8 +74,13 @@ def test_bars(session, method, target, span, sign):
     assert (view.scales["x"].min, view.scales["x"].max) == (pytest.approx(low), pytest.approx(high))
     explained = ["DOWN", "UP"][predicted(session) if target is None else target]
     named = method.replace("_", " ")
-    title = f"{f'|{named}|' if sign == 'absolute' else named} for {explained}"
-    assert view.plot.title.startswith(title)
+    when = "all days" if span == "all days" else days_of(session)[3]
+    assert view.plot.title == f"{f'|{named}|' if sign == 'absolute' else named} for {explained}, {when}"
+    drawn = np.abs(np.concatenate([part if span == "all days" else part[3:4] for part in parts], axis=1)).sum(axis=0)
+    market = drawn[len(STOCK) :].sum() / drawn.sum()
+    assert f"stock {1 - market:.1%}" in plain(view.readout.value)
+    assert f"market share {market:.3g}" in plain(view.summary.value)
+    assert ("last quarter of the days" in view.summary.value) == (span == "all days")
 
 
 def test_bars_are_the_strongest_of_many(large):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 
@@ -22,6 +23,10 @@ from cases import (
     observers,
     table,
     widgets,
+    words,
+)
+from cases import (
+    parts as widget_parts,
 )
 from torch import nn
 from traitlets import TraitError
@@ -29,7 +34,14 @@ from traitlets import TraitError
 from stockformer.dataset import StockDataset
 from stockformer.model import create_model
 from stockformer.sample import load_sample, sample_table
-from stockformer_widgets import LANDMARKS, AttentionExplorer, AttentionRow, ExtractorSession, Selection
+from stockformer_widgets import (
+    LANDMARKS,
+    AttentionExplorer,
+    AttentionHeatmap,
+    AttentionRow,
+    ExtractorSession,
+    Selection,
+)
 
 DATASET, MODEL = load_sample()
 
@@ -171,7 +183,7 @@ def test_repr_is_one_short_line(session):
     assert repr(session) == "ExtractorSession(CrossAttentionStockTransformer, sample 10 of 6852)"
 
 
-def test_a_follower_that_raises_leaves_sample_and_reading_together(session):
+def test_an_observer_that_raises_leaves_sample_and_reading_together(session):
     def fail(change):
         raise RuntimeError("no picture today")
 
@@ -180,6 +192,88 @@ def test_a_follower_that_raises_leaves_sample_and_reading_together(session):
         session.sample = 100
     assert session.sample == 100
     assert list(session.reading.dates) == list(DATASET.window(100).dates)
+
+
+def test_an_error_while_notifications_are_held_leaves_sample_and_reading_together(session):
+    with contextlib.suppress(ZeroDivisionError), session.hold_trait_notifications():
+        session.sample = 100
+        raise ZeroDivisionError
+    assert session.sample == 100
+    assert list(session.reading.dates) == list(DATASET.window(100).dates)
+
+
+def test_everything_follows_whatever_an_observer_raises(session):
+    def fail(change):
+        raise RuntimeError("no picture today")
+
+    selection = Selection(session)
+    for owner, names in ((session, ["reading", "change", "method"]), (selection, ["layer", "query"])):
+        owner.observe(fail, names)
+    explorer = AttentionExplorer(session, selection)
+    steps = (
+        lambda: setattr(session, "sample", 100),
+        lambda: setattr(selection, "layer", 2),
+        lambda: session.what_if(gate={2: 0.0}),
+        lambda: setattr(session, "method", "gradient"),
+    )
+    for step in steps:
+        with pytest.raises(RuntimeError, match="no picture"):
+            step()
+        with AttentionExplorer(session, Selection(session, layer=selection.layer)) as fresh:
+            assert [words(view) for view in explorer.views] == [words(view) for view in fresh.views]
+            for name in ("samples", "look", "changes"):
+                shown = [
+                    [part.value for part in widget_parts(getattr(one, name)) if part.has_trait("value")]
+                    for one in (explorer, fresh)
+                ]
+                assert shown[0] == shown[1]
+            assert explorer.headline.value == fresh.headline.value
+
+
+def test_refresh_after_the_weights_changed():
+    session = make_session()
+    explorer = AttentionExplorer(session)
+    session.what_if(heads_off=[(0, 0)])
+    with torch.no_grad():
+        for parameter in session.model.parameters():
+            parameter.mul_(1.5)
+    before, window = session.reading, session.reading.window
+    session.refresh()
+    with torch.no_grad():
+        expected = session.model(*session.reading.inputs)
+    assert torch.equal(session.original.capture.output, expected)
+    assert not torch.equal(session.reading.capture.output, before.capture.output)
+    assert (session.sample, session.reading.window) == (5, window)
+    assert words(explorer.views[0]) == words(AttentionHeatmap(session, explorer.selection))
+
+
+def test_a_mask_may_hide_days():
+    torch.manual_seed(0)
+    decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 2)
+    mask = nn.Transformer.generate_square_subsequent_mask(5)
+    session = ExtractorSession(decoder, torch.randn(1, 5, 8), torch.randn(1, 4, 8), mask)
+    own = session.reading.capture.kinds["layers.*.self_attn"][1][0]
+    assert torch.equal(own, own.tril())
+    mask[2, 1] = torch.nan
+    with pytest.raises(ValueError, match="input 2 has 1 values that are NaN"):
+        session.run(torch.randn(1, 5, 8), torch.randn(1, 4, 8), mask)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ExtractorSession(None, 1),
+        lambda: ExtractorSession.from_dataset(DATASET, MODEL),
+    ],
+)
+def test_what_is_no_model(make):
+    with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module as the model, got (NoneType|StockDataset)"):
+        make()
+
+
+def test_what_is_no_dataset():
+    with pytest.raises(TypeError, match="expected a StockDataset as the dataset, got DataFrame"):
+        ExtractorSession.from_dataset(MODEL, pd.DataFrame())
 
 
 def test_wrong_feature_names():

@@ -508,3 +508,9 @@ def test_a_view_that_left_the_page_waits_until_it_is_back(session, kind, draws):
     view.keyboard.set_state({"places": 1})
     assert draws[kind] == 3
     assert words(view) == words(kind(session, view.selection))
+
+
+def test_a_picture_is_a_png(session, tmp_path):
+    with pytest.raises(ValueError, match=r"expected a path that ends in \.png, found '.*view\.jpg'"):
+        AttentionRow(session).save_png(tmp_path / "view.jpg")
+    assert not list(tmp_path.iterdir())
