@@ -1,12 +1,13 @@
 # make explore   install, then open the explorer in JupyterLab
 # make test      install, bring a Chromium, run every test
+# make static    build the front-end in js/ into the package
 
 PYTHON ?= python3
 LAB ?=
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: explore test format notebooks clean
+.PHONY: explore test format notebooks static clean
 
 explore: .venv/lab
 	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" $(LAB) notebooks/explore.ipynb
@@ -23,8 +24,12 @@ format: .venv/test
 notebooks: .venv/test
 	$(PY) notebooks/execute.py attention_analysis compare
 
+static: .venv/test
+	$(PY) js/node.py ci
+	$(PY) js/node.py run build
+
 clean:
-	rm -rf .venv dist
+	rm -rf .venv dist js/node_modules
 
 # torch comes first and pinned: a range would take the newest CUDA build.
 .venv/lab: pyproject.toml constraints.txt

@@ -15,6 +15,7 @@ from stockformer_widgets.views import (
     AttentionRow,
     GateHeatmap,
     GateTimeline,
+    HeadGrid,
     HeadSpecialization,
     LayerEvolution,
     PoolingBars,
@@ -37,6 +38,7 @@ _PAGES: dict[str, Columns] = {
         (Prediction, SaliencyBars),
     ),
     "Layers and heads": ((LayerEvolution, HeadSpecialization),),
+    "Head grid": ((HeadGrid,),),
     "Gates": ((GateHeatmap,),),
     "Features": ((SaliencyHeatmap,),),
 }

@@ -41,6 +41,7 @@ from stockformer.explainability.plots import (
     plot_feature_bars,
     plot_gate_activations,
     plot_gate_timeseries,
+    plot_head_grid,
     plot_head_specialization,
     plot_layer_evolution,
     plot_output_distribution,
@@ -61,6 +62,7 @@ from stockformer.explainability.saliency import (
 from stockformer.explainability.statistics import (
     MAP_STATISTICS,
     gate_statistics,
+    head_statistics,
     map_statistics,
 )
 from stockformer.explainability.summaries import (
@@ -68,6 +70,7 @@ from stockformer.explainability.summaries import (
     Summary,
     summarize_change,
     summarize_gate,
+    summarize_head_grid,
     summarize_heads,
     summarize_layers,
     summarize_map,
@@ -110,6 +113,7 @@ __all__ = [
     "evaluating",
     "gate_statistics",
     "generate_report",
+    "head_statistics",
     "kind_title",
     "make_extractor",
     "map_statistics",
@@ -126,6 +130,7 @@ __all__ = [
     "plot_feature_bars",
     "plot_gate_activations",
     "plot_gate_timeseries",
+    "plot_head_grid",
     "plot_head_specialization",
     "plot_layer_evolution",
     "plot_output_distribution",
@@ -137,6 +142,7 @@ __all__ = [
     "saliency_frame",
     "summarize_change",
     "summarize_gate",
+    "summarize_head_grid",
     "summarize_heads",
     "summarize_layers",
     "summarize_map",

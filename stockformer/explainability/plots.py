@@ -108,6 +108,28 @@ def plot_attention_all_heads(
 
 
 @_closing_on_error
+def plot_head_grid(
+    layers: Sequence[Tensor], *, title: str = "Attention by layer and head", save_path: str | Path | None = None
+) -> Figure:
+    """Every head's map, [heads, query, key] a layer, on one colour scale: layers down, heads across."""
+    rows, columns = len(layers), max(map(len, layers))
+    size = (1.2 * columns + 1, 1.2 * rows + 0.6)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    largest = max(map(_largest, layers))
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.axis("off")
+    for layer, maps in enumerate(layers):
+        for axes, weights, head in zip(grid[layer], maps, range(len(maps)), strict=False):
+            axes.axis("on")
+            image = _draw_cells(axes, weights.float(), largest)
+            axes.set_title(f"layer {layer}, head {head}", fontsize="xx-small", pad=2)
+    figure.suptitle(title)
+    figure.colorbar(image, ax=grid, label="weight")
+    return _finish(grid[0, 0], save_path)
+
+
+@_closing_on_error
 def plot_cross_attention(
     attn: Mapping[str, Any],
     layer: int = 0,

@@ -7,8 +7,9 @@ with any leading dimensions (batch, heads), and reduces the last two.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -112,7 +113,14 @@ def divergence(one: Tensor, other: Tensor) -> Tensor:
 
 def head_divergence(weights: Tensor) -> Tensor:
     """`divergence` between heads, [..., heads, query, key] -> [..., heads, heads]."""
-    return divergence(weights.unsqueeze(-3), weights.unsqueeze(-4))
+    heads = weights.size(-3)
+    alone = entropy(weights)
+    found = alone.new_zeros(*alone.shape, heads)
+    for first, second in combinations(range(heads), 2):  # it is symmetric
+        both = entropy((weights[..., first, :, :] + weights[..., second, :, :]) / 2)
+        apart = both - (alone[..., first] + alone[..., second]) / 2
+        found[..., first, second] = found[..., second, first] = apart
+    return found
 
 
 def redundancy(weights: Tensor) -> Tensor:
@@ -194,6 +202,28 @@ GATE_STATISTICS: tuple[Statistic, ...] = (
         "Near 0: on average the gate does not answer to the day.",
     ),
 )
+
+
+def head_statistics(layers: Sequence[Tensor]) -> pd.DataFrame:
+    """What sets the heads of a kind of attention apart, one row a head.
+
+    Args:
+        layers: one [heads, query, key] a layer.
+
+    Returns:
+        Columns ``layer, head, diffuseness, recency, redundancy``.
+    """
+    tables = [
+        pd.DataFrame(
+            {
+                "layer": layer,
+                "head": range(len(maps)),
+                **{of.__name__: of(maps.float()).numpy() for of in (diffuseness, recency, redundancy)},
+            }
+        )
+        for layer, maps in enumerate(layers)
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def map_statistics(capture: Capture, sample: int = 0) -> pd.DataFrame:

@@ -312,6 +312,47 @@ def _heads_verdict(found: Numbers, heads: int) -> str:
     )
 
 
+_GRID_STATISTICS = (
+    Statistic(
+        "lowest_diffuseness",
+        lambda heads: heads["diffuseness"].min(),
+        "smallest entropy / log n of a head",
+        "Of the most focused head. Near 1: none is focused.",
+    ),
+    Statistic(
+        "mean_diffuseness",
+        lambda heads: heads["diffuseness"].mean(),
+        "mean over heads of entropy / log n",
+        "Near 1: the heads hardly tell the days apart.",
+    ),
+    Statistic(
+        "nearly_uniform_share",
+        lambda heads: (heads["diffuseness"] >= NEARLY_UNIFORM).mean(),
+        f"share of heads with entropy / log n of {NEARLY_UNIFORM} or more",
+        "Maps of such heads have no shape to read.",
+    ),
+    Statistic(
+        "mean_redundancy",
+        lambda heads: heads["redundancy"].mean(),
+        "mean of 1 - min JSD / log 2 within a layer",
+        "1: every head has an equal in its layer; 0: no two share a day.",
+    ),
+)
+
+
+def summarize_head_grid(heads: pd.DataFrame) -> Summary:
+    """What all heads of a kind of attention do, from `stockformer.explainability.head_statistics`."""
+
+    def verdict(found: Numbers) -> str:
+        uniform = round(found["nearly_uniform_share"] * len(heads))
+        flat = f"{uniform} of {len(heads)} heads {'is' if uniform == 1 else 'are'} nearly uniform"
+        focused = heads.sort_values("diffuseness").to_dict("records")[0]
+        which = f"layer {focused['layer']}, head {focused['head']}"
+        return f"{flat}. The most focused is {which} (diffuseness {found['lowest_diffuseness']:.2f} of 1)."
+
+    return _summary(_GRID_STATISTICS, heads, [torch.tensor(heads["diffuseness"].tolist())], verdict)
+
+
 _MARKET_SHARE = Statistic(
     "market_share",
     lambda shares: shares[1].sum(),

@@ -5,6 +5,7 @@ from stockformer_widgets.views.attention_row import AttentionRow
 from stockformer_widgets.views.base import View
 from stockformer_widgets.views.gate_heatmap import GateHeatmap
 from stockformer_widgets.views.gate_timeline import GateTimeline
+from stockformer_widgets.views.head_grid import HeadGrid
 from stockformer_widgets.views.head_specialization import HeadSpecialization
 from stockformer_widgets.views.layer_evolution import LayerEvolution
 from stockformer_widgets.views.pooling_bars import PoolingBars
@@ -18,6 +19,7 @@ __all__ = [
     "AttentionRow",
     "GateHeatmap",
     "GateTimeline",
+    "HeadGrid",
     "HeadSpecialization",
     "LayerEvolution",
     "PoolingBars",

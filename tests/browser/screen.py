@@ -103,14 +103,21 @@ def map_shares(page: Page, name: str, rows: int, columns: int, colormap: str = "
     """[rows, columns] from 0 = first to 1 = last colour of the map, from the colours on the screen."""
     view(page, name).scroll_into_view_if_needed()
     area = figure(page, name).area
+    return shares_of(page, area, rows, columns, colormap)  # near the edge: the crosshair runs through the middle
+
+
+def shares_of(
+    page: Page, area: dict[str, float], rows: int, columns: int, colormap: str = "viridis", at: float = 0.2
+) -> np.ndarray:
+    """As `map_shares`, of the cells in a rectangle of the page; `at` is the place in a cell that is looked at."""
     shot = page.screenshot(clip=area)
     pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=float)
-    # Near the cell's edge: the crosshair runs through the middle.
-    across = ((np.arange(rows) + 0.2) / rows * pixels.shape[0]).astype(int)
-    down = ((np.arange(columns) + 0.2) / columns * pixels.shape[1]).astype(int)
-    seen = pixels[np.ix_(across, down)]
+    down, across = (
+        ((np.arange(number) + at) / number * size).astype(int)
+        for number, size in zip((rows, columns), pixels.shape[:2], strict=True)
+    )
     palette = colormaps[colormap](np.linspace(0, 1, 256))[:, :3] * 255
-    distance = np.linalg.norm(seen[:, :, None, :] - palette, axis=-1)
+    distance = np.linalg.norm(pixels[np.ix_(down, across)][:, :, None] - palette, axis=-1)
     return distance.argmin(axis=-1) / 255
 
 

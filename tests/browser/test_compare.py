@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from lab import run_notebook, write_notebook
-from matplotlib import colormaps
-from PIL import Image
 from playwright.sync_api import Locator, Page, expect
-from screen import view
+from screen import shares_of, view
 
 from stockformer.explainability import capture_attention
 from stockformer.sample import load_sample
@@ -44,10 +40,7 @@ def shares(page: Page, shown: Locator, colormap: str) -> np.ndarray:
     """[60, 60] places in the palette, 0..1, from the pixels of a map."""
     shown.scroll_into_view_if_needed()
     area = shown.locator(".plotarea_events").bounding_box()
-    pixels = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=area))).convert("RGB"), dtype=float)
-    down, across = (((np.arange(60) + 0.2) / 60 * size).astype(int) for size in pixels.shape[:2])
-    palette = colormaps[colormap](np.linspace(0, 1, 256))[:, :3] * 255
-    return np.linalg.norm(pixels[np.ix_(down, across)][:, :, None] - palette, axis=-1).argmin(axis=-1) / 255
+    return shares_of(page, area, 60, 60, colormap)
 
 
 @pytest.mark.parametrize("layer", [0, 2])

@@ -250,6 +250,7 @@ def test_bad_input_leaves_no_figure_open(attn, draw, message):
 
 def test_every_plot_returns_the_one_figure_it_opened(attn):
     given = {"attn": attn, "weights": torch.rand(2, 5, 5), "saliency": torch.rand(4, 3), "row": torch.rand(5)}
+    given["layers"] = [torch.rand(2, 5, 5), torch.rand(3, 5, 4)]
     given |= {"prices": PRICES, "values": pd.Series([1.0, -2.0], index=["a", "b"])}
     given |= {"stock_saliency": torch.rand(4, 3), "shown": VALUES}
     given["calibration"] = calibrate(torch.tensor([[0.3, 0.7], [0.6, 0.4]]), torch.tensor([1, 0]), resamples=5)
@@ -297,3 +298,13 @@ def test_the_chosen_layer_has_a_band(attn):
     assert corners[:, 1].max() == pytest.approx(high.max())
     with pytest.raises(IndexError, match="layer"):
         plots.plot_gate_timeseries(attn, layer=2)
+
+
+def test_a_head_grid_has_a_map_for_each_head_on_one_scale():
+    layers = [torch.rand(2, 5, 5), 3 * torch.rand(3, 4, 6)]
+    figure = plots.plot_head_grid(layers)
+    shown = [axes.images[0] for axes in figure.axes if axes.images]
+    for image, weights in zip(shown, [*layers[0], *layers[1]], strict=True):
+        np.testing.assert_allclose(image.get_array(), weights)
+        assert image.get_clim() == (0, pytest.approx(float(layers[1].max())))
+    plt.close(figure)

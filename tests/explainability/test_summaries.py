@@ -15,7 +15,9 @@ from stockformer.explainability import (
     capture_attention,
     describe_outputs,
     gate_statistics,
+    head_statistics,
     summarize_gate,
+    summarize_head_grid,
     summarize_heads,
     summarize_layers,
     summarize_map,
@@ -418,3 +420,17 @@ def test_of_one_day_nothing_is_said():
     for summary in (summarize_map(one), summarize_row(one[0]), summarize_pooling(one[0])):
         assert summary.verdict == "One day: there is no other to attend to."
     assert set(numbers(summarize_saliency([one]))) == {"effective_features", "top_five_share"}
+
+
+def test_a_head_grid():
+    heads = head_statistics([torch.stack([UNIFORM, COLUMN]), torch.stack([IDENTITY, IDENTITY])])
+    assert heads[["layer", "head"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert heads["diffuseness"].tolist() == pytest.approx([1, 0, 0, 0], abs=1e-6)
+    summary = summarize_head_grid(heads)
+    assert summary.verdict.startswith("1 of 4 heads is nearly uniform. The most focused is layer ")
+    found = numbers(summary)
+    assert (found["mean_diffuseness"], found["nearly_uniform_share"]) == pytest.approx((0.25, 0.25), abs=1e-6)
+    assert heads["redundancy"].tolist()[2:] == pytest.approx([1, 1], abs=1e-6)
+    assert summarize_head_grid(head_statistics([torch.full((1, 2, 2), torch.nan)])).verdict.startswith(
+        "There are no fin"
+    )

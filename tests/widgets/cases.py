@@ -26,6 +26,7 @@ from stockformer_widgets import (
     ExtractorSession,
     GateHeatmap,
     GateTimeline,
+    HeadGrid,
     HeadSpecialization,
     LayerEvolution,
     PoolingBars,
@@ -148,6 +149,7 @@ ALL_VIEWS = (
     AttentionRow,
     GateHeatmap,
     GateTimeline,
+    HeadGrid,
     HeadSpecialization,
     LayerEvolution,
     PoolingBars,
@@ -156,7 +158,7 @@ ALL_VIEWS = (
     SaliencyBars,
     SaliencyHeatmap,
 )
-_MAPS = {AttentionHeatmap, AttentionRow, HeadSpecialization, LayerEvolution}
+_MAPS = {AttentionHeatmap, AttentionRow, HeadGrid, HeadSpecialization, LayerEvolution}
 _SALIENCY = {SaliencyBars, SaliencyHeatmap}
 _ENCODER = _MAPS | _SALIENCY | {PoolingBars, Prediction}
 _CROSS = _ENCODER | {GateHeatmap, GateTimeline}

@@ -34,6 +34,7 @@ from stockformer_widgets import (
     ExtractorSession,
     GateHeatmap,
     GateTimeline,
+    HeadGrid,
     HeadSpecialization,
     LayerEvolution,
     PoolingBars,
@@ -47,6 +48,7 @@ from stockformer_widgets import (
 PAGES = {
     "Overview": {AttentionHeatmap, PriceStrip, AttentionRow, GateTimeline, PoolingBars, Prediction, SaliencyBars},
     "Layers and heads": {LayerEvolution, HeadSpecialization},
+    "Head grid": {HeadGrid},
     "Gates": {GateHeatmap},
     "Features": {SaliencyHeatmap},
 }

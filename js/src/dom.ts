@@ -1,0 +1,56 @@
+// The few things that every view builds its elements with. Text is set as text, never as markup.
+
+export function element<K extends keyof HTMLElementTagNameMap>(
+  name: K,
+  className = "",
+  parent?: HTMLElement,
+): HTMLElementTagNameMap[K] {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  parent?.append(made);
+  return made;
+}
+
+/** A labelled drop-down. */
+export interface Choice {
+  readonly value: string;
+  /** Set the options; the chosen one stays where it is still there. */
+  offer(options: readonly string[], chosen?: string): void;
+}
+
+export function choice(
+  parent: HTMLElement,
+  label: string,
+  options: readonly string[],
+  changed: (value: string) => void,
+  signal: AbortSignal,
+): Choice {
+  const around = element("label", "stockformer-choice", parent);
+  around.append(`${label} `);
+  const select = element("select", "", around);
+  select.addEventListener("change", () => changed(select.value), { signal });
+  const made = {
+    get value() {
+      return select.value;
+    },
+    offer(names: readonly string[], chosen = select.value) {
+      const shown = [...select.options].map((option) => option.value);
+      if (shown.join("\n") !== names.join("\n")) select.replaceChildren(...names.map((name) => new Option(name)));
+      if (names.includes(chosen)) select.value = chosen;
+    },
+  };
+  made.offer(options);
+  return made;
+}
+
+/** Fit a canvas to CSS pixels on this screen, cleared, and give its context in CSS pixels. */
+export function sharp(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D {
+  const ratio = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const context = canvas.getContext("2d")!;
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return context;
+}
