@@ -1,16 +1,13 @@
-// Builds the front-end into the Python package, or into the folder given: one minified module a widget.
+// Builds the front-end into the Python package, or into the folder given: one minified file a widget or page.
 
 import { build } from "esbuild";
 
-const out = process.argv[2] ?? "../stockformer_widgets/static";
+const outdir = process.argv[2] ?? "../stockformer_widgets/static";
+const minified = { outdir, bundle: true, minify: true, target: "es2022", charset: "utf8", legalComments: "none" };
 
 await build({
-  entryPoints: ["src/keyboard.ts", "src/head_grid.ts"],
-  outdir: out,
-  bundle: true,
-  minify: true,
+  ...minified,
+  entryPoints: ["src/keyboard.ts", "src/head_grid.ts", "src/explorer_page.ts"],
   format: "esm",
-  target: "es2022",
-  charset: "utf8",
-  legalComments: "none",
 });
+await build({ ...minified, entryPoints: ["src/exported.ts"], format: "iife" });

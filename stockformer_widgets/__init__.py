@@ -2,6 +2,7 @@
 
 from stockformer_widgets.comparison import SampleComparison
 from stockformer_widgets.explorer import AttentionExplorer
+from stockformer_widgets.export import ExplorerPage
 from stockformer_widgets.groups import GroupDifferences
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import LANDMARKS, ExtractorSession, Reading
@@ -26,6 +27,7 @@ __all__ = [
     "AttentionExplorer",
     "AttentionHeatmap",
     "AttentionRow",
+    "ExplorerPage",
     "ExtractorSession",
     "GateHeatmap",
     "GateTimeline",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from traitlets import link
 from stockformer.explainability.statistics import divergence
 from stockformer.model import input_widths
 from stockformer_widgets.controls import SampleControls, SelectionControls
+from stockformer_widgets.export import pack, write_page
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession, Reading
 from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
@@ -103,6 +105,14 @@ class SampleComparison(VBox):
                 rows.append((f"{kind} divergence", math.nan, math.nan, sum(found) / len(found)))
         return pd.DataFrame(rows, columns=["measure", "a", "b", "difference"])
 
+    def export_html(self, path: str | Path) -> Path:
+        """Write both samples as one HTML file, linked and clickable without Python or network.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        return write_page(path, *pack(self.sessions, self.selection, "comparison"))
+
     def close(self) -> None:
         """Close the views and every other widget, and the sessions that this comparison made."""
         if self.comm is None:
@@ -170,7 +180,7 @@ class SampleComparison(VBox):
         self._written = self._readings()
         with self.message.reporting():
             for number, (heading, session) in enumerate(zip(self.headings, self.sessions, strict=True)):
-                heading.value = f'<b style="font-size: 15px">{_name(number)}: {text(_title(session))}</b>'
+                heading.value = f'<b style="font-size: 15px">{_name(number)}: {text(session.title)}</b>'
             self.headline.value = "<br>".join(text(line) for line in self._left_out())
             self.headline.layout.display = None if self.headline.value else "none"
             self.numbers.value = _table(self.to_frame())
@@ -235,12 +245,6 @@ def _measure(session: ExtractorSession) -> dict[str, float]:
 def _name(number: int) -> str:
     """A or B in its colour, as HTML."""
     return f'<span style="color: {COLORS[number]}">■</span> {"AB"[number]}'
-
-
-def _title(session: ExtractorSession) -> str:
-    window = session.reading.window
-    named = "tensors given by hand" if window is None else f"{window.ticker}, {window.dates[-1].date()}"
-    return f"{named} ({session.change})" if session.change else named
 
 
 def _table(frame: pd.DataFrame) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from ipywidgets import HTML, HBox, Layout, Tab, ToggleButton, VBox
 
 from stockformer_widgets.changes import WhatIfControls
 from stockformer_widgets.controls import SampleControls, SelectionControls
+from stockformer_widgets.export import pack_samples, write_page
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession, Reading
 from stockformer_widgets.views import (
@@ -79,6 +82,20 @@ class AttentionExplorer(VBox):
     def views(self) -> list[View]:
         """The views of the tabs that were opened so far."""
         return [view for page in self._pages for view in page.views]
+
+    def export_html(self, path: str | Path, samples: Iterable[int] | None = None) -> Path:
+        """Write the explorer as one HTML file, linked and clickable without Python or network.
+
+        Args:
+            path: of the file.
+            samples: indices into the session's dataset to choose from; the session's sample by default.
+
+        Raises:
+            IndexError: there is no such sample.
+            ValueError: samples of a session without dataset, or none at all.
+            OSError: the file cannot be written.
+        """
+        return write_page(path, *pack_samples(self.session, self.selection, samples))
 
     def close(self) -> None:
         """Stop following, and close the views and every other widget of this explorer."""

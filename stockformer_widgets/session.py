@@ -350,6 +350,13 @@ class ExtractorSession(Followed):
         self.close()
 
     @property
+    def title(self) -> str:
+        """Whose day the sample is, and what `what_if` changed, in words."""
+        window = self.reading.window
+        named = "tensors given by hand" if window is None else f"{window.ticker}, {window.dates[-1].date()}"
+        return f"{named} ({self.change})" if self.change else named
+
+    @property
     def targets(self) -> list[str]:
         """What the columns of the output stand for; none where the output is one value."""
         output = self.reading.capture.output

@@ -1,0 +1,88 @@
+// Selectors and keys of a page.
+
+import { choice, element } from "../dom";
+import type { Selection } from "./bundle";
+import { kindsOf, shown, sizes, type Store } from "./store";
+
+const MEAN = "mean";
+
+export function controls(store: Store, parent: HTMLElement, signal: AbortSignal): void {
+  const bar = element("div", "stockformer-page-controls", parent);
+  const { samples, mode } = store.bundle;
+  const first = (title: string) => samples.findIndex((one) => one.title === title);
+  const titles = samples.map(({ title }, place) => (first(title) === place ? title : `${title} (${place + 1})`));
+  const setSample = (value: string) => store.set({ sample: titles.indexOf(value) });
+  const sample = mode === "explorer" && samples.length > 1 ? choice(bar, "sample", titles, setSample, signal) : null;
+  const names = () => kindsOf(shown(store.bundle, store.where));
+  const setKind = (value: string) => store.set({ kind: names().find(({ title }) => title === value)!.name });
+  const kind = choice(bar, "attention", [], setKind, signal);
+  const layer = choice(bar, "layer", [], (value) => store.set({ layer: Number(value) }), signal);
+  const head = choice(bar, "head", [], (value) => store.set({ head: value === MEAN ? null : Number(value) }), signal);
+  store.follow(() => {
+    const where = store.where;
+    const size = sizes(shown(store.bundle, where), where.kind, where.layer);
+    sample?.offer(titles, titles[where.sample]!);
+    kind.offer(names().map(({ title }) => title), names().find(({ name }) => name === where.kind)!.title);
+    layer.offer(counting(size.layers), String(where.layer));
+    head.offer([MEAN, ...counting(size.heads)], where.head === null ? MEAN : String(where.head));
+  });
+}
+
+const counting = (length: number) => Array.from({ length }, (_, place) => String(place));
+
+/** Keys on a view move what is selected; what they moved is said to a screen reader. */
+export function keyboard(store: Store, root: HTMLElement, signal: AbortSignal): void {
+  const live = element("div", "stockformer-page-live", root);
+  live.setAttribute("aria-live", "polite");
+  root.addEventListener("keydown", (event) => {
+    const view = (event.target as Element).closest<HTMLElement>(".stockformer-page-view");
+    if (view === null || event.target !== view || event.ctrlKey || event.metaKey || event.altKey) return;
+    const change = moved(store, event.key, view.dataset["horizontal"]!, view.dataset["vertical"]!);
+    if (change === null) return;
+    event.preventDefault();
+    event.stopPropagation();
+    store.set(change);
+    live.textContent = view.querySelector(".stockformer-page-words")?.textContent ?? "";
+  }, { signal });
+}
+
+/** What a key changes; null for a key that does nothing. */
+export function moved(store: Store, key: string, horizontal: string, vertical: string): Partial<Selection> | null {
+  const where = store.where;
+  const size = sizes(shown(store.bundle, where), where.kind, where.layer);
+  const step = (what: string, by: number): Partial<Selection> => {
+    if (what === "layer") return { layer: where.layer + by };
+    if (what === "head") {
+      const place = (where.head === null ? 0 : where.head + 1) + by;
+      const round = (place + size.heads + 1) % (size.heads + 1);
+      return { head: round === 0 ? null : round - 1 };
+    }
+    return what === "key" ? { key: where.key - by } : { query: where.query - by }; // days count backwards
+  };
+  switch (key) {
+    case "ArrowLeft":
+      return step(horizontal, -1);
+    case "ArrowRight":
+      return step(horizontal, 1);
+    case "ArrowUp":
+      return step(vertical, -1);
+    case "ArrowDown":
+      return step(vertical, 1);
+    case "[":
+      return step("layer", -1);
+    case "]":
+      return step("layer", 1);
+    case "h":
+      return step("head", 1);
+    case "H":
+      return step("head", -1);
+    case "Home":
+      return { query: size.queries - 1 };
+    case "End":
+      return { query: 0 };
+    case "Escape":
+      return { feature: null };
+    default:
+      return null;
+  }
+}

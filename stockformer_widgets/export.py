@@ -1,0 +1,278 @@
+"""The explorer without Python: as a page that is one file, and as a widget that needs no kernel."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import html
+import json
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+from traitlets import Bytes, Dict
+
+import stockformer
+from stockformer.explainability import head_statistics, kind_title
+from stockformer_widgets.selection import Selection
+from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views import GateTimeline, PoolingBars, Prediction, PriceStrip, SaliencyBars
+from stockformer_widgets.views.base import View
+from stockformer_widgets.wire import describe_maps, encode_maps
+
+_STATIC = Path(__file__).parent / "static"
+_CODES = np.uint16
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<noscript>This page draws itself with JavaScript, which is off.</noscript>
+<script type="application/json" id="bundle">{bundle}</script>
+<script type="application/octet-stream" id="data">{data}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+#: Nothing is fetched, and no script runs but the page's own.
+_POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
+
+
+class ExplorerPage(anywidget.AnyWidget):
+    """The explorer of some samples as one anywidget: linked and clickable without a kernel.
+
+    For hosts that run anywidgets only, such as marimo. It holds a copy of the numbers:
+    it does not follow the session.
+
+    Args:
+        session: the model and the sample in it.
+        samples: indices into the session's dataset; the session's sample by default.
+
+    Raises:
+        IndexError: there is no such sample.
+        ValueError: samples of a session without dataset, or none at all.
+    """
+
+    _esm = (_STATIC / "explorer_page.js").read_text(encoding="utf-8")
+    _css = (_STATIC / "explorer_page.css").read_text(encoding="utf-8")
+
+    #: A ``Bundle`` of ``js/src/page/bundle.ts``.
+    bundle = Dict().tag(sync=True)
+    #: Its arrays.
+    data = Bytes().tag(sync=True)
+
+    def __init__(self, session: ExtractorSession, samples: Iterable[int] | None = None) -> None:
+        bundle, data = pack_samples(session, Selection(session), samples)
+        super().__init__(bundle=bundle, data=data)
+
+
+def write_page(path: str | Path, bundle: dict[str, Any], data: bytes) -> Path:
+    """Write what `pack` made as an HTML file that needs neither network nor Python.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    script = (_STATIC / "exported.js").read_text(encoding="utf-8")
+    style = (_STATIC / "exported.css").read_text(encoding="utf-8")
+    title = " and ".join(dict.fromkeys(sample["title"] for sample in bundle["samples"]))
+    page = _PAGE.format(
+        title=html.escape(title),
+        policy=_POLICY.format(script=_hash(script), style=_hash(style)),
+        style=style,
+        script=script,
+        bundle=json.dumps(bundle, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        data=base64.b64encode(zlib.compress(data, 9)).decode("ascii"),
+    )
+    path = Path(path)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def pack_samples(
+    session: ExtractorSession, selection: Selection, samples: Iterable[int] | None
+) -> tuple[dict[str, Any], bytes]:
+    """`pack` the session's sample, or others of its dataset under the same change, target and method."""
+    if samples is None:
+        return pack([session], selection, "explorer")
+    if session.dataset is None:
+        raise ValueError("samples are indices into a dataset, and this session has none")
+    indices = [_checked(session, index) for index in samples]
+    if not indices:
+        raise ValueError("samples is empty: expected at least one index")
+    with _at_other_samples(session) as other:
+        parts = []
+        for index in tqdm(indices, desc="exporting", unit="sample", disable=len(indices) == 1):
+            other.sample = index
+            parts.append(_pack_sample(other))
+    return _bundle(parts, session, selection, "explorer")
+
+
+def pack(sessions: Sequence[ExtractorSession], selection: Selection, mode: str) -> tuple[dict[str, Any], bytes]:
+    """What an explorer page shows: a ``Bundle`` of ``js/src/page/bundle.ts``, and its arrays.
+
+    Args:
+        mode: ``explorer``, or ``comparison`` for two sessions.
+    """
+    return _bundle([_pack_sample(session) for session in sessions], sessions[0], selection, mode)
+
+
+def _bundle(
+    parts: Sequence[tuple[dict[str, Any], bytes]], session: ExtractorSession, selection: Selection, mode: str
+) -> tuple[dict[str, Any], bytes]:
+    size = selection.sizes()
+    where = {
+        "sample": 0,
+        "kind": selection.kind,
+        "layer": selection.layer,
+        "head": selection.head,
+        "query": size["query"] - 1 - selection.query,
+        "key": size["key"] - 1 - selection.key,
+        "feature": selection.feature,
+    }
+    samples = [sample for sample, _ in parts]
+    bundle = {"mode": mode, "samples": samples, "about": _about(session), "selection": where}
+    return bundle, b"".join(data for _, data in parts)
+
+
+def _pack_sample(session: ExtractorSession) -> tuple[dict[str, Any], bytes]:
+    reading = session.reading
+    kinds, arrays = [], []
+    for name, layers in reading.capture.kinds.items():
+        maps = [one[0] for one in layers]
+        queries, keys = (max(one.size(side) for one in maps) for side in (1, 2))
+        kinds.append(
+            {
+                "name": name,
+                "title": kind_title(name),
+                "maps": describe_maps(maps, head_statistics(maps)),
+                "queries": reading.days(queries),
+                "keys": reading.days(keys),
+            }
+        )
+        arrays.append(encode_maps(maps, _CODES))
+    saliency = _saliency(session)
+    if saliency is not None:
+        arrays += [part.numpy().astype("<f4").tobytes() for part in session.saliency()]
+    days = max((len(part[0]) for part in reading.inputs if part.dim() == 3), default=0)
+    sample = {
+        "title": session.title,
+        "kinds": kinds,
+        "gates": _gates(session),
+        "pooling": _pooling(session),
+        "prices": _prices(session),
+        "days": reading.days(days),
+        "saliency": saliency,
+        "prediction": _prediction(session),
+    }
+    return sample, b"".join(arrays)
+
+
+def _shown(kind: type[View], session: ExtractorSession) -> tuple[pd.DataFrame, str] | None:
+    """The numbers of a view and its title; None where the session has nothing for it."""
+    if not kind.shows(session):
+        return None
+    with kind(session) as view:
+        return view.to_frame(), view.plot.title
+
+
+def _gates(session: ExtractorSession) -> list[dict[str, Any]]:
+    shown = _shown(GateTimeline, session)
+    if shown is None:
+        return []
+    columns = {"mean": "mean", "low": "p10", "high": "p90"}
+    layers = [layer for _, layer in shown[0].groupby("layer")]
+    return [{name: _numbers(layer[column]) for name, column in columns.items()} for layer in layers]
+
+
+def _pooling(session: ExtractorSession) -> list[float | None] | None:
+    shown = _shown(PoolingBars, session)
+    return None if shown is None else _numbers(shown[0]["weight"])
+
+
+def _prices(session: ExtractorSession) -> list[dict[str, Any]]:
+    shown = _shown(PriceStrip, session)
+    if shown is None:
+        return []
+    changes = shown[0].filter(like="_change")
+    return [{"name": str(name).removesuffix("_change"), "values": _numbers(changes[name])} for name in changes]
+
+
+def _prediction(session: ExtractorSession) -> dict[str, Any] | None:
+    shown = _shown(Prediction, session)
+    if shown is None:
+        return None
+    table, title = shown
+    truth = list(table["outcome"][table["true"]])
+    return {
+        "title": title,
+        "names": list(table["outcome"]),
+        "values": _numbers(table["value"]),
+        "classes": bool(session.class_names),
+        "truth": truth[0] if truth else None,
+    }
+
+
+def _saliency(session: ExtractorSession) -> dict[str, Any] | None:
+    if not SaliencyBars.shows(session):
+        return None
+    lengths = [len(part) for part in session.saliency()]
+    return {
+        "method": session.method_name,
+        "target": session.target_name,
+        "inputs": [
+            {"names": names, "days": session.reading.days(length)}
+            for names, length in zip(session.feature_names, lengths, strict=True)
+        ],
+        "unavailable": len(session.unavailable_features),
+    }
+
+
+def _about(session: ExtractorSession) -> list[str]:
+    """Where a page comes from, a line each."""
+    size = sum(parameter.numel() for parameter in session.model.parameters())
+    versions = f"stockformer-widgets {stockformer.__version__}, torch {torch.__version__}"
+    lines = [f"{type(session.model).__name__} with {size:,} parameters. Made {datetime.date.today()} by {versions}."]
+    if session.change:
+        lines.append(f"What if: {session.change}.")
+    return [*lines, "Attention weights are rounded to 1/65534 of the largest of their head."]
+
+
+@contextmanager
+def _at_other_samples(session: ExtractorSession) -> Iterator[ExtractorSession]:
+    """A session like this one whose sample may change without anybody seeing it."""
+    assert session.dataset is not None
+    with ExtractorSession.from_dataset(session.model, session.dataset, session.sample or 0) as other:
+        if session.change:
+            other.what_if(**vars(session.change))
+        other.method, other.target = session.method, session.target
+        yield other
+
+
+def _checked(session: ExtractorSession, index: Any) -> int:
+    assert session.dataset is not None
+    session.dataset.window(index)
+    return int(index)
+
+
+def _numbers(values: Iterable[float]) -> list[float | None]:
+    """Numbers for JSON, which knows no NaN; six digits are more than a screen shows."""
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
+
+
+def _hash(text: str) -> str:
+    """The name by which a content-security policy knows an inline script or style."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

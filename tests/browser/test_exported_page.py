@@ -1,0 +1,200 @@
+"""Exported pages, opened from disk without a network: values, links between views, keys, hostile names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+from screen import shares_of
+
+from stockformer.dataset import StockDataset
+from stockformer.explainability import capture_attention, compute_input_saliency
+from stockformer.sample import load_sample, sample_table
+from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleComparison
+
+DATASET, MODEL = load_sample()
+CALM, CRASH = (DATASET.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15"))
+LEFT, TOP, RIGHT, BOTTOM = 76, 4, 14, 18  # around a picture
+EVIL = "</script><img src=x onerror=document.title='hacked'>"
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Page]:
+    """A page without a network; nothing may be asked for, and nothing may go wrong."""
+    context = browser.new_context(offline=True, viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith("file:") else wrong.append(request.url))
+    yield page
+    context.close()
+    assert not wrong
+
+
+@pytest.fixture(scope="module")
+def explorer_file(tmp_path_factory) -> Path:
+    session = ExtractorSession.from_dataset(MODEL, DATASET, CRASH)
+    explorer = AttentionExplorer(session)
+    explorer.selection.layer, explorer.selection.head = 2, 3
+    return explorer.export_html(tmp_path_factory.mktemp("page") / "explorer.html", samples=[CRASH, CALM])
+
+
+def view(page: Page, name: str, place: int = 0) -> Locator:
+    return page.locator(f"[data-view='{name}']").nth(place)
+
+
+def area(shown: Locator) -> dict[str, float]:
+    """The picture in a view, without its axes."""
+    shown.scroll_into_view_if_needed()
+    box = shown.locator("canvas").bounding_box()
+    width, height = box["width"] - LEFT - RIGHT, box["height"] - TOP - BOTTOM
+    return {"x": box["x"] + LEFT, "y": box["y"] + TOP, "width": width, "height": height}
+
+
+def click(page: Page, shown: Locator, across: float, down: float = 0.5) -> None:
+    box = area(shown)
+    page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])
+    page.mouse.move(2, 2)
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_label(label, exact=True).select_option(label=option)
+
+
+def shown_of(index: int):
+    window = DATASET.window(index)
+    return window, capture_attention(MODEL, window.x[None], window.market_x[None])
+
+
+def test_map_row_gate_and_pooling_are_those_of_the_model(opened: Page, explorer_file: Path) -> None:
+    opened.goto(explorer_file.as_uri())
+    choose(opened, "layer", "1")
+    choose(opened, "head", "5")
+    window, shown = shown_of(CRASH)
+    days = [str(day.date()) for day in window.dates]
+    weights = shown.map("cross", 1, 5).numpy()
+    off = np.ix_(np.arange(59), np.arange(59))  # the crosshair is on the last day
+    drawn = shares_of(opened, area(view(opened, "map")), 60, 60, at=0.5)
+    np.testing.assert_allclose(drawn[off], weights[off] / weights.max(), atol=0.02)
+
+    click(opened, view(opened, "map"), 50.5 / 60, 20.5 / 60)
+    weight = float(f"{weights[20, 50]:.4g}")
+    expect(view(opened, "map")).to_contain_text(f"query {days[20]}, key {days[50]}, weight {weight:g}"[:-1])
+    expect(view(opened, "attention row")).to_contain_text(f"What {days[20]} attends to")
+    expect(view(opened, "attention row")).to_contain_text(f"{days[50]}: weight {weight:g}"[:-1])
+    gate = list(shown.gates.values())[1][0].mean(dim=-1)[20]
+    expect(view(opened, "gate")).to_contain_text(f"layer 1 {gate:.3f}"[:-1])
+    expect(view(opened, "pooling")).to_contain_text(f"{days[20]}: weight {shown.pooling[0, 20]:.3f}"[:-1])
+
+    click(opened, view(opened, "attention row"), 10.5 / 60)
+    expect(view(opened, "map")).to_contain_text(f"query {days[20]}, key {days[10]}")
+    click(opened, view(opened, "gate"), 30.5 / 60)
+    expect(view(opened, "map")).to_contain_text(f"query {days[30]}, key {days[10]}")
+
+
+def test_saliency_and_prediction(opened: Page, explorer_file: Path) -> None:
+    opened.goto(explorer_file.as_uri())
+    window, shown = shown_of(CRASH)
+    parts = compute_input_saliency(MODEL, window.x[None], window.market_x[None])
+    sums = np.concatenate([part.abs().sum(dim=0).numpy() for part in parts])
+    names = [*DATASET.feature_cols, *DATASET.market_feature_cols]
+    largest = pd.Series(sums, index=names).nlargest(14)
+    rows = view(opened, "saliency").locator("button")
+    expect(rows).to_have_count(14)
+    for row, (name, value) in zip(rows.all(), largest.items(), strict=True):
+        said, number = row.locator(".stockformer-page-bar-name, .stockformer-page-bar-value").all_text_contents()
+        assert said == name
+        assert float(number) == pytest.approx(value, rel=1e-3)
+    rows.nth(2).click()
+    expect(rows.nth(2)).to_have_attribute("aria-pressed", "true")
+    share = shown.output.softmax(dim=-1)[0]
+    expect(view(opened, "prediction")).to_contain_text(f"DOWN{share[0]:.3f}"[:-1])
+    expect(view(opened, "prediction")).to_contain_text("true: UP")
+
+
+def test_another_sample_and_kind(opened: Page, explorer_file: Path) -> None:
+    opened.goto(explorer_file.as_uri())
+    choose(opened, "sample", "AAPL, 2006-11-21")
+    choose(opened, "attention", "Market self-attention")
+    expect(opened.locator("h1")).to_have_text("AAPL, 2006-11-21")
+    window, shown = shown_of(CALM)
+    weights = shown.map("market", 1, 3).numpy()
+    expect(view(opened, "map")).to_contain_text("Market self-attention, layer 1, head 3")
+    off = np.ix_(np.arange(59), np.arange(59))
+    drawn = shares_of(opened, area(view(opened, "map")), 60, 60, at=0.5)
+    np.testing.assert_allclose(drawn[off], weights[off] / weights.max(), atol=0.02)
+    expect(view(opened, "prices")).to_contain_text(str(window.dates[-1].date()))
+
+
+def test_the_head_grid_selects_and_the_keyboard_moves(opened: Page, explorer_file: Path) -> None:
+    opened.goto(explorer_file.as_uri())
+    maps = view(opened, "grid").locator(".stockformer-grid-maps")
+    maps.scroll_into_view_if_needed()
+    box = maps.bounding_box()
+    side = min(150, (box["width"] + 6) // 8 - 6)
+    opened.mouse.click(box["x"] + 5 * (side + 6) + side * 0.51, box["y"] + (side + 20) + 14 + side * 0.26)
+    expect(view(opened, "map")).to_contain_text("layer 1, head 5")
+    view(opened, "map").focus()
+    days = [str(day.date()) for day in DATASET.window(CRASH).dates]
+    expect(view(opened, "map")).to_contain_text(f"query {days[15]}, key {days[30]}")
+    for key in ("ArrowDown", "ArrowDown", "ArrowLeft", "]", "h"):
+        opened.keyboard.press(key)
+    expect(view(opened, "map")).to_contain_text("layer 2, head 6")
+    expect(view(opened, "map")).to_contain_text(f"query {days[17]}, key {days[29]}")
+    expect(opened.locator("[aria-live]")).to_contain_text(f"query {days[17]}, key {days[29]}")
+    opened.keyboard.press("End")
+    expect(view(opened, "map")).to_contain_text(f"query {days[59]}")
+    expect(opened.get_by_label("head", exact=True)).to_have_value("6")
+
+
+def test_two_samples_and_their_difference(opened: Page, tmp_path: Path) -> None:
+    session = ExtractorSession.from_dataset(MODEL, DATASET)
+    with SampleComparison(session, CALM, CRASH) as comparison:
+        opened.goto(comparison.export_html(tmp_path / "two.html").as_uri())
+    maps = [shown_of(index)[1].map("cross", 0).numpy() for index in (CALM, CRASH)]
+    whole = max(one.max() for one in maps)
+    off = np.ix_(np.arange(59), np.arange(59))
+    for place, weights in enumerate(maps):
+        drawn = shares_of(opened, area(view(opened, "map", place)), 60, 60, at=0.5)
+        np.testing.assert_allclose(drawn[off], weights[off] / whole, atol=0.02)
+    apart = maps[0] - maps[1]
+    drawn = shares_of(opened, area(view(opened, "difference")), 60, 60, "RdBu_r", at=0.5)
+    np.testing.assert_allclose(2 * drawn[off] - 1, apart[off] / np.abs(apart).max(), atol=0.04)
+    click(opened, view(opened, "map", 0), 50.5 / 60, 20.5 / 60)
+    for place, index in enumerate((CALM, CRASH)):
+        days = [str(day.date()) for day in DATASET.window(index).dates]
+        expect(view(opened, "map", place)).to_contain_text(f"query {days[20]}, key {days[50]}")
+    expect(view(opened, "difference")).to_contain_text(f"A - B {apart[20, 50]:.3g}"[:-1])
+
+
+def test_hostile_names_are_text(opened: Page, tmp_path: Path) -> None:
+    table = sample_table()
+    table = table[table["symbol"] == "AAPL"].assign(symbol=EVIL)
+    dataset = StockDataset(table, **DATASET.settings)
+    names = [[EVIL, *dataset.feature_cols[1:]], list(dataset.market_feature_cols)]
+    session = ExtractorSession(MODEL, dataset=dataset, index=5, feature_names=names)
+    explorer = AttentionExplorer(session)
+    explorer.selection.feature = EVIL
+    opened.goto(explorer.export_html(tmp_path / "evil.html").as_uri())
+    expect(opened.locator("h1")).to_contain_text(EVIL)
+    assert opened.title().startswith(EVIL)
+    assert opened.locator("img").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_without_scrolling_sideways(opened: Page, explorer_file: Path, scheme: str) -> None:
+    opened.set_viewport_size({"width": 390, "height": 800})
+    opened.emulate_media(color_scheme=scheme)
+    opened.goto(explorer_file.as_uri())
+    expect(view(opened, "map")).to_contain_text("weight")
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+    text, ground = opened.evaluate(
+        "() => [getComputedStyle(document.querySelector('h1')).color, getComputedStyle(document.body).colorScheme]"
+    )
+    assert (text == "rgb(255, 255, 255)") == (scheme == "dark")
+    assert ground == "light dark"
