@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
@@ -27,10 +26,9 @@ from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views import GateTimeline, PoolingBars, Prediction, PriceStrip, SaliencyBars
 from stockformer_widgets.views.base import View
-from stockformer_widgets.wire import describe_maps, encode_maps
+from stockformer_widgets.wire import describe_maps, half_maps
 
 _STATIC = Path(__file__).parent / "static"
-_CODES = np.uint16
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -163,7 +161,7 @@ def _pack_sample(session: ExtractorSession) -> tuple[dict[str, Any], bytes]:
                 "keys": reading.days(keys),
             }
         )
-        arrays.append(encode_maps(maps, _CODES))
+        arrays.append(half_maps(maps))
     saliency = _saliency(session)
     if saliency is not None:
         arrays += [part.numpy().astype("<f4").tobytes() for part in session.saliency()]
@@ -248,7 +246,7 @@ def _about(session: ExtractorSession) -> list[str]:
     lines = [f"{type(session.model).__name__} with {size:,} parameters. Made {datetime.date.today()} by {versions}."]
     if session.change:
         lines.append(f"What if: {session.change}.")
-    return [*lines, "Attention weights are rounded to 1/65534 of the largest of their head."]
+    return [*lines, "Attention weights are in half precision: three significant digits."]
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Attention maps as the front-end takes them: whole numbers, each map relative to its own largest weight."""
+"""Attention maps as the front-end takes them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,22 +31,27 @@ def describe_maps(layers: Sequence[Tensor], statistics: pd.DataFrame) -> list[di
     return described
 
 
-def encode_maps(layers: Sequence[Tensor], codes: type[np.unsignedinteger[Any]]) -> bytes:
-    """The weights of every map, one after the other, row by row, little-endian.
+def display_maps(layers: Sequence[Tensor]) -> bytes:
+    """Every map, one after the other, row by row, a byte a weight: enough for a picture.
 
-    0 stays 0 and the map's largest weight becomes the last number but one; the last
-    stands for what is no number.
+    0 to 254 is 0 to the map's largest weight, 255 is no number.
     """
-    return b"".join(
-        _encode(maps[head].float().numpy(), codes).tobytes() for maps in layers for head in range(len(maps))
-    )
+    return b"".join(_levels(weights).tobytes() for weights in _heads(layers))
 
 
-def _encode(weights: np.ndarray, codes: type[np.unsignedinteger[Any]]) -> np.ndarray:
-    missing = np.iinfo(codes).max
+def half_maps(layers: Sequence[Tensor]) -> bytes:
+    """Every map, one after the other, row by row, in half precision: three significant digits."""
+    return b"".join(weights.astype("<f2").tobytes() for weights in _heads(layers))
+
+
+def _heads(layers: Sequence[Tensor]) -> Iterator[np.ndarray]:
+    return (weights.float().numpy() for maps in layers for weights in maps)
+
+
+def _levels(weights: np.ndarray) -> np.ndarray:
     numbers = np.isfinite(weights)
     shares = np.where(numbers, weights, 0.0) / (_largest(weights) or 1.0)
-    return np.where(numbers, np.rint(shares * (missing - 1)), missing).astype(codes)
+    return np.where(numbers, np.rint(254 * shares), 255).astype(np.uint8)
 
 
 def _largest(weights: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 // Values as colours: one table of packed pixels a colour map, one entry more for what is no number.
 
-import { interpolateRdBu, interpolateViridis } from "d3-scale-chromatic";
+import { scaleLinear } from "d3-scale";
+import { interpolateViridis, schemeRdBu } from "d3-scale-chromatic";
 
 const LEVELS = 255;
 const MISSING = "rgb(150, 150, 150)";
@@ -10,7 +11,7 @@ export type Palette = Uint32Array;
 
 export const SEQUENTIAL: Palette = palette(interpolateViridis);
 /** Blue to red: red is above 0. */
-export const DIVERGING: Palette = palette((share) => interpolateRdBu(1 - share));
+export const DIVERGING: Palette = palette(scaleLinear([...schemeRdBu[11]!.keys()].map((stop) => 1 - stop / 10), schemeRdBu[11]!));
 
 function palette(interpolate: (share: number) => string): Palette {
   const colors = Array.from({ length: LEVELS }, (_, level) => interpolate(level / (LEVELS - 1)));

@@ -28,6 +28,7 @@ export function choice(
   const around = element("label", "stockformer-choice", parent);
   around.append(`${label} `);
   const select = element("select", "", around);
+  select.setAttribute("aria-label", label); // around's text holds the options, too
   select.addEventListener("change", () => changed(select.value), { signal });
   const made = {
     get value() {

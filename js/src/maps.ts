@@ -1,4 +1,4 @@
-// Attention maps as they cross the wire: whole numbers, each map relative to its own largest weight.
+// Attention maps as they cross the wire.
 
 import { levelOf } from "./colors";
 
@@ -8,17 +8,32 @@ export interface HeadMap {
   head: number;
   queries: number;
   keys: number;
-  /** The weight that the highest code stands for. */
+  /** The largest weight that is a number. */
   largest: number;
   /** Name -> value, null where there is none. */
   statistics: Record<string, number | null>;
 }
 
-/** Whole numbers for weights: 0 to `top(codes)`, and one more for what is no number. */
+/**
+ * Weights as they travel. Bytes are for display: 0 to 254 is 0 to the map's largest weight, 255 is no number.
+ * Two bytes are the bits of half-precision numbers.
+ */
 export type Codes = Uint8Array | Uint16Array;
 
-export function top(codes: Codes): number {
-  return 2 ** (8 * codes.BYTES_PER_ELEMENT) - 2;
+const BYTE_TOP = 254;
+
+/** The weight that a code stands for, NaN for no number. */
+function weight(map: HeadMap, codes: Codes, code: number): number {
+  if (codes instanceof Uint16Array) return half(code);
+  return code > BYTE_TOP ? NaN : (code / BYTE_TOP) * map.largest;
+}
+
+/** The number that 16 bits stand for in IEEE 754 half precision. */
+export function half(bits: number): number {
+  const [sign, exponent, fraction] = [bits & 0x8000 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
 /** The codes of every map, cut from one row of them. */
@@ -31,15 +46,11 @@ export function split<T extends Codes>(maps: readonly HeadMap[], codes: T): T[] 
 
 /** code -> palette entry, where `whole` is the weight of the last colour. */
 export function levels(map: HeadMap, codes: Codes, whole: number): Uint8Array {
-  const highest = top(codes);
-  const table = new Uint8Array(highest + 2);
-  for (let code = 0; code <= highest; code++) table[code] = levelOf((code / highest) * map.largest, 0, whole);
-  table[highest + 1] = 255;
-  return table;
+  const table = new Uint8Array(256 ** codes.BYTES_PER_ELEMENT);
+  return table.map((_, code) => levelOf(weight(map, codes, code), 0, whole));
 }
 
 /** The weights that codes stand for, NaN for what is no number. */
 export function weights(map: HeadMap, codes: Codes): Float32Array {
-  const highest = top(codes);
-  return Float32Array.from(codes, (code) => (code > highest ? NaN : (code / highest) * map.largest));
+  return Float32Array.from(codes, (code) => weight(map, codes, code));
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { channels, DIVERGING, levelOf, SEQUENTIAL } from "../src/colors";
 import { CAPTION, find, GAP, layout, order } from "../src/layout";
-import { type HeadMap, levels, split, top, weights } from "../src/maps";
+import { half, type HeadMap, levels, split, weights } from "../src/maps";
 
 const map = (layer: number, head: number, more: Partial<HeadMap> = {}): HeadMap => ({
   layer,
@@ -45,9 +45,22 @@ test("codes are cut by map, and stand for weights", () => {
   const [first, second] = split(maps, new Uint8Array([0, 127, 254, 255, 1, 2, 254, 0]));
   expect([...weights(maps[0]!, first!)].slice(0, 4)).toEqual([0, 0.25, 0.5, NaN]);
   expect([...weights(maps[1]!, second!)]).toEqual([0.25, 0]);
-  expect([...weights(maps[0]!, new Uint16Array([65534, 65535]))]).toEqual([0.5, NaN]);
-  expect([top(new Uint8Array()), top(new Uint16Array())]).toEqual([254, 65534]);
+  expect([...weights(maps[0]!, new Uint16Array([0x3800, 0x7e00]))]).toEqual([0.5, NaN]);
   expect(() => split(maps, new Uint8Array(7))).toThrow("7 codes for maps of 8 cells");
+});
+
+test.each([
+  [0x0000, 0],
+  [0x0001, 2 ** -24],
+  [0x0400, 2 ** -14],
+  [0x3555, 0.333251953125],
+  [0x3c00, 1],
+  [0xc000, -2],
+  [0x7bff, 65504],
+  [0x7c00, Infinity],
+  [0xfe00, NaN],
+])("the bits %i are %d in half precision", (bits, value) => {
+  expect(half(bits)).toBe(value);
 });
 
 test("colours are relative to the last one of the scale", () => {

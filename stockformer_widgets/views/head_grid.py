@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-import numpy as np
 import pandas as pd
 from ipywidgets import Widget
 from matplotlib.figure import Figure
@@ -16,7 +15,7 @@ from traitlets import Bytes, Dict, Int, List
 from stockformer.explainability import Summary, head_statistics, kind_title, plot_head_grid, summarize_head_grid
 from stockformer_widgets.views.base import View
 from stockformer_widgets.views.parts import text
-from stockformer_widgets.wire import describe_maps, encode_maps
+from stockformer_widgets.wire import describe_maps, display_maps
 
 _STATIC = Path(__file__).parents[1] / "static"
 
@@ -29,7 +28,7 @@ class MapGrid(anywidget.AnyWidget):
 
     #: What `describe_maps` says of every map.
     maps = List(Dict()).tag(sync=True)
-    #: The weights, by `encode_maps`, one byte each.
+    #: The weights, by `display_maps`.
     codes = Bytes().tag(sync=True)
     #: The selected layer.
     layer = Int(0).tag(sync=True)
@@ -70,7 +69,7 @@ class HeadGrid(View):
             self._heads = head_statistics(layers)
             with self.grid.hold_sync():
                 self.grid.maps = describe_maps(layers, self._heads)
-                self.grid.codes = encode_maps(layers, np.uint8)
+                self.grid.codes = display_maps(layers)
             self._content = content
         with self.grid.hold_sync():
             self.grid.layer, self.grid.head = self.selection.layer, self.selection.head

@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from stockformer.explainability import head_statistics
-from stockformer_widgets.wire import describe_maps, encode_maps
+from stockformer_widgets.wire import describe_maps, display_maps, half_maps
 
 
 def random_maps(layers: int, heads: int, queries: int, keys: int) -> list[torch.Tensor]:
@@ -18,47 +18,51 @@ def random_maps(layers: int, heads: int, queries: int, keys: int) -> list[torch.
     return [torch.tensor(made.dirichlet(np.full(keys, 0.3), (heads, queries))) for _ in range(layers)]
 
 
-def decode(data: bytes, codes: type, described: list[dict]) -> list[np.ndarray]:
-    """By the words of `encode_maps`, one map after the other."""
-    values = np.frombuffer(data, dtype=np.dtype(codes).newbyteorder("<")).astype(float)
-    values[values == np.iinfo(codes).max] = np.nan
+def decode(data: bytes, described: list[dict]) -> list[np.ndarray]:
+    """By the words of `display_maps`, one map after the other."""
+    values = np.frombuffer(data, np.uint8).astype(float)
+    values[values == 255] = np.nan
     maps = []
     for one in described:
         size = one["queries"] * one["keys"]
         part, values = values[:size], values[size:]
-        maps.append(part.reshape(one["queries"], one["keys"]) / (np.iinfo(codes).max - 1) * one["largest"])
+        maps.append(part.reshape(one["queries"], one["keys"]) / 254 * one["largest"])
     assert not len(values)
     return maps
 
 
-@pytest.mark.parametrize("codes", [np.uint8, np.uint16])
-def test_weights_come_back_to_half_a_step(codes):
-    layers = [*random_maps(2, 3, 5, 7), *random_maps(1, 2, 4, 6)]
-    described = describe_maps(layers, head_statistics(layers))
-    assert [(one["layer"], one["head"]) for one in described] == [
-        (0, 0),
-        (0, 1),
-        (0, 2),
-        (1, 0),
-        (1, 1),
-        (1, 2),
-        (2, 0),
-        (2, 1),
-    ]
-    data = encode_maps(layers, codes)
-    assert len(data) == np.dtype(codes).itemsize * (6 * 35 + 2 * 24)
-    originals = [head.numpy() for maps in layers for head in maps]
-    for found, original in zip(decode(data, codes, described), originals, strict=True):
-        assert np.abs(found - original).max() <= original.max() / (np.iinfo(codes).max - 1) / 2 * 1.001
+LAYERS = [*random_maps(2, 3, 5, 7), *random_maps(1, 2, 4, 6)]
+HEADS = [head.numpy() for maps in LAYERS for head in maps]
+
+
+def test_every_map_is_described_in_order():
+    described = describe_maps(LAYERS, head_statistics(LAYERS))
+    places = [(one["layer"], one["head"]) for one in described]
+    assert places == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+    assert [(one["queries"], one["keys"]) for one in described] == [head.shape for head in HEADS]
+    assert [one["largest"] for one in described] == pytest.approx([head.max() for head in HEADS])
+
+
+def test_displayed_weights_come_back_to_half_a_step():
+    found = decode(display_maps(LAYERS), describe_maps(LAYERS, head_statistics(LAYERS)))
+    for one, original in zip(found, HEADS, strict=True):
+        assert np.abs(one - original).max() <= original.max() / 254 / 2 * 1.001
+
+
+def test_halves_come_back_to_three_digits():
+    found = np.frombuffer(half_maps(LAYERS), "<f2").astype(float)
+    original = np.concatenate([head.ravel() for head in HEADS])
+    np.testing.assert_allclose(found, original, rtol=5e-4, atol=3e-8)
 
 
 def test_what_is_no_number_is_marked():
     maps = torch.tensor([[[0.5, math.nan], [math.inf, 0.25]], [[math.nan] * 2] * 2])
     described = describe_maps([maps], head_statistics([maps]))
     assert [one["largest"] for one in described] == [0.5, 0.0]
-    first, second = decode(encode_maps([maps], np.uint8), np.uint8, described)
+    first, second = decode(display_maps([maps]), described)
     np.testing.assert_allclose(first, [[0.5, np.nan], [np.nan, 0.25]], atol=0.001)
     assert np.isnan(second).all()
+    np.testing.assert_array_equal(np.frombuffer(half_maps([maps]), "<f2"), maps.flatten().numpy())
     assert described[1]["statistics"] == {"diffuseness": None, "recency": None, "redundancy": None}
 
 

@@ -45,7 +45,7 @@ export interface Kind {
   keys: string[];
 }
 
-/** What is as large as to travel as bytes: codes of the maps, and saliency [days, features] an input. */
+/** What is as large as to travel as bytes: maps in half precision, and saliency [days, features] an input. */
 export interface Arrays {
   codes: Map<Kind, Uint16Array[]>;
   saliency: Map<Sample, Float32Array[]>;

@@ -25,6 +25,8 @@ interface Section {
 type Said = string | { text: string; color: string };
 
 const SHOWN_FEATURES = 14;
+/** Of an attention weight: it travels in half precision. */
+const DIGITS = 3;
 
 function section(parent: HTMLElement, name: string, horizontal: string, vertical = "query"): Section {
   const root = element("section", "stockformer-page-view", parent);
@@ -156,7 +158,7 @@ export function mapView(host: Host, parent: HTMLElement, place: number): void {
       colors: SEQUENTIAL,
       queries,
       keys,
-      words: (query, key, value) => `query ${dayOf(queries, query)}, key ${dayOf(keys, key)}, weight ${number(value)}`,
+      words: (query, key, value) => `query ${dayOf(queries, query)}, key ${dayOf(keys, key)}, weight ${number(value, DIGITS)}`,
     };
   });
 }
@@ -176,7 +178,7 @@ export function differenceView(host: Host, parent: HTMLElement): void {
       colors: DIVERGING,
       queries: counted(grid.rows),
       keys: counted(grid.columns),
-      words: (query, key, value) => `query ${-query}, key ${-key} (days before the prediction): A - B ${number(value)}`,
+      words: (query, key, value) => `query ${-query}, key ${-key} (days before the prediction): A - B ${number(value, DIGITS)}`,
     };
   });
 }
@@ -201,6 +203,7 @@ interface Days {
   low?: number;
   high?: number;
   band?: { low: Numbers; high: Numbers; color: string } | undefined;
+  digits?: number;
   /** Names of the days of the longest line. */
   days: string[];
   /** What the days of a line are called, where it is not that. */
@@ -217,7 +220,7 @@ function daysView(host: Host, parent: HTMLElement, name: string, what: "query" |
     if (plan === null) return [];
     const values = plan.lines.map((line, place) => {
       const day = plan.daysOf ? `${dayOf(plan.daysOf(place), before)} ` : "";
-      const text = `${line.name} ${day}${number(line.values[line.values.length - 1 - before])}`;
+      const text = `${line.name} ${day}${number(line.values[line.values.length - 1 - before], plan.digits)}`;
       return plan.lines.length > 1 ? { text, color: line.color } : text;
     });
     return [`${plan.daysOf ? `day ${-before}` : dayOf(plan.days, before)}:`, ...values];
@@ -303,7 +306,7 @@ export function rowView(host: Host, parent: HTMLElement): void {
     });
     const keys = samples.map((sample) => kindOf(sample, kind).keys);
     const title = `What ${compares(host) ? `day ${-query}` : dayOf(kindOf(samples[0]!, kind).queries, query)} attends to`;
-    return { title, lines, low: 0, ...aligned(host, keys) };
+    return { title, lines, low: 0, digits: DIGITS, ...aligned(host, keys) };
   });
 }
 
@@ -466,7 +469,7 @@ export function gridView(host: Host, parent: HTMLElement): void {
     const place = (kind().queries.length - 1 - query) * columns + columns - 1 - key;
     const which = head === null ? "mean of the heads" : `head ${head}`;
     const days = `query ${dayOf(kind().queries, query)}, key ${dayOf(kind().keys, key)}`;
-    return `layer ${layer}, ${which}: ${days}, weight ${number(values[place])}`;
+    return `layer ${layer}, ${which}: ${days}, weight ${number(values[place], DIGITS)}`;
   };
   const selected = () => words(store.where.layer, store.where.head, store.where.query, store.where.key);
   const grid = headGrid(
