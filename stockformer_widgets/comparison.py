@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stockformer.explainability.statistics import divergence
 from stockformer.model import input_widths
 from stockformer_widgets.controls import SampleControls, SelectionControls
 from stockformer_widgets.export import pack, write_page
+from stockformer_widgets.picture import Pictured, arrange
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession, Reading
 from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
@@ -37,7 +39,7 @@ _COLUMNS: tuple[tuple[type[ComparedView], ...], ...] = (
 )
 
 
-class SampleComparison(VBox):
+class SampleComparison(Pictured):
     """Two samples, A and B, under one selection: maps on one colour scale and their difference, the rest overlaid.
 
     Days align by their distance from the prediction. What only one of the two
@@ -113,6 +115,11 @@ class SampleComparison(VBox):
         """
         return write_page(path, *pack(self.sessions, self.selection, "comparison"))
 
+    def _png(self, dpi: int) -> bytes:
+        columns = [list(column) for column in zip_longest(*self._rows)]
+        pictures = [[view._png(dpi) for views in column if views for view in views] for column in columns]
+        return arrange(pictures, f"A: {self.sessions[0].title}; B: {self.sessions[1].title}", dpi)
+
     def close(self) -> None:
         """Close the views and every other widget, and the sessions that this comparison made."""
         if self.comm is None:
@@ -151,7 +158,9 @@ class SampleComparison(VBox):
         columns = [
             [self._add(kind(self.selection)) for kind in kinds if kind.compares(*self.sessions)] for kinds in _COLUMNS
         ]
-        boxes = [VBox(views, layout=Layout(flex="1 1 400px", min_width="300px")) for views in columns if views]
+        columns = [views for views in columns if views]
+        self._rows = [[view] for view in maps], columns
+        boxes = [VBox(views, layout=Layout(flex="1 1 400px", min_width="300px")) for views in columns]
         boxes[-1].children += (self.numbers,)
         self.headings = [HTML(layout=Layout(margin=f"0 0 0 {MARGIN}px")) for _ in maps]
         pairs = [

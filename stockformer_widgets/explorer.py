@@ -11,6 +11,7 @@ from ipywidgets import HTML, HBox, Layout, Tab, ToggleButton, VBox
 from stockformer_widgets.changes import WhatIfControls
 from stockformer_widgets.controls import SampleControls, SelectionControls
 from stockformer_widgets.export import pack_samples, write_page
+from stockformer_widgets.picture import Pictured, arrange
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession, Reading
 from stockformer_widgets.views import (
@@ -47,7 +48,7 @@ _PAGES: dict[str, Columns] = {
 }
 
 
-class AttentionExplorer(VBox):
+class AttentionExplorer(Pictured):
     """A session on the screen: choose sample, map, layer, head and day; click to look closer.
 
     Views that the model has nothing for are left out: an encoder-only model has
@@ -96,6 +97,10 @@ class AttentionExplorer(VBox):
             OSError: the file cannot be written.
         """
         return write_page(path, *pack_samples(self.session, self.selection, samples))
+
+    def _png(self, dpi: int) -> bytes:
+        columns = [[view._png(dpi) for view in box.children] for box in self._pages[0].children if box.children]
+        return arrange(columns, self.session.title, dpi)
 
     def close(self) -> None:
         """Stop following, and close the views and every other widget of this explorer."""

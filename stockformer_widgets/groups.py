@@ -5,9 +5,10 @@ from __future__ import annotations
 import bqplot as bq
 import numpy as np
 import pandas as pd
-from ipywidgets import HTML, VBox
+from ipywidgets import HTML
 
-from stockformer.explainability import GroupComparison
+from stockformer.explainability import GroupComparison, plot_group_differences
+from stockformer_widgets.picture import Pictured, render
 from stockformer_widgets.views.base import close_parts
 from stockformer_widgets.views.parts import (
     HIGHLIGHT,
@@ -25,7 +26,7 @@ from stockformer_widgets.views.parts import (
 _ROW, _LEFT = 21, 150
 
 
-class GroupDifferences(VBox):
+class GroupDifferences(Pictured):
     """Every measure of a `GroupComparison`: its difference with the interval, in standard deviations, and the table.
 
     Points are the differences between the means of the groups, lines their 95 %
@@ -47,6 +48,9 @@ class GroupDifferences(VBox):
     def to_frame(self) -> pd.DataFrame:
         """The table, see `GroupComparison`."""
         return self.comparison.table
+
+    def _png(self, dpi: int) -> bytes:
+        return render(plot_group_differences(self.comparison), dpi)
 
     def close(self) -> None:
         """Close every widget of it."""

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from stockformer.explainability import statistics
 from stockformer.explainability.capture import kind_title
+from stockformer.explainability.groups import GroupComparison
 from stockformer.explainability.outputs import Calibration, OutputDistribution
 
 COLORMAP = "viridis"
@@ -113,20 +114,38 @@ def plot_head_grid(
 ) -> Figure:
     """Every head's map, [heads, query, key] a layer, on one colour scale: layers down, heads across."""
     rows, columns = len(layers), max(map(len, layers))
-    size = (1.2 * columns + 1, 1.2 * rows + 0.6)
-    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    largest = max(map(_largest, layers))
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.axis("off")
+    queries, keys = (max(maps.size(side) for maps in layers) for side in (1, 2))
+    # One picture of all maps: a hundred axes would take seconds.
+    down, across = round(1.15 * queries) + 1, round(1.05 * keys) + 1
+    tiles = np.full((rows * down, columns * across), np.nan)
+    figure, axes = plt.subplots(figsize=(1.2 * columns + 1, 1.3 * rows + 0.6), layout="constrained")
     for layer, maps in enumerate(layers):
-        for axes, weights, head in zip(grid[layer], maps, range(len(maps)), strict=False):
-            axes.axis("on")
-            image = _draw_cells(axes, weights.float(), largest)
-            axes.set_title(f"layer {layer}, head {head}", fontsize="xx-small", pad=2)
-    figure.suptitle(title)
-    figure.colorbar(image, ax=grid, label="weight")
-    return _finish(grid[0, 0], save_path)
+        for head, weights in enumerate(maps):
+            top, left = (layer + 1) * down - weights.size(0), head * across
+            tiles[top : top + weights.size(0), left : left + weights.size(1)] = weights.float().numpy()
+            axes.text(left, top - 1, f"layer {layer}, head {head}", fontsize="xx-small", va="bottom")
+    colors = plt.get_cmap(COLORMAP).with_extremes(bad="white")
+    image = axes.imshow(tiles, aspect="auto", cmap=colors, vmin=0, vmax=max(map(_largest, layers)))
+    axes.axis("off")
+    axes.set_title(title)
+    figure.colorbar(image, ax=axes, label="weight")
+    return _finish(axes, save_path)
+
+
+@_closing_on_error
+def plot_group_differences(comparison: GroupComparison, *, save_path: str | Path | None = None) -> Figure:
+    """The difference between two groups of windows in every measure, with its interval, in standard deviations."""
+    table = comparison.table.iloc[::-1]
+    difference, low, high = (table[name] / table["std"] for name in ("difference", "low", "high"))
+    clear = table["low"] * table["high"] > 0
+    _, axes = plt.subplots(figsize=(7, 1.2 + 0.25 * len(table)), layout="constrained")
+    axes.axvline(0, color="gray", linewidth=1)
+    for place, measure in enumerate(table["measure"]):
+        color = _HIGHLIGHT if clear.iloc[place] else _COLORS[0]
+        axes.plot([low.iloc[place], high.iloc[place]], [measure, measure], color=color)
+        axes.plot(difference.iloc[place], measure, "o", color=color)
+    axes.set(title=f"{' - '.join(comparison.names)}, in standard deviations of all windows")
+    return _finish(axes, save_path)
 
 
 @_closing_on_error

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import bqplot as bq
-import matplotlib.pyplot as plt
 import pandas as pd
 from bqplot_image_gl.interacts import MouseInteraction
-from ipywidgets import HTML, Layout, VBox, Widget
+from ipywidgets import HTML, Layout, Widget
 from matplotlib.figure import Figure
 from traitlets import Bool, observe
 
 from stockformer.explainability import Summary
 from stockformer_widgets.followed import Followed
 from stockformer_widgets.keyboard import Keyboard
+from stockformer_widgets.picture import Pictured, render
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.parts import MARGIN, MessageLine, plain, summary_html
@@ -37,7 +35,7 @@ _STEPS = {
 }
 
 
-class View(VBox):
+class View(Pictured):
     """A widget that draws a session and a selection, and follows both.
 
     Views with the same session and selection are linked. A view without a given
@@ -96,24 +94,9 @@ class View(VBox):
         """The numbers on the screen, one row each."""
         raise NotImplementedError
 
-    def save_png(self, path: str | Path) -> Path:
-        """Write the picture as a PNG, drawn by matplotlib: it needs no browser.
-
-        Raises:
-            ValueError: the path does not end in ``.png``.
-            OSError: the file cannot be written.
-        """
-        if Path(path).suffix.lower() != ".png":
-            raise ValueError(f"the picture is a PNG: expected a path that ends in .png, found {str(path)!r}")
+    def _png(self, dpi: int) -> bytes:
         self._catch_up()
-        picture = io.BytesIO()
-        drawn = self._plot()
-        try:
-            drawn.savefig(picture, format="png", dpi=150)
-        finally:
-            plt.close(drawn)
-        Path(path).write_bytes(picture.getvalue())
-        return Path(path)
+        return render(self._plot(), dpi)
 
     def _build(self) -> tuple[Widget, ...]:
         """Make the widgets, once."""

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from stockformer.explainability import AttentionExtractor, plots
+from stockformer.explainability import AttentionExtractor, GroupComparison, plots
 from stockformer.explainability.outputs import OutputDistribution, calibrate, describe_outputs
 
 PRICES = pd.DataFrame(
@@ -21,6 +21,15 @@ PRICES = pd.DataFrame(
 )
 VALUES = OutputDistribution(torch.linspace(-1, 1, 9), None)
 CLASSES = OutputDistribution(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
+COMPARISON = GroupComparison(
+    ("calm", "wild"),
+    pd.DataFrame({"sample": [0, 1], "group": ["calm", "wild"]}),
+    pd.DataFrame(
+        {"measure": ["gate", "recency"], "std": 2.0, "difference": [1, -4.0], "low": [-1, -6.0], "high": [3, -2.0]}
+    ),
+    {},
+    5,
+)
 DATES = [f"2008-01-{day:02}" for day in range(1, 31)]
 
 
@@ -253,6 +262,7 @@ def test_every_plot_returns_the_one_figure_it_opened(attn):
     given["layers"] = [torch.rand(2, 5, 5), torch.rand(3, 5, 4)]
     given |= {"prices": PRICES, "values": pd.Series([1.0, -2.0], index=["a", "b"])}
     given |= {"stock_saliency": torch.rand(4, 3), "shown": VALUES}
+    given["comparison"] = COMPARISON
     given["calibration"] = calibrate(torch.tensor([[0.3, 0.7], [0.6, 0.4]]), torch.tensor([1, 0]), resamples=5)
     for name, plot in inspect.getmembers(plots, inspect.isfunction):
         if name.startswith("plot_"):
@@ -303,8 +313,25 @@ def test_the_chosen_layer_has_a_band(attn):
 def test_a_head_grid_has_a_map_for_each_head_on_one_scale():
     layers = [torch.rand(2, 5, 5), 3 * torch.rand(3, 4, 6)]
     figure = plots.plot_head_grid(layers)
-    shown = [axes.images[0] for axes in figure.axes if axes.images]
-    for image, weights in zip(shown, [*layers[0], *layers[1]], strict=True):
-        np.testing.assert_allclose(image.get_array(), weights)
-        assert image.get_clim() == (0, pytest.approx(float(layers[1].max())))
+    axes = figure.axes[0]
+    tiles = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
+    titles = {label.get_text(): label.get_position() for label in axes.texts}
+    assert len(titles) == 5
+    for layer, maps in enumerate(layers):
+        for head, weights in enumerate(maps):
+            left, above = titles[f"layer {layer}, head {head}"]
+            top = round(above) + 1
+            shown = tiles[top : top + weights.size(0), round(left) : round(left) + weights.size(1)]
+            np.testing.assert_allclose(shown, weights)
+    assert np.isfinite(tiles).sum() == sum(maps.numel() for maps in layers)
+    assert axes.images[0].get_clim() == (0, pytest.approx(float(layers[1].max())))
+    plt.close(figure)
+
+
+def test_group_differences_are_in_standard_deviations():
+    figure = plots.plot_group_differences(COMPARISON)
+    lines = figure.axes[0].lines[1:]  # the first is 0
+    drawn = [(line.get_xdata().tolist() if line.get_marker() == "None" else [line.get_xdata()[0]]) for line in lines]
+    assert drawn == [[-3, -1], [-2], [-0.5, 1.5], [0.5]]
+    assert lines[0].get_color() != lines[2].get_color()
     plt.close(figure)

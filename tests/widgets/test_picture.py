@@ -1,0 +1,72 @@
+"""Pictures beside the widgets: in files, and in what a saved notebook holds."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from cases import ALL_VIEWS, make_session
+from PIL import Image
+
+from stockformer.explainability import compare_groups
+from stockformer_widgets import AttentionExplorer, GroupDifferences, SampleComparison
+from stockformer_widgets.picture import arrange
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def picture(widget) -> Image.Image:
+    """The picture that a saved notebook holds, the widget beside it."""
+    bundle = widget._repr_mimebundle_()
+    assert bundle[VIEW]["model_id"] == widget.model_id
+    assert bundle["text/plain"][:100] == repr(widget)[:100]
+    return Image.open(io.BytesIO(bundle["image/png"]))
+
+
+@pytest.mark.parametrize("kind", ALL_VIEWS)
+def test_a_view_is_displayed_with_its_picture(session, kind):
+    assert min(picture(kind(session)).size) > 100
+
+
+def test_the_explorers_picture_is_that_of_its_first_tab(session, tmp_path):
+    explorer = AttentionExplorer(session)
+    explorer.tabs.selected_index = 1
+    shown = picture(explorer)
+    views = [picture(view) for view in explorer.views[:7]]
+    assert shown.width > sum(sorted(view.width for view in views)[:3])
+    assert Image.open(explorer.save_png(tmp_path / "explorer.png")).width > 2 * shown.width
+
+
+def test_a_comparisons_picture_has_every_view(session):
+    with SampleComparison(session, 1, 30) as comparison:
+        assert picture(comparison).height > max(picture(view).height for view in comparison.views)
+
+
+def test_groups_have_a_picture():
+    session = make_session()
+    found = compare_groups(session.model, session.dataset, range(10), range(20, 30))
+    assert min(picture(GroupDifferences(found)).size) > 100
+
+
+def test_a_picture_that_fails_leaves_the_widget(session, monkeypatch):
+    explorer = AttentionExplorer(session)
+    monkeypatch.setattr(ALL_VIEWS[0], "_plot", lambda self: 1 / 0)
+    with pytest.warns(UserWarning, match="no picture of AttentionExplorer.*division by zero"):
+        bundle = explorer._repr_mimebundle_()
+    assert VIEW in bundle
+    assert "image/png" not in bundle
+
+
+def test_columns_stand_side_by_side_under_the_caption():
+    def patch(color: str, width: int, height: int) -> bytes:
+        file = io.BytesIO()
+        Image.new("RGB", (width, height), color).save(file, format="PNG")
+        return file.getvalue()
+
+    red, green, blue = patch("red", 40, 10), patch("green", 30, 20), patch("blue", 50, 10)
+    whole = Image.open(io.BytesIO(arrange([[red, green], [blue]], "caption", 50)))
+    assert whole.size == (40 + 8 + 50, 20 + 10 + 8 + 20 + 8)
+    assert whole.getpixel((20, 25)) == (255, 0, 0)
+    assert whole.getpixel((20, 45)) == (0, 128, 0)
+    assert whole.getpixel((60, 25)) == (0, 0, 255)
+    assert whole.getpixel((95, 60)) == (255, 255, 255)
