@@ -32,7 +32,10 @@ class WhatIfControls(Controls):
         self.head_off = ToggleButton(layout=Layout(width="90px"), tooltip="the head contributes nothing")
         self.market = Text(description="market of", placeholder="this sample", continuous_update=False, **wide(72, 166))
         self.features = Dropdown(description="at their mean", **wide(98, 240))
-        self.days = IntRangeSlider(min=0, description="on days", continuous_update=False, **wide(60, 240))
+        span = (0, _last_day(session))
+        self.days = IntRangeSlider(
+            min=0, max=span[1], value=span, description="on days", continuous_update=False, **wide(60, 240)
+        )
         self.undo = Button(description="undo", tooltip="take the last change back", layout=Layout(width="60px"))
         self.reset = Button(description=_AS_IT_IS, tooltip="the model as it is", layout=Layout(width="76px"))
         self.children = (
@@ -50,8 +53,8 @@ class WhatIfControls(Controls):
         self._on_change(self.attention, self._set_attention)
         self._on_change(self.head_off, self._set_head)
         self._on_change(self.market, self._set_market)
-        for control in (self.features, self.days):
-            self._on_change(control, self._set_mean)
+        self._on_change(self.features, self._set_mean)
+        self._on_change(self.days, self._set_days)
         self._on_click(self.undo, lambda: session.undo())
         self._on_click(self.reset, lambda: session.what_if())
         self._follow(session, selection)
@@ -76,10 +79,15 @@ class WhatIfControls(Controls):
             raise ValueError(f"the market is that of another sample: expected its index, found {index!r}")
         self._change(market_from=int(index) if index.strip() else None)
 
-    def _set_mean(self, value: Any) -> None:
-        chosen = self.features.value
-        span = None if chosen == DEFAULT else self.days.value
-        self._change(features=() if chosen == DEFAULT else chosen, days=span)
+    def _set_mean(self, chosen: Any) -> None:
+        if chosen == DEFAULT:
+            self._change(features=(), days=None)
+        else:
+            self._change(features=chosen, days=self.days.value)
+
+    def _set_days(self, span: tuple[int, int]) -> None:
+        if self.features.value != DEFAULT:  # else they wait for a feature
+            self._change(days=span)
 
     def _attention(self) -> tuple[str, int]:
         return self.selection.kind, self.selection.layer
@@ -101,7 +109,8 @@ class WhatIfControls(Controls):
         gate = holds.gate.get(where.layer)
         values = sorted({*_GATES, *([] if gate is None else [gate])})
         offer(self.gate, values, gate, [_GATES.get(value, f"{value:g}") for value in values], default=_AS_IT_IS)
-        self.gate.layout.display = None if where.layer < len(self.session.original.capture.gates) else "none"
+        gated = where.kind == "cross" and where.layer < len(self.session.original.capture.gates)
+        self.gate.layout.display = None if gated else "none"
         changed = [name for name in ("flat", "permuted") if self._attention() in self._places(name)]
         offer(self.attention, ["flat", "permuted"], changed[-1] if changed else None, default=_AS_IT_IS)
         self.head_off.description = "no head" if where.head is None else f"head {where.head} off"
@@ -116,14 +125,19 @@ class WhatIfControls(Controls):
         groups = sorted({(), *([] if feature is None else [(feature,)]), *([] if chosen is None else [chosen])})
         names = [", ".join(group) or "every feature" for group in groups]
         offer(self.features, groups, chosen, names, default="nothing")
-        last = self.session.original.inputs[0].size(1) - 1
+        last = _last_day(self.session)
         self.days.max = last
-        self.days.value = holds.days or (0, last)
+        if chosen is not None:
+            self.days.value = holds.days or (0, last)
 
 
 def _with(places: Sequence[tuple[Any, ...]], place: tuple[Any, ...], *, wanted: bool) -> tuple[tuple[Any, ...], ...]:
     others = tuple(one for one in places if one != place)
     return (*others, place) if wanted else others
+
+
+def _last_day(session: ExtractorSession) -> int:
+    return session.original.inputs[0].size(1) - 1
 
 
 def _has_market(session: ExtractorSession) -> bool:

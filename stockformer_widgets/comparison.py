@@ -7,6 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from ipywidgets import HTML, HBox, Layout, VBox
 from traitlets import link
@@ -103,8 +104,9 @@ class SampleComparison(Pictured):
         for kind in self.selection.kinds:
             pairs = list(zip(kinds[0][kind], kinds[1][kind], strict=False))
             if all(a.shape[-2:] == b.shape[-2:] for a, b in pairs):
-                found = [float(divergence(a[0].mean(dim=0), b[0].mean(dim=0))) for a, b in pairs]
-                rows.append((f"{kind} divergence", math.nan, math.nan, sum(found) / len(found)))
+                means = [(a[0].mean(dim=0), b[0].mean(dim=0)) for a, b in pairs]
+                found = [float(divergence(a, b)) for a, b in means if a.any() and b.any()]  # neither switched off
+                rows.append((f"{kind} divergence", math.nan, math.nan, float(np.mean(found)) if found else math.nan))
         return pd.DataFrame(rows, columns=["measure", "a", "b", "difference"])
 
     def export_html(self, path: str | Path) -> Path:
@@ -118,7 +120,7 @@ class SampleComparison(Pictured):
     def _png(self, dpi: int) -> bytes:
         columns = [list(column) for column in zip_longest(*self._rows)]
         pictures = [[view._png(dpi) for views in column if views for view in views] for column in columns]
-        return arrange(pictures, f"A: {self.sessions[0].title}; B: {self.sessions[1].title}", dpi)
+        return arrange(pictures, "; ".join(map(": ".join, zip("AB", self._titles(), strict=True))), dpi)
 
     def close(self) -> None:
         """Close the views and every other widget, and the sessions that this comparison made."""
@@ -188,11 +190,15 @@ class SampleComparison(Pictured):
     def _write(self) -> None:
         self._written = self._readings()
         with self.message.reporting():
-            for number, (heading, session) in enumerate(zip(self.headings, self.sessions, strict=True)):
-                heading.value = f'<b style="font-size: 15px">{_name(number)}: {text(session.title)}</b>'
+            for number, (heading, title) in enumerate(zip(self.headings, self._titles(), strict=True)):
+                heading.value = f'<b style="font-size: 15px">{_name(number)}: {text(title)}</b>'
             self.headline.value = "<br>".join(text(line) for line in self._left_out())
             self.headline.layout.display = None if self.headline.value else "none"
             self.numbers.value = _table(self.to_frame())
+
+    def _titles(self) -> list[str]:
+        one, other = self.sessions
+        return [one.title, other.title + (" (another model)" if other.model is not one.model else "")]
 
     def _left_out(self) -> list[str]:
         """What one of the two has and the other has not."""
@@ -227,17 +233,19 @@ def _two_sessions(
         if others[0] is session:
             raise ValueError("a session cannot be compared with itself: give another one, or two indices")
         return (session, others[0]), []
-    if not isinstance(session, ExtractorSession) or len(others) != 2:
+    if not isinstance(session, ExtractorSession) or len(others) != 2 or not all(map(_is_index, others)):
         raise TypeError("expected two ExtractorSessions, or one and two indices into its dataset")
-    if session.dataset is None:
-        raise ValueError("two indices need a session with a dataset")
-    one = ExtractorSession.from_dataset(session.model, session.dataset, others[0])
+    one = session.at(others[0])
     try:
-        other = ExtractorSession.from_dataset(session.model, session.dataset, others[1])
+        other = session.at(others[1])
     except BaseException:
         one.close()
         raise
     return (one, other), [one, other]
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _check_features(one: ExtractorSession, other: ExtractorSession) -> None:

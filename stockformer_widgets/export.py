@@ -9,8 +9,7 @@ import html
 import json
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,7 @@ def pack_samples(
     indices = [_checked(session, index) for index in samples]
     if not indices:
         raise ValueError("samples is empty: expected at least one index")
-    with _at_other_samples(session) as other:
+    with session.at(indices[0]) as other:
         parts = []
         for index in tqdm(indices, desc="exporting", unit="sample", disable=len(indices) == 1):
             other.sample = index
@@ -247,17 +246,6 @@ def _about(session: ExtractorSession) -> list[str]:
     if session.change:
         lines.append(f"What if: {session.change}.")
     return [*lines, "Attention weights are in half precision: three significant digits."]
-
-
-@contextmanager
-def _at_other_samples(session: ExtractorSession) -> Iterator[ExtractorSession]:
-    """A session like this one whose sample may change without anybody seeing it."""
-    assert session.dataset is not None
-    with ExtractorSession.from_dataset(session.model, session.dataset, session.sample or 0) as other:
-        if session.change:
-            other.what_if(**vars(session.change))
-        other.method, other.target = session.method, session.target
-        yield other
 
 
 def _checked(session: ExtractorSession, index: Any) -> int:

@@ -64,13 +64,14 @@ class GroupDifferences(Pictured):
 
     def _draw(self) -> Titled:
         table = self.comparison.table
-        scaled = finite(table[["difference", "low", "high"]].to_numpy() / table[["std"]].to_numpy())  # [measures, 3]
+        ends = table[["low", "high"]].T.fillna(table["difference"]).T  # no interval: a point
+        scaled = finite(ends.assign(difference=table["difference"]).to_numpy() / table[["std"]].to_numpy())
         places = np.arange(len(table)) + 0.5
         clear = (table["low"] * table["high"] > 0).to_numpy()
         scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=True)}
         colors = [HIGHLIGHT if one else NEUTRAL for one in clear]
-        self.intervals = bq.Lines(x=scaled[:, 1:], y=np.stack([places, places], axis=1), scales=scales, colors=colors)
-        self.dots = bq.Scatter(**points(scaled[:, 0], places), scales=scales, colors=colors, default_size=50)
+        self.intervals = bq.Lines(x=scaled[:, :2], y=np.stack([places, places], axis=1), scales=scales, colors=colors)
+        self.dots = bq.Scatter(**points(scaled[:, 2], places), scales=scales, colors=colors, default_size=50)
         zero = bq.Lines(x=[0, 0], y=[0, len(table)], scales=scales, colors=["gray"], stroke_width=1)
         low, high = min(0.0, scaled.min()), max(0.0, scaled.max())
         set_range(scales["x"], low, high)
@@ -90,7 +91,11 @@ def _table(comparison: GroupComparison) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("measure", one, other, "difference", "95 % interval", "p"))
     rows = "".join(
         f"<tr><td>{text(row.measure)}</td><td>{row.mean_a:.4g}</td><td>{row.mean_b:.4g}</td>"
-        f"<td>{row.difference:+.3g}</td><td>{row.low:+.3g} to {row.high:+.3g}</td><td>{row.p:.2g}</td></tr>"
+        f"<td>{row.difference:+.3g}</td><td>{_interval(row.low, row.high)}</td><td>{row.p:.2g}</td></tr>"
         for row in comparison.table.itertuples()
     )
     return f'<table style="line-height: 1.4; text-align: right; border-spacing: 10px 0"><tr>{head}</tr>{rows}</table>'
+
+
+def _interval(low: float, high: float) -> str:
+    return "too few days" if np.isnan(low) else f"{low:+.3g} to {high:+.3g}"

@@ -198,8 +198,10 @@ class ExtractorSession(Followed):
             >>> session.what_if()  # the model as it is
         """
         self._check_open()
-        past = self.change
-        reading = self._change(WhatIf(**change))
+        past, wanted = self.change, WhatIf(**change)
+        if wanted == past:
+            return self.reading
+        reading = self._change(wanted)
         self._past.append(past)
         return reading
 
@@ -323,6 +325,25 @@ class ExtractorSession(Followed):
             labels.append(label)
             yield sum(map(len, labels)) / len(self.dataset)
         self._outputs = self._describe(torch.cat(outputs), torch.cat(labels))
+
+    def at(self, index: int) -> ExtractorSession:
+        """Another session, on another sample of the dataset, with the same change, target and method.
+
+        Raises:
+            IndexError: there is no such sample.
+            ValueError: this session has no dataset.
+        """
+        self._check_open()
+        if self.dataset is None:
+            raise ValueError("another sample needs a session with a dataset")
+        other = ExtractorSession.from_dataset(self.model, self.dataset, index)
+        try:
+            other.what_if(**vars(self.change))
+            other.method, other.target = self.method, self.target
+        except BaseException:
+            other.close()
+            raise
+        return other
 
     def compare(self, *others: Any) -> SampleComparison:
         """A `SampleComparison` with another session, or of two samples of the dataset by their indices."""

@@ -70,6 +70,10 @@ class WhatIf:
         market = self.market_from
         _expect("market_from", market, "the index of a sample", market is None or _is_int(market))
         _expect("days", self.days, "(first, last)", self.days is None or _is_place(self.days, numbers=2))
+        # Copies: what the caller does with its own list must not change what happened.
+        object.__setattr__(self, "gate", dict(self.gate))
+        for name in ("heads_off", "flat", "permuted", "features"):
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
 
     def __bool__(self) -> bool:
         """Whether anything is different."""

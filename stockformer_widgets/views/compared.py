@@ -143,6 +143,9 @@ class AttentionDifference(ComparedView, MapView):
 
     def _summary(self) -> Summary:
         one, other = self._maps()
+        for name, weights in zip("AB", (one, other), strict=True):
+            if not weights.any():
+                return Summary(f"This attention is switched off in {name}: there is nothing to compare.", ())
         moved = float(np.abs(one - other).sum(axis=1).mean() / 2)
         reading = "The attention of a day that goes elsewhere: 0 none of it, 1 all."
         finding = Finding("moved_share", moved, "mean over queries of sum_k |a - b| / 2", reading)
@@ -239,7 +242,7 @@ class ComparedRow(ComparedDays):
 
     def _title(self) -> str:
         before = self.selection.sizes()["query"] - 1 - self.selection.query
-        return f"What day {-before} attends to (0: the day of the prediction)"
+        return f"What day {-before} attends to (0: the last)"
 
 
 class ComparedGate(ComparedDays):
@@ -344,7 +347,7 @@ class ComparedSaliency(ComparedBars):
         names, values = self._by_feature()
         top = np.argsort(-np.abs(values[0] - values[1]), kind="stable")[:_SHOWN]
         explained = " and ".join(dict.fromkeys(session.target_name for session in self.pair))
-        title = f"|{self.session.method_name}| for {explained}, largest differences"
+        title = f"|{self.session.method_name}| for {explained}, most different"
         self._draw_pair([names[feature] for feature in top], values[:, top], self.selection.feature, title, 0.0)
 
     def _select(self, place: int) -> None:

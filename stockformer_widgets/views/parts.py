@@ -27,7 +27,10 @@ LINE_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#999999")
 #: Pixels left and right of the plots; views of one column share them, so that their days align.
 MARGIN, RIGHT = 76, 32
 
-_TITLE = "text-align: center; font-size: 13px; line-height: 20px; white-space: nowrap;"
+_TITLE = (
+    "text-align: center; font-size: 13px; line-height: 20px; "
+    "white-space: nowrap; overflow: hidden; text-overflow: ellipsis;"
+)
 _QUIET = "color: var(--jp-ui-font-color2, #555)"
 
 
@@ -74,9 +77,9 @@ class Titled(VBox):
     @title.setter
     def title(self, title: str) -> None:
         self._title = title
-        self._line.value = (
-            f'<div class="stockformer-title" style="{_TITLE} padding: 0 {RIGHT}px 0 {self._left}px">{text(title)}</div>'
-        )
+        look = f"{_TITLE} padding: 0 {RIGHT}px 0 {self._left}px"
+        words = text(title)
+        self._line.value = f'<div class="stockformer-title" title="{words}" style="{look}">{words}</div>'
 
 
 def figure(

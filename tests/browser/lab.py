@@ -32,24 +32,43 @@ CELL_MS = 60_000
 @contextmanager
 def jupyterlab(root: Path, *, theme: str = "JupyterLab Light") -> Iterator[str]:
     """A running JupyterLab that serves `root`; yields its address."""
+    with TemporaryDirectory() as settings:
+        _write_settings(Path(settings), theme)
+        command = ["jupyterlab", "--no-browser", "--ip=127.0.0.1", "--port={port}", "--allow-root"]
+        command += ["--ServerApp.token=", "--ServerApp.password=", f"--ServerApp.root_dir={root}"]
+        command += [f"--LabApp.user_settings_dir={settings}/user", f"--LabApp.workspaces_dir={settings}/workspaces"]
+        with _serving(command, root / "jupyterlab.log", "/api/status") as address:
+            yield address
+
+
+@contextmanager
+def marimo(app: Path) -> Iterator[str]:
+    """A running marimo that serves an app; yields its address."""
+    command = ["marimo", "run", str(app), "--headless", "--host=127.0.0.1", "--port={port}", "--no-token"]
+    with _serving(command, app.with_suffix(".log"), "/health") as address:
+        yield address
+
+
+@contextmanager
+def _serving(command: list[str], log: Path, health: str) -> Iterator[str]:
+    """A running module of Python that serves on a free port; yields its address once it is up."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with TemporaryDirectory() as settings:
-        _write_settings(Path(settings), theme)
-        command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--ip=127.0.0.1"]
-        command += ["--ServerApp.token=", "--ServerApp.password=", "--allow-root", f"--ServerApp.root_dir={root}"]
-        command += [f"--LabApp.user_settings_dir={settings}/user", f"--LabApp.workspaces_dir={settings}/workspaces"]
-        with (root / "jupyterlab.log").open("w") as log:
-            environment = os.environ | {"OMP_NUM_THREADS": "1"}
-            server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait_until_up(address, server)
-            yield address
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *(part.replace("{port}", str(port)) for part in command)],
+            stdout=file,
+            stderr=file,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_until_up(address + health, server)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
 
 
 @contextmanager
@@ -107,7 +126,7 @@ def _write_settings(folder: Path, theme: str) -> None:
 def _wait_until_up(address: str, server: subprocess.Popen[bytes]) -> None:
     for _ in range(START_SECONDS * 4):
         try:
-            urllib.request.urlopen(f"{address}/api/status", timeout=5).close()
+            urllib.request.urlopen(address, timeout=5).close()
             return
         except OSError:
             with suppress(subprocess.TimeoutExpired):

@@ -13,7 +13,14 @@ from scipy.stats import entropy
 from torch import nn
 
 from stockformer.dataset import StockDataset
-from stockformer.explainability import capture_attention, compare_groups, measure_windows, window_groups
+from stockformer.explainability import (
+    WhatIf,
+    capture_attention,
+    changed_model,
+    compare_groups,
+    measure_windows,
+    window_groups,
+)
 from stockformer.explainability.groups import _bootstrap, _difference, _p_values, _table
 from stockformer.model import create_model
 
@@ -100,7 +107,7 @@ def test_every_window_is_as_alone(name):
     found = compare_groups(model, dataset, group_a, group_b, batch_size=7, resamples=20)
     assert found.windows["sample"].tolist() == list(range(len(dataset)))
     expected = pd.DataFrame([one_window(model, dataset, index) for index in range(len(dataset))])
-    assert list(found.windows.columns[2:]) == list(expected.columns)
+    assert list(found.windows.columns[3:]) == list(expected.columns)
     np.testing.assert_allclose(found.windows[expected.columns], expected, rtol=2e-4, atol=2e-5)
     means = expected[::2].mean().to_numpy(), expected[1::2].mean().to_numpy()
     np.testing.assert_allclose(found.table["mean_a"], means[0], rtol=2e-4, atol=1e-6)
@@ -145,7 +152,8 @@ def dependent(rng, length):
 def test_chance_is_rarely_called_a_difference_though_windows_overlap():
     rng = np.random.default_rng(1)
     half = np.arange(600) < 300
-    tables = [_table(pd.DataFrame(dependent(rng, 600)), half, 20, 200, rng) for _ in range(60)]
+    days = np.arange(600)
+    tables = [_table(pd.DataFrame(dependent(rng, 600)), half, days, 20, 200, rng) for _ in range(60)]
     called = np.mean([table["p"][0] < 0.05 for table in tables])
     covered = np.mean([table["low"][0] <= 0 <= table["high"][0] for table in tables])
     assert called <= 0.15
@@ -156,7 +164,7 @@ def test_a_planted_difference_is_found():
     rng = np.random.default_rng(2)
     in_a = rng.permutation(np.repeat([True, False], 20)).repeat(20)  # runs of 20 windows
     values = dependent(rng, 800) + 0.5 * in_a[:, None]
-    table = _table(pd.DataFrame(values), in_a, 20, 500, rng)
+    table = _table(pd.DataFrame(values), in_a, np.arange(800), 20, 500, rng)
     assert 0.2 < table["low"][0] < table["difference"][0] < table["high"][0] < 0.8
     assert table["p"][0] < 0.02
 
@@ -173,10 +181,41 @@ def test_shifts_by_brute_force():
     np.testing.assert_allclose(_p_values(values, in_a, difference, 1000), as_large / 12)
 
 
-def test_blocks_of_all_windows_are_the_windows_themselves():
-    values, in_a = np.arange(6.0)[:, None], np.array([True, False, True, False, False, True])
-    drawn = _bootstrap(values, in_a, 6, 30, np.random.default_rng(0))
-    np.testing.assert_allclose(drawn, np.full((30, 1), (0 + 2 + 5) / 3 - (1 + 3 + 4) / 3))
+def test_a_draw_by_hand():
+    # One measure, ten days of two tickers; the second ticker is group a. Blocks of two days.
+    days, in_a = np.tile(np.arange(10), 2), np.repeat([False, True], 10)
+    values = np.r_[np.zeros(10), np.arange(10.0)][:, None]
+    drawn = _bootstrap(values, in_a, days, 2, 100, np.random.default_rng(0))
+    starts = np.random.default_rng(0).integers(10, size=(100, 5, 1))
+    # The mean over a of five blocks: of days k and k + 1, where the last is followed by the first.
+    np.testing.assert_allclose(drawn[:, 0], ((starts + np.arange(2)) % 10).reshape(100, -1).mean(axis=1))
+
+
+def test_tickers_that_move_together_are_no_independent_draws():
+    half, days = np.arange(800) < 400, np.arange(800)
+    common = pd.DataFrame(dependent(np.random.default_rng(4), 800))
+    alone = _table(common, half, days, 20, 500, np.random.default_rng(0))
+    four = pd.concat([common] * 4), np.tile(half, 4), np.tile(days, 4)
+    together = _table(*four, 20, 500, np.random.default_rng(0))
+    pd.testing.assert_frame_equal(alone[["low", "high"]], together[["low", "high"]])
+
+
+def test_too_few_days_have_no_interval(model, dataset):
+    table = compare_groups(model, dataset, range(10), range(22, 32), resamples=50).table
+    assert table[["low", "high"]].isna().all(axis=None)
+    assert table["p"].notna().all()
+
+
+def test_heads_that_are_switched_off_have_no_part_in_the_measures(model, dataset):
+    x, _, market = dataset[0]
+    shown = capture_attention(model, x[None], market[None])
+    with changed_model(model, WhatIf(heads_off=[("self", 1, 0)]), shown):
+        without = measure_windows(model, x[None], market[None])
+        changed = capture_attention(model, x[None], market[None])
+    first, second = (layer[0].numpy() for layer in changed.kinds["self"])
+    assert not second[0].any()
+    rows = [entr(first).sum(axis=-1).mean(), entr(second[1]).sum(axis=-1).mean()]
+    assert float(without["self diffuseness"]) == pytest.approx(np.mean(rows) / math.log(8), rel=1e-5)
 
 
 def test_window_groups(model, dataset):
@@ -200,8 +239,9 @@ def test_the_verdict(model, dataset):
     names = ("calm", "volatile")
     groups = window_groups(model, dataset, "volatility")
     verdict = compare_groups(model, dataset, *groups.values(), names=names, resamples=100).verdict
-    assert "tells calm from volatile" in verdict or "measures differ" in verdict
-    assert "Little data: calm has 15 and volatile has 15 windows, and 8 in a row share most of their days." in verdict
+    assert verdict.startswith("Too few shifts to tell calm from volatile: with ")
+    assert "Little data: the windows of calm end on " in verdict
+    assert verdict.endswith("days, and 8 in a row share days.")
 
 
 @pytest.mark.parametrize(
@@ -218,6 +258,20 @@ def test_the_verdict(model, dataset):
 def test_groups_that_cannot_be_compared(model, dataset, group_a, group_b, error, message):
     with pytest.raises(error, match=message):
         compare_groups(model, dataset, group_a, group_b)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resamples": 0}, "resamples is 0, expected at least 1"),
+        ({"batch_size": 0}, "batch_size is 0, expected at least 1"),
+        ({"names": ("x", "x")}, r"names is \('x', 'x'\), expected two different ones"),
+        ({"names": ("x", "y", "z")}, "expected two different ones"),
+    ],
+)
+def test_options_that_make_no_sense(model, dataset, options, message):
+    with pytest.raises(ValueError, match=message):
+        compare_groups(model, dataset, [0, 1], [2, 3], **options)
 
 
 def test_other_models_and_groupings(model, dataset):

@@ -28,7 +28,8 @@ COMPARISON = GroupComparison(
         {"measure": ["gate", "recency"], "std": 2.0, "difference": [1, -4.0], "low": [-1, -6.0], "high": [3, -2.0]}
     ),
     {},
-    5,
+    block=5,
+    shifts=100,
 )
 DATES = [f"2008-01-{day:02}" for day in range(1, 31)]
 

@@ -9,7 +9,9 @@ from cases import ALL_VIEWS, global_hooks, make_session, plain, shown_message, w
 from traitlets import TraitError
 
 from stockformer.explainability import WhatIf
-from stockformer_widgets import AttentionExplorer, AttentionHeatmap, AttentionRow, Prediction, SaliencyBars
+from stockformer_widgets import AttentionExplorer, AttentionHeatmap, AttentionRow, Prediction, SaliencyBars, Selection
+from stockformer_widgets.changes import WhatIfControls
+from stockformer_widgets.views.parts import MessageLine
 
 CLOSED = {0: 0.0, 1: 0.0}
 
@@ -262,3 +264,38 @@ def test_nothing_is_left_behind():
     assert global_hooks() == 0
     with pytest.raises(RuntimeError, match="this session is closed"):
         session.what_if(gate={0: 0.0})
+
+
+def test_days_wait_for_a_feature(session):
+    controls = WhatIfControls(session, Selection(session, feature="f1"), MessageLine())
+    controls.days.value = (2, 4)
+    assert not session.change
+    assert controls.days.value == (2, 4)
+    controls.features.value = ("f1",)
+    assert (session.change.features, session.change.days) == (("f1",), (2, 4))
+    controls.undo.click()
+    assert not session.change
+
+
+def test_the_same_change_again_is_no_step_to_undo(session):
+    session.what_if(gate={1: 0.0})
+    reading = session.reading
+    assert session.what_if(gate={1: 0.0}) is reading
+    session.undo()
+    assert not session.change
+
+
+def test_a_change_is_a_copy(session):
+    gate, heads = {1: 0.0}, [(0, 1), (0, 1)]
+    session.what_if(gate=gate, heads_off=heads)
+    gate[1] = 1.0
+    heads.append((1, 1))
+    assert session.change == WhatIf(gate={1: 0.0}, heads_off=((0, 1),))
+
+
+def test_the_gate_is_that_of_the_cross_attention(session):
+    selection = Selection(session)
+    controls = WhatIfControls(session, selection, MessageLine())
+    for kind, shown in (("self", "none"), ("market", "none"), ("cross", None)):
+        selection.kind = kind
+        assert controls.gate.layout.display == shown

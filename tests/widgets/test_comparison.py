@@ -24,6 +24,7 @@ from cases import (
 )
 from scipy.spatial.distance import jensenshannon
 
+from stockformer.explainability.statistics import divergence
 from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleComparison, Selection
 from stockformer_widgets.views.compared import (
     AttentionDifference,
@@ -229,7 +230,7 @@ def test_pngs_and_frames(comparison, tmp_path):
         ((3, 99), IndexError, "sample 99 does not exist"),
         ((3,), TypeError, "expected two ExtractorSessions, or one and two indices"),
         ((), TypeError, "expected two ExtractorSessions"),
-        (("a", "b"), Exception, "expected an int"),
+        (("a", "b"), TypeError, "one and two indices"),
     ],
 )
 def test_what_cannot_be_compared(session, others, error, message):
@@ -244,7 +245,7 @@ def test_other_features_and_the_same_session(session):
         SampleComparison(session, make_session("encoder"))
     with pytest.raises(ValueError, match="cannot be compared with itself"):
         SampleComparison(session, session)
-    with pytest.raises(ValueError, match="two indices need a session with a dataset"):
+    with pytest.raises(ValueError, match="another sample needs a session with a dataset"):
         SampleComparison(make_session("by hand"), 1, 2)
     with pytest.raises(ValueError, match="needs a selection in two sessions, this one has 1"):
         ComparedRow(Selection(session))
@@ -296,3 +297,31 @@ def test_models_that_predict_different_things(names):
         assert not view(comparison, ComparedSaliency).to_frame().empty
         with pytest.raises(ValueError, match="ComparedPrediction has nothing to compare"):
             ComparedPrediction(comparison.selection)
+
+
+def test_two_samples_of_a_session_take_its_change_target_and_method_along(session):
+    session.what_if(gate={0: 0.25})
+    session.method, session.target = "gradient", 1
+    with session.compare(3, 30) as comparison:
+        for one in comparison.sessions:
+            assert (one.change, one.method, one.target) == (session.change, "gradient", 1)
+        assert [plain(heading.value)[2:] for heading in comparison.headings] == [
+            f"{name}: {one.title}" for name, one in zip("AB", comparison.sessions, strict=True)
+        ]
+
+
+def test_another_model_is_said(session):
+    other = make_session("dataset")
+    with SampleComparison(session, other) as comparison:
+        assert plain(comparison.headings[1].value).endswith("(another model)")
+
+
+def test_attention_that_is_switched_off_is_not_compared(session):
+    session.what_if(heads_off=[(0, head) for head in range(2)])
+    other = make_session("dataset")
+    with SampleComparison(session, other) as comparison:
+        verdict = next(view for view in comparison.views if isinstance(view, AttentionDifference)).summary.value
+        assert "This attention is switched off in A: there is nothing to compare." in verdict
+        table = comparison.to_frame().set_index("measure")["difference"]
+        layers = [one.reading.capture.kinds["cross"][1][0].mean(dim=0) for one in comparison.sessions]
+        assert table["cross divergence"] == pytest.approx(float(divergence(*layers)), abs=1e-6)

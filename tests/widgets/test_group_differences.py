@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases import dataset, model, parts, plain, widgets
@@ -14,8 +16,17 @@ NAMES = ("<b>calm</b>", "volatile")
 
 
 @pytest.fixture(scope="module")
-def comparison():
+def few_days():
+    """Windows of 8 days that end on 20 days: too few for intervals."""
     return compare_groups(model(), dataset(), range(15), range(20, 38), names=NAMES, resamples=50)
+
+
+@pytest.fixture(scope="module")
+def comparison(few_days):
+    """With intervals, some of them clear of 0."""
+    difference = few_days.table["difference"]
+    spread = few_days.table["std"] * np.linspace(0.01, 2, len(difference))
+    return replace(few_days, table=few_days.table.assign(low=difference - spread, high=difference + spread))
 
 
 def test_points_intervals_and_table(comparison):
@@ -37,6 +48,14 @@ def test_points_intervals_and_table(comparison):
     assert shown.to_frame() is table
     shown.close()
     assert widgets() == before
+
+
+def test_without_intervals_there_are_points(few_days):
+    shown = GroupDifferences(few_days)
+    for side in (0, 1):
+        np.testing.assert_allclose(shown.intervals.x[:, side], few_days.table["difference"] / few_days.table["std"])
+    assert len(set(shown.intervals.colors)) == 1
+    assert plain(shown.children[-1].value).count("too few days") == len(few_days.table)
 
 
 def test_other_things_are_refused():
