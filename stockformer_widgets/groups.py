@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bqplot as bq
 import numpy as np
 import pandas as pd
@@ -97,5 +99,5 @@ def _table(comparison: GroupComparison) -> str:
     return f'<table style="line-height: 1.4; text-align: right; border-spacing: 10px 0"><tr>{head}</tr>{rows}</table>'
 
 
-def _interval(low: float, high: float) -> str:
+def _interval(low: Any, high: Any) -> str:
     return "too few days" if np.isnan(low) else f"{low:+.3g} to {high:+.3g}"

@@ -6,10 +6,14 @@ import weakref
 from difflib import get_close_matches
 from typing import Any
 
-from traitlets import Int, TraitError, Unicode, observe, validate
+from traitlets import Int, TraitError, Tuple, Unicode, observe, validate
 
 from stockformer_widgets.followed import Followed
 from stockformer_widgets.session import ExtractorSession
+
+#: What is selected -> the part of it that is shown.
+_SHOWN = {"query": "shown_queries", "key": "shown_keys"}
+_CLOSEST = 8  # days
 
 
 class Selection(Followed):
@@ -17,7 +21,8 @@ class Selection(Followed):
 
     Views that share a selection are linked. Values outside of what the
     sessions' models have are refused; when the kind or the sample changes, the
-    rest moves to the nearest that exists.
+    rest moves to the nearest that exists. The selected days are always among
+    the shown ones.
 
     Args:
         sessions: what is looked at; a value must exist in each of them.
@@ -36,6 +41,10 @@ class Selection(Followed):
     key = Int(0)
     #: Name of a feature, or None.
     feature = Unicode(None, allow_none=True)
+    #: First and last query that views show, or None for all.
+    shown_queries = Tuple(Int(), Int(), default_value=None, allow_none=True)
+    #: First and last key that views show, or None for all.
+    shown_keys = Tuple(Int(), Int(), default_value=None, allow_none=True)
 
     def __init__(self, *sessions: ExtractorSession, **where: Any) -> None:
         super().__init__()
@@ -97,6 +106,33 @@ class Selection(Followed):
         step: int = getattr(self, name)
         return max(length - self.sizes()[name] + step, 0)
 
+    def span(self, name: str, length: int) -> tuple[int, int]:
+        """Where the shown ``query`` or ``key`` days begin and end in a sequence of `length` days; see `place`."""
+        shown = getattr(self, _SHOWN[name])
+        if shown is None:
+            return 0, length
+        before = length - self.sizes()[name]
+        return max(shown[0] + before, 0), max(shown[1] + before + 1, 1)
+
+    def show(self, queries: tuple[int, int] | None, keys: tuple[int, int] | None) -> None:
+        """Show these days, or all; what is selected moves among them."""
+        with self.hold_trait_notifications():
+            for name, shown in (("query", queries), ("key", keys)):
+                if shown is not None:
+                    setattr(self, name, min(max(getattr(self, name), shown[0]), shown[1]))
+                setattr(self, _SHOWN[name], shown)
+
+    def zoom(self, times: int) -> None:
+        """Halve the shown days so many times, around the selected ones; a negative number doubles them."""
+        spans = {}
+        for name in _SHOWN:
+            size = self.sizes()[name]
+            first, stop = self.span(name, size)
+            length = min(max(round((stop - first) / 2**times), min(_CLOSEST, size)), size)
+            start = min(max(getattr(self, name) - length // 2, 0), size - length)
+            spans[name] = None if length == size else (start, start + length - 1)
+        self.show(spans["query"], spans["key"])
+
     def select(self, name: str, place: int, length: int) -> None:
         """Select the ``query`` or ``key`` that is the day at `place` of `length`; see `place`."""
         setattr(self, name, max(self.sizes()[name] - length + place, 0))
@@ -116,6 +152,29 @@ class Selection(Followed):
             raise TraitError(f"{name} is {value}, expected 0 to {size - 1} for {self.kind} attention")
         return value
 
+    @validate("shown_queries", "shown_keys")
+    def _check_shown(self, proposal: Any) -> tuple[int, int] | None:
+        name: str = proposal["trait"].name
+        shown: tuple[int, int] | None = proposal["value"]
+        size = self.sizes()["query" if name == "shown_queries" else "key"]
+        if shown is not None and not 0 <= shown[0] < shown[1] < size:
+            raise TraitError(f"{name} is {shown}, expected the first and the last of some from 0 to {size - 1}")
+        return shown
+
+    @observe("query", "key")
+    def _keep_in_sight(self, change: Any) -> None:
+        """Move the shown days along with the selected one."""
+        shown = getattr(self, _SHOWN[change["name"]])
+        if shown is not None:
+            beyond = change["new"] - min(max(change["new"], shown[0]), shown[1])
+            setattr(self, _SHOWN[change["name"]], (shown[0] + beyond, shown[1] + beyond))
+
+    @observe("shown_queries", "shown_keys")
+    def _stay_among_the_shown(self, change: Any) -> None:
+        if change["new"] is not None:
+            name = "query" if change["name"] == "shown_queries" else "key"
+            setattr(self, name, min(max(getattr(self, name), change["new"][0]), change["new"][1]))
+
     @validate("feature")
     def _check_feature(self, proposal: Any) -> str | None:
         name: str | None = proposal["value"]
@@ -134,6 +193,10 @@ class Selection(Followed):
             if self.kind not in self.kinds:
                 self.kind = self.kinds[0]
             size = self.sizes()
+            for name, shown in _SHOWN.items():
+                span = getattr(self, shown)
+                if span is not None and span[1] >= size[name]:
+                    setattr(self, shown, None)
             self.layer = min(self.layer, size["layer"] - 1)
             self.query = min(self.query, size["query"] - 1)
             self.key = min(self.key, size["key"] - 1)

@@ -17,7 +17,7 @@ interface Context {
   signal: AbortSignal;
 }
 
-const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "[", "]", "h", "H", "Escape"];
+const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "[", "]", "h", "H", "+", "-", "0", "Escape"];
 
 function render({ model, el, signal }: Context): void {
   const live = document.createElement("div");

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import bqplot as bq
 import numpy as np
 import pandas as pd
+from ipywidgets import Widget
 from matplotlib.figure import Figure
 
 from stockformer.explainability import Summary, kind_title, plot_attention_heatmap, summarize_map
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.maps import Cells, MapView
-from stockformer_widgets.views.parts import text
+from stockformer_widgets.views.parts import HIGHLIGHT, text
+
+_DRAG = ("dragstart", "dragmove", "dragend")
 
 
 class AttentionHeatmap(MapView):
     """The selected map: query days down, key days across.
 
     Colours run from 0 to the largest weight, over the maps of all sessions of the
-    selection; grey is a cell without a number. A click selects query and key.
+    selection; grey is a cell without a number. A click selects query and key; a box
+    drawn with the mouse is shown larger, here and in the views by day, a double
+    click shows all days again.
     """
 
     label = "Attention map"
     content = ("kind", "layer", "head")
-    follows = (*content, "query", "key")
+    follows = (*content, "query", "key", "shown_queries", "shown_keys")
+    row_days, column_days = "query", "key"
     height, named_rows = 380, 8
     axes_text = "query ↓ key →"
 
@@ -52,6 +59,35 @@ class AttentionHeatmap(MapView):
 
     def _select(self, place: tuple[int, int]) -> None:
         self.selection.query, self.selection.key = place
+
+    def _build(self) -> tuple[Widget, ...]:
+        built = super()._build()
+        self.box = bq.Lines(x=[0, 0], y=[0, 0], scales=self.scales, colors=[HIGHLIGHT], stroke_width=1, visible=False)
+        self.figure.marks = [*self.figure.marks, self.box]
+        self.figure.interaction.events = [*self.figure.interaction.events, *_DRAG, "dblclick"]
+        self._corner = 0.0, 0.0
+        return built
+
+    def _on_mouse(self, event: str, at: dict[str, float]) -> None:
+        if event == "dblclick":
+            self.selection.show(None, None)
+        elif event in _DRAG:
+            self._drag(event, at["x"], at["y"])
+        else:
+            super()._on_mouse(event, at)
+
+    def _drag(self, event: str, x: float, y: float) -> None:
+        """Draw a box from where the drag began, and show what is in it when it ends."""
+        if event == "dragstart":
+            self._corner = x, y
+        left, top = self._corner
+        with self.box.hold_sync():
+            self.box.x, self.box.y = [left, x, x, left, left], [top, top, y, y, top]
+            self.box.visible = event == "dragmove"
+        if event == "dragend":
+            rows, columns = (sorted((self._place(left, top)[side], self._place(x, y)[side])) for side in (0, 1))
+            if rows[0] < rows[1] and columns[0] < columns[1]:  # else it was hardly a move
+                self.selection.show((rows[0], rows[1]), (columns[0], columns[1]))
 
     def _describe_cell(self, row: int, column: int) -> str:
         cells = self._cells

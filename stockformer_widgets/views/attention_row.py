@@ -24,7 +24,7 @@ class AttentionRow(DayView):
     """
 
     label = "Attention of the selected day"
-    follows = ("kind", "layer", "head", "query", "key")
+    follows = ("kind", "layer", "head", "query", "key", "shown_keys")
     selects = horizontal = "key"
     height = 140
 

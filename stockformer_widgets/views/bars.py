@@ -16,6 +16,7 @@ from stockformer_widgets.views.parts import (
     clicked_step,
     figure,
     finite,
+    name_ticks,
     set_marks,
     set_range,
     text,
@@ -82,9 +83,7 @@ class BarsView(View):
         tick_range(self.x_axis, low, high)
         # bqplot adds half a bar at both ends.
         set_range(self.scales["y"], 0.5, max(len(names) - 0.5, 0.6))
-        with self.y_axis.hold_sync():
-            self.y_axis.tick_values = places
-            self.y_axis.tick_labels = {str(place): name for place, name in zip(places, names, strict=True)}
+        name_ticks(self.y_axis, dict(zip(places.tolist(), names, strict=True)))
         self.plot.title = title
         self.figure.layout.height = f"{self.row_height * len(names) + 36}px"
 

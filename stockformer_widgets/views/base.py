@@ -34,6 +34,8 @@ _STEPS = {
     "End": ("query", sys.maxsize),
 }
 
+_ZOOM = {"+": 1, "-": -1}
+
 
 class View(Pictured):
     """A widget that draws a session and a selection, and follows both.
@@ -42,6 +44,7 @@ class View(Pictured):
     selection makes its own. With the focus on it, arrow keys move what a click on
     it selects, ``[`` and ``]`` the layer, ``h`` and ``H`` the head, Home and End
     go to the first and the last day, and Escape selects no feature and no class.
+    ``+`` and ``-`` show half or twice as many days around the selected ones, ``0`` all.
 
     Raises:
         ValueError: the model has nothing for this view.
@@ -227,6 +230,10 @@ class View(Pictured):
         with self.message.reporting():
             if key == "Escape":
                 self._unselect()
+            elif key in _ZOOM:
+                self.selection.zoom(_ZOOM[key] * times)
+            elif key == "0":
+                self.selection.show(None, None)
             elif key in _STEPS:
                 what, by = _STEPS[key]
                 self._step(getattr(self, what, what), by * times)

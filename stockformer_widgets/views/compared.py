@@ -83,7 +83,8 @@ class AttentionDifference(ComparedView, MapView):
 
     label = "Difference of the attention maps"
     content = ("kind", "layer", "head")
-    follows = (*content, "query", "key")
+    follows = (*content, "query", "key", "shown_queries", "shown_keys")
+    row_days, column_days = "query", "key"
     height, named_rows = 380, 8
     axes_text = "A - B, query ↓ key →"
 
@@ -232,7 +233,7 @@ class ComparedRow(ComparedDays):
     """The selected query's attention in both samples."""
 
     label = "Attention of the selected day in both"
-    follows = ("kind", "layer", "head", "query", "key")
+    follows = ("kind", "layer", "head", "query", "key", "shown_keys")
     selects = horizontal = "key"
 
     def _series(self, session: ExtractorSession) -> np.ndarray:
@@ -250,7 +251,7 @@ class ComparedGate(ComparedDays):
 
     label = "Mean gate by day in both"
     top = 1.0
-    follows = ("layer", "query")
+    follows = ("layer", "query", "shown_queries")
     shows = GateTimeline.shows
 
     def _series(self, session: ExtractorSession) -> np.ndarray:
@@ -270,7 +271,7 @@ class ComparedPooling(ComparedDays):
     """The pooling weights of both samples."""
 
     label = "Pooling weight by day in both"
-    follows = ("query",)
+    follows = ("query", "shown_queries")
     shows = PoolingBars.shows
 
     def _series(self, session: ExtractorSession) -> np.ndarray:

@@ -52,8 +52,9 @@ class DayView(View):
         """Set title, axes and marker."""
         self.days = days
         self.plot.title = title
-        set_range(self.scales["x"], 0, len(days))
-        label_steps(self.x_axis, days, 4)
+        span = self.selection.span(self.selects, len(days))
+        set_range(self.scales["x"], *span)
+        label_steps(self.x_axis, days, 4, span)
         set_range(self.scales["y"], low, high)
         tick_range(self.y_axis, low, high)
         self.marker.x = [self._selected() + 0.5] * 2

@@ -24,7 +24,7 @@ class GateHeatmap(MapView):
 
     label = "Gate by dimension and day"
     content = ("layer",)
-    follows = (*content, "query")
+    follows = (*content, "query", "shown_queries")
     horizontal = "query"
     height, named_rows = 360, 32
     axes_text = "gate dimension ↓ day →"

@@ -24,7 +24,7 @@ class GateTimeline(DayView):
     """
 
     label = "Mean gate by day"
-    follows = ("layer", "query")
+    follows = ("layer", "query", "shown_queries")
     height = 170
 
     @classmethod

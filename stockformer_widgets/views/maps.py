@@ -96,8 +96,13 @@ class MapView(View):
     #: Traits of the selection that change the cells; the others only move the crosshair.
     content: ClassVar[tuple[str, ...]]
 
+    #: Which days the rows and the columns are, where they are days: ``query`` or ``key``.
+    row_days: ClassVar[str | None] = None
+    column_days: ClassVar[str] = "query"
+
     _images: tuple[Image, ...] = ()
     _content: tuple[Any, ...] = ()
+    _framed: tuple[Any, ...] = ()
 
     def _build(self) -> tuple[Widget, ...]:
         self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=True)}
@@ -150,7 +155,8 @@ class MapView(View):
         if content != self._content:
             self._cells = self._read()
             self._draw_cells(self._cells)
-            self._content = content
+            self._content, self._framed = content, ()
+        self._frame()
         row, column = self._selected()
         rows, columns = self._cells.values.shape
         # No selected row: a line without a length. A path of NaN would be an error in the page.
@@ -162,9 +168,18 @@ class MapView(View):
         spare = self._images[self.image.image is self._images[0]]
         spare.value = cells.palette.encode(cells.values, cells.low, cells.high)
         set_marks(self.image, image=spare, x=[0, columns], y=[rows, 0])
-        set_range(self.scales["x"], 0, columns)
-        set_range(self.scales["y"], 0, rows)
-        label_steps(self.x_axis, cells.columns, 4)
-        label_steps(self.y_axis, cells.rows, self.named_rows)
         self.color_bar.value = f"{self.axes_text} &nbsp; {cells.palette.bar(cells.low, cells.high)}"
         self.plot.title = cells.title
+
+    def _frame(self) -> None:
+        """Show the part of the cells that is to be shown."""
+        rows, columns = self._cells.values.shape
+        down = (0, rows) if self.row_days is None else self.selection.span(self.row_days, rows)
+        across = self.selection.span(self.column_days, columns)
+        if self._framed == (down, across):
+            return
+        set_range(self.scales["x"], *across)
+        set_range(self.scales["y"], *down)
+        label_steps(self.x_axis, self._cells.columns, 4, across)
+        label_steps(self.y_axis, self._cells.rows, self.named_rows, down)
+        self._framed = down, across

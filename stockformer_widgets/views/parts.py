@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -127,15 +127,21 @@ def clicked_step(coordinate: float, length: int) -> int:
     return int(np.clip(np.floor(coordinate), 0, length - 1))
 
 
-def label_steps(step_axis: bq.Axis, labels: Sequence[str], number: int) -> None:
-    """Name about `number` of the steps 0.. on an axis, the last one always."""
-    length = len(labels)
-    stride = max(1, round(length / number))
-    steps = range(length - 1, -1, -stride)
-    positions = [step + 0.5 for step in steps]
-    with step_axis.hold_sync():
-        step_axis.tick_values = positions
-        step_axis.tick_labels = {str(position): labels[step] for position, step in zip(positions, steps, strict=True)}
+def label_steps(step_axis: bq.Axis, labels: Sequence[str], number: int, span: tuple[int, int]) -> None:
+    """Name about `number` of the steps of a span (begin, end) on an axis, the last one always."""
+    first, stop = span
+    stride = max(1, round((stop - first) / number))
+    steps = range(stop - 1, first - 1, -stride)
+    name_ticks(step_axis, {step + 0.5: labels[step] for step in steps})
+
+
+def name_ticks(named_axis: bq.Axis, names: Mapping[float, str]) -> None:
+    """Place and name an axis's ticks.
+
+    The names go first, and keep those that stand: bqplot draws moved ticks with the names it had before.
+    """
+    named_axis.tick_labels = (named_axis.tick_labels or {}) | {str(place): name for place, name in names.items()}
+    named_axis.tick_values = list(names)
 
 
 def tick_range(number_axis: bq.Axis, low: float, high: float) -> None:

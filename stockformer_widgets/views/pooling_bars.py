@@ -20,7 +20,7 @@ class PoolingBars(DayView):
     """Pooling weight of every day, the three largest in a second colour. A click selects the day."""
 
     label = "Pooling weight by day"
-    follows = ("query",)
+    follows = ("query", "shown_queries")
     height = 120
 
     @classmethod

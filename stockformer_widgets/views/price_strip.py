@@ -24,7 +24,7 @@ class PriceStrip(DayView):
     """
 
     label = "Prices"
-    follows = ("query", "key")
+    follows = ("query", "key", "shown_queries")
     height = 140
 
     @classmethod

@@ -26,7 +26,7 @@ class SaliencyHeatmap(MapView):
     label = "Saliency by feature and day"
     follows_session = ("reading", "target", "method")
     content = ()
-    follows = ("feature", "query")
+    follows = ("feature", "query", "shown_queries")
     horizontal, vertical = "query", "feature"
     height, named_rows, left = 400, _SHOWN, 150
     indent = 20

@@ -458,6 +458,48 @@ def test_keys_move_the_selection_and_not_the_notebook(page: Page) -> None:
     expect_cell(page, weights("cross", 2), CRASH, 57, 59)
 
 
+def test_a_box_on_the_map_is_shown_larger_in_every_view(page: Page) -> None:
+    page.get_by_label("head", exact=True).first.select_option(label="3")
+    weights = sample(CRASH)[1].map("cross", 2, 3).numpy()
+    view(page, "AttentionHeatmap").scroll_into_view_if_needed()
+    area = figure(page, "AttentionHeatmap").area
+
+    def point(query: float, key: float) -> tuple[float, float]:
+        return area["x"] + key / 60 * area["width"], area["y"] + query / 60 * area["height"]
+
+    page.mouse.move(*point(10.5, 30.5))
+    page.mouse.down()
+    for step in range(1, 6):
+        page.mouse.move(*point(10.5 + 3 * step, 30.5 + 4 * step))
+    page.mouse.up()
+    page.mouse.move(5, 5)
+    expect(view(page, "AttentionHeatmap")).to_contain_text(f"query {days(CRASH)[25]}, key {days(CRASH)[50]}")
+    settle(page)
+    shown = map_shares(page, "AttentionHeatmap", 16, 21)
+    np.testing.assert_allclose(shown[:-1, :-1], (weights / weights.max())[10:25, 30:50], atol=0.01)
+    for name, last in (("AttentionRow", 50), ("GateTimeline", 25), ("PoolingBars", 25), ("PriceStrip", 25)):
+        expect(view(page, name).locator(".bqplot")).to_contain_text(days(CRASH)[last])
+
+    click(page, "AttentionHeatmap", 2.5 / 21, 3.5 / 16)
+    page.mouse.move(5, 5)
+    expect_cell(page, torch.tensor(weights), CRASH, 13, 32)
+    view(page, "AttentionHeatmap").focus()
+    for key in ("ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp"):  # one further than what is shown
+        page.keyboard.press(key)
+    expect_cell(page, torch.tensor(weights), CRASH, 9, 32)
+    page.keyboard.press("0")
+    settle(page)
+    off = off_the_crosshair(9, 32)
+    np.testing.assert_allclose(
+        map_shares(page, "AttentionHeatmap", 60, 60)[off], (weights / weights.max())[off], atol=0.01
+    )
+    page.keyboard.press("+")
+    expect(view(page, "PoolingBars")).to_contain_text(days(CRASH)[29])
+    box = figure(page, "AttentionHeatmap").area
+    page.mouse.dblclick(box["x"] + 30, box["y"] + 30)
+    expect(view(page, "PoolingBars").locator(".bqplot")).to_contain_text(days(CRASH)[59])
+
+
 def test_every_view_is_one_tab_stop_with_a_name(page: Page) -> None:
     views = page.locator(".stockformer-explorer .stockformer-view:visible")
     assert views.count() == 7

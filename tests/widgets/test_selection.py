@@ -235,3 +235,63 @@ def test_one_of_two_sessions_closes(session):
     session.close()
     with pytest.raises(RuntimeError, match="this session is closed"):
         where.query = 1
+
+
+# What is shown
+
+
+@pytest.fixture
+def small() -> ExtractorSession:
+    """Eight days."""
+    return make_session()
+
+
+def test_what_is_selected_stays_among_what_is_shown(small):
+    where = Selection(small)
+    where.show((2, 5), (1, 3))
+    assert (where.query, where.key) == (5, 3)
+    assert (where.span("query", 8), where.span("key", 8)) == ((2, 6), (1, 4))
+    where.query = 1
+    assert where.shown_queries == (1, 4)
+    where.step("query", 6)
+    assert where.shown_queries == (4, 7)
+    where.shown_keys = (5, 7)
+    assert where.key == 5
+    where.show(None, None)
+    assert (where.span("query", 8), where.query, where.key) == ((0, 8), 7, 5)
+
+
+def test_days_of_a_shorter_sequence_are_counted_from_the_end(small):
+    where = Selection(small)
+    where.show((2, 5), None)
+    assert where.span("query", 6) == (0, 4)
+    assert where.span("query", 10) == (4, 8)
+
+
+def test_zooming_halves_around_the_selected_days(large):
+    where = Selection(large, query=30, key=0)
+    where.zoom(1)
+    assert (where.shown_queries, where.shown_keys) == ((15, 44), (0, 29))
+    where.zoom(9)
+    assert (where.shown_queries, where.shown_keys) == ((26, 33), (0, 7))
+    assert (where.query, where.key) == (30, 0)
+    where.zoom(-1)
+    assert (where.shown_queries, where.shown_keys) == ((22, 37), (0, 15))
+    where.zoom(-9)
+    assert (where.shown_queries, where.shown_keys) == (None, None)
+
+
+def test_what_is_shown_fits_the_sample(session):
+    where = Selection(session)
+    where.show((5, 7), (5, 7))
+    session.run(torch.zeros(6, 41), torch.zeros(9, 11))
+    assert (where.shown_queries, where.shown_keys) == (None, (5, 7))
+
+
+@pytest.mark.parametrize("span", [(3, 3), (5, 2), (-1, 3), (2, 8), (1.5, 3), (1,), "ab"])
+def test_a_span_that_does_not_exist_is_refused(small, span):
+    where = Selection(small)
+    where.shown_keys = (1, 4)
+    with pytest.raises(TraitError, match="shown_keys"):
+        where.shown_keys = span
+    assert where.shown_keys == (1, 4)
