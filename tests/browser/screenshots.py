@@ -36,6 +36,7 @@ _PICTURES = {
     "explorer": ("explorer", 1400, "Overview"),
     "narrow": ("explorer", 480, "Overview"),
     "heads": ("explorer", 1400, "Layers and heads"),
+    "grid": ("explorer", 1000, "Head grid"),
     "compare": ("comparison", 1400, ""),
 }
 
@@ -53,7 +54,7 @@ def main() -> None:
                     shown = page.locator(f".stockformer-{notebook}")
                     if tab:
                         shown.locator(".lm-TabBar-tab", has_text=tab).click()
-                    shown.locator("rect.bar:visible").first.wait_for()
+                    shown.locator("rect.bar:visible, .stockformer-grid-maps:visible").first.wait_for()
                     page.mouse.move(0, 0)
                     page.wait_for_function("document.getAnimations().length === 0")
                     shown.screenshot(path=DOCS / f"{name}-{theme.lower()}.png")
