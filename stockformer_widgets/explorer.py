@@ -99,8 +99,8 @@ class AttentionExplorer(Pictured):
         return write_page(path, *pack_samples(self.session, self.selection, samples))
 
     def _png(self, dpi: int) -> bytes:
-        columns = [[view._png(dpi) for view in box.children] for box in self._pages[0].children if box.children]
-        return arrange(columns, self.session.title, dpi)
+        shown = [[view for view in box.children if view.shows(self.session)] for box in self._pages[0].children]
+        return arrange([[view._png(dpi) for view in views] for views in shown if views], self.session.title, dpi)
 
     def close(self) -> None:
         """Stop following, and close the views and every other widget of this explorer."""

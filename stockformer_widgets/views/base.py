@@ -98,6 +98,8 @@ class View(Pictured):
         raise NotImplementedError
 
     def _png(self, dpi: int) -> bytes:
+        if not self.shows(self.session):
+            raise ValueError(f"{type(self).__name__} has nothing to show of {self.session.title}")
         self._catch_up()
         return render(self._plot(), dpi)
 

@@ -9,7 +9,7 @@ from cases import ALL_VIEWS, make_session
 from PIL import Image
 
 from stockformer.explainability import compare_groups
-from stockformer_widgets import AttentionExplorer, GroupDifferences, SampleComparison
+from stockformer_widgets import AttentionExplorer, GroupDifferences, PriceStrip, SampleComparison
 from stockformer_widgets.picture import arrange
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -35,6 +35,16 @@ def test_the_explorers_picture_is_that_of_its_first_tab(session, tmp_path):
     views = [picture(view) for view in explorer.views[:7]]
     assert shown.width > sum(sorted(view.width for view in views)[:3])
     assert Image.open(explorer.save_png(tmp_path / "explorer.png")).width > 2 * shown.width
+
+
+def test_a_view_with_nothing_to_show_is_left_out(session, tmp_path):
+    explorer = AttentionExplorer(session)
+    whole = picture(explorer)
+    session.run(*(part[0] for part in session.reading.inputs))  # no dataset's sample: no prices
+    assert picture(explorer).height <= whole.height
+    prices = next(view for view in explorer.views if isinstance(view, PriceStrip))
+    with pytest.raises(ValueError, match="PriceStrip has nothing to show of tensors given by hand"):
+        prices.save_png(tmp_path / "prices.png")
 
 
 def test_a_comparisons_picture_has_every_view(session):
