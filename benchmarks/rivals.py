@@ -13,15 +13,16 @@ import bqplot as bq
 import matplotlib.pyplot as plt
 import numpy as np
 import psutil
+import torch
 from IPython import get_ipython
 from ipywidgets import Button, Dropdown, GridBox, HBox, Label, Layout, SelectionSlider, VBox, Widget, interact
 from ipywidgets.widgets import widget as registry
 from torch.nn.modules import module as hooks
 
 from stockformer.dataset import StockDataset
-from stockformer.model import PositionalEncoding
+from stockformer.model import PositionalEncoding, create_model
 from stockformer.sample import load_sample, sample_table
-from stockformer_widgets import ExtractorSession
+from stockformer_widgets import ExtractorSession, HeadGrid, Selection
 
 SHOWN_FEATURES = 14
 
@@ -127,6 +128,29 @@ def sample_buttons(session: ExtractorSession) -> HBox:
         return str(session.sample)
 
     return HBox([_button("next", next_sample), _button("held", lambda: json.dumps(held(session)))])
+
+
+class HeadGridCell:
+    """A head grid over a model with random weights, and a button that turns to another kind of attention."""
+
+    def __init__(self, layers: int, heads: int, length: int) -> None:
+        config = {
+            "num_layers": layers,
+            "market_layers": layers,
+            "nhead": heads,
+            "d_model": 4 * heads,
+            "max_len": length,
+        }
+        model = create_model(41, "regression", None, config).eval()
+        self.session = ExtractorSession(model, torch.randn(1, length, 41), torch.randn(1, length, 11))
+        self.selection = Selection(self.session)
+
+    def show(self) -> VBox:
+        def turn() -> str:
+            self.selection.kind = "market" if self.selection.kind == "cross" else "cross"
+            return self.selection.kind
+
+        return VBox([_button("turn", turn), HeadGrid(self.session, self.selection)])
 
 
 def held(session: ExtractorSession) -> dict[str, float]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 HERE = Path(__file__).parent
-PARTS = {"capture": "Capture", "groups": "Groups of windows", "explorer": "Explorer"}
+PARTS = {"capture": "Capture", "groups": "Groups of windows", "explorer": "Explorer", "heads": "Head grid"}
 PACKAGES = ("torch", "ipywidgets", "bqplot", "matplotlib", "jupyterlab")
 
 

@@ -24,7 +24,7 @@ from stockformer.explainability import head_statistics, kind_title
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views import GateTimeline, PoolingBars, Prediction, PriceStrip, SaliencyBars
-from stockformer_widgets.views.base import View
+from stockformer_widgets.views.base import View, close_parts
 from stockformer_widgets.wire import describe_maps, half_maps
 
 _STATIC = Path(__file__).parent / "static"
@@ -75,6 +75,12 @@ class ExplorerPage(anywidget.AnyWidget):
     def __init__(self, session: ExtractorSession, samples: Iterable[int] | None = None) -> None:
         bundle, data = pack_samples(session, Selection(session), samples)
         super().__init__(bundle=bundle, data=data)
+
+    def close(self) -> None:
+        """Close the widget and its layout."""
+        if self.comm is not None:
+            close_parts(self)
+        super().close()
 
 
 def write_page(path: str | Path, bundle: dict[str, Any], data: bytes) -> Path:

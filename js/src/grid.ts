@@ -116,7 +116,11 @@ export function headGrid(root: HTMLElement, handlers: GridHandlers, signal: Abor
   box.addEventListener("mouseleave", () => handlers.hover(null), { signal });
   const sizes = new ResizeObserver(draw);
   sizes.observe(box);
-  signal.addEventListener("abort", () => sizes.disconnect());
+  signal.addEventListener("abort", () => {
+    sizes.disconnect();
+    bar.remove();
+    box.remove();
+  });
 
   return {
     show(shown, values) {

@@ -33,7 +33,10 @@ function render({ model, el, signal }: Context): void {
     attach(view, live, model, signal);
   });
   sizes.observe(el);
-  signal.addEventListener("abort", () => sizes.disconnect());
+  signal.addEventListener("abort", () => {
+    sizes.disconnect();
+    live.remove();
+  });
 
   // Python draws nothing for a view whose last place in the page is gone, such as the output of a cell that ran again.
   const count = (by: number) => {

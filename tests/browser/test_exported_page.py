@@ -8,18 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hostile import EVIL, hostile_session
 from playwright.sync_api import Browser, Locator, Page, expect
 from screen import shares_of
 
-from stockformer.dataset import StockDataset
 from stockformer.explainability import capture_attention, compute_input_saliency
-from stockformer.sample import load_sample, sample_table
+from stockformer.sample import load_sample
 from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleComparison
 
 DATASET, MODEL = load_sample()
 CALM, CRASH = (DATASET.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15"))
 LEFT, TOP, RIGHT, BOTTOM = 76, 4, 14, 18  # around a picture
-EVIL = "</script><img src=x onerror=document.title='hacked'>"
 
 
 @pytest.fixture
@@ -173,13 +172,9 @@ def test_two_samples_and_their_difference(opened: Page, tmp_path: Path) -> None:
 
 
 def test_hostile_names_are_text(opened: Page, tmp_path: Path) -> None:
-    table = sample_table()
-    table = table[table["symbol"] == "AAPL"].assign(symbol=EVIL)
-    dataset = StockDataset(table, **DATASET.settings | {"normalization": None})
-    names = [[EVIL, *dataset.feature_cols[1:]], list(dataset.market_feature_cols)]
-    session = ExtractorSession(MODEL, dataset=dataset, index=5, feature_names=names)
+    session = hostile_session()
     explorer = AttentionExplorer(session)
-    explorer.selection.feature = EVIL
+    explorer.selection.feature = session.feature_names[0][0]
     opened.goto(explorer.export_html(tmp_path / "evil.html").as_uri())
     expect(opened.locator("h1")).to_contain_text(EVIL)
     assert opened.title().startswith(EVIL)

@@ -1,29 +1,27 @@
-"""Other hosts than JupyterLab: Notebook 7, Voila, and marimo, which runs anywidgets only."""
+"""Other hosts than JupyterLab: Notebook 7, Voila, and marimo, which runs anywidgets only.
+
+All names are hostile here, so that every host shows them as plain text.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hostile
 import pytest
 from lab import CELL_MS, marimo, write_notebook
 from playwright.sync_api import Browser, Page, expect
 from screen import click_cell, view
 
-from stockformer.explainability import capture_attention
-from stockformer.sample import load_sample
-
-DATASET, MODEL = load_sample()
-CRASH = DATASET.index_of("2008-10-15", "AAPL")
-WINDOW = DATASET.window(CRASH)
-WEIGHTS = capture_attention(MODEL, WINDOW.x[None], WINDOW.market_x[None]).map("cross", 0)
-DAYS = [str(day.date()) for day in WINDOW.dates]
+SESSION = hostile.hostile_session()
+WEIGHTS = SESSION.reading.capture.map("cross", 0)
+DAYS = SESSION.reading.days(60)
 EXPLORER = """
-from stockformer.sample import load_sample
-from stockformer_widgets import AttentionExplorer, ExtractorSession
-dataset, model = load_sample()
-session = ExtractorSession.from_dataset(model, dataset, dataset.index_of("2008-10-15", "AAPL"))
-AttentionExplorer(session)
+from hostile import hostile_session
+from stockformer_widgets import AttentionExplorer
+AttentionExplorer(hostile_session())
 """
 APP = """
 import marimo
@@ -34,10 +32,9 @@ app = marimo.App(width="full")
 @app.cell
 def _():
     import marimo as mo
-    from stockformer.sample import load_sample
-    from stockformer_widgets import ExplorerPage, ExtractorSession, HeadGrid
-    dataset, model = load_sample()
-    session = ExtractorSession.from_dataset(model, dataset, dataset.index_of("2008-10-15", "AAPL"))
+    from hostile import hostile_session
+    from stockformer_widgets import ExplorerPage, HeadGrid
+    session = hostile_session()
     heads = HeadGrid(session)
     return ExplorerPage, heads, mo, session
 
@@ -59,6 +56,13 @@ if __name__ == "__main__":
 """
 
 
+def expect_plain_text(page: Page) -> None:
+    """The hostile names are read, not run."""
+    expect(page.get_by_text(hostile.EVIL).first).to_be_visible()
+    assert page.locator("img[src=x]").count() == 0
+    assert page.title() != "hacked"
+
+
 def expect_a_linked_explorer(page: Page) -> None:
     """A click in the map selects, and the row and the head grid follow."""
     view(page, "AttentionHeatmap").locator("image").wait_for(timeout=CELL_MS)
@@ -70,6 +74,7 @@ def expect_a_linked_explorer(page: Page) -> None:
     page.locator(".lm-TabBar-tab", has_text="Head grid").click()
     expect(view(page, "HeadGrid")).to_contain_text(said)
     expect(view(page, "HeadGrid").locator("canvas").first).to_be_visible()
+    expect_plain_text(page)
 
 
 @pytest.fixture
@@ -81,6 +86,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def test_notebook_7(page: Page, lab: str, lab_root: Path) -> None:
+    shutil.copy(hostile.__file__, lab_root)
     write_notebook(lab_root / "seven.ipynb", [EXPLORER])
     page.goto(f"{lab}/notebooks/seven.ipynb")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=CELL_MS)
@@ -90,12 +96,14 @@ def test_notebook_7(page: Page, lab: str, lab_root: Path) -> None:
 
 
 def test_voila(page: Page, lab: str, lab_root: Path) -> None:
+    shutil.copy(hostile.__file__, lab_root)
     write_notebook(lab_root / "voila.ipynb", [EXPLORER])
     page.goto(f"{lab}/voila/render/voila.ipynb")
     expect_a_linked_explorer(page)
 
 
 def test_marimo(page: Page, tmp_path: Path) -> None:
+    shutil.copy(hostile.__file__, tmp_path)
     app = tmp_path / "app.py"
     app.write_text(APP)
     with marimo(app) as address:
@@ -106,3 +114,4 @@ def test_marimo(page: Page, tmp_path: Path) -> None:
         expect(shown).to_contain_text("layer 2, mean of 8 heads")
         grids = page.locator(".stockformer-grid-maps canvas")
         expect(grids).to_have_count(4)  # two in the page's own grid, two alone
+        expect_plain_text(page)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from lab import jupyterlab, run_notebook, write_notebook
 from playwright.sync_api import Page, expect
 from screen import click_cell, view
@@ -61,6 +62,64 @@ print(json.dumps([before, count()]))
     assert alive[0] > 100
     before, closed = printed(page, 3)
     assert before == closed
+
+
+AGAIN = """
+from IPython.display import display
+from ipywidgets import Button, Label, Output, VBox
+from stockformer_widgets import ExplorerPage, HeadGrid
+
+session = ExtractorSession.from_dataset(model, dataset, 0)
+make = {make}
+shown, number = None, 0
+output, label, button = Output(), Label(), Button(description="again")
+
+def again(_):
+    global shown, number
+    if shown is not None:
+        shown.close()
+    shown, number = make(session), number + 1
+    output.clear_output(wait=True)
+    with output:
+        display(shown)
+    label.value = f"shown {{number}}, {{count()}}"
+
+button.on_click(again)
+VBox([button, label, output])
+"""
+
+
+@pytest.mark.parametrize("make", ["HeadGrid", "ExplorerPage"])
+def test_100_shows_and_closes_leave_nothing(page: Page, lab: str, lab_root, make: str) -> None:
+    run(page, lab, lab_root, f"shown-{make}.ipynb", AGAIN.format(make=make))
+    devtools = page.context.new_cdp_session(page)
+
+    def show(number: int) -> str:
+        page.get_by_role("button", name="again", exact=True).click()
+        label = page.get_by_text(f"shown {number}, ")
+        label.wait_for()
+        page.locator(".stockformer-grid-maps canvas").nth(1).wait_for()
+        expect(page.locator(".stockformer-grid-maps")).to_have_count(1)
+        return label.inner_text().split(", ", 1)[1]
+
+    def held() -> tuple[int, int]:
+        """Canvases that are alive, in the page or out of it, and listeners."""
+        devtools.send("HeapProfiler.collectGarbage")
+        kind = devtools.send("Runtime.evaluate", {"expression": "HTMLCanvasElement.prototype"})["result"]
+        found = devtools.send("Runtime.queryObjects", {"prototypeObjectId": kind["objectId"]})["objects"]
+        count = {"objectId": found["objectId"], "functionDeclaration": "function () { return this.length; }"}
+        canvases = devtools.send("Runtime.callFunctionOn", count)["result"]["value"]
+        return canvases, devtools.send("Memory.getDOMCounters")["jsEventListeners"]
+
+    for number in range(1, 11):
+        in_kernel = show(number)
+    canvases, listeners = held()
+    for number in range(11, 111):
+        assert show(number) == in_kernel
+    more_canvases, more_listeners = held()
+    # Some are not collected yet, and JupyterLab's own listeners come and go; one left by every show is a hundred.
+    assert more_canvases - canvases < 100
+    assert more_listeners - listeners < 100
 
 
 def test_an_explorer_that_left_the_page_draws_no_more(page: Page, lab: str, lab_root) -> None:
