@@ -24,7 +24,7 @@ from ipywidgets import (
 
 from stockformer.dataset import StockDataset
 from stockformer.explainability import can_attribute, kind_title
-from stockformer.explainability.saliency import METHODS
+from stockformer.explainability.attribution import METHODS
 from stockformer_widgets.followed import Followed
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import LANDMARKS, ExtractorSession

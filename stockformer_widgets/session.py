@@ -32,7 +32,7 @@ from stockformer.explainability import (
     output_batches,
     summarize_change,
 )
-from stockformer.explainability.saliency import METHODS
+from stockformer.explainability.attribution import METHODS
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
 from stockformer.training import Model
 from stockformer_widgets.followed import Followed
@@ -112,7 +112,7 @@ class ExtractorSession(Followed):
     #: Column of the model's output that `saliency` explains, or None for the largest.
     target = Int(None, allow_none=True)
     #: How `saliency` attributes, one of `stockformer.explainability.METHODS`.
-    method = Enum(METHODS, METHODS[0])
+    method = Enum(METHODS, "input_x_gradient")
     #: Whether `close` was called.
     closed = Bool(False, read_only=True)
 

@@ -5,6 +5,13 @@ from stockformer.explainability.attention import (
     attention_weights,
     mix_values,
 )
+from stockformer.explainability.attribution import (
+    GROUPS,
+    METHODS,
+    Attribution,
+    attribute,
+    can_attribute,
+)
 from stockformer.explainability.capture import (
     AttentionExtractor,
     Capture,
@@ -56,7 +63,6 @@ from stockformer.explainability.report import (
     generate_report,
 )
 from stockformer.explainability.saliency import (
-    can_attribute,
     compute_input_saliency,
     saliency_frame,
 )
@@ -81,6 +87,10 @@ from stockformer.explainability.summaries import (
     summarize_row,
     summarize_saliency,
 )
+from stockformer.explainability.targets import (
+    Target,
+    choose_target,
+)
 from stockformer.explainability.what_if import (
     WhatIf,
     change_inputs,
@@ -88,24 +98,30 @@ from stockformer.explainability.what_if import (
 )
 
 __all__ = [
+    "GROUPS",
     "MAP_STATISTICS",
     "MEASURES",
+    "METHODS",
     "AttentionExtractor",
     "AttentionOutput",
+    "Attribution",
     "Calibration",
     "Capture",
     "Finding",
     "GroupComparison",
     "OutputDistribution",
     "Summary",
+    "Target",
     "WhatIf",
     "analyze_output_distribution",
     "attention_weights",
+    "attribute",
     "calibrate",
     "can_attribute",
     "capture_attention",
     "change_inputs",
     "changed_model",
+    "choose_target",
     "class_names",
     "class_probabilities",
     "compare_groups",

@@ -20,9 +20,10 @@ from tqdm.auto import tqdm
 
 from stockformer import __version__
 from stockformer.explainability import plots
+from stockformer.explainability.attribution import can_attribute
 from stockformer.explainability.capture import Capture, capture_attention, kind_title
 from stockformer.explainability.outputs import class_names, describe_outputs
-from stockformer.explainability.saliency import can_attribute, compute_input_saliency
+from stockformer.explainability.saliency import compute_input_saliency
 from stockformer.explainability.summaries import (
     Summary,
     summarize_gate,

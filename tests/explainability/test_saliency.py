@@ -160,7 +160,7 @@ def test_results_are_plain_and_silent(linear, batch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "magic"}, "method is 'magic', expected one of input_x_gradient, gradient"),
+        ({"method": "magic"}, "method is 'magic', expected one of integrated_gradients, input_x_gradient"),
         ({"sample": 3}, "sample is 3, expected 0 to 2 for a batch of 3"),
         ({"sample": -1}, "sample is -1"),
         ({"target_class": 3}, "target_class is 3, expected 0 to 2 for an output of 3"),

@@ -45,7 +45,7 @@ def test_controls_show_the_selection(session, explorer):
     assert labels(look.layer) == ["0", "1"]
     assert labels(look.head) == ["mean", "0", "1"]
     assert labels(look.day) == session.reading.days(8)
-    assert labels(look.method) == ["input x gradient", "gradient"]
+    assert labels(look.method)[:3] == ["integrated gradients", "input x gradient", "gradient"]
     larger = ["DOWN", "UP"][int(session.reading.capture.output[0].argmax())]
     assert labels(look.target) == [f"largest: {larger}", "DOWN", "UP"]
 

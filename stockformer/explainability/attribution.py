@@ -1,0 +1,268 @@
+"""Which inputs an output hangs on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import (
+    FeatureAblation,
+    GradientShap,
+    InputXGradient,
+    IntegratedGradients,
+    NoiseTunnel,
+    Saliency,
+    ShapleyValueSampling,
+)
+from torch import Tensor, nn
+
+from stockformer.explainability.capture import evaluating
+from stockformer.explainability.targets import Target, choose_target
+
+#: How `attribute` can attribute. DeepLift is none of them: through layer norms and softmaxes
+#: captum's has no rules, and silently gives input x gradient.
+METHODS = (
+    "integrated_gradients",
+    "input_x_gradient",
+    "gradient",
+    "smooth_grad",
+    "gradient_shap",
+    "occlusion",
+    "shapley_sampling",
+)
+#: What occlusion and Shapley sampling move to the baseline together.
+GROUPS = ("feature", "day", "week x feature")
+#: Methods whose attributions sum to the target's distance from its value at the baseline.
+COMPLETE = ("integrated_gradients", "gradient_shap", "shapley_sampling")
+#: Methods that move from or to a baseline.
+_AGAINST_BASELINE = (*COMPLETE, "occlusion")
+
+_STEPS = 64  # of the path of integrated gradients
+_DRAWS = 50  # of SmoothGrad's noise, and of GradientSHAP's points
+_NOISE = 0.15  # of SmoothGrad, as a share of the input's range; Smilkov et al. use 0.1 to 0.2
+_PERMUTATIONS = 25
+_BATCH = 128
+_WEEK = 5  # trading days
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What each input contributes to a sample's target.
+
+    Attributes:
+        parts: signed, one [T, features] an input, on the CPU.
+        method: one of `METHODS`.
+        target: what was explained.
+        value: the target of the sample.
+        reference: the target at the baseline, the mean where there are several;
+            None for methods without one.
+    """
+
+    parts: tuple[Tensor, ...]
+    method: str
+    target: Target
+    value: float
+    reference: float | None
+
+    @property
+    def completeness_error(self) -> float | None:
+        """``sum of the parts - (value - reference)``; None for methods that do not promise 0."""
+        if self.method not in COMPLETE or self.reference is None:
+            return None
+        return float(sum(part.double().sum() for part in self.parts)) - (self.value - self.reference)
+
+
+def attribute(
+    model: nn.Module,
+    *inputs: Tensor,
+    method: str = METHODS[0],
+    target: Target | None = None,
+    baselines: Sequence[Tensor] | None = None,
+    groups: str = GROUPS[0],
+    progress: bool = False,
+) -> Attribution:
+    """Attribute one sample's target to every feature of every day.
+
+    ==================== ==========================================================================
+    integrated_gradients Sundararajan et al. 2017, 64 Gauss-Legendre steps from the baseline
+    input_x_gradient     Shrikumar et al. 2016
+    gradient             Simonyan et al. 2014
+    smooth_grad          Smilkov et al. 2017, 50 draws of noise of 15 % of the input's range
+    gradient_shap        Lundberg and Lee 2017, 50 points on the way from the baselines
+    occlusion            Zeiler and Fergus 2014: the target's fall when a group is at the baseline
+    shapley_sampling     Strumbelj and Kononenko 2010, 25 orders of the groups
+    ==================== ==========================================================================
+
+    Random methods are seeded, so that a call gives the same numbers twice.
+
+    Args:
+        model: called as ``model(*inputs)``, in eval mode; returns [B] or [B, outputs].
+        inputs: of one sample, each [1, T, features].
+        target: by default that of `choose_target`.
+        baselines: where nothing is known, one [N, T, features] an input; the
+            attribution is the mean over the N. By default 0, the training mean
+            of normalised features.
+        groups: for occlusion and Shapley sampling, one of `GROUPS`; weeks are five
+            days and count from the last. A group's share is spread evenly over those of its cells that
+            are not at the baseline.
+        progress: show captum's progress bar where groups are moved one by one.
+
+    Raises:
+        ValueError: an unknown method or group, inputs of another shape, or baselines that do not fit.
+    """
+    check_choice("method", method, METHODS)
+    check_choice("groups", groups, GROUPS)
+    chosen = tuple(part.detach().clone() for part in inputs)
+    bases = _baselines(chosen, baselines)
+    with evaluating(model):
+        with torch.no_grad():
+            output = model(*chosen)
+            target = choose_target(model, output) if target is None else target
+            value = float(target(output)[0])
+            reference = float(target(model(*bases)).mean()) if method in _AGAINST_BASELINE else None
+        explained = _Explained(model, target)
+        with _quiet(), _seeded(), torch.enable_grad():
+            if method in ("occlusion", "shapley_sampling"):
+                parts = _by_group(method, explained, chosen, bases, groups, progress)
+            else:
+                parts = _GRADIENT_METHODS[method](explained, chosen, bases)
+    return Attribution(tuple(part[0].detach().cpu() for part in parts), method, target, value, reference)
+
+
+def can_attribute(inputs: Sequence[Tensor], output: object) -> bool:
+    """Whether `attribute` applies: inputs [B, T, features], output [B] or [B, outputs]."""
+    return isinstance(output, Tensor) and output.dim() in (1, 2) and all(part.dim() == 3 for part in inputs)
+
+
+class _Explained(nn.Module):
+    """A model that returns its target: what captum differentiates."""
+
+    def __init__(self, model: nn.Module, target: Target) -> None:
+        super().__init__()
+        self.model, self.target = model, target
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.target(self.model(*inputs))
+
+
+Parts = tuple[Tensor, ...]
+
+
+def _integrated_gradients(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
+    number = len(bases[0])
+    many = tuple(part.expand(number, *part.shape[1:]) for part in inputs)
+    found = IntegratedGradients(explained).attribute(many, bases, n_steps=_STEPS, internal_batch_size=_BATCH)
+    return tuple(part.mean(dim=0, keepdim=True) for part in found)
+
+
+def _input_x_gradient(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
+    return InputXGradient(explained).attribute(inputs)  # type: ignore[no-any-return]
+
+
+def _gradient(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
+    return Saliency(explained).attribute(inputs, abs=False)  # type: ignore[no-any-return]
+
+
+def _smooth_grad(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
+    noise = tuple(_NOISE * float(part.max() - part.min()) for part in inputs)
+    tunnel = NoiseTunnel(Saliency(explained))
+    return tunnel.attribute(inputs, nt_samples=_DRAWS, stdevs=noise, abs=False)  # type: ignore[no-any-return]
+
+
+def _gradient_shap(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
+    return GradientShap(explained).attribute(inputs, bases, n_samples=_DRAWS)  # type: ignore[no-any-return]
+
+
+_GRADIENT_METHODS: dict[str, Callable[[nn.Module, Parts, Parts], Parts]] = {
+    "integrated_gradients": _integrated_gradients,
+    "input_x_gradient": _input_x_gradient,
+    "gradient": _gradient,
+    "smooth_grad": _smooth_grad,
+    "gradient_shap": _gradient_shap,
+}
+
+
+def _by_group(
+    method: str, explained: nn.Module, inputs: Parts, bases: Parts, groups: str, progress: bool
+) -> Sequence[Tensor]:
+    masks = group_masks([part.shape[1:] for part in inputs], groups)
+    options: dict[str, Any] = {"feature_mask": masks, "perturbations_per_eval": _BATCH, "show_progress": progress}
+    if method == "occlusion":
+        explainer: Any = FeatureAblation(explained)
+    else:
+        explainer = ShapleyValueSampling(explained)
+        options["n_samples"] = _PERMUTATIONS
+    sums = [torch.zeros_like(part) for part in inputs]
+    for number in range(len(bases[0])):
+        base = tuple(part[number : number + 1] for part in bases)
+        # A cell that is at the baseline already has no part in what its group does.
+        moved = [part != other for part, other in zip(inputs, base, strict=True)]
+        sizes = torch.bincount(torch.cat([mask[cells] for mask, cells in zip(masks, moved, strict=True)]))
+        found = explainer.attribute(inputs, base, **options)
+        for total, part, mask, cells in zip(sums, found, masks, moved, strict=True):
+            total[cells] += part.detach()[cells] / sizes[mask[cells]]
+    return [total / len(bases[0]) for total in sums]
+
+
+def group_masks(shapes: Sequence[Sequence[int]], groups: str) -> Parts:
+    """For every cell the number of its group, one [1, T, features] an input.
+
+    Numbers run from 0 without gaps, and no two inputs share one.
+
+    Args:
+        shapes: (T, features) of every input.
+        groups: one of `GROUPS`.
+    """
+    masks, start = [], 0
+    for days, features in shapes:
+        day, feature = torch.meshgrid(torch.arange(days), torch.arange(features), indexing="ij")
+        week = day.flip(0) // _WEEK
+        mask = {"feature": feature, "day": day, "week x feature": week * features + feature}[groups]
+        masks.append(mask[None] + start)
+        start += int(mask.max()) + 1
+    return tuple(masks)
+
+
+def _baselines(inputs: Parts, given: Sequence[Tensor] | None) -> Parts:
+    if any(part.dim() != 3 or len(part) != 1 for part in inputs):
+        shapes = " and ".join(str(list(part.shape)) for part in inputs)
+        raise ValueError(f"expected one sample, inputs [1, T, features], found {shapes}")
+    if given is None:
+        return tuple(torch.zeros_like(part) for part in inputs)
+    bases = tuple(base.to(part) for base, part in zip(given, inputs, strict=True))
+    fitting = [base.shape[1:] == part.shape[1:] for base, part in zip(bases, inputs, strict=True)]
+    if not all(fitting) or len({len(base) for base in bases}) != 1:
+        found, wanted = (" and ".join(str(list(part.shape)) for part in parts) for parts in (bases, inputs))
+        raise ValueError(f"the baselines are {found}, expected [N, ...] and otherwise the inputs' {wanted}")
+    return bases
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Random draws inside are always the same, and those outside are not touched."""
+    state = np.random.get_state()  # noqa: NPY002  (captum draws from it)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # captum says so whenever it has to ask for gradients of the inputs.
+        warnings.filterwarnings("ignore", message="Input Tensor .* did not already require gradients")
+        yield
+
+
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}")

@@ -1,0 +1,61 @@
+"""What of a model's output is explained: one number a sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from stockformer.model import input_widths
+
+
+@dataclass(frozen=True)
+class Target:
+    """One number a sample out of a model's outputs; call it with them.
+
+    Attributes:
+        kind: ``value`` takes outputs [B] as they are, ``logit`` one column,
+            ``margin`` one of two columns minus the other, ``rank`` the expected
+            rank ``sum_k sigmoid(z_k)`` of a CORAL model, 0 to K - 1.
+        column: of ``logit`` and ``margin``.
+    """
+
+    kind: str
+    column: int | None = None
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """[B] or [B, columns] -> [B]."""
+        if self.kind == "value":
+            return outputs
+        if self.kind == "rank":
+            return outputs.sigmoid().sum(dim=1)
+        column = outputs[:, self.column]
+        return column - outputs[:, 1 - (self.column or 0)] if self.kind == "margin" else column
+
+
+def choose_target(model: nn.Module, output: Tensor, column: int | None = None) -> Target:
+    """What is explained of a sample's output.
+
+    The value of a regression; the margin of a binary class over the other; the
+    logit of a bucket; the expected rank of a CORAL model, or with a column the
+    logit of P(class > column); one output of another model.
+
+    Args:
+        output: of the sample, [1] or [1, columns].
+        column: of the output; by default the largest.
+
+    Raises:
+        ValueError: there is no such column.
+    """
+    if output.dim() == 1:
+        if column not in (None, 0):
+            raise ValueError(f"target is {column}, but the model returns a single value")
+        return Target("value")
+    columns = output.size(1)
+    if column is not None and not 0 <= column < columns:
+        raise ValueError(f"target is {column}, expected 0 to {columns - 1} for an output of {columns}")
+    known = input_widths(model) is not None
+    if known and model.use_coral and column is None:
+        return Target("rank")
+    binary = known and model.label_mode == "binary"
+    return Target("margin" if binary else "logit", int(output[0].argmax()) if column is None else column)
