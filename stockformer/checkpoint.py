@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stockformer.dataset import Normalization
+from stockformer.files import write_whole
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, create_model, infer_arch_from_state_dict
 
 
@@ -108,7 +108,7 @@ def save_checkpoint(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = json.dumps({"model_type": model_type, "nhead": nhead})
-    _write_whole(
+    write_whole(
         {
             path: lambda file: torch.save(content, file),
             Path(f"{path}.meta"): lambda file: file.write_text(meta, encoding="utf-8"),
@@ -155,16 +155,3 @@ def _build(
         "loss_name": "coral" if arch["use_coral"] else None,
     }
     return create_model(arch["feature_dim"], arch["output_mode"], edges, cfg, arch["model_type"])
-
-
-def _write_whole(files: Mapping[Path, Callable[[Path], Any]]) -> None:
-    """Write neighbours, then rename them all: a reader never sees a part, a failure changes nothing."""
-    parts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
-    try:
-        for path, write in files.items():
-            write(parts[path])
-        for path, part in parts.items():
-            part.replace(path)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from traitlets import Bytes, Dict
 
 import stockformer
 from stockformer.explainability import head_statistics, kind_title
+from stockformer.files import write_whole
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views import GateTimeline, PoolingBars, Prediction, PriceStrip, SaliencyBars
@@ -87,11 +89,16 @@ def write_page(path: str | Path, bundle: dict[str, Any], data: bytes) -> Path:
     """Write what `pack` made as an HTML file that needs neither network nor Python.
 
     Raises:
-        OSError: the file cannot be written.
+        ValueError: the path ends in neither ``.html`` nor ``.htm``.
+        OSError: the file cannot be written; one that was there stays.
     """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"the page is HTML: expected a path that ends in .html, found {str(path)!r}")
     script = (_STATIC / "exported.js").read_text(encoding="utf-8")
     style = (_STATIC / "exported.css").read_text(encoding="utf-8")
-    title = " and ".join(dict.fromkeys(sample["title"] for sample in bundle["samples"]))
+    titles = list(dict.fromkeys(sample["title"] for sample in bundle["samples"]))
+    title = " and ".join(titles if len(titles) < 3 else [titles[0], f"{len(titles) - 1} more"])
     page = _PAGE.format(
         title=html.escape(title),
         policy=_POLICY.format(script=_hash(script), style=_hash(style)),
@@ -100,8 +107,7 @@ def write_page(path: str | Path, bundle: dict[str, Any], data: bytes) -> Path:
         bundle=json.dumps(bundle, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         data=base64.b64encode(zlib.compress(data, 9)).decode("ascii"),
     )
-    path = Path(path)
-    path.write_text(page, encoding="utf-8")
+    write_whole({path: lambda part: part.write_bytes(page.encode("utf-8", errors="replace"))})
     return path
 
 
@@ -111,9 +117,11 @@ def pack_samples(
     """`pack` the session's sample, or others of its dataset under the same change, target and method."""
     if samples is None:
         return pack([session], selection, "explorer")
+    if isinstance(samples, str) or not isinstance(samples, Iterable):
+        raise TypeError(f"samples is {samples!r}, expected a list of indices into the dataset")
     if session.dataset is None:
         raise ValueError("samples are indices into a dataset, and this session has none")
-    indices = [_checked(session, index) for index in samples]
+    indices = list(dict.fromkeys(_checked(session, index) for index in samples))
     if not indices:
         raise ValueError("samples is empty: expected at least one index")
     with session.at(indices[0]) as other:
@@ -251,13 +259,15 @@ def _about(session: ExtractorSession) -> list[str]:
     lines = [f"{type(session.model).__name__} with {size:,} parameters. Made {datetime.date.today()} by {versions}."]
     if session.change:
         lines.append(f"What if: {session.change}.")
-    return [*lines, "Attention weights are in half precision: three significant digits."]
+    return [*lines, "Attention weights above 2e-9 have three significant digits."]
 
 
 def _checked(session: ExtractorSession, index: Any) -> int:
     assert session.dataset is not None
-    session.dataset.window(index)
-    return int(index)
+    if isinstance(index, bool) or not isinstance(index, Integral):
+        raise TypeError(f"samples holds {index!r}, expected indices into the dataset")
+    session.dataset.window(int(index))
+    return int(index) % len(session.dataset)
 
 
 def _numbers(values: Iterable[float]) -> list[float | None]:

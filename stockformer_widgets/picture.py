@@ -13,6 +13,8 @@ from ipywidgets import VBox
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from stockformer.files import write_whole
+
 #: Dots an inch: of a file, and of what a saved notebook holds.
 _FILE_DPI, _NOTEBOOK_DPI = 150, 72
 _GAP = 8  # pixels
@@ -36,7 +38,7 @@ class Pictured(VBox):
         if path.suffix.lower() != ".png":
             raise ValueError(f"the picture is a PNG: expected a path that ends in .png, found {str(path)!r}")
         picture = self._png(_FILE_DPI)
-        path.write_bytes(picture)
+        write_whole({path: lambda part: part.write_bytes(picture)})
         return path
 
     def _png(self, dpi: int) -> bytes:

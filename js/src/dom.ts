@@ -55,3 +55,16 @@ export function sharp(canvas: HTMLCanvasElement, width: number, height: number):
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   return context;
 }
+
+/** Draw when an element has another size, and when light turns dark: a canvas keeps the colours that it was drawn in. */
+export function redrawing(root: HTMLElement, draw: () => void, signal: AbortSignal): void {
+  const sizes = new ResizeObserver(draw);
+  sizes.observe(root);
+  const themes = new MutationObserver(draw);
+  themes.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw, { signal });
+  signal.addEventListener("abort", () => {
+    sizes.disconnect();
+    themes.disconnect();
+  });
+}

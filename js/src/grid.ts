@@ -1,7 +1,7 @@
 // Every map of an attention kind at once, as one canvas: what is drawn costs pixels, not elements.
 
 import { gradient, picture, SEQUENTIAL } from "./colors";
-import { choice, element, sharp } from "./dom";
+import { choice, element, redrawing, sharp } from "./dom";
 import { find, layout, type Layout } from "./layout";
 import { type Codes, type HeadMap, levels } from "./maps";
 
@@ -50,10 +50,9 @@ export function headGrid(root: HTMLElement, handlers: GridHandlers, signal: Abor
     const whole = Math.max(0, ...maps.map((map) => map.largest));
     const shared = scale.value === ONE_SCALE;
     pictures = maps.map((map, number) => {
-      const table = levels(map, codes[number]!, shared ? whole : map.largest);
+      const level = levels(map, codes[number]!, shared ? whole : map.largest);
       const canvas = new OffscreenCanvas(map.keys, map.queries);
-      const values = codes[number]!;
-      canvas.getContext("2d")!.putImageData(picture(map.queries, map.keys, SEQUENTIAL, (cell) => table[values[cell]!]!), 0, 0);
+      canvas.getContext("2d")!.putImageData(picture(map.queries, map.keys, SEQUENTIAL, (cell) => level[cell]!), 0, 0);
       return canvas;
     });
     legend.replaceChildren(
@@ -114,10 +113,8 @@ export function headGrid(root: HTMLElement, handlers: GridHandlers, signal: Abor
   }, { signal });
   box.addEventListener("mousemove", (event) => handlers.hover(cellAt(event)), { signal });
   box.addEventListener("mouseleave", () => handlers.hover(null), { signal });
-  const sizes = new ResizeObserver(draw);
-  sizes.observe(box);
+  redrawing(box, draw, signal);
   signal.addEventListener("abort", () => {
-    sizes.disconnect();
     bar.remove();
     box.remove();
   });

@@ -16,16 +16,20 @@ export interface HeadMap {
 
 /**
  * Weights as they travel. Bytes are for display: 0 to 254 is 0 to the map's largest weight, 255 is no number.
- * Two bytes are the bits of half-precision numbers.
+ * Two bytes are the bits of half-precision numbers, which are the weights times `HALF_SCALE`.
  */
 export type Codes = Uint8Array | Uint16Array;
 
 const BYTE_TOP = 254;
+const HALF_SCALE = 2 ** 15;
+/** code -> weight of two bytes. */
+let halves: Float32Array | undefined;
 
-/** The weight that a code stands for, NaN for no number. */
-function weight(map: HeadMap, codes: Codes, code: number): number {
-  if (codes instanceof Uint16Array) return half(code);
-  return code > BYTE_TOP ? NaN : (code / BYTE_TOP) * map.largest;
+/** What gives the weight that a code stands for, NaN for no number. */
+function decoder(map: HeadMap, codes: Codes): (code: number) => number {
+  if (codes instanceof Uint8Array) return (code) => (code > BYTE_TOP ? NaN : (code / BYTE_TOP) * map.largest);
+  const table = (halves ??= Float32Array.from({ length: 2 ** 16 }, (_, bits) => half(bits) / HALF_SCALE));
+  return (code) => table[code]!;
 }
 
 /** The number that 16 bits stand for in IEEE 754 half precision. */
@@ -44,13 +48,16 @@ export function split<T extends Codes>(maps: readonly HeadMap[], codes: T): T[] 
   return parts;
 }
 
-/** code -> palette entry, where `whole` is the weight of the last colour. */
+/** The palette entries of cells, where `whole` is the weight of the last colour. */
 export function levels(map: HeadMap, codes: Codes, whole: number): Uint8Array {
-  const table = new Uint8Array(256 ** codes.BYTES_PER_ELEMENT);
-  return table.map((_, code) => levelOf(weight(map, codes, code), 0, whole));
+  const weight = decoder(map, codes);
+  const level = (code: number) => levelOf(weight(code), 0, whole);
+  if (codes instanceof Uint16Array) return Uint8Array.from(codes, level);
+  const table = Uint8Array.from({ length: 256 }, (_, code) => level(code)); // fewer codes than cells
+  return codes.map((code) => table[code]!);
 }
 
 /** The weights that codes stand for, NaN for what is no number. */
 export function weights(map: HeadMap, codes: Codes): Float32Array {
-  return Float32Array.from(codes, (code) => weight(map, codes, code));
+  return Float32Array.from(codes, decoder(map, codes));
 }

@@ -45,7 +45,7 @@ test("codes are cut by map, and stand for weights", () => {
   const [first, second] = split(maps, new Uint8Array([0, 127, 254, 255, 1, 2, 254, 0]));
   expect([...weights(maps[0]!, first!)].slice(0, 4)).toEqual([0, 0.25, 0.5, NaN]);
   expect([...weights(maps[1]!, second!)]).toEqual([0.25, 0]);
-  expect([...weights(maps[0]!, new Uint16Array([0x3800, 0x7e00]))]).toEqual([0.5, NaN]);
+  expect([...weights(maps[0]!, new Uint16Array([0x7400, 0x7e00, 0x0400]))]).toEqual([0.5, NaN, 2 ** -29]);
   expect(() => split(maps, new Uint8Array(7))).toThrow("7 codes for maps of 8 cells");
 });
 
@@ -64,9 +64,10 @@ test.each([
 });
 
 test("colours are relative to the last one of the scale", () => {
-  const table = levels(map(0, 0, { largest: 0.5 }), new Uint8Array(), 1);
-  expect([table[0], table[254], table[255]]).toEqual([0, 127, 255]);
-  expect(levels(map(0, 0, { largest: 0.5 }), new Uint8Array(), 0.5)[254]).toBe(254);
+  const half = map(0, 0, { largest: 0.5 });
+  expect([...levels(half, new Uint8Array([0, 254, 255]), 1)]).toEqual([0, 127, 255]);
+  expect([...levels(half, new Uint8Array([254]), 0.5)]).toEqual([254]);
+  expect([...levels(half, new Uint16Array([0, 0x7400, 0x7e00]), 1)]).toEqual([0, 127, 255]);
 });
 
 test("layers are rows, heads are columns", () => {

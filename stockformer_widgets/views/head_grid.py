@@ -14,7 +14,7 @@ from traitlets import Bytes, Dict, Int, List
 
 from stockformer.explainability import Summary, head_statistics, kind_title, plot_head_grid, summarize_head_grid
 from stockformer_widgets.views.base import View
-from stockformer_widgets.views.parts import text
+from stockformer_widgets.views.parts import Titled, text
 from stockformer_widgets.wire import describe_maps, display_maps
 
 _STATIC = Path(__file__).parents[1] / "static"
@@ -60,7 +60,8 @@ class HeadGrid(View):
         self.grid = MapGrid()
         self.grid.on_msg(self._on_message)
         self._content: tuple[Any, ...] = ()
-        return (self.grid,)
+        self.plot = Titled(self.grid, self.indent)
+        return (self.plot,)
 
     def _draw(self) -> None:
         content = self._state(("kind",))
@@ -70,6 +71,7 @@ class HeadGrid(View):
             with self.grid.hold_sync():
                 self.grid.maps = describe_maps(layers, self._heads)
                 self.grid.codes = display_maps(layers)
+            self.plot.title = f"{kind_title(self.selection.kind)}, all heads"
             self._content = content
         with self.grid.hold_sync():
             self.grid.layer, self.grid.head = self.selection.layer, self.selection.head

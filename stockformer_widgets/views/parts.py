@@ -10,7 +10,7 @@ from typing import Any
 
 import bqplot as bq
 import numpy as np
-from ipywidgets import HTML, Layout, VBox
+from ipywidgets import HTML, Layout, VBox, Widget
 from matplotlib.ticker import MaxNLocator
 
 from stockformer.explainability import Summary
@@ -56,15 +56,15 @@ class MessageLine(HTML):
 
 
 class Titled(VBox):
-    """A figure under its title.
+    """A figure, or another picture, under its title.
 
     The title is text of our own: bqplot loses one that changes while the page still builds the figure.
 
     Args:
-        figure: with its plot area between `left` and `RIGHT` pixels.
+        figure: its plot area is between `left` and `RIGHT` pixels.
     """
 
-    def __init__(self, figure: bq.Figure, left: int = MARGIN) -> None:
+    def __init__(self, figure: Widget, left: int = MARGIN) -> None:
         self._line = HTML(layout=Layout(height="20px", margin="0", overflow="hidden"))
         self._left, self._title = left, ""
         super().__init__([self._line, figure], layout=Layout(overflow="hidden"))

@@ -32,7 +32,7 @@ def arrays(bundle: dict, data: bytes) -> list[dict]:
         for kind in sample["kinds"]:
             for one in kind["maps"]:
                 size = one["queries"] * one["keys"]
-                weights, data = np.frombuffer(data[: 2 * size], "<f2").astype(np.float32), data[2 * size :]
+                weights, data = np.frombuffer(data[: 2 * size], "<f2") / np.float32(2**15), data[2 * size :]
                 maps[kind["name"], one["layer"], one["head"]] = weights.reshape(one["queries"], one["keys"])
         parts = []
         for one in (sample["saliency"] or {"inputs": []})["inputs"]:
@@ -55,7 +55,7 @@ def test_every_session_exports_what_it_shows(name, tmp_path):
     for kind, layers in reading.capture.kinds.items():
         for layer, maps in enumerate(layers):
             for head, weights in enumerate(maps[0].float().numpy()):
-                np.testing.assert_allclose(found["maps"][kind, layer, head], weights, rtol=5e-4, atol=3e-8)
+                np.testing.assert_allclose(found["maps"][kind, layer, head], weights, rtol=5e-4, atol=1e-12)
     assert len(found["maps"]) == sum(maps.size(1) for layers in reading.capture.kinds.values() for maps in layers)
     assert [kind["name"] for kind in sample["kinds"]] == list(reading.capture.kinds)
     for gate, shown in zip(reading.capture.gates.values(), sample["gates"], strict=True):
@@ -107,12 +107,52 @@ def test_samples_are_those_of_the_dataset_and_the_session_stays(session, tmp_pat
     [
         ([], ValueError, "samples is empty"),
         ([1, 40], IndexError, "sample 40 does not exist: the dataset has 40"),
+        ([1, 1.5], TypeError, "samples holds 1.5, expected indices"),
+        ([True], TypeError, "samples holds True, expected indices"),
+        (5, TypeError, "samples is 5, expected a list of indices"),
+        ("12", TypeError, "samples is '12', expected a list of indices"),
     ],
 )
 def test_samples_that_are_not_there_write_nothing(session, tmp_path, samples, error, message):
     with pytest.raises(error, match=message):
         AttentionExplorer(session).export_html(tmp_path / "page.html", samples=samples)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["page.txt", "page"])
+def test_a_page_is_html(session, tmp_path, name):
+    with pytest.raises(ValueError, match=r"expected a path that ends in .html, found .*page"):
+        AttentionExplorer(session).export_html(tmp_path / name)
+
+
+def test_a_failed_export_leaves_the_file_that_was_there(session, tmp_path, monkeypatch):
+    path = AttentionExplorer(session).export_html(tmp_path / "page.html")
+    before = path.read_bytes()
+
+    def half(self, content):
+        self.open("wb").write(content[:100])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="no space left"):
+        AttentionExplorer(session).export_html(path)
+    assert [path] == list(tmp_path.iterdir())
+    assert path.read_bytes() == before
+
+
+def test_text_that_is_no_unicode_is_written(session, tmp_path):
+    session._feature_names = [["\ud800", *session.feature_names[0][1:]], session.feature_names[1]]
+    assert (
+        "?"
+        in read(AttentionExplorer(session).export_html(tmp_path / "page.html"))[0]["samples"][0]["saliency"]["inputs"][
+            0
+        ]["names"]
+    )
+
+
+def test_a_sample_that_is_named_twice_is_written_once(session, tmp_path):
+    bundle, _ = read(AttentionExplorer(session).export_html(tmp_path / "page.html", samples=[39, 2, -1, 2]))
+    assert len(bundle["samples"]) == 2
 
 
 def test_samples_of_a_session_without_dataset(tmp_path):

@@ -50,9 +50,10 @@ def test_displayed_weights_come_back_to_half_a_step():
 
 
 def test_halves_come_back_to_three_digits():
-    found = np.frombuffer(half_maps(LAYERS), "<f2").astype(float)
-    original = np.concatenate([head.ravel() for head in HEADS])
-    np.testing.assert_allclose(found, original, rtol=5e-4, atol=3e-8)
+    layers = [*LAYERS, torch.logspace(-8.6, 0, 60, dtype=torch.float64).view(1, 6, 10)]
+    found = np.frombuffer(half_maps(layers), "<f2").astype(float) / 2**15
+    original = np.concatenate([maps.flatten() for maps in layers])
+    np.testing.assert_allclose(found, original, rtol=5e-4, atol=1e-12)
 
 
 def test_what_is_no_number_is_marked():
@@ -62,7 +63,7 @@ def test_what_is_no_number_is_marked():
     first, second = decode(display_maps([maps]), described)
     np.testing.assert_allclose(first, [[0.5, np.nan], [np.nan, 0.25]], atol=0.001)
     assert np.isnan(second).all()
-    np.testing.assert_array_equal(np.frombuffer(half_maps([maps]), "<f2"), maps.flatten().numpy())
+    np.testing.assert_array_equal(np.frombuffer(half_maps([maps]), "<f2") / np.float32(2**15), maps.flatten().numpy())
     assert described[1]["statistics"] == {"diffuseness": None, "recency": None, "redundancy": None}
 
 

@@ -48,6 +48,8 @@ export interface Kind {
 /** What is as large as to travel as bytes: maps in half precision, and saliency [days, features] an input. */
 export interface Arrays {
   codes: Map<Kind, Uint16Array[]>;
+  /** Maps that were looked at: several views read the same one at every step. */
+  grids: Map<Kind, Map<string, Grid>>;
   saliency: Map<Sample, Float32Array[]>;
 }
 
@@ -55,7 +57,7 @@ export interface Arrays {
 export function unpack(bundle: Bundle, bytes: Uint8Array): Arrays {
   let start = 0;
   const take = (length: number) => bytes.slice(start, (start += length)).buffer as ArrayBuffer;
-  const arrays: Arrays = { codes: new Map(), saliency: new Map() };
+  const arrays: Arrays = { codes: new Map(), grids: new Map(), saliency: new Map() };
   for (const sample of bundle.samples) {
     for (const kind of sample.kinds) {
       const cells = kind.maps.reduce((sum, map) => sum + map.queries * map.keys, 0);
@@ -69,13 +71,22 @@ export function unpack(bundle: Bundle, bytes: Uint8Array): Arrays {
 }
 
 /** The selected map [query, key], row by row: of a head, or the mean of the layer's heads. */
-export function selectedMap(kind: Kind, codes: readonly Uint16Array[], layer: number, head: number | null): Grid {
+export function selectedMap(arrays: Arrays, kind: Kind, layer: number, head: number | null): Grid {
+  const name = `${layer} ${head}`;
+  const grids = arrays.grids.get(kind) ?? new Map<string, Grid>();
+  const grid = grids.get(name) ?? decoded(kind, arrays.codes.get(kind)!, layer, head);
+  arrays.grids.set(kind, grids.set(name, grid));
+  return grid;
+}
+
+function decoded(kind: Kind, codes: readonly Uint16Array[], layer: number, head: number | null): Grid {
   const places = [...kind.maps.keys()].filter((place) => {
     const map = kind.maps[place]!;
     return map.layer === layer && (head === null || map.head === head);
   });
   const chosen = places.map((place) => weights(kind.maps[place]!, codes[place]!));
-  const values = Float32Array.from(chosen[0]!, (_, cell) => chosen.reduce((sum, one) => sum + one[cell]!, 0) / chosen.length);
+  const values = new Float32Array(chosen[0]!.length);
+  for (const one of chosen) for (let cell = 0; cell < values.length; cell++) values[cell]! += one[cell]! / chosen.length;
   const { queries, keys } = kind.maps[places[0]!]!;
   return { values, rows: queries, columns: keys };
 }

@@ -9,8 +9,7 @@ const MEAN = "mean";
 export function controls(store: Store, parent: HTMLElement, signal: AbortSignal): void {
   const bar = element("div", "stockformer-page-controls", parent);
   const { samples, mode } = store.bundle;
-  const first = (title: string) => samples.findIndex((one) => one.title === title);
-  const titles = samples.map(({ title }, place) => (first(title) === place ? title : `${title} (${place + 1})`));
+  const titles = samples.map(({ title }) => title);
   const setSample = (value: string) => store.set({ sample: titles.indexOf(value) });
   const sample = mode === "explorer" && samples.length > 1 ? choice(bar, "sample", titles, setSample, signal) : null;
   const names = () => kindsOf(shown(store.bundle, store.where));
@@ -37,7 +36,8 @@ export function keyboard(store: Store, root: HTMLElement, signal: AbortSignal): 
   root.addEventListener("keydown", (event) => {
     const view = (event.target as Element).closest<HTMLElement>(".stockformer-page-view");
     if (view === null || event.target !== view || event.ctrlKey || event.metaKey || event.altKey) return;
-    const change = moved(store, event.key, view.dataset["horizontal"]!, view.dataset["vertical"]!);
+    const features = [...view.querySelectorAll<HTMLElement>("[data-name]")].map((bar) => bar.dataset["name"]!);
+    const change = moved(store, event.key, view.dataset["horizontal"]!, view.dataset["vertical"]!, features);
     if (change === null) return;
     event.preventDefault();
     event.stopPropagation();
@@ -46,8 +46,14 @@ export function keyboard(store: Store, root: HTMLElement, signal: AbortSignal): 
   }, { signal });
 }
 
-/** What a key changes; null for a key that does nothing. */
-export function moved(store: Store, key: string, horizontal: string, vertical: string): Partial<Selection> | null {
+/** What a key changes, among features in this order; null for a key that does nothing. */
+export function moved(
+  store: Store,
+  key: string,
+  horizontal: string,
+  vertical: string,
+  features: readonly string[] = [],
+): Partial<Selection> | null {
   const where = store.where;
   const size = sizes(shown(store.bundle, where), where.kind, where.layer);
   const step = (what: string, by: number): Partial<Selection> => {
@@ -56,6 +62,10 @@ export function moved(store: Store, key: string, horizontal: string, vertical: s
       const place = (where.head === null ? 0 : where.head + 1) + by;
       const round = (place + size.heads + 1) % (size.heads + 1);
       return { head: round === 0 ? null : round - 1 };
+    }
+    if (what === "feature") {
+      const place = where.feature === null ? 0 : features.indexOf(where.feature) + by;
+      return { feature: features[Math.min(Math.max(place, 0), features.length - 1)] ?? null };
     }
     return what === "key" ? { key: where.key - by } : { query: where.query - by }; // days count backwards
   };

@@ -1,6 +1,6 @@
 // A picture on a page: a titled canvas that redraws with its width, reads out what is under the mouse, and selects.
 
-import { element, sharp } from "../dom";
+import { element, redrawing, sharp } from "../dom";
 import { type Frame, MARGIN } from "./axes";
 
 export interface Picture {
@@ -48,11 +48,7 @@ export function picture(
   canvas.addEventListener("click", (event) => act(at(event)), { signal });
   canvas.addEventListener("mousemove", (event) => point(at(event)), { signal });
   canvas.addEventListener("mouseleave", () => point(null), { signal });
-  const sizes = new ResizeObserver(redraw);
-  sizes.observe(root);
-  const theme = matchMedia("(prefers-color-scheme: dark)");
-  theme.addEventListener("change", redraw, { signal });
-  signal.addEventListener("abort", () => sizes.disconnect());
+  redrawing(root, redraw, signal);
 
   return {
     draw(name, pixels, how) {

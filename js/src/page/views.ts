@@ -58,7 +58,7 @@ const dayOf = (days: readonly string[], before: number) => days[days.length - 1 
 function mapOf(host: Host, sample: Sample): Grid {
   const { kind, layer, head } = host.store.where;
   const found = kindOf(sample, kind);
-  return selectedMap(found, host.arrays.codes.get(found)!, layer, head);
+  return selectedMap(host.arrays, found, layer, head);
 }
 
 function mapTitle(host: Host): string {
@@ -168,7 +168,10 @@ export function differenceView(host: Host, parent: HTMLElement): void {
   const view = section(parent, "difference of the maps", "key");
   view.root.dataset["view"] = "difference";
   cellsView(host, view, () => {
-    const grid = difference(mapOf(host, pair(host)[0]!), mapOf(host, pair(host)[1]!));
+    const [one, other] = pair(host).map((sample) => mapOf(host, sample)) as [Grid, Grid];
+    const grid = difference(one, other);
+    const at = ({ values, rows, columns }: Grid, query: number, key: number) =>
+      values[(rows - 1 - query) * columns + columns - 1 - key]!;
     const whole = largest(grid.values);
     return {
       grid,
@@ -178,9 +181,19 @@ export function differenceView(host: Host, parent: HTMLElement): void {
       colors: DIVERGING,
       queries: counted(grid.rows),
       keys: counted(grid.columns),
-      words: (query, key, value) => `query ${-query}, key ${-key} (days before the prediction): A - B ${number(value, DIGITS)}`,
+      words: (query, key) => {
+        const [a, b] = [at(one, query, key), at(other, query, key)];
+        const where = `query ${-query}, key ${-key} (days before the prediction)`;
+        return `${where}: A ${number(a, DIGITS)} - B ${number(b, DIGITS)} = ${number(apart(a, b), DIGITS)}`;
+      },
     };
   });
+}
+
+/** a - b, to the decimals that the larger has: what lies below them is its rounding. */
+function apart(a: number, b: number): number {
+  const decimals = DIGITS - 1 - Math.floor(Math.log10(Math.max(Math.abs(a), Math.abs(b))));
+  return Number.isFinite(decimals) ? Number((a - b).toFixed(Math.min(decimals, 100))) : a - b;
 }
 
 /** Days by their distance from the last: -59, ..., 0. */
@@ -371,9 +384,11 @@ interface Bar {
 
 /** Named bars, as elements: they wrap, and a screen reader reads them. */
 function drawBars(list: HTMLElement, bars: Bar[], whole: number, names: (place: number) => string): void {
+  const focused = [...list.children].indexOf(document.activeElement!);
   list.replaceChildren(
     ...bars.map((bar) => {
       const row = element(bar.select ? "button" : "div", "stockformer-page-bar-row");
+      row.dataset["name"] = row.title = bar.name;
       if (bar.select) {
         row.addEventListener("click", bar.select);
         row.setAttribute("aria-pressed", String(bar.marked ?? false));
@@ -390,11 +405,12 @@ function drawBars(list: HTMLElement, bars: Bar[], whole: number, names: (place: 
       return row;
     }),
   );
+  if (focused >= 0) (list.children[focused] as HTMLElement | undefined)?.focus();
 }
 
 export function saliencyView(host: Host, parent: HTMLElement): void {
   const { store } = host;
-  const view = section(parent, "saliency", "query");
+  const view = section(parent, "saliency", "query", "feature");
   view.root.dataset["view"] = "saliency";
   const title = element("h3", "", view.root);
   const list = element("div", "stockformer-page-bars", view.root);
@@ -424,12 +440,13 @@ export function saliencyView(host: Host, parent: HTMLElement): void {
 /** How much of the attribution lies on the stock, and how much on the market. */
 function shares(sample: Sample, found: { input: number; value: number }[]): Said[] {
   const absent = sample.saliency!.unavailable;
-  const missing = absent ? [`; ${absent} features are not in this data, so exactly 0`] : [];
+  const missing = absent ? [`${absent} features are not in this data, so exactly 0`] : [];
   if (sample.saliency!.inputs.length !== 2) return missing;
   const sum = (of: typeof found) => of.reduce((total, { value }) => total + value, 0);
   const market = sum(found.filter(({ input }) => input === 1)) / (sum(found) || 1);
   const said = [1 - market, market].map((share, input) => {
-    return { text: `${["stock", "market"][input]} ${(100 * share).toFixed(1)} %`, color: color(input) };
+    const percent = Number.isFinite(share) ? `${(100 * share).toFixed(1)} %` : number(share);
+    return { text: `${["stock", "market"][input]} ${percent}`, color: color(input) };
   });
   return ["share of all magnitudes:", ...said, ...missing];
 }
@@ -457,15 +474,14 @@ export function gridView(host: Host, parent: HTMLElement): void {
   const { store } = host;
   const view = section(parent, "head grid", "head", "layer");
   view.root.dataset["view"] = "grid";
-  element("h3", "", view.root).textContent = "All heads";
+  const title = element("h3", "", view.root);
   const kind = () => kindOf(pair(host)[0]!, store.where.kind);
   const before = (cell: { query: number; key: number }) => ({
     query: kind().queries.length - 1 - cell.query,
     key: kind().keys.length - 1 - cell.key,
   });
   const words = (layer: number, head: number | null, query: number, key: number) => {
-    const codes = host.arrays.codes.get(kind())!;
-    const { values, columns } = selectedMap(kind(), codes, layer, head);
+    const { values, columns } = selectedMap(host.arrays, kind(), layer, head);
     const place = (kind().queries.length - 1 - query) * columns + columns - 1 - key;
     const which = head === null ? "mean of the heads" : `head ${head}`;
     const days = `query ${dayOf(kind().queries, query)}, key ${dayOf(kind().keys, key)}`;
@@ -484,6 +500,7 @@ export function gridView(host: Host, parent: HTMLElement): void {
   store.follow(() => {
     if (last !== kind()) {
       last = kind();
+      title.textContent = `${kind().title}, all heads`;
       grid.show(kind().maps, host.arrays.codes.get(kind())!);
     }
     grid.select(store.where.layer, store.where.head);
