@@ -1,13 +1,14 @@
 # make explore   install, then open the explorer in JupyterLab
 # make test      install, bring a Chromium, run every test
 # make static    build the front-end in js/ into the package
+# make faithfulness   measure which explanations of the shipped model to believe
 
 PYTHON ?= python3
 LAB ?=
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: explore test format notebooks static clean
+.PHONY: explore test format notebooks faithfulness static clean
 
 explore: .venv/lab
 	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" $(LAB) notebooks/explore.ipynb
@@ -23,6 +24,10 @@ format: .venv/test
 # The notebooks whose pictures are saved in them.
 notebooks: .venv/test
 	$(PY) notebooks/execute.py attention_analysis compare
+
+# How far to believe each explanation of the shipped model: ten minutes.
+faithfulness: .venv/lab
+	$(PY) -m stockformer faithfulness --out docs/faithfulness.md --table stockformer/sample_data/faithfulness.csv
 
 static: .venv/test
 	$(PY) js/node.py ci

@@ -1,4 +1,4 @@
-"""Command line: ``python -m stockformer sample``, ``train`` and ``report``."""
+"""Command line: ``python -m stockformer sample``, ``train``, ``report`` and ``faithfulness``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pandas as pd
 from stockformer.checkpoint import load_checkpoint, save_checkpoint
 from stockformer.dataset import StockDataset
 from stockformer.explainability import generate_report
+from stockformer.explainability.faithfulness_report import write_faithfulness
 from stockformer.model import LABEL_MODES
-from stockformer.sample import write_sample
-from stockformer.training import fit
+from stockformer.sample import load_sample, write_sample
+from stockformer.training import Model, fit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,6 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--ticker", help="whose; default: the first that has that day")
     report.add_argument("--out", required=True, help="folder to write into")
     report.set_defaults(run=_report)
+
+    faithfulness = commands.add_parser("faithfulness", help="measure which explanations of a model to believe")
+    faithfulness.add_argument("checkpoint", nargs="?", help="a .pt file (default: the shipped model and data)")
+    faithfulness.add_argument("csv", nargs="?", help="a table with one row per ticker and day")
+    faithfulness.add_argument("--windows", type=int, default=64, help="how many, evenly spread (default: %(default)s)")
+    faithfulness.add_argument("--out", required=True, help="Markdown page to write")
+    faithfulness.add_argument("--table", help="CSV file to write as well")
+    faithfulness.set_defaults(run=_faithfulness)
     return parser
 
 
@@ -74,9 +83,21 @@ def _train(arguments: argparse.Namespace) -> None:
     print(path)
 
 
-def _report(arguments: argparse.Namespace) -> None:
+def _faithfulness(arguments: argparse.Namespace) -> None:
+    if arguments.checkpoint is not None and arguments.csv is None:
+        raise ValueError(f"{arguments.checkpoint} needs a CSV file after it")
+    dataset, model = load_sample() if arguments.checkpoint is None else _load(arguments)
+    write_faithfulness(model, dataset, arguments.out, windows=arguments.windows, table=arguments.table)
+    print(arguments.out)
+
+
+def _load(arguments: argparse.Namespace) -> tuple[StockDataset, Model]:
     model, info = load_checkpoint(arguments.checkpoint)
-    dataset = StockDataset(pd.read_csv(arguments.csv), **info.dataset_settings)
+    return StockDataset(pd.read_csv(arguments.csv), **info.dataset_settings), model
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    dataset, model = _load(arguments)
     window = dataset.window(dataset.index_of(arguments.date, arguments.ticker))
     streams = [("Stock", window.x, dataset.feature_cols), ("Market", window.market_x, dataset.market_feature_cols)]
     given = [(name, part[None], columns) for name, part, columns in streams if part is not None and columns is not None]

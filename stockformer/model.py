@@ -112,6 +112,7 @@ class _PooledClassifier(nn.Module):
         self.num_buckets = num_buckets
         self.use_coral = use_coral
         self.attn_pool = nn.Linear(d_model, 1)
+        self.pooling = nn.Softmax(dim=1)  # a module, so that hooks see what it returns
         self.reg_head = _head(d_model, 1, dropout)
         self.cls_head = _head(d_model, 2, dropout)
         self.bucket_head = _head(d_model, num_buckets, dropout)
@@ -119,7 +120,7 @@ class _PooledClassifier(nn.Module):
             self.coral_head = _head(d_model, num_buckets - 1, dropout)
 
     def _classify(self, stock: Tensor) -> Tensor:
-        pooling = torch.softmax(self.attn_pool(stock), dim=1)  # [B, T, 1]
+        pooling = self.pooling(self.attn_pool(stock))  # [B, T, 1]
         pooled = (pooling * stock).sum(dim=1)  # [B, d]
         if self.label_mode == "regression":
             return self.reg_head(pooled).squeeze(-1)  # type: ignore[no-any-return]

@@ -38,6 +38,19 @@ def sample_table() -> pd.DataFrame:
         return pd.read_csv(path)
 
 
+def sample_faithfulness(unit: str) -> pd.DataFrame:
+    """How far to believe explanations of the shipped model, as `stockformer.explainability.Faithfulness.table`.
+
+    Measured on 64 windows by ``make faithfulness``; `docs/faithfulness.md` says how.
+
+    Args:
+        unit: ``cell`` for features by day, or ``day``.
+    """
+    with as_file(_DATA / "faithfulness.csv") as path:
+        table = pd.read_csv(path).fillna({"verdict": ""})
+    return table[table["unit"] == unit].drop(columns="unit").reset_index(drop=True)
+
+
 def write_sample(root: str | Path = ".") -> list[Path]:
     """Write the sample as files that a user would have, under `root`.
 

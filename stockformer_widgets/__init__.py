@@ -5,15 +5,21 @@ from stockformer_widgets.explorer import AttentionExplorer
 from stockformer_widgets.export import ExplorerPage
 from stockformer_widgets.groups import GroupDifferences
 from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import LANDMARKS, ExtractorSession, Reading
+from stockformer_widgets.session import BASELINES, LANDMARKS, ExtractorSession, Reading
 from stockformer_widgets.views import (
+    AttentionEffects,
     AttentionHeatmap,
     AttentionRow,
+    DayScores,
+    FaithfulnessCheck,
+    FlowHeatmap,
     GateHeatmap,
     GateTimeline,
     HeadGrid,
+    HeadImportance,
     HeadSpecialization,
     LayerEvolution,
+    MarketEntry,
     PoolingBars,
     Prediction,
     PriceStrip,
@@ -23,18 +29,25 @@ from stockformer_widgets.views import (
 )
 
 __all__ = [
+    "BASELINES",
     "LANDMARKS",
+    "AttentionEffects",
     "AttentionExplorer",
     "AttentionHeatmap",
     "AttentionRow",
+    "DayScores",
     "ExplorerPage",
     "ExtractorSession",
+    "FaithfulnessCheck",
+    "FlowHeatmap",
     "GateHeatmap",
     "GateTimeline",
     "GroupDifferences",
     "HeadGrid",
+    "HeadImportance",
     "HeadSpecialization",
     "LayerEvolution",
+    "MarketEntry",
     "PoolingBars",
     "Prediction",
     "PriceStrip",

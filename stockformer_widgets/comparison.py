@@ -18,7 +18,7 @@ from stockformer_widgets.controls import SampleControls, SelectionControls
 from stockformer_widgets.export import pack, write_page
 from stockformer_widgets.picture import Pictured, arrange
 from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession, Reading
+from stockformer_widgets.session import EXPLAINS, ExtractorSession, Reading
 from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
 from stockformer_widgets.views.base import View, close_parts
 from stockformer_widgets.views.compared import (
@@ -74,9 +74,12 @@ class SampleComparison(Pictured):
         self.sessions = sessions
         self._written: list[Reading] = []
         self.add_class("stockformer-comparison")
-        self._links = [link((sessions[0], "method"), (sessions[1], "method"))]
-        if sessions[0].targets == sessions[1].targets:
-            self._links.append(link((sessions[0], "target"), (sessions[1], "target")))
+        shared = set(EXPLAINS)
+        if sessions[0].targets != sessions[1].targets:
+            shared.discard("target")
+        if any(one.dataset is None for one in sessions):
+            shared.discard("baseline")
+        self._links = [link((sessions[0], name), (sessions[1], name)) for name in sorted(shared)]
         for one in sessions:
             one.follow(self._follow)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from ipywidgets import (
     Button,
     DatePicker,
     Dropdown,
-    FloatProgress,
     HBox,
     IntSlider,
     Layout,
@@ -23,12 +21,13 @@ from ipywidgets import (
 )
 
 from stockformer.dataset import StockDataset
-from stockformer.explainability import can_attribute, kind_title
-from stockformer.explainability.attribution import METHODS
+from stockformer.explainability import GROUPS, METHODS, can_attribute, kind_title
+from stockformer.explainability.attribution import AGAINST_BASELINE, BY_GROUP
 from stockformer_widgets.followed import Followed
 from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import LANDMARKS, ExtractorSession
+from stockformer_widgets.session import BASELINES, LANDMARKS, ExtractorSession
 from stockformer_widgets.views.parts import MessageLine
+from stockformer_widgets.work import Work
 
 #: The option that stands for None; a Dropdown takes None for "nothing chosen".
 DEFAULT = "default"
@@ -113,9 +112,7 @@ class SampleControls(Controls):
             description="jump to",
             **wide(52, 190),
         )
-        self.progress = FloatProgress(max=1.0, description="scanning", layout=Layout(width="220px"))
-        self.stop = Button(description="stop", tooltip="stop scanning", layout=Layout(width="60px"))
-        self._scan: asyncio.Task[None] | None = None
+        self.scan = Work("scanning", message)
         self.children = (
             self.ticker,
             self.date,
@@ -123,8 +120,7 @@ class SampleControls(Controls):
             self.index,
             self.next,
             self.jump,
-            self.progress,
-            self.stop,
+            self.scan,
         )
         self._on_change(self.ticker, lambda ticker: self._go_to(ticker, self.date.value or self._ends.max().date()))
         self.date.observe(self._date_typed, "value")
@@ -132,13 +128,11 @@ class SampleControls(Controls):
         self._on_change(self.jump, self._jump)
         self._on_click(self.previous, lambda: self._walk(-1))
         self._on_click(self.next, lambda: self._walk(1))
-        self._on_click(self.stop, self._stop)
-        self._show_progress(False)
         self._follow(session)
 
     def close(self) -> None:
         """Stop scanning and following."""
-        self._stop()
+        self.scan.stop()
         super().close()
 
     def _sync(self) -> None:
@@ -186,36 +180,13 @@ class SampleControls(Controls):
         if self.session.knows(name):
             self._go(self.session.find(name))
             return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # no kernel's event loop: nobody could press stop
-            self._go(self.session.find(name))
-        else:
-            self._stop()
-            self._scan = loop.create_task(self._scan_and_go(name))
+        asked_at = self.session.reading
 
-    async def _scan_and_go(self, name: str) -> None:
-        self._show_progress(True)
-        try:
-            with self.message.reporting():
-                asked_at = self.session.reading
-                for share in self.session.scan():
-                    self.progress.value = share
-                    await asyncio.sleep(0.001)  # the kernel answers other messages meanwhile
-                if self.session.reading is asked_at:  # else the person has moved on, and may ask again
-                    self._go(self.session.find(name))
-        finally:
-            self._show_progress(False)
+        def go() -> None:
+            if self.session.reading is asked_at:  # else the person has moved on, and may ask again
+                self._go(self.session.find(name))
 
-    def _stop(self) -> None:
-        if self._scan is not None:
-            self._scan.cancel()
-            self._scan = None
-
-    def _show_progress(self, running: bool) -> None:
-        self.progress.value = 0.0
-        for part in (self.progress, self.stop):
-            part.layout.display = None if running else "none"
+        self.scan.start(self.session.scan(), go)
 
 
 class SelectionControls(Controls):
@@ -228,11 +199,14 @@ class SelectionControls(Controls):
         self.layer = Dropdown(description="layer", **wide(36, 92))
         self.head = Dropdown(description="head", **wide(36, 116))
         self.day = SelectionSlider(options=[0], description="day", **wide(32, 290))
-        self.target = Dropdown(description="explain", **wide(48, 172))
+        self.target = Dropdown(description="explain", **wide(48, 250))
         self.method = Dropdown(
-            options=[(name.replace("_", " "), name) for name in METHODS], description="by", **wide(18, 150)
+            options=[(name.replace("_", " "), name) for name in METHODS], description="by", **wide(18, 190)
         )
-        self.children = (self.kind, self.layer, self.head, self.day, self.target, self.method)
+        self.baseline = Dropdown(options=BASELINES, description="from", **wide(32, 200))
+        self.groups = Dropdown(options=GROUPS, description="in groups of", **wide(76, 190))
+        explaining = self.target, self.method, self.baseline, self.groups
+        self.children = (self.kind, self.layer, self.head, self.day, *explaining)
         for control, owner, name in self._bound():
             self._on_change(control, self._setter(owner, name))
         self._follow(session, selection)
@@ -245,6 +219,8 @@ class SelectionControls(Controls):
             (self.day, self.selection, "query"),
             (self.target, self.session, "target"),
             (self.method, self.session, "method"),
+            (self.baseline, self.session, "baseline"),
+            (self.groups, self.session, "groups"),
         ]
 
     def _setter(self, owner: Selection | ExtractorSession, name: str) -> Callable[[Any], None]:
@@ -261,11 +237,18 @@ class SelectionControls(Controls):
             offer(self.head, range(size["head"]), where.head, default="mean")
             offer(self.day, range(len(days)), where.query, days)
             targets = session.targets
-            largest = f"largest: {session.target_name}" if session.target is None else "largest"
-            offer(self.target, range(len(targets)), session.target, targets, default=largest)
-            self.method.value = session.method
-            self.target.layout.display = None if explains and targets else "none"
-            self.method.layout.display = None if explains else "none"
+            predicted = f"predicted: {session.target_name}" if explains and session.target is None else "predicted"
+            offer(self.target, range(len(targets)), session.target, targets, default=predicted)
+            for name in ("method", "baseline", "groups"):
+                getattr(self, name).value = getattr(session, name)
+            _show(self.target, explains and bool(targets))
+            _show(self.method, explains)
+            _show(self.baseline, explains and session.dataset is not None and session.method in AGAINST_BASELINE)
+            _show(self.groups, explains and session.method in BY_GROUP)
+
+
+def _show(control: Any, shown: bool) -> None:
+    control.layout.display = None if shown else "none"
 
 
 def offer(

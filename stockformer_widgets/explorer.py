@@ -15,13 +15,19 @@ from stockformer_widgets.picture import Pictured, arrange
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession, Reading
 from stockformer_widgets.views import (
+    AttentionEffects,
     AttentionHeatmap,
     AttentionRow,
+    DayScores,
+    FaithfulnessCheck,
+    FlowHeatmap,
     GateHeatmap,
     GateTimeline,
     HeadGrid,
+    HeadImportance,
     HeadSpecialization,
     LayerEvolution,
+    MarketEntry,
     PoolingBars,
     Prediction,
     PriceStrip,
@@ -43,8 +49,10 @@ _PAGES: dict[str, Columns] = {
     ),
     "Layers and heads": ((LayerEvolution, HeadSpecialization),),
     "Head grid": ((HeadGrid,),),
-    "Gates": ((GateHeatmap,),),
+    "Gates": ((GateHeatmap, MarketEntry),),
     "Features": ((SaliencyHeatmap,),),
+    "Flow": ((FlowHeatmap,), (DayScores, HeadImportance)),
+    "Faithfulness": ((FaithfulnessCheck, AttentionEffects),),
 }
 
 

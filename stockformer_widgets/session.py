@@ -3,36 +3,51 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from traitlets import Bool, Enum, Instance, Int, TraitError, default, observe, validate
+from traitlets import Bool, Dict, Enum, Instance, Int, TraitError, default, observe, validate
 
 from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset, Window
 from stockformer.explainability import (
+    DAY_RANKINGS,
+    GROUPS,
+    METHODS,
+    Attribution,
     Capture,
+    Faithfulness,
     OutputDistribution,
     Summary,
+    Target,
+    Trace,
     WhatIf,
+    attention_effects,
+    attribute,
+    can_attribute,
     capture_attention,
     change_inputs,
     changed_model,
+    choose_target,
     class_names,
-    compute_input_saliency,
     describe_outputs,
+    faithfulness_steps,
+    head_importance,
     measure_windows,
     output_batches,
+    randomisation_steps,
+    spread_windows,
     summarize_change,
+    trace_attention,
 )
-from stockformer.explainability.attribution import METHODS
+from stockformer.explainability.faithfulness import Ranking, rank_cells, run_to_end
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
 from stockformer.training import Model
 from stockformer_widgets.followed import Followed
@@ -42,6 +57,13 @@ if TYPE_CHECKING:
 
 #: Windows that `ExtractorSession.find` knows.
 LANDMARKS = ("calmest", "most volatile", "most confident", "most wrong")
+#: What methods that move from or to a baseline take for "nothing known".
+BASELINES = ("training mean", "calm window", "random training windows")
+_DRAWN = 8  # random training windows
+
+Result = TypeVar("Result")
+#: Traits of a session that say what is explained, and how.
+EXPLAINS = ("target", "method", "baseline", "groups")
 _BATCH = 64
 
 
@@ -109,10 +131,20 @@ class ExtractorSession(Followed):
     reading = Instance(Reading, allow_none=False, read_only=True)
     #: What `what_if` changed; nothing at first. It stays when the sample changes.
     change = Instance(WhatIf, args=(), read_only=True)
-    #: Column of the model's output that `saliency` explains, or None for the largest.
+    #: Column of the model's output that is explained, or None for the default of
+    #: `stockformer.explainability.choose_target`.
     target = Int(None, allow_none=True)
-    #: How `saliency` attributes, one of `stockformer.explainability.METHODS`.
-    method = Enum(METHODS, "input_x_gradient")
+    #: How the output is attributed to the inputs, one of `stockformer.explainability.METHODS`.
+    method = Enum(METHODS, METHODS[0])
+    #: From where, one of `BASELINES`; methods that need no baseline ignore it.
+    baseline = Enum(BASELINES, BASELINES[0])
+    #: What occlusion and Shapley sampling move together, one of `stockformer.explainability.GROUPS`.
+    groups = Enum(GROUPS, GROUPS[0])
+    #: What `check` measured last; None where that is no longer so.
+    faithfulness = Instance(Faithfulness, allow_none=True, read_only=True)
+    #: Method -> rank correlation, signed and absolute, with the same of a model with random weights; see
+    #: `randomised_steps`.
+    randomised = Dict(read_only=True)
     #: Whether `close` was called.
     closed = Bool(False, read_only=True)
 
@@ -139,7 +171,7 @@ class ExtractorSession(Followed):
         self._read_sample: int | None = None
         self._next: tuple[Reading, Reading, int] | None = None
         self._past: list[WhatIf] = []
-        self._saliency: dict[tuple[str, int | None], tuple[Tensor, ...]] = {}
+        self._explained: dict[tuple[Any, ...], Any] = {}
         if dataset is not None:
             _check_widths(model, tuple(len(names) for names in self._dataset_columns()), "the dataset has")
             _check_labels(model, dataset)
@@ -178,6 +210,7 @@ class ExtractorSession(Followed):
         last, sample = self._original, self._read_sample
         original = self._read(last.inputs, last.dates, last.window)
         self._outputs = None
+        self.set_trait("faithfulness", None)
         self._publish(original, self._changed(original, self.change), sample)
         return self.reading
 
@@ -227,20 +260,124 @@ class ExtractorSession(Followed):
         """
         return summarize_change(self.prediction(original=True), self.prediction(), self.class_names or None)
 
-    def saliency(self) -> tuple[Tensor, ...]:
-        """Signed attribution of `target` by `method`, one [T, features] in float32 an input.
+    def attribution(self) -> Attribution:
+        """Attribution of what is explained, by `method` from `baseline`; see `stockformer.explainability.attribute`."""
 
-        See `stockformer.explainability.compute_input_saliency`.
+        def compute(model: nn.Module, *inputs: Tensor, target: Target) -> Attribution:
+            options: dict[str, Any] = {"method": self.method, "groups": self.groups, "baselines": self._baselines()}
+            return attribute(model, *inputs, target=target, progress=self.groups != GROUPS[0], **options)
+
+        return self._explain(compute, "attribution", self.method, self.baseline, self.groups)
+
+    def saliency(self) -> tuple[Tensor, ...]:
+        """The signed parts of `attribution`, one [T, features] in float32 an input."""
+        return tuple(part.float() for part in self.attribution().parts)
+
+    def trace(self) -> Trace:
+        """What attention carried, with its gradients; see `stockformer.explainability.trace_attention`."""
+        return self._explain(trace_attention, "trace")
+
+    def head_importance(self) -> pd.DataFrame:
+        """How much what is explained hangs on each head; see `stockformer.explainability.head_importance`."""
+        trace = self.trace()
+
+        def compute(model: nn.Module, *inputs: Tensor, target: Target) -> pd.DataFrame:
+            return head_importance(model, *inputs, trace=trace)
+
+        return self._explain(compute, "heads")
+
+    def attention_effects(self) -> pd.DataFrame:
+        """What flat and shuffled attention do; see `stockformer.explainability.attention_effects`."""
+        return self._explain(attention_effects, "effects")
+
+    def check(self, windows: int | None = None, unit: str = "cell") -> Faithfulness:
+        """Measure whether to believe the explanations, with a progress bar; sets `faithfulness`.
+
+        See `stockformer.explainability.measure_faithfulness`.
+
+        Args:
+            windows: how many of the dataset, evenly spread; by default the sample alone.
+            unit: ``cell`` ranks every feature of every day by every method, from `baseline` and in
+                `groups`; ``day`` ranks days, also by attention.
+
+        Raises:
+            ValueError: another unit, more windows than there are, a session without dataset, one with a change,
+                or a model that cannot be attributed.
         """
+        return run_to_end(self.check_steps(windows, unit), "faithfulness")
+
+    def check_steps(self, windows: int | None = None, unit: str = "cell") -> Generator[float, None, Faithfulness]:
+        """`check` in steps: yields the share that is done. One that is left early changes nothing."""
         self._check_open()
-        which = self.method, self.target
-        if which not in self._saliency:
+        rankings, samples, asked = self._rankings(unit), self._checked(windows), self._asked(windows)
+        found = yield from faithfulness_steps(self.model, samples, rankings, column=self.target)
+        if asked == self._asked(windows):
+            self.set_trait("faithfulness", found)
+        return found
+
+    def _asked(self, windows: int | None) -> tuple[Any, ...]:
+        """What a check is of: one that something of it was changed meanwhile is not kept."""
+        return (self.target, self.baseline, self.groups, self.reading if windows is None else None)
+
+    def randomised_steps(self) -> Generator[float, None, pd.DataFrame]:
+        """`stockformer.explainability.randomisation_check` of the sample in steps; sets `randomised`."""
+        reading = self.reading
+        found = yield from randomisation_steps(self.model, self._checked(None))
+        if self.reading is reading:
+            rows = found.itertuples(index=False)
+            self.set_trait("randomised", {row.method: (row.signed, row.absolute) for row in rows})
+        return found
+
+    def _rankings(self, unit: str) -> Mapping[str, Ranking]:
+        if unit not in ("cell", "day"):
+            raise ValueError(f"unit is {unit!r}, expected cell or day")
+        if not can_attribute(self.reading.inputs, self.reading.capture.output):
+            raise ValueError(f"{type(self.model).__name__} cannot be attributed: it has no inputs [B, T, features]")
+        if unit == "day":
+            if self.reading.capture.pooling is None:
+                raise ValueError("days are ranked for stock transformers only")
+            return DAY_RANKINGS
+        options: dict[str, Any] = {"baselines": self._baselines(), "groups": self.groups}
+        return {method: partial(rank_cells, method, **options) for method in METHODS}
+
+    def _checked(self, windows: int | None) -> list[tuple[Tensor, ...]]:
+        """Inputs to measure on."""
+        if self.change:
+            raise ValueError("the model is measured as it is: take the change back first")
+        if windows is None:
+            return [self.reading.inputs]
+        if self.dataset is None:
+            raise ValueError("windows need a session with a dataset")
+        like = self.reading.inputs[0]
+        return [tuple(part.to(like) for part in inputs) for inputs in spread_windows(self.dataset, windows)]
+
+    def _explain(self, compute: Callable[..., Result], *key: str) -> Result:
+        """``compute(model, *inputs, target=...)`` of the reading, with its change; each is computed once."""
+        self._check_open()
+        which = (*key, self.target)
+        if which not in self._explained:
             with changed_model(self.model, self.change, self._original.capture):
-                parts = compute_input_saliency(
-                    self.model, *self.reading.inputs, method=self.method, target_class=self.target, absolute=False
-                )
-            self._saliency[which] = tuple(part.float() for part in parts)
-        return self._saliency[which]
+                self._explained[which] = compute(self.model, *self.reading.inputs, target=self._target())
+        found: Result = self._explained[which]
+        return found
+
+    def _target(self) -> Target:
+        """What is explained."""
+        return choose_target(self.model, self.reading.capture.output, self.target)
+
+    def _baselines(self) -> tuple[Tensor, ...] | None:
+        """Inputs for `baseline`, each [N, T, features]; None for the training mean."""
+        if self.baseline == BASELINES[0]:
+            return None
+        assert self.dataset is not None
+        training = np.flatnonzero(self.dataset.end_dates <= self.dataset.train_end)
+        if self.baseline == "calm window":
+            chosen = training[[np.nanargmin(self.dataset.volatility[training])]]
+        else:
+            chosen = np.random.default_rng(0).choice(training, min(_DRAWN, len(training)), replace=False)
+        windows = [self.dataset.window(int(index)) for index in chosen]
+        parts = zip(*((one.x, one.market_x) for one in windows), strict=True)
+        return tuple(torch.stack(part) for part in parts if part[0] is not None)
 
     def measures(self) -> dict[str, float]:
         """The sample's `stockformer.explainability.MEASURES`.
@@ -327,7 +464,7 @@ class ExtractorSession(Followed):
         self._outputs = self._describe(torch.cat(outputs), torch.cat(labels))
 
     def at(self, index: int) -> ExtractorSession:
-        """Another session, on another sample of the dataset, with the same change, target and method.
+        """Another session, on another sample of the dataset, with the same change, explained in the same way.
 
         Raises:
             IndexError: there is no such sample.
@@ -339,7 +476,8 @@ class ExtractorSession(Followed):
         other = ExtractorSession.from_dataset(self.model, self.dataset, index)
         try:
             other.what_if(**vars(self.change))
-            other.method, other.target = self.method, self.target
+            for name in EXPLAINS:
+                setattr(other, name, getattr(self, name))
         except BaseException:
             other.close()
             raise
@@ -358,8 +496,9 @@ class ExtractorSession(Followed):
         self.set_trait("closed", True)
         self.unobserve_all()
         self._followers.clear()
-        self._saliency.clear()
+        self._explained.clear()
         self._outputs = self._next = None
+        self.set_trait("faithfulness", None)
         self._trait_values.pop("reading", None)
         del self._original
         self.model, self.dataset = nn.Module(), None
@@ -393,15 +532,24 @@ class ExtractorSession(Followed):
 
     @property
     def target_name(self) -> str:
-        """What `saliency` explains, in words."""
-        output = self.reading.capture.output
+        """What is explained, in words."""
         if not self.targets:
             return "the value"
-        return self.targets[int(output[0].argmax()) if self.target is None else self.target]
+        target = self._target()
+        if target.kind == "rank":
+            return "the expected rank"
+        assert target.column is not None
+        name = self.targets[target.column]
+        return f"{name} over {self.targets[1 - target.column]}" if target.kind == "margin" else name
+
+    @property
+    def explained_column(self) -> int | None:
+        """The column of the output that is explained; None for a value or an expected rank."""
+        return self._target().column
 
     @property
     def method_name(self) -> str:
-        """How `saliency` attributes, in words."""
+        """How the output is attributed, in words."""
         return str(self.method).replace("_", " ")
 
     @property
@@ -450,6 +598,16 @@ class ExtractorSession(Followed):
         if target is not None and not 0 <= target < len(self.targets):
             raise TraitError(f"target is {target}, but the model's output has {len(self.targets)} columns")
         return target
+
+    @observe("target", "baseline", "groups")
+    def _forget_the_check(self, change: Any) -> None:
+        self.set_trait("faithfulness", None)
+
+    @validate("baseline")
+    def _check_baseline(self, proposal: Any) -> str:
+        if proposal["value"] != BASELINES[0] and self.dataset is None:
+            raise TraitError(f"{proposal['value']!r} needs a session with a dataset")
+        return str(proposal["value"])
 
     @validate("sample")
     def _run_sample(self, proposal: Any) -> int | None:
@@ -513,8 +671,11 @@ class ExtractorSession(Followed):
 
     def _publish(self, original: Reading, reading: Reading, sample: int | None) -> None:
         self._original, self._read_sample, self._next = original, sample, None
-        self._saliency.clear()
+        self._explained.clear()
         with self.hold_trait_notifications():
+            if self.faithfulness is not None and self.faithfulness.samples == 1:
+                self.set_trait("faithfulness", None)
+            self.set_trait("randomised", {})
             self.set_trait("reading", reading)
             if self.target is not None and self.target >= len(self.targets):
                 self.target = None

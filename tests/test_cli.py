@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,9 +14,10 @@ from stockformer.__main__ import main
 from stockformer.checkpoint import load_checkpoint
 from stockformer.config import BASE_FEATURE_COLUMNS, FUNDAMENTAL_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
-from stockformer.explainability import compute_input_saliency
-from stockformer.sample import sample_table, write_sample
+from stockformer.explainability import METHODS, compute_input_saliency
+from stockformer.sample import sample_faithfulness, sample_table, write_sample
 
+ROOT = Path(__file__).parents[1]
 TICKERS = ["AAPL", "GOOG", "IBM", "MSFT"]
 
 
@@ -243,3 +245,47 @@ def test_report(sample, tmp_path, capsys):
     capsys.readouterr()
     assert main([*call, "--date", "2008-10-18"]) == 1
     assert_one_line(capsys, "no window ends on 2008-10-18")
+
+
+@pytest.fixture
+def checkpoint(small_csv, tmp_path):
+    out = tmp_path / "model.pt"
+    assert main(["train", str(small_csv), "--out", str(out), "--epochs", "1"]) == 0
+    return out
+
+
+def test_faithfulness(checkpoint, small_csv, tmp_path, capsys):
+    page, table = tmp_path / "page.md", tmp_path / "table.csv"
+    call = ["faithfulness", str(checkpoint), str(small_csv), "--out", str(page), "--table", str(table)]
+    assert main([*call, "--windows", "2"]) == 0
+    written, said = pd.read_csv(table), page.read_text()
+    assert sorted(written.query("unit == 'cell'")["ranking"]) == sorted([*METHODS, "random"])
+    for row in written.to_dict("records"):
+        name = row["ranking"].replace("_", " ")
+        assert f"| {name} | {row['deletion']:.3f} | {row['insertion']:.3f} | {row['gap']:.3f} |" in said
+    # Market features are in no CSV: what has no data gets exactly 0 from every method.
+    control = said.split("## Random weights")[1].split("##")[0]
+    assert [line.split("|")[-2].strip() for line in control.splitlines() if line.startswith("| ")][2:] == ["0"] * 7
+    effects = said.split("## What attention")[1]
+    assert all(f"| {kind} | 0 |" in effects for kind in ("cross", "self", "market"))
+
+
+def test_faithfulness_writes_nothing_when_it_cannot(checkpoint, small_csv, tmp_path, capsys):
+    capsys.readouterr()
+    page = tmp_path / "page.md"
+    call = ["faithfulness", str(checkpoint), str(small_csv), "--out", str(page)]
+    assert main([*call, "--windows", "100000"]) == 1
+    assert_one_line(capsys, "windows is 100000, expected 1 to ")
+    assert main(["faithfulness", str(checkpoint), "--out", str(page)]) == 1
+    assert_one_line(capsys, "needs a CSV file after it")
+    assert not page.exists()
+
+
+def test_the_page_in_docs_is_that_of_the_shipped_table():
+    said = (ROOT / "docs" / "faithfulness.md").read_text()
+    for unit in ("cell", "day"):
+        for row in sample_faithfulness(unit).to_dict("records"):
+            numbers = " | ".join(f"{row[name]:.3f}" for name in ("deletion", "insertion", "gap"))
+            start = f"| {row['ranking'].replace('_', ' ')} | {numbers} |"
+            (line,) = (line for line in said.splitlines() if line.startswith(start))
+            assert line.endswith(f"| {row['verdict']} |")

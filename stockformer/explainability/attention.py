@@ -51,7 +51,7 @@ def attention_scores(
     key_padding_mask: Tensor | None = None,
 ) -> Tensor:
     """Q K^T / sqrt(head_dim) + masks: what `attention_weights` takes the softmax of."""
-    q, k = (_project(module, part, _batch_first(module, tensor)) for part, tensor in enumerate((query, key)))
+    q, k = (_project(module, part, batch_first(module, tensor)) for part, tensor in enumerate((query, key)))
     k = _with_added_steps(module, k, module.bias_k)
     q, k = (_by_head(module, tensor) for tensor in (q, k))  # [B, heads, steps, head_dim]
     scores = (q / math.sqrt(module.head_dim)) @ k.transpose(-2, -1)
@@ -73,7 +73,7 @@ def mix_values(module: nn.MultiheadAttention, weights: Tensor, value: Tensor) ->
     Returns:
         The module's output in its own layout: [B, L, E], [L, B, E] or [L, E].
     """
-    v = _with_added_steps(module, _project(module, 2, _batch_first(module, value)), module.bias_v)
+    v = _with_added_steps(module, _project(module, 2, batch_first(module, value)), module.bias_v)
     mixed = (weights @ _by_head(module, v)).transpose(1, 2).flatten(start_dim=2)  # [B, L, E]
     output = F.linear(mixed, module.out_proj.weight, module.out_proj.bias)
     if value.dim() == 2:
@@ -81,12 +81,34 @@ def mix_values(module: nn.MultiheadAttention, weights: Tensor, value: Tensor) ->
     return output if module.batch_first else output.transpose(0, 1)
 
 
+def value_vectors(module: nn.MultiheadAttention, value: Tensor) -> Tensor:
+    """What each key day adds to the output under full weight: ``V_h W_o^h``, [B, heads, S, E].
+
+    Weighted by `attention_weights` and summed over heads and keys they are the
+    module's output without ``b_o`` (Kobayashi et al. 2020).
+
+    Args:
+        value: as given to the module.
+    """
+    v = _by_head(module, _with_added_steps(module, _project(module, 2, batch_first(module, value)), module.bias_v))
+    out = module.out_proj.weight.view(module.embed_dim, module.num_heads, module.head_dim)
+    return torch.einsum("bhkc,ehc->bhke", v, out)
+
+
 def attention_call(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a call of an attention by name."""
     return inspect.signature(module.forward).bind(*args, **kwargs).arguments
 
 
-def _batch_first(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:
+def called_weights(module: nn.MultiheadAttention, call: dict[str, Any], output: Any) -> Tensor:
+    """The weights of a call that returned `output`, [B, heads, L, S]: those it was computed from, where it says so."""
+    if isinstance(output, AttentionOutput):
+        return output.weights
+    return attention_weights(module, call["query"], call["key"], call.get("attn_mask"), call.get("key_padding_mask"))
+
+
+def batch_first(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:
+    """A query, key, value or output as [B, steps, E]."""
     if tensor.dim() == 2:
         return tensor.unsqueeze(0)
     return tensor if module.batch_first else tensor.transpose(0, 1)

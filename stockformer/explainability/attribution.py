@@ -40,7 +40,9 @@ GROUPS = ("feature", "day", "week x feature")
 #: Methods whose attributions sum to the target's distance from its value at the baseline.
 COMPLETE = ("integrated_gradients", "gradient_shap", "shapley_sampling")
 #: Methods that move from or to a baseline.
-_AGAINST_BASELINE = (*COMPLETE, "occlusion")
+AGAINST_BASELINE = (*COMPLETE, "occlusion")
+#: Methods that move groups of cells.
+BY_GROUP = ("occlusion", "shapley_sampling")
 
 _STEPS = 64  # of the path of integrated gradients
 _DRAWS = 50  # of SmoothGrad's noise, and of GradientSHAP's points
@@ -124,10 +126,10 @@ def attribute(
             output = model(*chosen)
             target = choose_target(model, output) if target is None else target
             value = float(target(output)[0])
-            reference = float(target(model(*bases)).mean()) if method in _AGAINST_BASELINE else None
+            reference = float(target(model(*bases)).mean()) if method in AGAINST_BASELINE else None
         explained = _Explained(model, target)
         with _quiet(), _seeded(), torch.enable_grad():
-            if method in ("occlusion", "shapley_sampling"):
+            if method in BY_GROUP:
                 parts = _by_group(method, explained, chosen, bases, groups, progress)
             else:
                 parts = _GRADIENT_METHODS[method](explained, chosen, bases)

@@ -225,7 +225,7 @@ class AttentionExtractor:
             elif type(module).forward is nn.TransformerEncoderLayer.forward:
                 self._record_fused(path, module, args, kwargs)
             elif module in gates:
-                self._gates[_unused(path, self._gates)] = _detach(output)
+                self._gates[call_path(path, self._gates)] = _detach(output)
             elif path.rpartition(".")[2] == "attn_pool":
                 self._pooling = _detach(torch.softmax(output, dim=1).squeeze(-1))
             if module is self.model:
@@ -244,7 +244,7 @@ class AttentionExtractor:
         self, path: str, module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any], output: Any
     ) -> None:
         if isinstance(output, AttentionOutput):
-            self._attention[_unused(path, self._attention)] = _detach(output.weights)
+            self._attention[call_path(path, self._attention)] = _detach(output.weights)
         else:
             call = attention_call(module, args, kwargs)
             masks = call.get("attn_mask"), call.get("key_padding_mask")
@@ -270,7 +270,7 @@ class AttentionExtractor:
             scores = attention_scores(module, *call)
             # In place: a second tensor of this size costs more than the softmax itself.
             weights = torch.softmax(scores, dim=-1, out=scores)
-        self._attention[_unused(path, self._attention)] = weights.cpu()
+        self._attention[call_path(path, self._attention)] = weights.cpu()
 
     def _finish(self, output: Any) -> None:
         self._capture = Capture(
@@ -326,7 +326,7 @@ def _holds_attention(module: nn.Module) -> bool:
     return any(isinstance(child, nn.MultiheadAttention) for child in module.children())
 
 
-def _unused(path: str, taken: Mapping[str, Tensor]) -> str:
+def call_path(path: str, taken: Mapping[str, Any]) -> str:
     """`path`, or where a module runs again in one pass ``path#1``, ``path#2``..."""
     calls = sum(name.partition("#")[0] == path for name in taken)
     return f"{path}#{calls}" if calls else path

@@ -17,6 +17,7 @@ from stockformer.dataset import StockDataset
 from stockformer.explainability.capture import Capture, capture_attention, evaluating
 from stockformer.explainability.outputs import describe_outputs, output_batches
 from stockformer.explainability.statistics import diffuseness, recency, recent_days
+from stockformer.explainability.targets import targets_of
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 
 #: How `compare_groups` calls a measure -> its formula; those of attention are there for every kind of it.
@@ -25,7 +26,7 @@ MEASURES: Mapping[str, str] = {
     "diffuseness": "mean over queries, heads and layers of row entropy / log n",
     "recency": "mean share of the attention on the last quarter of the keys",
     "pooling recency": "share of the pooling on the last quarter of the days",
-    "market share": "sum of |input x gradient| of the market / of all inputs, for the largest output",
+    "market share": "sum of |input x gradient| of the market / of all inputs, for what the explorer explains",
     "confidence": "probability of the most probable class",
     "relative entropy": "entropy of the class probabilities / log K",
     "value": "the output of a regression",
@@ -204,9 +205,8 @@ def _of_heads(of: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
 def _market_share(model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
     with evaluating(model), torch.enable_grad():
         inputs = [part.detach().requires_grad_() for part in inputs]
-        output = model(*inputs)
         # The windows of a batch do not see each other, so the gradient of the sum is that of each.
-        gradients = torch.autograd.grad((output if output.dim() == 1 else output.amax(dim=1)).sum(), inputs)
+        gradients = torch.autograd.grad(targets_of(model, model(*inputs)).sum(), inputs)
     stock, market = ((part * grad).abs().sum(dim=(1, 2)) for part, grad in zip(inputs, gradients, strict=True))
     return (market / (stock + market)).detach().cpu()
 

@@ -28,15 +28,15 @@ from stockformer.explainability.outputs import Calibration, OutputDistribution
 
 COLORMAP = "viridis"
 DIVERGING_COLORMAP = "RdBu_r"
-_COLORS = ("#0072b2", "#e69f00")  # stock and market, from the palette of Okabe and Ito (2008)
+COLORS = ("#0072b2", "#e69f00")  # stock and market, from the palette of Okabe and Ito (2008)
 _HIGHLIGHT = "#d55e00"  # what is marked, from the same palette, as the rest
-_LAYER_COLORS = (*_COLORS, "#009e73", "#cc79a7", "#56b4e9", "#999999")
+_LAYER_COLORS = (*COLORS, "#009e73", "#cc79a7", "#56b4e9", "#999999")
 
 Days = Sequence[Any] | None
 P = ParamSpec("P")
 
 
-def _closing_on_error(plot: Callable[P, Figure]) -> Callable[P, Figure]:
+def closing_on_error(plot: Callable[P, Figure]) -> Callable[P, Figure]:
     """A plot that fails leaves no figure open."""
 
     @wraps(plot)
@@ -52,7 +52,7 @@ def _closing_on_error(plot: Callable[P, Figure]) -> Callable[P, Figure]:
     return guarded
 
 
-@_closing_on_error
+@closing_on_error
 def plot_attention_heatmap(
     weights: Tensor,
     *,
@@ -61,23 +61,30 @@ def plot_attention_heatmap(
     key_label: str = "key day",
     query_dates: Days = None,
     key_dates: Days = None,
+    largest: float | None = None,
+    value: str = "weight",
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """One map [query, key], colours from 0 to its largest weight, grey where there is no number."""
+    """One map [query, key], colours from 0 to `largest`, by default its largest value; grey is no number.
+
+    `value` says what the cells hold; of weights, a line on the colour bar is that of a uniform row.
+    """
     axes = ax or plt.subplots(figsize=(6.4, 5.4), layout="constrained")[1]
-    image = _draw_map(axes, weights, title)
+    image = _draw_map(axes, weights, title, largest)
     axes.set_xlabel(key_label)
     axes.set_ylabel(query_label)
-    _name_days(axes, "x", weights.size(1), key_dates)
-    _name_days(axes, "y", weights.size(0), query_dates)
-    uniform = 1 / weights.size(1)
-    bar = axes.figure.colorbar(image, ax=axes, label=f"weight (line: uniform, {uniform:.3g})")
-    bar.ax.axhline(uniform, color=_HIGHLIGHT)
-    return _finish(axes, save_path)
+    name_days(axes, "x", weights.size(1), key_dates)
+    name_days(axes, "y", weights.size(0), query_dates)
+    bar = axes.figure.colorbar(image, ax=axes, label=value)
+    if value == "weight":
+        uniform = 1 / weights.size(1)
+        bar.set_label(f"weight (line: uniform, {uniform:.3g})")
+        bar.ax.axhline(uniform, color=_HIGHLIGHT)
+    return finish(axes, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_attention_all_heads(
     weights: Tensor,
     *,
@@ -98,17 +105,17 @@ def plot_attention_all_heads(
         axes.set_visible(False)
     for head, axes in enumerate(grid.flat[:heads]):
         image = _draw_map(axes, weights[head], f"head {head}", largest)
-        _name_days(axes, "x", keys, key_dates, 3)
-        _name_days(axes, "y", queries, query_dates, 3)
+        name_days(axes, "x", keys, key_dates, 3)
+        name_days(axes, "y", queries, query_dates, 3)
         axes.tick_params(labelbottom=head + columns >= heads, labelleft=head % columns == 0)
     figure.suptitle(title)
     figure.supxlabel(key_label)
     figure.supylabel(query_label)
     figure.colorbar(image, ax=grid, label="weight", shrink=0.8)
-    return _finish(grid[0, 0], save_path)
+    return finish(grid[0, 0], save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_head_grid(
     layers: Sequence[Tensor], *, title: str = "Attention by layer and head", save_path: str | Path | None = None
 ) -> Figure:
@@ -129,10 +136,10 @@ def plot_head_grid(
     axes.axis("off")
     axes.set_title(title)
     figure.colorbar(image, ax=axes, label="weight")
-    return _finish(axes, save_path)
+    return finish(axes, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_group_differences(comparison: GroupComparison, *, save_path: str | Path | None = None) -> Figure:
     """The difference between two groups of windows in every measure, with its interval, in standard deviations."""
     table = comparison.table.iloc[::-1]
@@ -141,14 +148,14 @@ def plot_group_differences(comparison: GroupComparison, *, save_path: str | Path
     _, axes = plt.subplots(figsize=(7, 1.2 + 0.25 * len(table)), layout="constrained")
     axes.axvline(0, color="gray", linewidth=1)
     for place, measure in enumerate(table["measure"]):
-        color = _HIGHLIGHT if clear.iloc[place] else _COLORS[0]
+        color = _HIGHLIGHT if clear.iloc[place] else COLORS[0]
         axes.plot([low.iloc[place], high.iloc[place]], [measure, measure], color=color)
         axes.plot(difference.iloc[place], measure, "o", color=color)
     axes.set(title=f"{' - '.join(comparison.names)}, in standard deviations of all windows")
-    return _finish(axes, save_path)
+    return finish(axes, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_cross_attention(
     attn: Mapping[str, Any],
     layer: int = 0,
@@ -164,7 +171,7 @@ def plot_cross_attention(
     return _plot_map_of(attn, "cross", layer, head, sample, title, dates, ax, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_cross_attention_all_heads(
     attn: Mapping[str, Any],
     layer: int = 0,
@@ -187,7 +194,7 @@ def plot_cross_attention_all_heads(
     )
 
 
-@_closing_on_error
+@closing_on_error
 def plot_self_attention(
     attn: Mapping[str, Any],
     layer: int = 0,
@@ -203,7 +210,7 @@ def plot_self_attention(
     return _plot_map_of(attn, "self", layer, head, sample, title, dates, ax, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_attention_row(
     row: Tensor,
     *,
@@ -219,10 +226,10 @@ def plot_attention_row(
     if key is not None:
         bars[_checked("key", key, len(row))].set_color(_HIGHLIGHT)
     axes.set(title=title, xlabel="key day")
-    return _finish(axes, save_path)
+    return finish(axes, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_gate_activations(
     attn: Mapping[str, Any],
     layer: int = 0,
@@ -243,12 +250,12 @@ def plot_gate_activations(
     axes.set_xlabel("stock day")
     axes.set_ylabel("gate dimension")
     axes.set_yticks(range(len(dimensions)), [str(int(number)) for number in dimensions], fontsize=6)
-    _name_days(axes, "x", len(gate), dates)
+    name_days(axes, "x", len(gate), dates)
     axes.figure.colorbar(image, ax=axes, label="gate (0 closed, 1 open)")
-    return _finish(axes, save_path)
+    return finish(axes, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_gate_timeseries(
     attn: Mapping[str, Any],
     *,
@@ -263,20 +270,20 @@ def plot_gate_timeseries(
     gates = _gates(attn, sample)
     chosen = None if layer is None else _checked("layer", layer, len(gates))
     axes = ax or plt.subplots(figsize=(8, 3.6), layout="constrained")[1]
-    for number, (gate, color) in enumerate(zip(gates, _layer_colors(len(gates)), strict=False)):
+    for number, (gate, color) in enumerate(zip(gates, layer_colors(len(gates)), strict=False)):
         alpha = 1.0 if chosen in (None, number) else 0.5
         axes.plot(gate.mean(dim=-1).numpy(), color=color, alpha=alpha, label=f"layer {number}")
         if number == chosen:
             low, high = np.quantile(gate.numpy(), (0.1, 0.9), axis=-1)
             axes.fill_between(range(len(gate)), low, high, color=color, alpha=0.2, linewidth=0)
     axes.set(title=title, xlabel="stock day", ylabel="mean gate (0 closed, 1 open)", ylim=(0, 1))
-    axes.set_xlim(_span(len(gates[0])))
+    axes.set_xlim(day_span(len(gates[0])))
     axes.legend(ncols=4, fontsize="small")
-    _name_days(axes, "x", len(gates[0]), dates)
-    return _finish(axes, save_path)
+    name_days(axes, "x", len(gates[0]), dates)
+    return finish(axes, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_attention_pooling(
     attn: Mapping[str, Any],
     *,
@@ -293,10 +300,10 @@ def plot_attention_pooling(
     axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
     _draw_shares(axes, pooling.float(), "pooling weight", dates)
     axes.set(title=title, xlabel="stock day")
-    return _finish(axes, save_path)
+    return finish(axes, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_layer_evolution(
     attn: Mapping[str, Any],
     attention_type: str = "cross",
@@ -317,13 +324,13 @@ def plot_layer_evolution(
         by_head = [compute(maps) for maps in layers]  # layers may differ in heads
         for layer, values in enumerate(by_head):
             axes.plot([layer] * len(values), values.numpy(), ".", color="gray", alpha=0.6)
-        axes.plot([float(values.mean()) for values in by_head], "o-", color=_COLORS[0])
-        axes.set(xlabel="layer", ylabel=name, xticks=range(len(layers)), ylim=(-0.05, 1.05), xlim=_span(len(layers)))
+        axes.plot([float(values.mean()) for values in by_head], "o-", color=COLORS[0])
+        axes.set(xlabel="layer", ylabel=name, xticks=range(len(layers)), ylim=(-0.05, 1.05), xlim=day_span(len(layers)))
     figure.suptitle(title or f"{kind_title(attention_type)} by layer (dots: heads, line: their mean)")
-    return _finish(panels[0], save_path)
+    return finish(panels[0], save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_head_specialization(
     attn: Mapping[str, Any],
     layer: int = 0,
@@ -339,20 +346,20 @@ def plot_head_specialization(
     heads, _, keys = maps.shape
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
     focus, peaks, repetition = panels
-    focus.bar(range(heads), statistics.diffuseness(maps).numpy(), color=_COLORS[0])
+    focus.bar(range(heads), statistics.diffuseness(maps).numpy(), color=COLORS[0])
     focus.set(ylabel="diffuseness (entropy / log n)", ylim=(0, 1.05))
-    peaks.plot(range(heads), statistics.peak(maps).numpy(), "o", color=_COLORS[0], clip_on=False)
-    peaks.set(ylabel="day with the most attention", ylim=_span(keys))
-    _name_days(peaks, "y", keys, dates)
-    repetition.bar(range(heads), statistics.redundancy(maps).nan_to_num(0.0).numpy(), color=_COLORS[0])
+    peaks.plot(range(heads), statistics.peak(maps).numpy(), "o", color=COLORS[0], clip_on=False)
+    peaks.set(ylabel="day with the most attention", ylim=day_span(keys))
+    name_days(peaks, "y", keys, dates)
+    repetition.bar(range(heads), statistics.redundancy(maps).nan_to_num(0.0).numpy(), color=COLORS[0])
     repetition.set(ylabel="redundancy (1: equals another)", ylim=(0, 1.05))
     for axes in panels:
-        axes.set(xlabel="head", xticks=range(heads), xlim=_span(heads))
+        axes.set(xlabel="head", xticks=range(heads), xlim=day_span(heads))
     figure.suptitle(title or f"{kind_title(attention_type)}, layer {layer}, by head")
-    return _finish(focus, save_path)
+    return finish(focus, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_saliency_map(
     saliency: Tensor,
     feature_names: Sequence[str] | None = None,
@@ -364,7 +371,7 @@ def plot_saliency_map(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Input x gradient [T, features] of the `top_k` strongest features by day: its magnitude, or with its sign."""
+    """Attribution [T, features] of the `top_k` strongest features by day: its magnitude, or with its sign."""
     values, names, order = _by_strength(saliency, feature_names, top_k)
     axes = ax or plt.subplots(figsize=(8.5, 0.22 * len(order) + 1.6), layout="constrained")[1]
     cells = (saliency if signed else values)[:, order].T
@@ -372,18 +379,18 @@ def plot_saliency_map(
     axes.set_title(title)
     axes.set_xlabel("day")
     axes.set_yticks(range(len(order)), [names[feature] for feature in order], fontsize=7)
-    _name_days(axes, "x", len(values), dates)
-    axes.figure.colorbar(image, ax=axes, label="input x gradient" if signed else "|input x gradient|")
-    return _finish(axes, save_path)
+    name_days(axes, "x", len(values), dates)
+    axes.figure.colorbar(image, ax=axes, label="attribution" if signed else "|attribution|")
+    return finish(axes, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_feature_bars(
     values: pd.Series,
     *,
-    colors: Sequence[str] | str = _COLORS[0],
+    colors: Sequence[str] | str = COLORS[0],
     title: str = "Saliency by feature",
-    xlabel: str = "input x gradient",
+    xlabel: str = "attribution",
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
@@ -395,10 +402,10 @@ def plot_feature_bars(
     axes.axvline(0, color="gray", linewidth=0.8)
     axes.set(title=title, xlabel=xlabel)
     axes.locator_params(axis="x", nbins=5)
-    return _finish(axes, save_path)
+    return finish(axes, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_saliency_summary(
     stock_saliency: Tensor,
     market_saliency: Tensor | None = None,
@@ -418,18 +425,18 @@ def plot_saliency_summary(
     figure, panels = plt.subplots(
         1, len(given), figsize=(5.6 * len(given), 4.6), squeeze=False, sharex=True, layout="constrained"
     )
-    for axes, (stream, part, feature_names), color in zip(panels[0], given, _COLORS, strict=False):
+    for axes, (stream, part, feature_names), color in zip(panels[0], given, COLORS, strict=False):
         values, names, order = _by_strength(part, feature_names, top_k)
         axes.barh(range(len(order)), values.sum(dim=0)[order].numpy(), color=color)
         axes.set_yticks(range(len(order)), [names[feature] for feature in order], fontsize=8)
         axes.invert_yaxis()
-        axes.set(title=stream, xlabel="sum over days of |input x gradient|")
+        axes.set(title=stream, xlabel="sum over days of |attribution|")
         axes.locator_params(axis="x", nbins=4)
     figure.suptitle(title)
-    return _finish(panels[0, 0], save_path)
+    return finish(panels[0, 0], save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_prediction(
     shown: OutputDistribution,
     class_names: Sequence[str] | None = None,
@@ -449,12 +456,12 @@ def plot_prediction(
         above = None if shown.above is None else shown.above[sample]
         _draw_classes(axes, shown.probabilities[sample], above, class_names, None if truth is None else int(truth))
     axes.set_title(title)
-    return _finish(axes, save_path)
+    return finish(axes, save_path)
 
 
 def _draw_value(axes: Axes, value: float, truth: float | None) -> None:
     bars = {"predicted": value} | ({} if truth is None else {"true": truth})
-    drawn = axes.bar(list(bars), list(bars.values()), width=0.5, color=_COLORS[: len(bars)])
+    drawn = axes.bar(list(bars), list(bars.values()), width=0.5, color=COLORS[: len(bars)])
     axes.bar_label(drawn, fmt="%.4g", padding=2)
     axes.axhline(0, color="gray", linewidth=0.8)
     axes.margins(y=0.15)
@@ -468,7 +475,7 @@ def _draw_classes(
     names = [str(k) for k in range(classes)] if class_names is None else class_names
     if len(names) != classes:
         raise ValueError(f"there are {len(names)} class names for {classes} classes")
-    drawn = axes.bar(range(classes), probabilities.numpy(), width=0.6, color=_COLORS[0], label="P(class)")
+    drawn = axes.bar(range(classes), probabilities.numpy(), width=0.6, color=COLORS[0], label="P(class)")
     axes.bar_label(drawn, fmt="%.3f", padding=2)
     if truth is not None:
         drawn[_checked("label", truth, classes)].set(edgecolor=_HIGHLIGHT, linewidth=2.5)
@@ -481,7 +488,7 @@ def _draw_classes(
         axes.legend(fontsize="small", loc="upper left", ncols=2)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_prices(
     prices: pd.DataFrame,
     *,
@@ -498,7 +505,7 @@ def plot_prices(
         query, key: day numbers.
     """
     axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
-    for column, name, color in zip(("adjusted_close", "spy"), ("close", "SPY"), _COLORS, strict=True):
+    for column, name, color in zip(("adjusted_close", "spy"), ("close", "SPY"), COLORS, strict=True):
         if column in prices:
             level = prices[column].replace([np.inf, -np.inf], np.nan).reset_index(drop=True)
             axes.plot(100 * (level / level.bfill().iloc[0] - 1), color=color, label=name)
@@ -506,43 +513,43 @@ def plot_prices(
         if day is not None:
             axes.axvline(_checked(name, day, len(prices)), color=_HIGHLIGHT, linestyle=line, label=name)
     axes.axhline(0, color="gray", linewidth=0.8)
-    axes.set(title=title, xlabel="day", ylabel="change since the first day [%]", xlim=_span(len(prices)))
+    axes.set(title=title, xlabel="day", ylabel="change since the first day [%]", xlim=day_span(len(prices)))
     axes.legend(fontsize="small")
-    _name_days(axes, "x", len(prices), list(prices["date"]))
-    return _finish(axes, save_path)
+    name_days(axes, "x", len(prices), list(prices["date"]))
+    return finish(axes, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_output_distribution(
     shown: OutputDistribution, *, title: str = "Outputs", save_path: str | Path | None = None
 ) -> Figure:
     """Predicted classes and confidence, or the values of a regression."""
     if shown.probabilities is None:
         figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
-        axes.hist(shown.outputs.numpy(), bins=50, color=_COLORS[0])
+        axes.hist(shown.outputs.numpy(), bins=50, color=COLORS[0])
         axes.axvline(0, color="gray", linestyle="--")
         axes.set(title=f"{title}, {len(shown.outputs)} samples", xlabel="predicted value", ylabel="samples")
-        return _finish(axes, save_path)
+        return finish(axes, save_path)
     classes = shown.probabilities.size(1)
     figure, (counts, confidence) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
     counts.bar(
-        range(classes), shown.predicted_counts.numpy(), width=0.4, align="edge", color=_COLORS[0], label="predicted"
+        range(classes), shown.predicted_counts.numpy(), width=0.4, align="edge", color=COLORS[0], label="predicted"
     )
     if shown.labels is not None:
         true_counts = np.bincount(shown.labels.numpy(), minlength=classes)
-        counts.bar(range(classes), true_counts, width=-0.4, align="edge", color=_COLORS[1], label="true")
+        counts.bar(range(classes), true_counts, width=-0.4, align="edge", color=COLORS[1], label="true")
     counts.set(xlabel="class", ylabel="samples", xticks=range(classes))
     counts.margins(y=0.2)  # room for the legend
     counts.legend(fontsize="small", ncols=2, loc="upper left")
-    confidence.hist(shown.confidence.numpy(), bins=40, color=_COLORS[0])
+    confidence.hist(shown.confidence.numpy(), bins=40, color=COLORS[0])
     confidence.axvline(1 / classes, color="gray", linestyle="--", label="uniform")
     confidence.set(xlabel="confidence (largest class probability)", ylabel="samples")
     confidence.legend(fontsize="small")
     figure.suptitle(f"{title}, {len(shown.outputs)} samples")
-    return _finish(counts, save_path)
+    return finish(counts, save_path)
 
 
-@_closing_on_error
+@closing_on_error
 def plot_calibration(
     calibration: Calibration, *, title: str = "Calibration", ax: Axes | None = None, save_path: str | Path | None = None
 ) -> Figure:
@@ -550,7 +557,7 @@ def plot_calibration(
     axes = ax or plt.subplots(figsize=(5, 4.4), layout="constrained")[1]
     bins = calibration.bins
     axes.plot([0, 1], [0, 1], "--", color="gray", label="calibrated")
-    axes.plot(bins["confidence"], bins["accuracy"], "o-", color=_COLORS[0], label="model")
+    axes.plot(bins["confidence"], bins["accuracy"], "o-", color=COLORS[0], label="model")
     for row in bins.itertuples():
         axes.annotate(
             str(row.count), (row.confidence, row.accuracy), xytext=(4, -10), textcoords="offset points", fontsize=7
@@ -567,7 +574,7 @@ def plot_calibration(
     )
     axes.title.set_fontsize("medium")
     axes.legend(fontsize="small")
-    return _finish(axes, save_path)
+    return finish(axes, save_path)
 
 
 def day_labels(kind: str) -> tuple[str, str]:
@@ -615,16 +622,16 @@ def _draw_cells(axes: Axes, values: Tensor, largest: float, signed: bool = False
 
 
 def _draw_shares(axes: Axes, shares: Tensor, name: str, dates: Days) -> BarContainer:
-    bars = axes.bar(range(len(shares)), shares.numpy(), color=_COLORS[0], width=0.9)
+    bars = axes.bar(range(len(shares)), shares.numpy(), color=COLORS[0], width=0.9)
     axes.axhline(1 / len(shares), color="gray", linestyle="--", label="uniform")
-    axes.set(ylabel=name, xlim=_span(len(shares)))
+    axes.set(ylabel=name, xlim=day_span(len(shares)))
     axes.margins(y=0.25)  # room for the legend
     axes.legend(fontsize="small", loc="upper left")
-    _name_days(axes, "x", len(shares), dates)
+    name_days(axes, "x", len(shares), dates)
     return bars
 
 
-def _span(days: int) -> tuple[float, float]:
+def day_span(days: int) -> tuple[float, float]:
     """Limits of an axis of days as a map has them, so that figures align."""
     return -0.5, days - 0.5
 
@@ -634,7 +641,7 @@ def _largest(weights: Tensor) -> float:
     return float(weights.nan_to_num(0.0, 0.0, 0.0).max()) or 1.0
 
 
-def _finish(axes: Axes, save_path: str | Path | None) -> Figure:
+def finish(axes: Axes, save_path: str | Path | None) -> Figure:
     figure = axes.get_figure(root=True)
     assert figure is not None
     if save_path is not None:
@@ -686,12 +693,12 @@ def _by_strength(
     return values, names, order
 
 
-def _layer_colors(layers: int) -> Any:
+def layer_colors(layers: int) -> Any:
     """Distinct colours for a few layers, shades for many."""
     return _LAYER_COLORS if layers <= len(_LAYER_COLORS) else plt.get_cmap(COLORMAP)(np.linspace(0.0, 0.85, layers))
 
 
-def _name_days(axes: Axes, which: Literal["x", "y"], length: int, dates: Days, number: int = 6) -> None:
+def name_days(axes: Axes, which: Literal["x", "y"], length: int, dates: Days, number: int = 6) -> None:
     """Put about `number` dates on an axis of day numbers, the last one always; without dates whole numbers."""
     if dates is None:
         axes.locator_params(axis=which, integer=True)

@@ -19,11 +19,25 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from stockformer import __version__
-from stockformer.explainability import plots
-from stockformer.explainability.attribution import can_attribute
+from stockformer.explainability import flow_plots, plots
+from stockformer.explainability.attribution import Attribution, attribute, can_attribute
 from stockformer.explainability.capture import Capture, capture_attention, kind_title
+from stockformer.explainability.faithfulness import (
+    CELL_RANKINGS,
+    DAY_RANKINGS,
+    attention_effects,
+    measure_faithfulness,
+)
+from stockformer.explainability.flow import head_importance, joint_rollout, market_entry, mean_norm_map, relevance
+from stockformer.explainability.flow_summaries import (
+    summarize_days,
+    summarize_effects,
+    summarize_entry,
+    summarize_faithfulness,
+    summarize_flow_map,
+    summarize_head_importance,
+)
 from stockformer.explainability.outputs import class_names, describe_outputs
-from stockformer.explainability.saliency import compute_input_saliency
 from stockformer.explainability.summaries import (
     Summary,
     summarize_gate,
@@ -35,6 +49,7 @@ from stockformer.explainability.summaries import (
     summarize_prices,
     summarize_saliency,
 )
+from stockformer.explainability.trace import Trace, trace_attention
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 
 _DPI = 110
@@ -103,7 +118,7 @@ def generate_report(
         *(_attention_section(shown, kind, sample, dates) for kind in shown.kinds),
         *_gate_sections(shown, sample, dates),
         *_pooling_sections(shown, sample, dates),
-        *_saliency_sections(model, shown, inputs, names, feature_names, sample, dates),
+        *_explained_sections(model, shown, inputs, names, feature_names, sample, dates),
     ]
     pictures = [picture for section in sections for picture in section.pictures]
     saved = {one.name: _save(one, folder) for one in tqdm(pictures, desc="report", unit="figure")}
@@ -174,7 +189,7 @@ def _attention_section(shown: Capture, kind: str, sample: int, dates: Sequence[A
     maps = [summarize_map(weights.mean(dim=0)) for weights in layers]
     heads = [summarize_heads(weights) for weights in layers]
     depth = summarize_layers(layers)
-    stem = kind.replace("*", "").replace("..", ".").strip(".").replace(".", "_")
+    stem = _stem(kind)
     pictures = [_Picture(f"{stem}_evolution", partial(plots.plot_layer_evolution, attn, kind, sample=sample))]
     for layer, weights in enumerate(layers):
         name, title = f"{stem}_layer{layer}", f"{kind_title(kind)}, layer {layer}"
@@ -221,7 +236,7 @@ def _pooling_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) 
         yield _Section("Attention pooling", summary.verdict, [_Picture("pooling", draw)], _one_table(summary))
 
 
-def _saliency_sections(
+def _explained_sections(
     model: nn.Module,
     shown: Capture,
     inputs: Sequence[Tensor],
@@ -232,7 +247,21 @@ def _saliency_sections(
 ) -> Iterator[_Section]:
     if not can_attribute(inputs, shown.output):
         return
-    parts = compute_input_saliency(model, *inputs, sample=sample)
+    one = tuple(part[sample : sample + 1] for part in inputs)
+    yield _attribution_section(attribute(model, *one), names, feature_names, dates)
+    trace = trace_attention(model, *one)
+    yield _carried_section(trace, dates)
+    yield _importance_section(model, one, trace)
+    yield _faithfulness_section(model, one, trace.pooling is not None)
+
+
+def _attribution_section(
+    found: Attribution,
+    names: Sequence[str],
+    feature_names: Sequence[Sequence[str]] | None,
+    dates: Sequence[Any] | None,
+) -> _Section:
+    parts = [part.float() for part in found.parts]
     features = list(feature_names) if feature_names is not None else [None] * len(parts)
     pictures = []
     if len(parts) <= 2:
@@ -240,10 +269,79 @@ def _saliency_sections(
         draw = partial(plots.plot_saliency_summary, *parts, **named, stream_names=names)
         pictures.append(_Picture("saliency_summary", draw))
     for number, (name, part) in enumerate(zip(names, parts, strict=True)):
-        draw = partial(plots.plot_saliency_map, part, features[number], dates=_fitting(dates, len(part)))
-        pictures.append(_Picture(f"saliency_{number}", partial(draw, title=f"{name}: saliency by day")))
+        draw = partial(plots.plot_saliency_map, part, features[number], signed=True, dates=_fitting(dates, len(part)))
+        pictures.append(_Picture(f"saliency_{number}", partial(draw, title=f"{name}: attribution by day")))
     summary = summarize_saliency(parts)
-    yield _Section("Input saliency", summary.verdict, pictures, _one_table(summary))
+    method = found.method.replace("_", " ")
+    verdict = f"By {method}, which adds up but for {abs(found.completeness_error or 0.0):.1g}. {summary.verdict}"
+    return _Section("Input attribution", verdict, pictures, _one_table(summary))
+
+
+def _carried_section(trace: Trace, dates: Sequence[Any] | None) -> _Section:
+    pictures: list[_Picture] = []
+    numbers: dict[str, dict[str, Summary]] = {}
+    if trace.pooling is not None:
+        for name, flow in (("rollout", joint_rollout(trace)), ("relevance", relevance(trace))):
+            summary = summarize_days(flow.days)
+            title = f"What reaches the prediction by day: {name}"
+            days = _fitting(dates, max(map(len, flow.days)))
+            draw = partial(flow_plots.plot_day_scores, flow.days, title=title, dates=days)
+            pictures.append(_Picture(f"days_{name}", draw, summary.verdict))
+            numbers |= _one_table(summary, f"Days by {name}")
+    gates = [layer.gate for layer in trace.kinds.get("cross", []) if layer.gate is not None]
+    if gates:
+        entries = market_entry(trace)
+        summary = summarize_entry(entries, gates)
+        draw = partial(flow_plots.plot_market_entry, entries, dates=dates)
+        pictures.append(_Picture("market_entry", draw, summary.verdict))
+        numbers |= _one_table(summary, "How much market enters")
+    for kind, layers in trace.kinds.items():
+        labels = plots.day_labels(kind)
+        for number, layer in enumerate(layers):
+            carried = mean_norm_map(layer)
+            summary = summarize_flow_map(carried, layer.weights.mean(dim=0))
+            named = [_fitting(dates, length) for length in carried.shape]
+            axes: dict[str, Any] = dict(
+                zip(("query_label", "key_label", "query_dates", "key_dates"), (*labels, *named), strict=True)
+            )
+            title = f"{kind_title(kind)}, layer {number}: norm of what comes in"
+            draw = partial(plots.plot_attention_heatmap, carried, title=title, value="norm", **axes)
+            pictures.append(_Picture(f"{_stem(kind)}_layer{number}_carried", draw, summary.verdict))
+    return _Section("What attention carries", "", pictures, numbers)
+
+
+def _importance_section(model: nn.Module, inputs: Sequence[Tensor], trace: Trace) -> _Section:
+    heads = head_importance(model, *inputs, trace=trace)
+    effects = attention_effects(model, *inputs, target=trace.target)
+    summaries = summarize_effects(effects, trace.value), summarize_head_importance(heads)
+    pictures = [_Picture("attention_effects", partial(flow_plots.plot_attention_effects, effects))]
+    for kind, layers in trace.kinds.items():
+        for layer in range(len(layers)):
+            rows = heads[(heads["kind"] == kind) & (heads["layer"] == layer)]
+            title = f"{kind_title(kind)}, layer {layer}: importance by head"
+            name = f"{_stem(kind)}_layer{layer}_importance"
+            pictures.append(_Picture(name, partial(flow_plots.plot_head_importance, rows, title=title)))
+    numbers = _one_table(summaries[0], "Effect of attention") | _one_table(summaries[1], "Heads")
+    verdict = " ".join(summary.verdict for summary in summaries)
+    return _Section("What the prediction hangs on", verdict, pictures, numbers)
+
+
+def _faithfulness_section(model: nn.Module, inputs: tuple[Tensor, ...], by_day: bool) -> _Section:
+    pictures: list[_Picture] = []
+    numbers: dict[str, dict[str, Summary]] = {}
+    rankings = {"Features by day": CELL_RANKINGS} | ({"Days": DAY_RANKINGS} if by_day else {})
+    for what, each in rankings.items():
+        found = measure_faithfulness(model, [inputs], each)
+        summary = summarize_faithfulness(found)
+        draw = partial(flow_plots.plot_faithfulness, found, title=f"{what}: deletion and insertion")
+        pictures.append(_Picture(f"faithfulness_{found.unit}", draw, summary.verdict))
+        numbers |= _one_table(summary, what)
+    return _Section("Whether to believe it", "", pictures, numbers)
+
+
+def _stem(kind: str) -> str:
+    """A kind as the start of a file's name."""
+    return kind.replace("*", "").replace("..", ".").strip(".").replace(".", "_")
 
 
 def _fitting(dates: Sequence[Any] | None, days: int) -> Sequence[Any] | None:

@@ -54,8 +54,25 @@ def choose_target(model: nn.Module, output: Tensor, column: int | None = None) -
     columns = output.size(1)
     if column is not None and not 0 <= column < columns:
         raise ValueError(f"target is {column}, expected 0 to {columns - 1} for an output of {columns}")
+    kind = _kind(model, column)
+    if kind == "rank":
+        return Target(kind)
+    return Target(kind, int(output[0].argmax()) if column is None else column)
+
+
+def targets_of(model: nn.Module, outputs: Tensor) -> Tensor:
+    """The target that `choose_target` chooses by default, for every sample of a batch: [B] or [B, columns] -> [B]."""
+    if outputs.dim() == 1:
+        return outputs
+    kind = _kind(model, None)
+    if kind == "rank":
+        return Target(kind)(outputs)
+    return outputs.amax(dim=1) - (outputs.amin(dim=1) if kind == "margin" else 0.0)
+
+
+def _kind(model: nn.Module, column: int | None) -> str:
+    """What is explained of several outputs."""
     known = input_widths(model) is not None
     if known and model.use_coral and column is None:
-        return Target("rank")
-    binary = known and model.label_mode == "binary"
-    return Target("margin" if binary else "logit", int(output[0].argmax()) if column is None else column)
+        return "rank"
+    return "margin" if known and model.label_mode == "binary" else "logit"

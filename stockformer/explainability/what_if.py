@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
 
-from stockformer.explainability.attention import AttentionOutput, attention_call, attention_weights, mix_values
+from stockformer.explainability.attention import AttentionOutput, attention_call, called_weights, mix_values
 from stockformer.explainability.capture import Capture
 
 
@@ -137,7 +137,7 @@ def change_inputs(
 def changed_model(model: nn.Module, what_if: WhatIf, shown: Capture) -> Iterator[None]:
     """Forward passes of `model` inside compute what it would with `what_if` applied.
 
-    Gradients flow through what was changed. `capture_attention` inside sees the
+    Gradients flow through what was changed, and contexts nest. `capture_attention` inside sees the
     changed gates and weights. The hooks go when the context closes, also after
     an exception.
 
@@ -155,7 +155,7 @@ def changed_model(model: nn.Module, what_if: WhatIf, shown: Capture) -> Iterator
             return torch.full_like(output, gates[module])
         if module in attentions:
             assert isinstance(module, nn.MultiheadAttention)
-            return _attend(module, attentions[module], args, kwargs)
+            return _attend(module, attentions[module], args, kwargs, output)
         return None
 
     handles: list[RemovableHandle] = []
@@ -225,10 +225,11 @@ def _changed_attentions(model: nn.Module, what_if: WhatIf, shown: Capture) -> di
     return dict(edits)
 
 
-def _attend(module: nn.MultiheadAttention, edit: _Edit, args: Any, kwargs: dict[str, Any]) -> AttentionOutput:
+def _attend(
+    module: nn.MultiheadAttention, edit: _Edit, args: Any, kwargs: dict[str, Any], output: Any
+) -> AttentionOutput:
     call = attention_call(module, args, kwargs)
-    masks = call.get("attn_mask"), call.get("key_padding_mask")
-    weights = edit(attention_weights(module, call["query"], call["key"], *masks))
+    weights = edit(called_weights(module, call, output))
     return AttentionOutput(mix_values(module, weights, call["value"]), weights)
 
 

@@ -2,131 +2,21 @@
 
 from __future__ import annotations
 
-import bqplot as bq
 import numpy as np
-import pandas as pd
-from ipywidgets import Widget
-from matplotlib.figure import Figure
+import torch
 
-from stockformer.explainability import Summary, kind_title, plot_attention_heatmap, summarize_map
-from stockformer_widgets.selection import Selection
+from stockformer.explainability import Summary, summarize_map
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.maps import Cells, MapView
-from stockformer_widgets.views.parts import HIGHLIGHT, text
-
-_DRAG = ("dragstart", "dragmove", "dragend")
+from stockformer_widgets.views.day_maps import DayMapView, selected_map
 
 
-class AttentionHeatmap(MapView):
-    """The selected map: query days down, key days across.
-
-    Colours run from 0 to the largest weight, over the maps of all sessions of the
-    selection; grey is a cell without a number. A click selects query and key; a box
-    drawn with the mouse is shown larger, here and in the views by day, a double
-    click shows all days again.
-    """
+class AttentionHeatmap(DayMapView):
+    """The selected attention map. A click selects query and key; a box drawn with the mouse is shown larger."""
 
     label = "Attention map"
-    content = ("kind", "layer", "head")
-    follows = (*content, "query", "key", "shown_queries", "shown_keys")
-    row_days, column_days = "query", "key"
-    height, named_rows = 380, 8
-    axes_text = "query ↓ key →"
 
-    def to_frame(self) -> pd.DataFrame:
-        """Columns ``query, query_day, key, key_day, weight``, one row a cell."""
-        cells = self._read()
-        queries, keys = (index.ravel() for index in np.indices(cells.values.shape))
-        return pd.DataFrame(
-            {
-                "query": queries,
-                "query_day": np.array(cells.rows)[queries],
-                "key": keys,
-                "key_day": np.array(cells.columns)[keys],
-                "weight": cells.values.ravel(),
-            }
-        )
-
-    def _read(self) -> Cells:
-        where, reading = self.selection, self.session.reading
-        weights, *_ = maps = [selected_map(session, where) for session in (self.session, *where.open_sessions)]
-        largest = max(float(np.max(one, where=np.isfinite(one), initial=0.0)) for one in maps)
-        queries, keys = weights.shape
-        return Cells(weights, 0.0, largest, reading.days(queries), reading.days(keys), map_title(where))
-
-    def _selected(self) -> tuple[int, int]:
-        return self.selection.query, self.selection.key
-
-    def _select(self, place: tuple[int, int]) -> None:
-        self.selection.query, self.selection.key = place
-
-    def _build(self) -> tuple[Widget, ...]:
-        built = super()._build()
-        self.box = bq.Lines(x=[0, 0], y=[0, 0], scales=self.scales, colors=[HIGHLIGHT], stroke_width=1, visible=False)
-        self.figure.marks = [*self.figure.marks, self.box]
-        self.figure.interaction.events = [*self.figure.interaction.events, *_DRAG, "dblclick"]
-        self._corner = 0.0, 0.0
-        return built
-
-    def _on_mouse(self, event: str, at: dict[str, float]) -> None:
-        if event == "dblclick":
-            self.selection.show(None, None)
-        elif event in _DRAG:
-            self._drag(event, at["x"], at["y"])
-        else:
-            super()._on_mouse(event, at)
-
-    def _drag(self, event: str, x: float, y: float) -> None:
-        """Draw a box from where the drag began, and show what is in it when it ends."""
-        if event == "dragstart":
-            self._corner = x, y
-        left, top = self._corner
-        with self.box.hold_sync():
-            self.box.x, self.box.y = [left, x, x, left, left], [top, top, y, y, top]
-            self.box.visible = event == "dragmove"
-        if event == "dragend":
-            rows, columns = (sorted((self._place(left, top)[side], self._place(x, y)[side])) for side in (0, 1))
-            if rows[0] < rows[1] and columns[0] < columns[1]:  # else it was hardly a move
-                self.selection.show((rows[0], rows[1]), (columns[0], columns[1]))
-
-    def _describe_cell(self, row: int, column: int) -> str:
-        cells = self._cells
-        return (
-            f"query <b>{text(cells.rows[row])}</b>, key <b>{text(cells.columns[column])}</b>, "
-            f"weight <b>{cells.values[row, column]:.6g}</b>"
-        )
-
-    def _notes(self) -> str:
-        return market_note(self.session, self.selection)
+    def _map(self, session: ExtractorSession) -> np.ndarray:
+        return selected_map(session, self.selection)
 
     def _summary(self) -> Summary:
-        where = self.selection
-        return summarize_map(self.session.reading.capture.map(where.kind, where.layer, where.head))
-
-    def _plot(self) -> Figure:
-        where, reading = self.selection, self.session.reading
-        weights = reading.capture.map(where.kind, where.layer, where.head)
-        queries, keys = (reading.days(length) for length in weights.shape)
-        return plot_attention_heatmap(weights, title=map_title(where), query_dates=queries, key_dates=keys)
-
-
-def market_note(session: ExtractorSession, selection: Selection) -> str:
-    """Whose market the keys are, where `what_if` put another one in the place of the sample's."""
-    index = session.change.market_from
-    if index is None or selection.kind not in ("cross", "market") or session.dataset is None:
-        return ""
-    window = session.dataset.window(index)
-    first, last = window.dates[0].date(), window.dates[-1].date()
-    return f"what if: the market days are {first} to {last}, read in the place of this sample's"
-
-
-def selected_map(session: ExtractorSession, selection: Selection) -> np.ndarray:
-    """The selected map of a session, [query, key]."""
-    return session.reading.capture.map(selection.kind, selection.layer, selection.head).numpy()
-
-
-def map_title(selection: Selection) -> str:
-    """Which map is selected, in words."""
-    heads = selection.sizes()["head"]
-    head = f"mean of {heads} head{'s' * (heads > 1)}" if selection.head is None else f"head {selection.head}"
-    return f"{kind_title(selection.kind)}, layer {selection.layer}, {head}"
+        return summarize_map(torch.from_numpy(selected_map(self.session, self.selection)))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stockformer.explainability import Summary, plot_attention_row, summarize_row
-from stockformer_widgets.views.attention_heatmap import market_note
+from stockformer_widgets.views.day_maps import market_note
 from stockformer_widgets.views.days import DayView
 from stockformer_widgets.views.parts import NEUTRAL, finite, set_marks, step_outline, text
 

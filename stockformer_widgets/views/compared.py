@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from stockformer.explainability import Finding, Summary
 from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.attention_heatmap import map_title, selected_map
+from stockformer_widgets.session import EXPLAINS, ExtractorSession
 from stockformer_widgets.views.bars import BarsView
 from stockformer_widgets.views.base import View
+from stockformer_widgets.views.day_maps import map_title, selected_map
 from stockformer_widgets.views.days import DayView
 from stockformer_widgets.views.gate_timeline import GateTimeline
 from stockformer_widgets.views.maps import DIVERGING, Cells, MapView
@@ -326,7 +326,7 @@ class ComparedSaliency(ComparedBars):
     """|Attribution| of both samples by feature, over all days; the features that differ most. A click selects one."""
 
     label = "Saliency by feature in both"
-    follows_session = ("reading", "target", "method")
+    follows_session = ("reading", *EXPLAINS)
     follows = ("feature",)
     vertical = "feature"
     row_height, left = 19, 150

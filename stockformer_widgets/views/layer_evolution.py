@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import bqplot as bq
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from stockformer.explainability import Summary, kind_title, plot_layer_evolution, summarize_layers
 from stockformer.explainability.statistics import diffuseness, entropy, sparsity
-from stockformer_widgets.views.panels import PanelView
+from stockformer_widgets.views.panels import PanelView, equal_lengths
 from stockformer_widgets.views.parts import LINE_COLORS, set_marks, swatches, text
 
 _NUMBERS = {"diffuseness": diffuseness, "sparsity": sparsity}
@@ -48,8 +47,8 @@ class LayerEvolution(PanelView):
         colors = [LINE_COLORS[number % len(LINE_COLORS)] for number in range(len(kinds))]
         for panel, (title, compute) in zip(self.panels, _NUMBERS.items(), strict=True):
             by_layer = [[float(compute(one[0].float()).mean()) for one in maps] for maps in kinds.values()]
-            places = _equal_lengths([[*map(float, range(len(line)))] for line in by_layer])
-            panel.draw(title, places, _equal_lengths(by_layer), layers, self.selection.layer, top=1.0)
+            places = equal_lengths([[*map(float, range(len(line)))] for line in by_layer])
+            panel.draw(title, places, equal_lengths(by_layer), layers, self.selection.layer, top=1.0)
             set_marks(panel.mark, colors=colors, marker="circle", marker_size=40)
         self._legend = swatches(colors, [kind_title(kind) for kind in kinds], [""] * len(kinds))
 
@@ -67,9 +66,3 @@ class LayerEvolution(PanelView):
 
     def _plot(self) -> Figure:
         return plot_layer_evolution(self.session.reading.capture.to_dict(), self.selection.kind)
-
-
-def _equal_lengths(lines: list[list[float]]) -> np.ndarray:
-    """[lines, longest]: a shorter line ends with its last point several times, and none has fewer than two."""
-    longest = max(2, max(map(len, lines)))
-    return np.array([line + line[-1:] * (longest - len(line)) for line in lines])

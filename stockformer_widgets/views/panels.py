@@ -84,3 +84,9 @@ class PanelView(View):
     def _select(self, place: int) -> None:
         again = self.selects == "head" and place == self.selection.head
         setattr(self.selection, self.selects, None if again else place)
+
+
+def equal_lengths(lines: list[list[float]]) -> np.ndarray:
+    """[lines, longest]: a shorter line ends with its last point several times, and none has fewer than two."""
+    longest = max(2, max(map(len, lines)))
+    return np.array([line + line[-1:] * (longest - len(line)) for line in lines])

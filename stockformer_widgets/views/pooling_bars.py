@@ -12,6 +12,7 @@ from stockformer.explainability import Summary, plot_attention_pooling, summariz
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.days import DayView
 from stockformer_widgets.views.parts import NEUTRAL, STREAM_COLORS, finite, set_marks, step_outline, text
+from stockformer_widgets.views.trust import trust_note
 
 _NAMED = 3
 
@@ -20,6 +21,7 @@ class PoolingBars(DayView):
     """Pooling weight of every day, the three largest in a second colour. A click selects the day."""
 
     label = "Pooling weight by day"
+    follows_session = ("reading", "faithfulness")
     follows = ("query", "shown_queries")
     height = 120
 
@@ -69,7 +71,8 @@ class PoolingBars(DayView):
 
     def _notes(self) -> str:
         top = np.argsort(-finite(self._drawn_weights), kind="stable")[:_NAMED]
-        return "largest: " + ", ".join(self._describe(day) for day in top)
+        largest = "largest: " + ", ".join(self._describe(day) for day in top)
+        return f"{largest}<br>{trust_note(self.session, 'pooling', 'day')}"
 
     def _summary(self) -> Summary:
         return summarize_pooling(self._weights())

@@ -137,7 +137,9 @@ class Prediction(BarsView):
         if name != "target":
             super()._step(name, by)
         elif targets:
-            self.session.target = targets.index(neighbour(targets, self.session.target_name, by))
+            column = self.session.explained_column
+            now = None if column is None else targets[column]
+            self.session.target = targets.index(neighbour(targets, now, by))
 
     def _summary(self) -> Summary:
         return summarize_outputs(self.session.prediction(), self.session.class_names or None)

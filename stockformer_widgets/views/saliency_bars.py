@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stockformer.explainability import Summary, can_attribute, plot_feature_bars, summarize_saliency
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.session import EXPLAINS, ExtractorSession
 from stockformer_widgets.views.bars import BarsView
 from stockformer_widgets.views.parts import STREAM_COLORS, neighbour, percent, swatches, text
+from stockformer_widgets.views.trust import completeness_note, control_note, trust_note
 
 _SHOWN = 14
 _ALL = "all days"
@@ -26,7 +27,7 @@ class SaliencyBars(BarsView):
     """
 
     label = "Saliency by feature"
-    follows_session = ("reading", "target", "method")
+    follows_session = ("reading", *EXPLAINS, "faithfulness")
     follows = ("query", "feature")
     vertical = "feature"
     row_height, left = 19, 150
@@ -102,13 +103,9 @@ class SaliencyBars(BarsView):
             totals = np.array([float(part.abs().sum()) for part in parts])
             shares = [percent(share) for share in totals / (totals.sum() or 1.0)]
             lines.append("share of all magnitudes: " + swatches(STREAM_COLORS, ("stock", "market"), shares))
-        unavailable = self.session.unavailable_features
-        if unavailable:
-            lines.append(
-                f'<abbr title="{text(", ".join(unavailable))}">{len(unavailable)} features are not in this data, '
-                "so exactly 0</abbr>"
-            )
-        return "<br>".join(lines)
+        lines += [completeness_note(self.session), control_note(self.session)]
+        lines.append(trust_note(self.session, self.session.method, "cell"))
+        return "<br>".join(filter(None, lines))
 
     def _select(self, place: int) -> None:
         name = self.names[place]

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from stockformer.explainability import Summary, can_attribute, plot_saliency_map, saliency_frame, summarize_saliency
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.session import EXPLAINS, ExtractorSession
 from stockformer_widgets.views.maps import DIVERGING, Cells, MapView
 from stockformer_widgets.views.parts import neighbour, text
 
@@ -24,7 +24,7 @@ class SaliencyHeatmap(MapView):
     """
 
     label = "Saliency by feature and day"
-    follows_session = ("reading", "target", "method")
+    follows_session = ("reading", *EXPLAINS)
     content = ()
     follows = ("feature", "query", "shown_queries")
     horizontal, vertical = "query", "feature"

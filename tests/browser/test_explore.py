@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,19 @@ from screen import (
 )
 
 from stockformer.dataset import Window
-from stockformer.explainability import Capture, capture_attention, compute_input_saliency
+from stockformer.explainability import (
+    Attribution,
+    Capture,
+    attribute,
+    capture_attention,
+    choose_target,
+    head_importance,
+    joint_rollout,
+    mean_norm_map,
+    measure_faithfulness,
+    relevance,
+    trace_attention,
+)
 from stockformer.sample import load_sample
 
 DATASET, MODEL = load_sample()
@@ -35,6 +48,8 @@ TABS = {
     "Layers and heads": "LayerEvolution",
     "Gates": "GateHeatmap",
     "Features": "SaliencyHeatmap",
+    "Flow": "FlowHeatmap",
+    "Faithfulness": "FaithfulnessCheck",
 }
 
 
@@ -55,6 +70,7 @@ def start(page: Page, explorer: Page) -> None:
     page.get_by_label("explain", exact=True).first.select_option(index=0)
     choose_sample(page, CRASH)
     expect(page.locator(".stockformer-explorer")).to_contain_text("AAPL, 2008-10-15")
+    expect_bars_of(page, attributed(CRASH))
     page.mouse.move(5, 5)
 
 
@@ -78,11 +94,22 @@ def days(index: int) -> list[str]:
     return [str(date.date()) for date in DATASET.window(index).dates]
 
 
-def saliency(index: int, **how) -> np.ndarray:
-    """[T, features of stock and market], signed."""
+@cache
+def attributed(index: int, column: int | None = None, method: str = "integrated_gradients") -> Attribution:
+    """Attribution of the margin of a column over the other."""
     window = DATASET.window(index)
-    parts = compute_input_saliency(MODEL, window.x[None], window.market_x[None], absolute=False, **how)
-    return torch.cat(parts, dim=1).numpy()
+    inputs = window.x[None], window.market_x[None]
+    return attribute(MODEL, *inputs, method=method, target=choose_target(MODEL, MODEL(*inputs), column))
+
+
+def saliency(index: int, column: int | None = None, method: str = "integrated_gradients") -> np.ndarray:
+    """Its parts, [T, features of stock and market], signed."""
+    return torch.cat(attributed(index, column, method).parts, dim=1).numpy()
+
+
+def expect_bars_of(page: Page, found: Attribution) -> None:
+    """The last view of the first tab, which takes the longest, shows this one."""
+    expect(view(page, "SaliencyBars")).to_contain_text(f"adds up to {found.value - found.reference:.4g}")
 
 
 def choose(page: Page, control: str, option: str) -> None:
@@ -139,7 +166,9 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     )
     expect(view(page, "Prediction")).to_contain_text(f"true: {('DOWN', 'UP')[int(window.y)]}")
 
-    totals = pd.Series(np.abs(saliency(index)).sum(axis=0), index=NAMES)
+    found = attributed(index)
+    expect_bars_of(page, found)
+    totals = pd.Series(torch.cat(found.parts, dim=1).abs().sum(dim=0), index=NAMES)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
     top = totals.nlargest(len(bars))
     assert list(bars.index) == list(top.index)
@@ -316,18 +345,18 @@ def test_a_click_on_a_class_explains_it(page: Page) -> None:
     click(page, "Prediction", 0.1, 0.25)
     expect(view(page, "Prediction")).to_contain_text("DOWN 0.4")
     expect(page.get_by_label("explain", exact=True).first.locator("option:checked")).to_have_text("DOWN")
-    expect(view(page, "SaliencyBars")).to_contain_text("|input x gradient| for DOWN")
+    expect(view(page, "SaliencyBars")).to_contain_text("|integrated gradients| for DOWN over UP")
     settle(page)
-    totals = pd.Series(np.abs(saliency(CRASH, target_class=0)).sum(axis=0), index=NAMES)
+    totals = pd.Series(np.abs(saliency(CRASH, column=0)).sum(axis=0), index=NAMES)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
     np.testing.assert_allclose(bars, totals[bars.index], atol=0.01 * totals.max())
     choose(page, "by", "gradient")
-    expect(view(page, "SaliencyBars")).to_contain_text("|gradient| for DOWN")
+    expect(view(page, "SaliencyBars")).to_contain_text("|gradient| for DOWN over UP")
     settle(page)
-    totals = pd.Series(np.abs(saliency(CRASH, target_class=0, method="gradient")).sum(axis=0), index=NAMES)
+    totals = pd.Series(np.abs(saliency(CRASH, column=0, method="gradient")).sum(axis=0), index=NAMES)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
     np.testing.assert_allclose(bars, totals[bars.index], atol=0.01 * totals.max())
-    choose(page, "by", "input x gradient")
+    choose(page, "by", "integrated gradients")
 
 
 def test_saliency_of_the_selected_day_signed(page: Page) -> None:
@@ -336,7 +365,7 @@ def test_saliency_of_the_selected_day_signed(page: Page) -> None:
     choose(page, "values", "signed")
     day = pd.Series(saliency(CRASH)[57], index=NAMES)
     expect(view(page, "SaliencyBars").locator(".stockformer-title")).to_have_text(
-        f"input x gradient for UP, {days(CRASH)[57]}"
+        f"integrated gradients for UP over DOWN, {days(CRASH)[57]}"
     )
     settle(page)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
@@ -414,6 +443,79 @@ def test_gates_and_features_by_day(page: Page) -> None:
     expect_cell(page, sample(CRASH)[1].map("cross", 2), CRASH, 12, 30)
 
 
+def test_flow_of_attention_and_what_heads_change(page: Page) -> None:
+    click_cell(page, 25, 30)
+    open_tab(page, "Flow")
+    window = DATASET.window(CRASH)
+    trace = trace_attention(MODEL, window.x[None], window.market_x[None])
+    carried, paths = mean_norm_map(trace.kinds["cross"][2]).numpy(), joint_rollout(trace).market.numpy()
+    off = off_the_crosshair(25, 30)
+    flow = view(page, "FlowHeatmap")
+    for name, shown, title in (
+        ("norm of what comes in", carried, "layer 2, mean of 8 heads"),
+        ("rollout", paths, "rollout through all layers"),
+    ):
+        flow.get_by_label("shows", exact=True).select_option(label=name)
+        expect(flow.locator(".stockformer-title")).to_contain_text(title)
+        expect(flow).to_contain_text(f"value {shown[25, 30]:.3g}"[:-1])
+        settle(page)
+        np.testing.assert_allclose(map_shares(page, "FlowHeatmap", 60, 60)[off], (shown / shown.max())[off], atol=0.01)
+
+    days_of = view(page, "DayScores")
+    for name, scores in (("relevance", relevance(trace)), ("rollout", joint_rollout(trace))):
+        days_of.get_by_label("by", exact=True).select_option(label=name)
+        stock = scores.days[0].numpy()
+        expect(days_of).to_contain_text(f"stock {stock[25]:.3g}"[:-1])
+        settle(page)
+        top = max(part.max() for part in scores.days)
+        np.testing.assert_allclose(step_values(page, "DayScores"), stock, atol=0.01 * top)
+
+    heads = head_importance(MODEL, window.x[None], window.market_x[None], trace=trace)
+    layer = heads[(heads["kind"] == "cross") & (heads["layer"] == 2)]
+    for number, column in enumerate(("gradient", "ablation")):
+        expected = layer[column].to_numpy()
+        drawn = column_values(page, "HeadImportance", number)
+        np.testing.assert_allclose(drawn, expected, atol=0.02 * np.abs(expected).max())
+    click(page, "HeadImportance", 5.5 / 8, 0.5)
+    expect(flow.locator(".stockformer-title")).to_contain_text("rollout")
+    flow.get_by_label("shows", exact=True).select_option(label="norm of what comes in")
+    expect(flow.locator(".stockformer-title")).to_contain_text("layer 2, head 5")
+
+
+def test_faithfulness_is_measured_while_one_watches(page: Page) -> None:
+    open_tab(page, "Faithfulness")
+    check = view(page, "FaithfulnessCheck")
+    expect(check).to_contain_text("Not measured yet")
+    stop = check.get_by_role("button", name="stop")
+    check.get_by_label("on", exact=True).select_option(label="16 windows")
+    check.get_by_role("button", name="measure").click()
+    expect(check.locator(".widget-hprogress")).to_be_visible()
+    stop.click()
+    expect(stop).to_be_hidden()
+    expect(check).to_contain_text("Not measured yet")
+
+    check.get_by_label("on", exact=True).select_option(label="this sample")
+    check.get_by_role("button", name="measure").click()
+    expect(check).to_contain_text("do better than random orders", timeout=60_000)
+    expect(stop).to_be_hidden()
+    settle(page)
+    window = DATASET.window(CRASH)
+    found = measure_faithfulness(MODEL, [(window.x[None], window.market_x[None])])
+    names = [name for name in found.table["ranking"] if name != "random"]
+    for number, kind in enumerate(("deletion", "insertion")):
+        curves = found.curves[found.curves["kind"] == kind].set_index("ranking")
+        expected = np.stack([curves.loc[name, "value"] for name in names])
+        drawn = line_values(page, "FaithfulnessCheck", slice(-len(names), None), number)
+        np.testing.assert_allclose(drawn, expected, atol=0.01 * np.ptp(expected))
+    rows = {row.locator("td").first.inner_text(): row for row in check.locator("tr:has(td)").all()}
+    for row in found.table.to_dict("records"):
+        said = rows[f"■ {row['ranking'].replace('_', ' ')}"]
+        expect(said).to_contain_text(f"{row['deletion']:.2f}")
+        expect(said).to_contain_text(row["verdict"])
+    open_tab(page, "Overview")
+    expect(view(page, "SaliencyBars")).to_contain_text("on this sample")
+
+
 def test_a_hidden_tab_is_right_when_it_is_shown(page: Page) -> None:
     open_tab(page, "Gates")
     open_tab(page, "Overview")
@@ -488,6 +590,7 @@ def test_a_box_on_the_map_is_shown_larger_in_every_view(page: Page) -> None:
         page.keyboard.press(key)
     expect_cell(page, torch.tensor(weights), CRASH, 9, 32)
     page.keyboard.press("0")
+    expect(view(page, "AttentionHeatmap").locator(".bqplot")).to_contain_text(days(CRASH)[59])
     settle(page)
     off = off_the_crosshair(9, 32)
     np.testing.assert_allclose(

@@ -12,7 +12,7 @@ from hostile import EVIL, hostile_session
 from playwright.sync_api import Browser, Locator, Page, expect
 from screen import shares_of
 
-from stockformer.explainability import capture_attention, compute_input_saliency
+from stockformer.explainability import attribute, capture_attention
 from stockformer.sample import load_sample
 from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleComparison
 
@@ -99,7 +99,7 @@ def test_map_row_gate_and_pooling_are_those_of_the_model(opened: Page, explorer_
 def test_saliency_and_prediction(opened: Page, explorer_file: Path) -> None:
     opened.goto(explorer_file.as_uri())
     window, shown = shown_of(CRASH)
-    parts = compute_input_saliency(MODEL, window.x[None], window.market_x[None])
+    parts = attribute(MODEL, window.x[None], window.market_x[None]).parts
     sums = np.concatenate([part.abs().sum(dim=0).numpy() for part in parts])
     names = [*DATASET.feature_cols, *DATASET.market_feature_cols]
     largest = pd.Series(sums, index=names).nlargest(14)
@@ -109,8 +109,13 @@ def test_saliency_and_prediction(opened: Page, explorer_file: Path) -> None:
         said, number = row.locator(".stockformer-page-bar-name, .stockformer-page-bar-value").all_text_contents()
         assert said == name
         assert float(number) == pytest.approx(value, rel=1e-3)
-    rows.nth(2).click()
+    rows.nth(2).focus()
+    opened.keyboard.press("Enter")
     expect(rows.nth(2)).to_have_attribute("aria-pressed", "true")
+    expect(rows.nth(2)).to_be_focused()
+    view(opened, "saliency").focus()
+    opened.keyboard.press("ArrowDown")
+    expect(rows.nth(3)).to_have_attribute("aria-pressed", "true")
     share = shown.output.softmax(dim=-1)[0]
     expect(view(opened, "prediction")).to_contain_text(f"DOWN{share[0]:.3f}"[:-1])
     expect(view(opened, "prediction")).to_contain_text("true: UP")
@@ -168,17 +173,51 @@ def test_two_samples_and_their_difference(opened: Page, tmp_path: Path) -> None:
     for place, index in enumerate((CALM, CRASH)):
         days = [str(day.date()) for day in DATASET.window(index).dates]
         expect(view(opened, "map", place)).to_contain_text(f"query {days[20]}, key {days[50]}")
-    expect(view(opened, "difference")).to_contain_text(f"A - B {apart[20, 50]:.3g}"[:-1])
+    a, b = (float(f"{one[20, 50]:.3g}") for one in maps)
+    decimals = 2 - int(np.floor(np.log10(max(a, b))))
+    said = view(opened, "difference").locator(".stockformer-page-words")
+    expect(said).to_contain_text(f": A {a:g} - B {b:g} = ")
+    assert float(said.inner_text().split("=")[1]) == pytest.approx(apart[20, 50], abs=1.01 * 10**-decimals)
 
 
 def test_hostile_names_are_text(opened: Page, tmp_path: Path) -> None:
     session = hostile_session()
     explorer = AttentionExplorer(session)
     explorer.selection.feature = session.feature_names[0][0]
-    opened.goto(explorer.export_html(tmp_path / "evil.html").as_uri())
+    opened.set_viewport_size({"width": 375, "height": 800})
+    opened.goto(explorer.export_html(tmp_path / "evil.html", samples=[0, 1]).as_uri())
     expect(opened.locator("h1")).to_contain_text(EVIL)
     assert opened.title().startswith(EVIL)
     assert opened.locator("img").count() == 0
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_what_is_drawn_follows_the_theme(opened: Page, explorer_file: Path) -> None:
+    opened.emulate_media(color_scheme="light")
+    opened.goto(explorer_file.as_uri())
+    for name in ("grid", "map"):
+        view(opened, name).locator("canvas").first.wait_for()
+    for scheme, channel in (("dark", 255), ("light", 0)):
+        opened.emulate_media(color_scheme=scheme)
+        for name in ("grid", "map"):
+            words = view(opened, name).locator("canvas").first
+            # Grey letters on nothing: captions of the grid, dates beside the map.
+            found = words.evaluate(
+                """canvas => {
+                    const { width, height } = canvas;
+                    const copy = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+                    copy.drawImage(canvas, 0, 0);
+                    const { data } = copy.getImageData(0, 0, width, height);
+                    const greys = [];
+                    for (let at = 0; at < data.length; at += 4) {
+                        const [red, green, blue, alpha] = data.subarray(at, at + 4);
+                        if (alpha === 255 && red === green && red === blue) greys.push(red);
+                    }
+                    return [Math.min(...greys), Math.max(...greys)];
+                }"""
+            )
+            assert channel in found, (scheme, name)
+            assert 255 - channel not in found, (scheme, name)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stockformer.explainability import GROUPS, METHODS, Target, attribute, choose_target
 from stockformer.explainability.attribution import COMPLETE, group_masks
+from stockformer.explainability.targets import targets_of
 from stockformer.model import create_model
 from stockformer.sample import load_sample
 
@@ -175,6 +176,8 @@ def test_targets(mode, cfg, output, column, value):
     edges = [-1, 0, 1] if cfg else [0, 1]
     model = create_model(41, mode, edges if mode == "buckets" else None, cfg)
     assert float(choose_target(model, output, column)(output)[0]) == pytest.approx(value)
+    if column is None:
+        assert targets_of(model, torch.cat([output, output])).tolist() == pytest.approx([value] * 2)
 
 
 def test_another_model_explains_its_largest_output():

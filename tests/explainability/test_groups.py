@@ -77,7 +77,12 @@ def one_window(model, dataset, index) -> dict[str, float]:
     found["pooling recency"] = float(shown.pooling[0, -2:].sum())
     leaves = [part.clone().requires_grad_() for part in inputs]
     output = model(*leaves)[0]
-    (output if output.dim() == 0 else output[output.argmax()]).backward()
+    if model.label_mode == "binary":
+        (output.max() - output.min()).backward()
+    elif model.use_coral:
+        (1 / (1 + (-output).exp())).sum().backward()
+    else:
+        output.max().backward()
     if len(leaves) == 2:
         sums = [float((leaf.grad * leaf).abs().sum()) for leaf in leaves]
         found["market share"] = sums[1] / sum(sums)

@@ -10,11 +10,24 @@ import torch
 from torch import nn
 
 from stockformer.explainability import (
+    CELL_RANKINGS,
+    DAY_RANKINGS,
+    attention_effects,
+    attribute,
     capture_attention,
-    compute_input_saliency,
     describe_outputs,
     generate_report,
+    head_importance,
+    joint_rollout,
+    market_entry,
+    measure_faithfulness,
+    relevance,
+    summarize_days,
+    summarize_effects,
+    summarize_entry,
+    summarize_faithfulness,
     summarize_gate,
+    summarize_head_importance,
     summarize_heads,
     summarize_layers,
     summarize_map,
@@ -22,6 +35,7 @@ from stockformer.explainability import (
     summarize_pooling,
     summarize_prices,
     summarize_saliency,
+    trace_attention,
 )
 from stockformer.model import create_model
 
@@ -38,7 +52,20 @@ def test_cross_attention_model(make_model, inputs, tmp_path):
         feature_names=names,
         title="<script>alert(1)</script>",
     )
-    some = {"cross_layer0", "self_layer1_heads", "market_evolution", "gate_layer1", "pooling", "saliency_1"}
+    some = {
+        "cross_layer0",
+        "self_layer1_heads",
+        "market_evolution",
+        "gate_layer1",
+        "pooling",
+        "saliency_1",
+        "days_relevance",
+        "market_entry",
+        "self_layer1_carried",
+        "cross_layer0_importance",
+        "attention_effects",
+        "faithfulness_day",
+    }
     assert some <= set(saved)
     pictures = [path for name, path in saved.items() if name != "report"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
@@ -89,7 +116,16 @@ def test_every_summary_is_on_the_page(page_of):
         summaries += [summarize_heads(weights[1]) for weights in layers]
     summaries += [summarize_gate(gate[1]) for gate in shown.gates.values()]
     summaries.append(summarize_pooling(shown.pooling[1]))
-    summaries.append(summarize_saliency(compute_input_saliency(model, *inputs, sample=1)))
+    one = tuple(part[1:] for part in inputs)
+    summaries.append(summarize_saliency(attribute(model, *one).parts))
+    trace = trace_attention(model, *one)
+    summaries += [summarize_days(flow(trace).days) for flow in (joint_rollout, relevance)]
+    summaries.append(summarize_entry(market_entry(trace), [gate[1] for gate in shown.gates.values()]))
+    summaries.append(summarize_effects(attention_effects(model, *one), trace.value))
+    summaries.append(summarize_head_importance(head_importance(model, *one, trace=trace)))
+    summaries += [
+        summarize_faithfulness(measure_faithfulness(model, [one], each)) for each in (CELL_RANKINGS, DAY_RANKINGS)
+    ]
     columns = [
         [float(cell) for cell in column[1:]]
         for found in tables(page).values()

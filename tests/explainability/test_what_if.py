@@ -106,6 +106,13 @@ def test_flat_attention_is_attention_without_queries(model, inputs, kind, layer)
     torch.testing.assert_close(shown.kinds[kind][layer], torch.full_like(shown.kinds[kind][layer], 1 / keys))
 
 
+def test_changes_nest(model, inputs):
+    shown = capture_attention(model, *inputs)
+    with changed_model(model, WhatIf(flat=[1]), shown), changed_model(model, WhatIf(heads_off=[(1, 0)]), shown):
+        nested = run(model, inputs)
+    assert torch.equal(nested, changed(model, inputs, flat=[1], heads_off=[(1, 0)]).output)
+
+
 def test_flat_attention_stays_behind_its_mask():
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()

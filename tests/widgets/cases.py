@@ -21,14 +21,20 @@ from torch import nn
 from stockformer.dataset import StockDataset
 from stockformer.model import create_model
 from stockformer_widgets import (
+    AttentionEffects,
     AttentionHeatmap,
     AttentionRow,
+    DayScores,
     ExtractorSession,
+    FaithfulnessCheck,
+    FlowHeatmap,
     GateHeatmap,
     GateTimeline,
     HeadGrid,
+    HeadImportance,
     HeadSpecialization,
     LayerEvolution,
+    MarketEntry,
     PoolingBars,
     Prediction,
     PriceStrip,
@@ -145,13 +151,19 @@ def _decoder() -> nn.Module:
 
 
 ALL_VIEWS = (
+    AttentionEffects,
     AttentionHeatmap,
     AttentionRow,
+    DayScores,
+    FaithfulnessCheck,
+    FlowHeatmap,
     GateHeatmap,
     GateTimeline,
     HeadGrid,
+    HeadImportance,
     HeadSpecialization,
     LayerEvolution,
+    MarketEntry,
     PoolingBars,
     Prediction,
     PriceStrip,
@@ -159,9 +171,9 @@ ALL_VIEWS = (
     SaliencyHeatmap,
 )
 _MAPS = {AttentionHeatmap, AttentionRow, HeadGrid, HeadSpecialization, LayerEvolution}
-_SALIENCY = {SaliencyBars, SaliencyHeatmap}
-_ENCODER = _MAPS | _SALIENCY | {PoolingBars, Prediction}
-_CROSS = _ENCODER | {GateHeatmap, GateTimeline}
+_EXPLAINED = {AttentionEffects, FaithfulnessCheck, FlowHeatmap, HeadImportance, SaliencyBars, SaliencyHeatmap}
+_ENCODER = _MAPS | _EXPLAINED | {DayScores, PoolingBars, Prediction}
+_CROSS = _ENCODER | {GateHeatmap, GateTimeline, MarketEntry}
 
 #: Name -> how to make the session, and the views that it has something for.
 SESSIONS: dict[str, tuple[Callable[[], ExtractorSession], set[type[View]]]] = {
@@ -201,14 +213,17 @@ SESSIONS: dict[str, tuple[Callable[[], ExtractorSession], set[type[View]]]] = {
         lambda: _seeded(lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (1, 5, 8)),
         _MAPS,
     ),
-    "bare attention": (lambda: _seeded(Bare, (1, 5, 6)), _MAPS | _SALIENCY),
+    "bare attention": (lambda: _seeded(Bare, (1, 5, 6)), _MAPS | _EXPLAINED),
 }
 #: Every view of every session.
 PAIRS = [(name, kind) for name, (_, kinds) in SESSIONS.items() for kind in ALL_VIEWS if kind in kinds]
 
 
-def make_session(name: str = "dataset") -> ExtractorSession:
-    return SESSIONS[name][0]()
+def make_session(name: str = "dataset", method: str | None = None) -> ExtractorSession:
+    session = SESSIONS[name][0]()
+    if method is not None:
+        session.method = method
+    return session
 
 
 def widgets() -> set[str]:
@@ -293,16 +308,32 @@ def days_of(session: ExtractorSession) -> list[str]:
     return [day.strftime("%Y-%m-%d") for day in window.prices["date"]]
 
 
-def input_times_gradient(session: ExtractorSession, column: int | None) -> list[np.ndarray]:
-    """input x gradient of one output of the session's sample, one [T, features] an input."""
-    return [part * tensor for part, tensor in zip(gradients(session, column), _arrays(session), strict=True)]
+def input_times_gradient(session: ExtractorSession, target: int | None = None) -> list[np.ndarray]:
+    """input x gradient of what a target explains of the session's sample, one [T, features] an input."""
+    return [part * tensor for part, tensor in zip(gradients(session, target), _arrays(session), strict=True)]
 
 
-def gradients(session: ExtractorSession, column: int | None) -> list[np.ndarray]:
+def gradients(session: ExtractorSession, target: int | None = None) -> list[np.ndarray]:
     tensors = [tensor.clone().requires_grad_() for tensor in session.reading.inputs]
-    output = session.model(*tensors)[0]
-    (output if column is None else output[column]).backward()
+    explained(session, session.model(*tensors)[0], target).backward()
     return [tensor.grad[0].numpy() for tensor in tensors]
+
+
+def explained(session: ExtractorSession, output: torch.Tensor, target: int | None = None) -> torch.Tensor:
+    """Value, margin over the other class, expected rank or one output."""
+    if output.dim() == 0:
+        return output
+    if getattr(session.model, "use_coral", False) and target is None:
+        return (1 / (1 + (-output).exp())).sum()
+    column = int(output.argmax()) if target is None else target
+    binary = getattr(session.model, "label_mode", "") == "binary"
+    return output[column] - output[1 - column] if binary else output[column]
+
+
+def explained_name(session: ExtractorSession, target: int | None = None) -> str:
+    """What is explained of a model that says DOWN or UP."""
+    column = int(session.reading.capture.output[0].argmax()) if target is None else target
+    return ["DOWN over UP", "UP over DOWN"][column]
 
 
 def _arrays(session: ExtractorSession) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ import torch
 from cases import (
     dataset,
     global_hooks,
+    input_times_gradient,
     inputs,
     make_session,
     model,
@@ -125,13 +126,10 @@ def test_rows_gates_and_pooling_lie_over_each_other(comparison):
 
 def test_saliency_is_sorted_by_difference(comparison):
     shown = view(comparison, ComparedSaliency)
+    comparison.sessions[0].method = "input_x_gradient"
     frame = shown.to_frame()
-    sums = []
-    for session in comparison.sessions:
-        leaves = [part.clone().requires_grad_() for part in session.reading.inputs]
-        output = session.model(*leaves)[0]
-        output[output.argmax()].backward()
-        sums.append(torch.cat([(leaf * leaf.grad)[0].abs().sum(dim=0) for leaf in leaves]).detach().numpy())
+    parts = [input_times_gradient(session) for session in comparison.sessions]
+    sums = [np.concatenate([np.abs(part).sum(axis=0) for part in each]) for each in parts]
     names = [name for group in comparison.sessions[0].feature_names for name in group]
     order = np.argsort(-np.abs(sums[0] - sums[1]), kind="stable")
     assert frame["feature"].tolist()[:3] == [names[place] for place in order][:3]

@@ -9,7 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cases import MARKET, STOCK, dataset, global_hooks, make_session, model, observers, shown_message, table, widgets
+from cases import (
+    MARKET,
+    STOCK,
+    dataset,
+    explained_name,
+    global_hooks,
+    make_session,
+    model,
+    observers,
+    shown_message,
+    table,
+    widgets,
+)
 
 from stockformer.dataset import StockDataset
 from stockformer_widgets import LANDMARKS, AttentionExplorer, ExtractorSession, Selection
@@ -46,8 +58,7 @@ def test_controls_show_the_selection(session, explorer):
     assert labels(look.head) == ["mean", "0", "1"]
     assert labels(look.day) == session.reading.days(8)
     assert labels(look.method)[:3] == ["integrated gradients", "input x gradient", "gradient"]
-    larger = ["DOWN", "UP"][int(session.reading.capture.output[0].argmax())]
-    assert labels(look.target) == [f"largest: {larger}", "DOWN", "UP"]
+    assert labels(look.target) == [f"predicted: {explained_name(session)}", "DOWN", "UP"]
 
 
 def test_traits_move_controls(session, explorer):
@@ -59,7 +70,7 @@ def test_traits_move_controls(session, explorer):
     session.target, session.method = 1, "gradient"
     assert (look.target.value, look.method.value) == (1, "gradient")
     session.target = None
-    assert look.target.label.startswith("largest")
+    assert look.target.label.startswith("predicted: ")
     where.kind = "market"
     assert labels(look.layer) == ["0"]
     assert look.layer.value == where.layer == 0
@@ -123,7 +134,9 @@ def test_targets_of_a_coral_model():
 
 def test_every_control_has_a_label(explorer):
     named = [
-        control.description or control.tooltip for control in (*explorer.look.children, *explorer.samples.children)
+        control.description or control.tooltip
+        for control in (*explorer.look.children, *explorer.samples.children, *explorer.samples.scan.children)
+        if hasattr(control, "description")
     ]
     assert all(named)
     assert len(set(named)) == len(named)
@@ -340,9 +353,7 @@ async def until(condition) -> None:
 
 
 def is_scanning(explorer) -> bool:
-    shown = [part.layout.display is None for part in (explorer.samples.progress, explorer.samples.stop)]
-    assert len(set(shown)) == 1
-    return shown[0]
+    return explorer.samples.scan.layout.display is None
 
 
 @pytest.fixture
@@ -364,7 +375,7 @@ def test_a_scan_shows_progress_and_then_goes_there(long_session, training):
         with AttentionExplorer(session) as explorer:
             assert not is_scanning(explorer)
             shares = []
-            explorer.samples.progress.observe(lambda change: shares.append(change["new"]), "value")
+            explorer.samples.scan.progress.observe(lambda change: shares.append(change["new"]), "value")
             explorer.samples.jump.value = "most wrong"
             assert session.sample == 5
             await until(lambda: is_scanning(explorer))
@@ -406,8 +417,8 @@ def test_a_scan_can_be_stopped(long_session):
     async def scan():
         with AttentionExplorer(session) as explorer:
             explorer.samples.jump.value = "most wrong"
-            await until(lambda: explorer.samples.progress.value > 0)
-            explorer.samples.stop.click()
+            await until(lambda: explorer.samples.scan.progress.value > 0)
+            explorer.samples.scan.stopper.click()
             await until(lambda: not is_scanning(explorer))
             assert session.sample == 5
             assert not session.knows("most wrong")
@@ -429,7 +440,7 @@ def test_another_jump_replaces_a_scan(long_session):
     async def scan():
         with AttentionExplorer(session) as explorer:
             explorer.samples.jump.value = "most wrong"
-            await until(lambda: explorer.samples.progress.value > 0)
+            await until(lambda: explorer.samples.scan.progress.value > 0)
             explorer.samples.jump.value = "most confident"
             await until(lambda: session.knows("most wrong"))
             await until(lambda: not is_scanning(explorer))
@@ -451,7 +462,7 @@ def test_closing_during_a_scan(closing):
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
         explorer = AttentionExplorer(session, selection)
         explorer.samples.jump.value = "most wrong"
-        await until(lambda: explorer.samples.progress.value > 0)
+        await until(lambda: explorer.samples.scan.progress.value > 0)
         (explorer if closing == "explorer" else session).close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -28,15 +28,21 @@ from cases import (
 from torch import nn
 
 from stockformer_widgets import (
+    AttentionEffects,
     AttentionExplorer,
     AttentionHeatmap,
     AttentionRow,
+    DayScores,
     ExtractorSession,
+    FaithfulnessCheck,
+    FlowHeatmap,
     GateHeatmap,
     GateTimeline,
     HeadGrid,
+    HeadImportance,
     HeadSpecialization,
     LayerEvolution,
+    MarketEntry,
     PoolingBars,
     Prediction,
     PriceStrip,
@@ -49,8 +55,10 @@ PAGES = {
     "Overview": {AttentionHeatmap, PriceStrip, AttentionRow, GateTimeline, PoolingBars, Prediction, SaliencyBars},
     "Layers and heads": {LayerEvolution, HeadSpecialization},
     "Head grid": {HeadGrid},
-    "Gates": {GateHeatmap},
+    "Gates": {GateHeatmap, MarketEntry},
     "Features": {SaliencyHeatmap},
+    "Flow": {FlowHeatmap, DayScores, HeadImportance},
+    "Faithfulness": {FaithfulnessCheck, AttentionEffects},
 }
 
 
@@ -239,7 +247,7 @@ def test_two_hundred_samples_leave_everything_as_it_was(session):
             explorer.selection.layer = change // 10 % explorer.selection.sizes()["layer"]
             session.target = change // 10 % 2
     assert (widgets(), [count() for count in counts]) == before
-    assert len(session._saliency) <= 4
+    assert len(session._explained) <= 4
 
 
 def test_opening_and_closing_leaves_nothing(session):

@@ -158,12 +158,12 @@ def test_pooling_marks(session):
         assert (view.scales["y"].min, view.scales["y"].max) == (0, pytest.approx(weights.max()))
         days = days_of(session)
         largest = "largest: " + ", ".join(f"{days[day]} {weights[day]:.4g}" for day in top)
-        assert lines(view) == [f"{days[query]} {weights[query]:.4g}", largest]
+        assert lines(view)[:2] == [f"{days[query]} {weights[query]:.4g}", largest]
         assert view.keyboard.says == f"{days[query]} {weights[query]:.4g}"
         mouse(view.figure, "mousemove", 3.7, 0.0)
-        assert lines(view) == [f"{days[3]} {weights[3]:.4g}", largest]
+        assert lines(view)[:2] == [f"{days[3]} {weights[3]:.4g}", largest]
         mouse(view.figure, "mouseleave")
-        assert lines(view) == [f"{days[query]} {weights[query]:.4g}", largest]
+        assert lines(view)[:2] == [f"{days[query]} {weights[query]:.4g}", largest]
     assert view.top.colors != view.outline.colors
 
 

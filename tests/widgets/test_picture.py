@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 
+import matplotlib.pyplot as plt
 import pytest
 from cases import ALL_VIEWS, make_session
 from PIL import Image
 
 from stockformer.explainability import compare_groups
-from stockformer_widgets import AttentionExplorer, GroupDifferences, PriceStrip, SampleComparison
+from stockformer_widgets import AttentionExplorer, AttentionHeatmap, GroupDifferences, PriceStrip, SampleComparison
 from stockformer_widgets.picture import arrange
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -47,6 +48,33 @@ def test_a_view_with_nothing_to_show_is_left_out(session, tmp_path):
         prices.save_png(tmp_path / "prices.png")
 
 
+def drawn(view):
+    """The axes of a view's picture."""
+    figure = view._plot()
+    plt.close(figure)
+    return figure.axes[0]
+
+
+def test_a_map_is_drawn_as_far_as_it_is_shown_with_its_place(session):
+    view = AttentionHeatmap(session)
+    view.selection.query, view.selection.key = 3, 5
+    view.selection.show((2, 4), (1, 6))
+    axes = drawn(view)
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0.5, 6.5), (4.5, 1.5))
+    across, down = axes.lines
+    assert set(across.get_ydata()) == {3}
+    assert set(down.get_xdata()) == {5}
+
+
+def test_the_maps_of_a_comparison_have_one_scale(session):
+    with SampleComparison(session, 1, 30) as comparison:
+        maps = [view for view in comparison.views if isinstance(view, AttentionHeatmap)]
+        shown = [one.session.reading.capture.map("cross", 0).max() for one in maps]
+        scales = [drawn(view).images[0].get_clim() for view in maps]
+    assert shown[0] != shown[1]
+    assert scales == [(0, pytest.approx(float(max(shown))))] * 2
+
+
 def test_a_comparisons_picture_has_every_view(session):
     with SampleComparison(session, 1, 30) as comparison:
         assert picture(comparison).height > max(picture(view).height for view in comparison.views)
@@ -60,7 +88,7 @@ def test_groups_have_a_picture():
 
 def test_a_picture_that_fails_leaves_the_widget(session, monkeypatch):
     explorer = AttentionExplorer(session)
-    monkeypatch.setattr(ALL_VIEWS[0], "_plot", lambda self: 1 / 0)
+    monkeypatch.setattr(AttentionHeatmap, "_plot", lambda self: 1 / 0)
     with pytest.warns(UserWarning, match="no picture of AttentionExplorer.*division by zero"):
         bundle = explorer._repr_mimebundle_()
     assert VIEW in bundle

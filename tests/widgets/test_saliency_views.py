@@ -10,6 +10,7 @@ from cases import (
     MARKET,
     STOCK,
     days_of,
+    explained_name,
     gradients,
     input_times_gradient,
     lines,
@@ -25,8 +26,16 @@ from stockformer_widgets import SaliencyBars, SaliencyHeatmap, Selection
 STOCK_COLOR, MARKET_COLOR = "#0072b2", "#e69f00"
 
 
-def predicted(session) -> int:
-    return int(session.reading.capture.output[0].argmax())
+@pytest.fixture
+def session():
+    with make_session(method="input_x_gradient") as made:
+        yield made
+
+
+@pytest.fixture
+def large(large):
+    large.method = "input_x_gradient"
+    return large
 
 
 def strongest(by_feature: np.ndarray, number: int) -> list[int]:
@@ -52,7 +61,7 @@ def test_bars(session, method, target, span, sign):
     session.method, session.target = method, target
     view.span.value, view.sign.value = span, sign
     compute = gradients if method == "gradient" else input_times_gradient
-    parts = compute(session, predicted(session) if target is None else target)
+    parts = compute(session, target)
     values = np.concatenate(parts, axis=1)  # [T, features]
     values = np.abs(values) if sign == "absolute" else values
     by_feature = values.sum(axis=0) if span == "all days" else values[3]
@@ -72,7 +81,7 @@ def test_bars(session, method, target, span, sign):
     assert list(view.bars.colors) == colors
     low, high = min(0.0, by_feature.min()), max(0.0, by_feature.max())
     assert (view.scales["x"].min, view.scales["x"].max) == (pytest.approx(low), pytest.approx(high))
-    explained = ["DOWN", "UP"][predicted(session) if target is None else target]
+    explained = explained_name(session, target)
     named = method.replace("_", " ")
     when = "all days" if span == "all days" else days_of(session)[3]
     assert view.plot.title == f"{f'|{named}|' if sign == 'absolute' else named} for {explained}, {when}"
@@ -85,7 +94,7 @@ def test_bars(session, method, target, span, sign):
 
 def test_bars_are_the_strongest_of_many(large):
     view = SaliencyBars(large)
-    values = np.concatenate(input_times_gradient(large, predicted(large)), axis=1)
+    values = np.concatenate(input_times_gradient(large), axis=1)
     by_feature = np.abs(values).sum(axis=0)
     names = [name for group in large.feature_names for name in group]
     top = strongest(by_feature, 14)
@@ -96,7 +105,7 @@ def test_bars_are_the_strongest_of_many(large):
 
 def test_bars_say_how_stock_and_market_share(session):
     view = SaliencyBars(session)
-    totals = [np.abs(part).sum() for part in input_times_gradient(session, predicted(session))]
+    totals = [np.abs(part).sum() for part in input_times_gradient(session)]
     read = plain(view.readout.value)
     for name, total in zip(("stock", "market"), totals, strict=True):
         assert f"{name} {total / sum(totals):.1%}" in read
@@ -115,7 +124,7 @@ def test_features_of_tensors_given_by_hand_are_all_there(session):
     view = SaliencyBars(session)
     session.run(*(tensor[0] + 1 for tensor in session.reading.inputs))
     assert view.to_frame().set_index("feature")["value"]["f4"] > 0
-    assert "not in this data" not in plain(view.readout.value)
+    assert "without data" not in plain(view.readout.value)
 
 
 def test_a_selected_bar_stands_out(session):
@@ -161,11 +170,11 @@ def test_a_click_on_a_bar_selects_its_feature_and_a_second_one_none(session, y, 
 
 
 def test_unequal_lengths_share_their_last_days():
-    session = make_session("market longer")
+    session = make_session("market longer", "input_x_gradient")
     view = SaliencyBars(session)
     view.sign.value, view.span.value = "signed", "selected day"
     view.selection.query = 4  # of 0..5, as 7 of 0..8
-    stock, market = input_times_gradient(session, predicted(session))
+    stock, market = input_times_gradient(session)
     expected = np.sort(np.concatenate([stock[4], market[7]]))
     np.testing.assert_allclose(np.sort(view.to_frame()["value"]), expected, rtol=1e-4, atol=1e-7)
 
@@ -227,7 +236,7 @@ def test_keys_reach_every_feature(kind):
 def test_heatmap_frame(session, method, target):
     session.method, session.target = method, target
     compute = gradients if method == "gradient" else input_times_gradient
-    parts = compute(session, predicted(session) if target is None else target)
+    parts = compute(session, target)
     frame = SaliencyHeatmap(session).to_frame()
     assert list(frame) == ["input", "feature", "day", "value"]
     assert len(frame) == 8 * 7
@@ -245,7 +254,7 @@ def test_heatmap_pixels(large):
     view = SaliencyHeatmap(large)
     for target in (None, 0):
         large.target = target
-        values = np.concatenate(input_times_gradient(large, predicted(large) if target is None else 0), axis=1)
+        values = np.concatenate(input_times_gradient(large, target), axis=1)
         names = [name for group in large.feature_names for name in group]
         top = strongest(np.abs(values).sum(axis=0), 24)
         largest = np.abs(values).max()
@@ -254,15 +263,15 @@ def test_heatmap_pixels(large):
         np.testing.assert_allclose(drawn, values[:, top].T, atol=largest / 250)
         assert f"{-largest:.4g}" in plain(view.color_bar.value)
         assert f"{largest:.4g}" in plain(view.color_bar.value)
-        explained = ["DOWN", "UP"][predicted(large) if target is None else 0]
+        explained = explained_name(large, target)
         assert view.plot.title == f"input x gradient for {explained}, the 24 strongest features"
 
 
 @pytest.mark.parametrize(("name", "days"), [("market longer", (6, 9)), ("stock longer", (9, 6))])
 def test_heatmap_of_unequal_lengths(name, days):
-    session = make_session(name)
+    session = make_session(name, "input_x_gradient")
     view = SaliencyHeatmap(session)
-    stock, market = input_times_gradient(session, predicted(session))
+    stock, market = input_times_gradient(session)
     longest = max(days)
     padded = np.full((longest, 7), np.nan)
     padded[longest - days[0] :, :5], padded[longest - days[1] :, 5:] = stock, market
@@ -280,7 +289,7 @@ def test_heatmap_of_unequal_lengths(name, days):
 
 
 def test_heatmap_when_the_market_has_more_days_than_the_stock():
-    session = make_session("market longer")
+    session = make_session("market longer", "input_x_gradient")
     view = SaliencyHeatmap(session, Selection(session, kind="market"))
     assert view.selection.query == 8
     assert view.crosshair.x[0][0] <= 9
@@ -303,7 +312,7 @@ def test_a_click_on_the_heatmap_selects_feature_and_day(session, place, cell):
 
 def test_the_line_below_the_heatmap(session):
     view = SaliencyHeatmap(session, Selection(session, query=4))
-    days, values = days_of(session), np.concatenate(input_times_gradient(session, predicted(session)), axis=1)
+    days, values = days_of(session), np.concatenate(input_times_gradient(session), axis=1)
     assert lines(view) == [view.keyboard.says] == [f"selected day {days[4]}"]
     mouse(view.figure, "mousemove", 2.5, 1.5)
     name = view.y_axis.tick_labels["1.5"]
@@ -330,7 +339,7 @@ def test_the_line_below_the_heatmap(session):
     ],
 )
 def test_what_is_explained_is_said(name, explained):
-    session = make_session(name)
+    session = make_session(name, "input_x_gradient")
     session.target = 0 if session.targets else None
     values = input_times_gradient(session, 0 if session.targets else None)
     for kind in (SaliencyBars, SaliencyHeatmap):
@@ -350,14 +359,14 @@ def test_an_encoder_has_one_input():
 @pytest.mark.parametrize("kind", [SaliencyBars, SaliencyHeatmap])
 @pytest.mark.parametrize("name", ["float64", "bfloat16"])
 def test_frames_of_other_precisions(kind, name):
-    session = make_session(name)
+    session = make_session(name, "input_x_gradient")
     frame = kind(session).to_frame()
     assert frame["value"].dtype.kind == "f"
     assert np.isfinite(frame["value"]).all()
 
 
 def test_days_without_dates_are_named_alike():
-    session = make_session("market longer")
+    session = make_session("market longer", "input_x_gradient")
     frame = SaliencyHeatmap(session).to_frame()
     for number, days in ((0, 6), (1, 9)):
         assert list(dict.fromkeys(frame["day"][frame["input"] == number])) == [f"step {day}" for day in range(days)]

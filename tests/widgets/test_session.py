@@ -15,6 +15,8 @@ from cases import (
     STOCK,
     Bare,
     dataset,
+    explained,
+    explained_name,
     global_hooks,
     gradients,
     input_times_gradient,
@@ -35,6 +37,7 @@ from stockformer.dataset import StockDataset
 from stockformer.model import create_model
 from stockformer.sample import load_sample, sample_table
 from stockformer_widgets import (
+    BASELINES,
     LANDMARKS,
     AttentionExplorer,
     AttentionHeatmap,
@@ -165,7 +168,7 @@ def test_training_mode_is_left_alone(session):
 
 def test_saliency_follows_the_sample(session):
     first = session.saliency()
-    assert session.saliency() is first
+    assert all(map(torch.equal, session.saliency(), first))
     session.sample = 12
     assert not torch.equal(session.saliency()[0], first[0])
 
@@ -391,10 +394,17 @@ def test_names_of_outputs(name, targets, classes):
     if not targets:
         assert session.target_name == "the value"
         return
-    assert session.target_name == targets[int(session.reading.capture.output[0].argmax())]
+    binary = targets == ["DOWN", "UP"]
+    largest = int(session.reading.capture.output[0].argmax())
+    if name.startswith("coral"):
+        assert (session.target_name, session.explained_column) == ("the expected rank", None)
+    else:
+        assert session.target_name == (explained_name(session) if binary else targets[largest])
+        assert session.explained_column == largest
     for target, named in enumerate(targets):
         session.target = target
-        assert session.target_name == named
+        assert session.target_name == (explained_name(session, target) if binary else named)
+        assert session.explained_column == target
 
 
 @pytest.mark.parametrize(
@@ -416,8 +426,8 @@ def test_a_method_that_does_not_exist_is_refused():
     session = make_session()
     with pytest.raises(TraitError, match="shap"):
         session.method = "shap"
-    assert session.method == "input_x_gradient"
-    assert session.method_name == "input x gradient"
+    assert session.method == "integrated_gradients"
+    assert session.method_name == "integrated gradients"
     session.method = "gradient"
     assert session.method_name == "gradient"
 
@@ -449,30 +459,87 @@ def test_saliency_is_the_gradient_of_the_target(name, method):
     session = make_session(name)
     session.method = method
     compute = gradients if method == "gradient" else input_times_gradient
-    largest = int(session.reading.capture.output[0].argmax()) if session.targets else None
     for target in (None, *range(len(session.targets))):
         session.target = target
-        expected = compute(session, largest if target is None else target)
+        expected = compute(session, target)
         for part, values in zip(session.saliency(), expected, strict=True):
             np.testing.assert_allclose(part, values, rtol=1e-4, atol=1e-7)
 
 
-def test_saliency_is_computed_once_for_each_method_and_target():
+def test_an_attribution_is_computed_once_for_each_method_and_target():
     session = make_session()
     found = {}
     for method in ("input_x_gradient", "gradient"):
         for target in (None, 0, 1):
             session.method, session.target = method, target
-            found[method, target] = session.saliency()
+            found[method, target] = session.attribution()
     assert len({id(parts) for parts in found.values()}) == 6
     for (method, target), parts in found.items():
         session.method, session.target = method, target
-        assert session.saliency() is parts
+        assert session.attribution() is parts
     session.sample = 9
-    assert session.saliency() is not found["gradient", 1]
-    again = session.saliency()
+    assert session.attribution() is not found["gradient", 1]
+    again = session.attribution()
     session.run(*(tensor[0] for tensor in session.reading.inputs))
-    assert session.saliency() is not again
+    assert session.attribution() is not again
+
+
+# From where, and what moves together
+
+
+def test_baselines():
+    session = make_session()
+    data = session.dataset
+    training = [index for index in range(len(data)) if data.end_dates[index] <= data.train_end]
+    calmest = min(training, key=lambda index: data.volatility[index])
+    output = session.model(*session.reading.inputs)[0]
+    session.baseline = "calm window"
+    window = data.window(calmest)
+    at_rest = session.model(window.x[None], window.market_x[None])[0]
+    found = session.attribution()
+    assert found.reference == pytest.approx(float(explained(session, at_rest, int(output.argmax())).detach()), abs=1e-6)
+    assert abs(found.completeness_error) < 0.02 * abs(found.value - found.reference)
+    parts = {name: session.saliency() for session.baseline in BASELINES for name in [session.baseline]}
+    assert not torch.equal(parts["calm window"][0], parts["training mean"][0])
+    assert not torch.equal(parts["random training windows"][0], parts["training mean"][0])
+    session.baseline = "random training windows"
+    again = ExtractorSession.from_dataset(session.model, data, session.sample)
+    again.baseline = "random training windows"
+    assert torch.equal(again.saliency()[0], session.saliency()[0])
+
+
+def test_a_baseline_of_windows_needs_a_dataset():
+    session = make_session("by hand")
+    with pytest.raises(TraitError, match="'calm window' needs a session with a dataset"):
+        session.baseline = "calm window"
+    assert session.baseline == "training mean"
+
+
+def test_groups_move_together():
+    session = make_session(method="occlusion")
+    by_feature = session.saliency()[0]
+    session.groups = "day"
+    by_day = session.saliency()[0]
+    present = session.reading.inputs[0][0] != 0
+    for values, lines in ((by_feature.T, present.T), (by_day, present)):
+        for line, there in zip(values, lines, strict=True):
+            assert len(set(line[there].tolist())) <= 1  # a group's share is spread evenly
+
+
+def test_what_attention_carried_follows_sample_change_and_target():
+    session = make_session()
+    trace, table, effects = session.trace(), session.head_importance(), session.attention_effects()
+    assert session.trace() is trace
+    assert session.head_importance() is table
+    assert len(table) == sum(len(layers) * layers[0].size(1) for layers in session.reading.capture.kinds.values())
+    session.target = 1 - session.explained_column
+    assert session.trace().value == pytest.approx(-trace.value)
+    session.target = None
+    session.what_if(gate={0: 0.0, 1: 0.0})
+    assert all((layer.gate == 0).all() for layer in session.trace().kinds["cross"])
+    assert (session.attention_effects().query("kind == 'cross'")[["flat", "permuted"]] == 0).all(axis=None)
+    assert (session.head_importance().query("kind == 'cross'")[["gradient", "ablation"]] == 0).all(axis=None)
+    assert not session.attention_effects().equals(effects)
 
 
 # What it says

@@ -1,0 +1,154 @@
+"""Which explanations of a model to believe, as a page of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from stockformer.dataset import StockDataset
+from stockformer.explainability.attribution import METHODS, attribute
+from stockformer.explainability.faithfulness import (
+    CELL_RANKINGS,
+    DAY_RANKINGS,
+    Faithfulness,
+    Inputs,
+    attention_effects,
+    measure_faithfulness,
+    negative_control,
+    randomisation_check,
+    spread_windows,
+)
+from stockformer.explainability.trace import trace_attention
+from stockformer.files import write_whole
+from stockformer.training import Model
+
+_FEW = 16  # windows of the checks that attribute with every method once more
+
+
+def write_faithfulness(
+    model: Model, dataset: StockDataset, path: str | Path, *, windows: int = 64, table: str | Path | None = None
+) -> pd.DataFrame:
+    """Measure every ranking over windows spread over a dataset, and write a Markdown page.
+
+    Args:
+        path: of the page.
+        windows: how many.
+        table: of a CSV file to write as well, with the numbers of the first two tables.
+
+    Returns:
+        Those numbers: ``unit`` and the columns of `Faithfulness.table`.
+
+    Raises:
+        ValueError: the dataset has fewer windows.
+        OSError: a file cannot be written.
+    """
+    samples = spread_windows(dataset, windows)
+    cells = measure_faithfulness(model, samples, CELL_RANKINGS)
+    days = measure_faithfulness(model, samples, DAY_RANKINGS)
+    few = spread_windows(dataset, min(windows, _FEW))
+    sections = [_HEAD.format(windows=windows), *_ranked(cells, days), *_checks(model, dataset, cells, samples, few)]
+    numbers = pd.concat([found.table.assign(unit=found.unit) for found in (cells, days)], ignore_index=True)
+    files: dict[Path, Callable[[Path], Any]] = {
+        Path(path): lambda part: part.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    }
+    if table is not None:
+        files[Path(table)] = lambda part: numbers.to_csv(part, index=False, float_format="%.6g")
+    write_whole(files)
+    return numbers
+
+
+def _ranked(cells: Faithfulness, days: Faithfulness) -> Iterator[str]:
+    for title, found in (("Features by day", cells), ("Days", days)):
+        rows = found.table.assign(
+            ranking=[name.replace("_", " ") for name in found.table["ranking"]],
+            interval=[_interval(*ends) for ends in found.table[["low", "high"]].to_numpy()],
+        )
+        shown = ["ranking", "deletion", "insertion", "gap", "interval", "p", "comprehensiveness", "sufficiency"]
+        yield f"## {title}\n\n{_markdown(rows[[*shown, 'verdict']])}"
+
+
+def _checks(
+    model: Model, dataset: StockDataset, cells: Faithfulness, samples: list[Inputs], few: list[Inputs]
+) -> Iterator[str]:
+    random = randomisation_check(model, few)
+    random["control"] = [_control(model, dataset, method, few) for method in METHODS]
+    random["method"] = random["method"].str.replace("_", " ")
+    yield _RANDOM.format(windows=len(few), absent=len(dataset.unavailable)) + "\n\n" + _markdown(random)
+    agreement = cells.agreement()
+    agreement.index = agreement.columns = agreement.index.str.replace("_", " ")
+    yield _AGREEMENT + "\n\n" + _markdown(agreement.rename_axis("method").reset_index())
+    effects = pd.concat([attention_effects(model, *inputs) for inputs in samples])
+    changes = effects.assign(**{name: effects[name].abs() for name in ("flat", "permuted")})
+    size = float(np.mean([abs(trace_attention(model, *inputs).value) for inputs in samples]))
+    mean = changes.groupby(["kind", "layer"], sort=False, as_index=False)[["flat", "permuted"]].mean()
+    shares = mean.assign(**{name: [f"{share:.1%}" for share in mean[name] / size] for name in ("flat", "permuted")})
+    yield _EFFECTS.format(size=size) + "\n\n" + _markdown(shares)
+
+
+def _control(model: Model, dataset: StockDataset, method: str, samples: list[Inputs]) -> float:
+    names = [dataset.feature_cols, dataset.market_feature_cols or []]
+    found = [
+        negative_control(attribute(model, *inputs, method=method).parts, names[: len(inputs)], dataset.unavailable)
+        for inputs in samples
+    ]
+    return float(np.max(found))
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if np.isnan(low) else f"{low:+.2f} to {high:+.2f}"
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    lines = [
+        list(map(str, table.columns)),
+        ["---:" if is_numeric_dtype(table[one]) else "---" for one in table.columns],
+    ]
+    lines += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "" if np.isnan(value) else f"{value:.3f}" if value else "0"
+
+
+_HEAD = """\
+# Which explanations to believe
+
+`make faithfulness` measures this on the shipped model and data and writes this page;
+`python -m stockformer faithfulness CHECKPOINT CSV --out PAGE` does so for others. {windows} windows, spread evenly over
+the data; the target is the one that the explorer explains.
+
+What a method ranks first is moved to the training mean (deletion: the target should fall at once, so a small area
+is good), or is put back first (insertion: a large area is good). The curves are the target's distance from its value at
+the training mean, summed over the windows, as a share of the whole distance. They leave 0 to 1 where what speaks
+against the prediction goes last. The gap is insertion - deletion. Random is the mean of 20 random orders a window;
+p is the share of them that do as well; the interval (95 %, bootstrap over the windows) is of the gap's distance from
+random. A method is better than random where p is at most 0.05 and its interval is above 0.
+
+Gradient and SmoothGrad are ranked by magnitude, as they say how much the target would change and not what it got.
+Occlusion and Shapley sampling move a feature over all days."""
+
+_RANDOM = """\
+## Random weights, and features without data
+
+Over {windows} windows. Spearman correlation with the same method on a model with random weights: near 1, a method
+shows the input and not the model. Control: the largest magnitude given to one of the {absent} features without data;
+anything but 0 is wrong."""
+
+_AGREEMENT = """\
+## Agreement
+
+Spearman correlation between the methods, mean over the windows."""
+
+_EFFECTS = """\
+## What attention does to the prediction
+
+Mean magnitude of the target's change when a layer's attention is flat, and when its weights are shuffled within their
+rows, as a share of the target's own mean magnitude, {size:.3g}."""

@@ -1,0 +1,117 @@
+"""Matplotlib figures of what attention carries, and of whether to believe an explanation.
+
+As in `stockformer.explainability.plots`, each function returns a pyplot `Figure`, which the caller closes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from stockformer.explainability.capture import kind_title
+from stockformer.explainability.faithfulness import Faithfulness
+from stockformer.explainability.plots import COLORS, Days, closing_on_error, day_span, finish, layer_colors, name_days
+
+
+@closing_on_error
+def plot_day_scores(
+    parts: Sequence[Tensor],
+    *,
+    title: str = "What reaches the prediction, by day",
+    dates: Days = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Scores of the stock's days [T] and, where there is a second part, of the market's [S]; their last days align."""
+    axes = plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
+    length = max(map(len, parts))
+    for part, name, color in zip(parts, ("stock", "market"), COLORS, strict=False):
+        steps = np.arange(length - len(part), length)
+        axes.step(steps, part.numpy(), where="mid", label=name, color=color)
+    axes.set(title=title, xlabel="day", ylabel="score", xlim=day_span(length))
+    axes.legend(fontsize="small")
+    name_days(axes, "x", length, dates)
+    return finish(axes, save_path)
+
+
+@closing_on_error
+def plot_market_entry(
+    entries: Sequence[Tensor],
+    *,
+    title: str = "How much market enters, by layer",
+    dates: Days = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """``|g * c| / |stream|`` of every layer by day, one [T] a layer."""
+    axes = plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
+    for number, (entry, color) in enumerate(zip(entries, layer_colors(len(entries)), strict=False)):
+        axes.plot(entry.numpy(), color=color, label=f"layer {number}")
+    axes.set(title=title, xlabel="stock day", ylabel="|gate * context| / |stream|", xlim=day_span(len(entries[0])))
+    axes.set_ylim(bottom=0)
+    axes.legend(ncols=4, fontsize="small")
+    name_days(axes, "x", len(entries[0]), dates)
+    return finish(axes, save_path)
+
+
+@closing_on_error
+def plot_head_importance(
+    table: pd.DataFrame, *, title: str = "What the target hangs on, by head", save_path: str | Path | None = None
+) -> Figure:
+    """By gradient and by switching off, from `head_importance` of one layer."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for axes, column, name in zip(
+        panels, ("gradient", "ablation"), ("|sum A dt/dA|", "fall without the head"), strict=True
+    ):
+        axes.bar(table["head"], table[column], color=COLORS[0])
+        axes.set(xlabel="head", ylabel=name, xticks=list(table["head"]))
+    figure.suptitle(title)
+    return finish(panels[0], save_path)
+
+
+@closing_on_error
+def plot_attention_effects(
+    table: pd.DataFrame,
+    *,
+    title: str = "What attention does to the target, by layer",
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Changes of the target with flat and with shuffled attention, from `attention_effects`."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    kinds = list(dict.fromkeys(table["kind"]))
+    for axes, column in zip(panels, ("flat", "permuted"), strict=True):
+        for kind, color in zip(kinds, layer_colors(len(kinds)), strict=False):
+            rows = table[table["kind"] == kind]
+            axes.plot(rows["layer"], rows[column], "o-", color=color, label=kind_title(kind))
+        axes.axhline(0, color="gray", linewidth=1)
+        axes.set(title=column, xlabel="layer", ylabel="change of the target", xticks=sorted(set(table["layer"])))
+    panels[0].legend(fontsize="small")
+    figure.suptitle(title)
+    return finish(panels[0], save_path)
+
+
+@closing_on_error
+def plot_faithfulness(
+    found: Faithfulness, *, title: str = "Deletion and insertion", save_path: str | Path | None = None
+) -> Figure:
+    """Both curves of every ranking, with those of random orders as a band."""
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
+    names = [name for name in found.table["ranking"] if name != "random"]
+    for axes, kind in zip(panels, ("deletion", "insertion"), strict=True):
+        curves = found.curves[found.curves["kind"] == kind].set_index("ranking")
+        chance = curves.loc["random"]
+        axes.fill_between(chance["fraction"], chance["low"], chance["high"], color="gray", alpha=0.3, linewidth=0)
+        axes.plot(chance["fraction"], chance["value"], color="gray", linestyle="--", label="random")
+        for number, name in enumerate(names):
+            curve = curves.loc[name]
+            axes.plot(curve["fraction"], curve["value"], color=f"C{number}", label=name.replace("_", " "))
+        axes.axhline(0, color="gray", linewidth=0.5)
+        axes.set(title=kind, xlabel=f"share of the {found.unit}s", xlim=(0, 1))
+    panels[0].set_ylabel("target (1: whole input, 0: training mean)")
+    panels[1].legend(fontsize="small")
+    figure.suptitle(title)
+    return finish(panels[0], save_path)

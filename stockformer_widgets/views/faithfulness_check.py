@@ -1,0 +1,265 @@
+"""Whether to believe the explanations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bqplot as bq
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from ipywidgets import HTML, Button, Dropdown, HBox, Layout, Widget
+from matplotlib.figure import Figure
+
+from stockformer.explainability import (
+    METHODS,
+    Faithfulness,
+    Summary,
+    can_attribute,
+    faithfulness_verdict,
+    plot_faithfulness,
+    summarize_faithfulness,
+)
+from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.base import View
+from stockformer_widgets.views.parts import Titled, axis, figure, set_marks, set_range, text, tick_range
+from stockformer_widgets.views.trust import control_note
+from stockformer_widgets.work import Work
+
+_TITLES = {
+    "deletion": "deletion: what ranks first is taken out",
+    "insertion": "insertion: what ranks first is put back",
+}
+_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#8c564b", "#7a5195")
+_WINDOWS = (16, 64)
+_NOT_YET = (
+    "Not measured yet. What a method ranks first is taken out of the input, or put back first; "
+    "only a method that does better than random orders is to be believed."
+)
+
+
+class FaithfulnessCheck(View):
+    """Deletion and insertion curves of every method beside random orders, and a verdict for each.
+
+    Nothing is measured before the button is pressed: on one sample it takes some
+    seconds, on many windows minutes. A click on a curve makes its method the
+    session's; so do the arrow keys.
+    """
+
+    label = "Faithfulness of the explanations"
+    follows_session = ("reading", "target", "method", "baseline", "groups", "faithfulness", "randomised")
+    follows = ()
+    horizontal = vertical = "ranking"
+    indent = 48
+
+    @classmethod
+    def shows(cls, session: ExtractorSession) -> bool:
+        return can_attribute(session.reading.inputs, session.reading.capture.output)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table of `stockformer.explainability.Faithfulness`; empty before it was measured."""
+        found = self.session.faithfulness
+        return pd.DataFrame() if found is None else found.table.copy()
+
+    def close(self) -> None:
+        if self.comm is not None:
+            self.work.stop()
+            self.curves.children = [panel.plot for panel in self.panels]  # closed with the view
+        super().close()
+
+    def _build(self) -> tuple[Widget, ...]:
+        auto = {"style": {"description_width": "auto"}, "layout": Layout(width="auto")}
+        units = [("features by day", "cell")]
+        if self.session.reading.capture.pooling is not None:
+            units.append(("days", "day"))
+        windows: list[tuple[str, int | None]] = [("this sample", None)]
+        if self.session.dataset is not None:
+            length = len(self.session.dataset)
+            windows += [(f"{number} windows", number) for number in _WINDOWS if number <= length]
+        self.unit = Dropdown(options=units, description="rank", **auto)
+        self.windows = Dropdown(options=windows, description="on", **auto)
+        self.measure = Button(description="measure", tooltip="deletion and insertion", layout=Layout(width="90px"))
+        self.randomise = Button(
+            description="random weights",
+            tooltip="the same methods on a model with random weights, this sample",
+            layout=Layout(width="130px"),
+        )
+        self.work = Work("measuring", self.message)
+        self.measure.on_click(self._measure)
+        self.randomise.on_click(self._randomise)
+        controls = [self.unit, self.windows, self.measure, self.randomise, self.work]
+        self.panels = [_Panel() for _ in _TITLES]
+        for panel in self.panels:
+            self._listen(panel.figure)
+        self.curves = HBox(layout=Layout(flex_flow="row wrap", width="100%"))
+        self.table = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
+        margin = f"0 0 0 {self.indent}px"
+        return HBox(controls, layout=Layout(flex_flow="row wrap", margin=margin)), self.curves, self.table
+
+    def _measure(self, button: Button) -> None:
+        with self.message.reporting():
+            self.work.start(self.session.check_steps(self.windows.value, self.unit.value), lambda: None)
+
+    def _randomise(self, button: Button) -> None:
+        with self.message.reporting():
+            self.work.start(self.session.randomised_steps(), lambda: None)
+
+    def _draw(self) -> None:
+        found = self.session.faithfulness
+        # A figure that is in the page without a size would be an error there.
+        self.curves.children = [] if found is None else [panel.plot for panel in self.panels]
+        self._names = [] if found is None else [name for name in found.table["ranking"] if name != "random"]
+        parts = [_verdicts(found, self._names, self._colors())] if found is not None else []
+        if found is not None:
+            for panel, kind in zip(self.panels, _TITLES, strict=True):
+                curves = found.curves[found.curves["kind"] == kind]
+                panel.draw(curves, self._names, self._colors(), self._selected(), _TITLES[kind])
+            parts.append(_agreement(found))
+        if self.session.randomised:
+            parts.append(_random(self.session.randomised))
+        self.table.value = "".join(parts)
+
+    def _colors(self) -> list[str]:
+        """Colours by name, so that a ranking keeps its own."""
+        found = self.session.faithfulness
+        order = [] if found is None else list(found.scores)
+        return [_COLORS[order.index(name) % len(_COLORS)] for name in self._names]
+
+    def _selected(self) -> int | None:
+        method = self.session.method
+        return self._names.index(method) if method in self._names else None
+
+    def _place(self, x: float, y: float) -> int | None:
+        found = self.session.faithfulness
+        if found is None:
+            return None
+        # Both figures share the mouse; the nearest curve of either is meant.
+        curves = found.curves[found.curves["ranking"] != "random"]
+        heights = {
+            (name, kind): float(np.interp(x, rows["fraction"], rows["value"]))
+            for (name, kind), rows in curves.groupby(["ranking", "kind"])
+        }
+        name, _ = min(heights, key=lambda which: abs(heights[which] - y))
+        return self._names.index(name)
+
+    def _select(self, place: int | None) -> None:
+        if place is not None and self._names[place] in METHODS:
+            self.session.method = self._names[place]
+
+    def _step(self, name: str, by: int) -> None:
+        if name != "ranking":
+            super()._step(name, by)
+        elif self._names:
+            now = self._selected()
+            self._select(0 if now is None else min(max(now + by, 0), len(self._names) - 1))
+
+    def _describe(self, place: int | None) -> str:
+        found = self.session.faithfulness
+        return "" if place is None or found is None else text(faithfulness_verdict(found.table, self._names[place]))
+
+    def _notes(self) -> str:
+        return control_note(self.session)
+
+    def _summary(self) -> Summary:
+        found = self.session.faithfulness
+        return Summary(_NOT_YET, ()) if found is None else summarize_faithfulness(found)
+
+    def _plot(self) -> Figure:
+        found = self.session.faithfulness
+        return _placeholder() if found is None else plot_faithfulness(found)
+
+
+def _placeholder() -> Figure:
+    empty = plt.figure(figsize=(6, 2), layout="constrained")
+    empty.text(0.5, 0.5, "Faithfulness: not measured yet", ha="center", va="center")
+    return empty
+
+
+class _Panel:
+    """Curves of one kind: every ranking, the random line and its band."""
+
+    def __init__(self) -> None:
+        self.scales = {"x": bq.LinearScale(min=0, max=1), "y": bq.LinearScale()}
+        scales = self.scales
+        self.band = bq.Lines(
+            x=[0, 1],
+            y=[[0, 0], [0, 0]],
+            scales=scales,
+            fill="between",
+            fill_colors=["gray"],
+            fill_opacities=[0.25],
+            stroke_width=0,
+            opacities=[0.0],
+        )
+        self.chance = bq.Lines(x=[0, 1], y=[0, 0], scales=scales, colors=["gray"], line_style="dashed")
+        self.lines = bq.Lines(x=[0, 1], y=[[0, 0]], scales=scales, stroke_width=2)
+        self.x_axis = axis(scales["x"], grid_lines="none", tick_format="~%")
+        self.y_axis = axis(scales["y"], side="left", tick_format="~g")
+        marks = [self.band, self.chance, self.lines]
+        self.figure = figure(scales, marks, [self.x_axis, self.y_axis], 260, left=48)
+        self.plot = Titled(self.figure, left=48)
+        self.plot.layout.flex = "1 1 320px"
+        self.x_axis.tick_values = [0, 0.25, 0.5, 0.75, 1]
+
+    def draw(self, curves: pd.DataFrame, names: list[str], colors: list[str], selected: int | None, title: str) -> None:
+        chance = curves[curves["ranking"] == "random"]
+        fractions = chance["fraction"].to_numpy()
+        values = np.stack([curves[curves["ranking"] == name]["value"].to_numpy() for name in names])
+        band = chance[["low", "high"]].to_numpy().T
+        set_marks(self.band, x=fractions, y=band)
+        set_marks(self.chance, x=fractions, y=chance["value"].to_numpy())
+        opacities = [1.0 if selected in (None, number) else 0.45 for number in range(len(names))]
+        set_marks(self.lines, x=fractions, y=values, colors=colors, opacities=opacities)
+        low, high = float(min(values.min(), band.min(), 0.0)), float(max(values.max(), band.max(), 1.0))
+        set_range(self.scales["y"], low, high)
+        tick_range(self.y_axis, low, high)
+        self.plot.title = title
+
+
+def _verdicts(found: Faithfulness, names: list[str], colors: list[str]) -> str:
+    by_name = dict(zip(names, colors, strict=True))
+    rows = []
+    for row in found.table.to_dict("records"):
+        name = str(row["ranking"])
+        mark = f'<span style="color: {by_name.get(name, "gray")}">■</span>'
+        numbers = [_number(row[column]) for column in _COLUMNS]
+        rows.append([f"{mark} {text(_words(name))}", *numbers, row["verdict"]])
+    head = ["", *(f'<abbr title="{text(said)}">{name}</abbr>' for name, said in _COLUMNS.items()), ""]
+    return _html_table(head, rows)
+
+
+_COLUMNS = {
+    "deletion": "area under the target while what ranks first is taken out; low is good",
+    "insertion": "area under the target while what ranks first is put back; high is good",
+    "gap": "insertion - deletion",
+    "p": "share of random orders that do as well",
+    "comprehensiveness": "how far the target falls without the first 1 to 50 %; high is good (DeYoung et al. 2020)",
+    "sufficiency": "how far it falls with these alone; low is good (DeYoung et al. 2020)",
+}
+
+
+def _agreement(found: Faithfulness) -> str:
+    table = found.agreement()
+    rows = [[text(_words(name)), *(_number(value) for value in row)] for name, row in table.iterrows()]
+    head = ["", *(text(_words(name)) for name in table.columns)]
+    return f"<details><summary>rank correlation between them</summary>{_html_table(head, rows)}</details>"
+
+
+def _random(found: dict[str, tuple[float, float]]) -> str:
+    rows = [[text(_words(name)), *map(_number, pair)] for name, pair in found.items()]
+    said = "Rank correlation with the same on a model with random weights: near 1, it shows the input, not the model."
+    return f"<p>{said}</p>{_html_table(['', 'signed', 'magnitudes'], rows)}"
+
+
+def _html_table(head: list[str], rows: list[list[str]]) -> str:
+    top = "".join(f"<th>{name}</th>" for name in head)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<table style="line-height: 1.4; text-align: right; border-spacing: 10px 0"><tr>{top}</tr>{body}</table>'
+
+
+def _words(name: object) -> str:
+    return str(name).replace("_", " ")
+
+
+def _number(value: Any) -> str:
+    return "" if np.isnan(value) else f"{value:.2f}"

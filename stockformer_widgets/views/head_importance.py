@@ -1,0 +1,66 @@
+"""Which heads the prediction hangs on."""
+
+from __future__ import annotations
+
+import bqplot as bq
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from stockformer.explainability import Summary, can_attribute, plot_head_importance, summarize_head_importance
+from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.panels import PanelView
+from stockformer_widgets.views.parts import NEUTRAL, set_marks, text
+
+_COLUMNS = ("gradient", "ablation")
+
+
+class HeadImportance(PanelView):
+    """How much what is explained hangs on each head of the layer: by gradient, and by switching it off.
+
+    A click selects the head. The sentence below is about all heads.
+    """
+
+    label = "Importance by head"
+    follows_session = ("reading", "target")
+    follows = ("kind", "layer", "head")
+    selects = horizontal = "head"
+    mark, titles = bq.Bars, ("importance by gradient", "fall of the target without the head")
+
+    @classmethod
+    def shows(cls, session: ExtractorSession) -> bool:
+        return can_attribute(session.reading.inputs, session.reading.capture.output)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Every head: ``kind, layer, head, gradient, ablation``; see `stockformer.explainability.head_importance`."""
+        return self.session.head_importance().copy()
+
+    def _of_layer(self) -> pd.DataFrame:
+        table, where = self.session.head_importance(), self.selection
+        return table[(table["kind"] == where.kind) & (table["layer"] == where.layer)]
+
+    def _draw(self) -> None:
+        self._table = self._of_layer()
+        heads = len(self._table)
+        for panel, title, column in zip(self.panels, self.titles, _COLUMNS, strict=True):
+            panel.draw(title, np.arange(heads), self._table[column].to_numpy(), heads, self.selection.head, 0.0)
+            set_marks(panel.mark, colors=[NEUTRAL])
+
+    def _describe(self, place: int | None) -> str:
+        if place is None:
+            return "mean of the heads"
+        row = self._table.iloc[place]
+        return (
+            f"head {place}: by gradient <b>{row['gradient']:.4g}</b>, "
+            f"without it the target falls by <b>{row['ablation']:.4g}</b>"
+        )
+
+    def _notes(self) -> str:
+        return f"for {text(self.session.target_name)}"
+
+    def _summary(self) -> Summary:
+        return summarize_head_importance(self.session.head_importance())
+
+    def _plot(self) -> Figure:
+        where = self.selection
+        return plot_head_importance(self._of_layer(), title=f"{where.kind}, layer {where.layer}: importance by head")

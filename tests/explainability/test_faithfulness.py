@@ -1,0 +1,255 @@
+"""Deletion and insertion curves and their verdicts, against closed forms."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from planted import DAY, FEATURE, planted_inputs, planted_model
+from scipy.stats import spearmanr
+from torch import nn
+
+from stockformer.explainability import (
+    CELL_RANKINGS,
+    DAY_RANKINGS,
+    METHODS,
+    attention_effects,
+    attribute,
+    faithfulness_verdict,
+    measure_faithfulness,
+    randomisation_check,
+)
+from stockformer.explainability.faithfulness import BINS, FRACTIONS
+
+
+class Linear(nn.Module):
+    """The sum of the inputs times fixed weights."""
+
+    def __init__(self, *shape, seed=0):
+        super().__init__()
+        self.weights = nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(seed)))
+
+    def forward(self, x):
+        return (x * self.weights).sum(dim=(1, 2))
+
+
+@pytest.fixture
+def linear():
+    return Linear(20, 5)
+
+
+def samples(number, *shape):
+    generator = torch.Generator().manual_seed(3)
+    return [(torch.randn(1, *shape, generator=generator),) for _ in range(number)]
+
+
+def truth(model, inputs, target):
+    return [inputs[0][0] * model.weights.detach()]
+
+
+def reverse(model, inputs, target):
+    return [-truth(model, inputs, target)[0]]
+
+
+def noise(model, inputs, target):
+    return [torch.rand(part.shape[1:], generator=torch.Generator().manual_seed(8)) for part in inputs]
+
+
+def by_hand(model, given):
+    """Both curves of a linear model's own contributions: sums of the largest ones, as a share."""
+    curves = np.zeros((2, len(FRACTIONS)))
+    scale = 0.0
+    for (x,) in given:
+        parts = (x[0] * model.weights.detach()).flatten().double().numpy()
+        sign = np.sign(parts.sum())
+        ranked = np.sort(sign * parts)[::-1]
+        taken = np.array([ranked[: round(share * len(parts))].sum() for share in FRACTIONS])
+        curves += [sign * parts.sum() - taken, taken]
+        scale += abs(parts.sum())
+    return curves / scale
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_curves_of_a_linear_model_are_sums_of_its_parts(linear, number):
+    given = samples(number, 20, 5)
+    found = measure_faithfulness(linear, given, {"truth": truth})
+    deletion, insertion = by_hand(linear, given)
+    curves = found.curves[found.curves["ranking"] == "truth"].pivot(index="fraction", columns="kind", values="value")
+    np.testing.assert_allclose(curves["deletion"], deletion, atol=1e-4)
+    np.testing.assert_allclose(curves["insertion"], insertion, atol=1e-4)
+    row = found.table.set_index("ranking").loc["truth"]
+    widths = np.diff(FRACTIONS)
+    area = [float((widths * (curve[:-1] + curve[1:]) / 2).sum()) for curve in (deletion, insertion)]
+    assert row["deletion"] == pytest.approx(area[0], abs=1e-4)
+    assert row["insertion"] == pytest.approx(area[1], abs=1e-4)
+    assert row["gap"] == pytest.approx(area[1] - area[0], abs=1e-4)
+    at = [FRACTIONS.index(share) for share in BINS]
+    assert row["comprehensiveness"] == pytest.approx(1 - deletion[at].mean(), abs=1e-4)
+    assert row["sufficiency"] == pytest.approx(1 - insertion[at].mean(), abs=1e-4)
+
+
+def test_verdicts(linear):
+    found = measure_faithfulness(linear, samples(12, 20, 5), {"truth": truth, "reverse": reverse, "noise": noise})
+    assert [*found.table["ranking"][[0, 3]]] == ["truth", "reverse"]
+    assert faithfulness_verdict(found.table, "truth").startswith("truth is better than random: deletion ")
+    assert faithfulness_verdict(found.table, "noise").startswith("noise is no better than random")
+    assert faithfulness_verdict(found.table, "reverse").startswith(
+        "reverse is no better than random, and not even as good: "
+    )
+    table = found.table.set_index("ranking")
+    assert table.loc["truth", "p"] == pytest.approx(1 / 21)
+    assert table.loc["reverse", "p"] == 1.0
+    assert table.loc["truth", "low"] > 0 > table.loc["reverse", "high"]
+    # Of a linear model the random orders' curves are straight lines on average.
+    assert table.loc["random", "deletion"] == pytest.approx(0.5, abs=0.1)
+    assert table.loc["random", "insertion"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_verdict_on_one_sample_comes_from_its_random_orders(linear):
+    found = measure_faithfulness(linear, samples(1, 20, 5), {"truth": truth, "reverse": reverse})
+    assert np.isnan(found.table.set_index("ranking").loc["truth", "low"])
+    assert [*found.table["verdict"]] == ["better than random", "", "no better than random"]
+
+
+def test_the_band_holds_nine_of_ten_random_orders(linear):
+    found = measure_faithfulness(linear, samples(1, 20, 5), {"truth": truth}, orders=100)
+    rng = np.random.default_rng(0)
+    parts = (samples(1, 20, 5)[0][0][0] * linear.weights.detach()).flatten().double().numpy()
+    half = [parts[rng.permutation(100)[50:]].sum() / parts.sum() for _ in range(100)]
+    band = found.curves.query("ranking == 'random' and kind == 'deletion' and fraction == 0.5").iloc[0]
+    assert band["low"] == pytest.approx(np.quantile(half, 0.05), abs=1e-4)
+    assert band["high"] == pytest.approx(np.quantile(half, 0.95), abs=1e-4)
+
+
+def test_what_is_at_the_training_mean_has_no_rank(linear):
+    x = samples(1, 20, 5)[0][0]
+    x[..., 2:] = 0.0
+    found = measure_faithfulness(linear, [(x,)], {"truth": truth})
+    assert len(found.scores["truth"][0]) == 40
+    ranked = np.sort(found.scores["truth"][0] * np.sign(found.scores["truth"][0].sum()))[::-1]
+    curve = found.curves.query("ranking == 'truth' and kind == 'insertion'").set_index("fraction")["value"]
+    assert curve[0.1] == pytest.approx(ranked[:4].sum() / ranked.sum(), abs=1e-4)
+
+
+def test_days_move_whole(linear):
+    given = samples(3, 20, 5)
+    days = {"truth": lambda model, inputs, target: [truth(model, inputs, target)[0].sum(dim=-1)]}
+    found = measure_faithfulness(linear, given, days)
+    assert found.unit == "day"
+    curves = np.zeros(2)
+    for (x,) in given:
+        parts = (x[0] * linear.weights.detach()).sum(dim=-1).double().numpy()
+        sign = np.sign(parts.sum())
+        curves += [np.sort(sign * parts)[::-1][:4].sum(), abs(parts.sum())]
+    curve = found.curves.query("ranking == 'truth' and kind == 'insertion'").set_index("fraction")["value"]
+    assert curve[0.2] == pytest.approx(curves[0] / curves[1], abs=1e-4)
+
+
+def test_agreement_is_spearmans(linear):
+    given = samples(3, 20, 5)
+    found = measure_faithfulness(linear, given, {"truth": truth, "reverse": reverse, "noise": noise})
+    table = found.agreement()
+    assert table.loc["truth", "reverse"] == pytest.approx(-1.0)
+    expected = [spearmanr(truth(linear, x, None)[0].flatten(), noise(linear, x, None)[0].flatten())[0] for x in given]
+    assert table.loc["truth", "noise"] == table.loc["noise", "truth"] == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_finds_the_planted_cell(method):
+    model, inputs = planted_model(), planted_inputs()
+    parts = attribute(model, *inputs, method=method).parts
+    stock, market = (part.abs() for part in parts)
+    if method in ("occlusion", "shapley_sampling"):  # by feature over all days; only one of these is not at 0
+        assert market[:, FEATURE].sum() > 0.99 * (stock.sum() + market.sum())
+    assert market.argmax() == DAY * 3 + FEATURE
+    assert stock.max() < 1e-6
+
+
+def test_rankings_of_days_find_the_planted_day():
+    found = measure_faithfulness(planted_model(), [planted_inputs()], DAY_RANKINGS)
+    for name in ("mean attention", "rollout", "relevance", "integrated_gradients", "occlusion"):
+        market = found.scores[name][0][6:]
+        assert market.argmax() == DAY, name
+    row = found.table.set_index("ranking").loc["occlusion"]
+    assert row["deletion"] < 0.1  # the first day that goes takes all with it
+
+
+def test_random_weights_give_another_picture_unless_the_method_shows_the_input(linear):
+    given = samples(4, 20, 5)
+
+    class Ignores(nn.Module):
+        """Has weights, and does not use them."""
+
+        def __init__(self):
+            super().__init__()
+            self.unused = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return x.sum(dim=(1, 2))
+
+    alike = randomisation_check(Ignores(), given, ["input_x_gradient"]).iloc[0]
+    assert (alike["signed"], alike["absolute"]) == (pytest.approx(1.0), pytest.approx(1.0))
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(100, 1, bias=False), nn.Flatten(0))
+    before = copy.deepcopy(model.state_dict())
+    found = randomisation_check(model, given, ["gradient", "input_x_gradient"]).set_index("method")
+    torch.manual_seed(0)
+    other = nn.Linear(100, 1, bias=False).weight[0].detach()
+    own = model[1].weight[0].detach()
+    assert found.loc["gradient", "signed"] == pytest.approx(spearmanr(own, other)[0], abs=1e-6)
+    assert found.loc["gradient", "absolute"] == pytest.approx(spearmanr(own.abs(), other.abs())[0], abs=1e-6)
+    # The input's size alone makes the magnitudes alike.
+    assert found.loc["input_x_gradient", "absolute"] > 0.3
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_attention_effects_are_those_of_models_changed_by_hand(model, inputs):
+    one = tuple(part[:1] for part in inputs)
+    table = attention_effects(model, *one).set_index(["kind", "layer"])
+    assert len(table) == 2 + 2 + 1
+    by_hand = copy.deepcopy(model)
+    attention = by_hand.cross_attn_layers[1].cross_attn
+    with torch.no_grad():
+        attention.in_proj_weight[:8].zero_()
+        attention.in_proj_bias[:8].zero_()
+        column = int(model(*one).argmax())
+        margins = [output[0, column] - output[0, 1 - column] for output in (by_hand(*one), model(*one))]
+    assert table.loc[("cross", 1), "flat"] == pytest.approx(float(margins[0] - margins[1]), abs=1e-6)
+    assert (table["permuted"] != 0).all()
+
+
+def test_the_same_call_gives_the_same_numbers(linear):
+    given = samples(2, 20, 5)
+    one, other = (measure_faithfulness(linear, given, {"truth": truth}) for _ in range(2))
+    assert one.table.equals(other.table)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        ([], {}, "there are no samples to measure on"),
+        (samples(1, 20, 5), {"orders": 5}, "orders is 5, expected at least 19"),
+        (
+            samples(1, 20, 5),
+            {"rankings": {"a": truth, "b": lambda m, x, t: [truth(m, x, t)[0].sum(dim=-1)]}},
+            "some rankings are of cells and some of days: measure them apart",
+        ),
+    ],
+)
+def test_errors(linear, given, options, message):
+    with pytest.raises(ValueError, match=message):
+        measure_faithfulness(linear, given, **options)
+
+
+def test_the_shipped_model_and_its_methods(sample):
+    """Every ranking runs on a real window; absent features cannot be moved."""
+    dataset, model = sample
+    window = dataset.window(100)
+    rankings = {name: CELL_RANKINGS[name] for name in ("integrated_gradients", "gradient")}
+    found = measure_faithfulness(model, [(window.x[None], window.market_x[None])], rankings)
+    assert len(found.scores["gradient"][0]) <= 60 * (41 + 11 - len(dataset.unavailable))
+    ends = found.curves.pivot(index=["ranking", "kind"], columns="fraction", values="value")
+    np.testing.assert_allclose(ends.xs("deletion", level="kind")[[0.0, 1.0]], [[1.0, 0.0]] * 3, atol=1e-4)
+    np.testing.assert_allclose(ends.xs("insertion", level="kind")[[0.0, 1.0]], [[0.0, 1.0]] * 3, atol=1e-4)

@@ -1,0 +1,172 @@
+"""Sentences and figures of what attention carries: cases whose answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from stockformer.explainability import (
+    measure_faithfulness,
+    plot_attention_effects,
+    plot_day_scores,
+    plot_faithfulness,
+    plot_head_importance,
+    plot_market_entry,
+    summarize_days,
+    summarize_effects,
+    summarize_entry,
+    summarize_flow_map,
+    summarize_head_importance,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+WEIGHTS = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]])
+EFFECTS = pd.DataFrame(
+    {"kind": ["cross", "cross", "self"], "layer": [0, 1, 0], "flat": [0.5, 0.01, -0.02], "permuted": [0.3, 0.01, 0.06]}
+)
+HEADS = pd.DataFrame(
+    {"kind": "self", "layer": 1, "head": [0, 1, 2], "gradient": [3, 1, 2], "ablation": [0.1, 0.4, -0.2]}
+)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+def numbers(summary):
+    return {one.name: one.value for one in summary.findings}
+
+
+# Sentences
+
+
+def test_a_map_like_its_weights():
+    found = summarize_flow_map(2 * WEIGHTS, WEIGHTS)
+    assert found.verdict == "Much like the attention weights (rank correlation 1.00)."
+    assert numbers(found) == {"like_attention": pytest.approx(1), "recency": pytest.approx(0.25)}
+
+
+def test_a_map_against_its_weights():
+    found = summarize_flow_map(1 - WEIGHTS, WEIGHTS)
+    assert found.verdict.startswith("Not what the attention weights show (rank correlation -1.00)")
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [(torch.zeros(2, 4), "Every value is 0"), (torch.full((2, 4), math.nan), "Some values are not finite")],
+)
+def test_a_map_of_nothing(values, verdict):
+    found = summarize_flow_map(values, WEIGHTS)
+    assert found.verdict.startswith(verdict)
+    assert found.findings == ()
+
+
+def test_days():
+    found = summarize_days([torch.tensor([1.0, 1, 1, 3]), torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 1])])
+    assert found.verdict == "25 % comes from the market. The last quarter of the days has 62 %."
+    assert numbers(found) == {
+        "market_share": pytest.approx(2 / 8),
+        "recency": pytest.approx(5 / 8),
+        "top_five_market": pytest.approx(2 / 8),
+    }
+    assert summarize_days([torch.ones(4)]).verdict == "The last quarter of the days has 25 %."
+    assert summarize_days([torch.zeros(4)]).verdict == "No day has any."
+
+
+def test_a_gates_mean_that_misleads():
+    entries = [torch.tensor([0.1, 0.3]), torch.tensor([0.05, 0.05])]
+    narrow, wide = torch.full((2, 3), 0.2), torch.full((2, 3), 0.9)
+    said = "Most market enters at layer 0: 20 % of the stream's length."
+    assert summarize_entry(entries, [narrow, wide]).verdict == (
+        f"{said} The widest gate is that of layer 1, which lets in 5 %: its mean misleads."
+    )
+    assert summarize_entry(entries, [wide, narrow]).verdict == f"{said} Its gate's mean, 0.90, says otherwise."
+    assert summarize_entry(entries[:1], [narrow]).verdict == said
+    assert numbers(summarize_entry(entries, [narrow, wide])) == {
+        "layer_0": pytest.approx(0.2),
+        "layer_1": pytest.approx(0.05),
+    }
+
+
+def test_heads():
+    found = summarize_head_importance(HEADS)
+    assert found.verdict == (
+        "The target hangs most on self, layer 1, head 1: without it, it changes by -0.4. Gradient and switching off "
+        "rank heads differently (rank correlation -1.00): trust the second."
+    )
+    assert numbers(found) == {"rank_correlation": pytest.approx(-1), "top_five_share": pytest.approx(1)}
+    assert summarize_head_importance(HEADS.assign(ablation=0.0)).verdict == (
+        "Switching any of these heads off changes nothing."
+    )
+
+
+def test_effects():
+    found = summarize_effects(EFFECTS, -1.0)
+    assert found.verdict == (
+        "Flat attention in cross, layer 0 moves the target by 50 %. 1 of 3 layers move it by less than 5 %, flat or "
+        "shuffled: the prediction hardly uses where they look."
+    )
+    assert numbers(found) == {"largest_flat": 0.5, "idle_share": pytest.approx(1 / 3)}
+    assert summarize_effects(EFFECTS.assign(flat=math.nan), 1.0).findings == ()
+
+
+# Figures
+
+
+def test_days_end_together():
+    figure = plot_day_scores([torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0, 5.0])])
+    stock, market = figure.axes[0].lines
+    np.testing.assert_array_equal(stock.get_xydata(), [[1, 1], [2, 2]])
+    np.testing.assert_array_equal(market.get_xydata(), [[0, 3], [1, 4], [2, 5]])
+
+
+def test_market_entry_by_layer():
+    figure = plot_market_entry([torch.tensor([0.1, 0.3]), torch.tensor([0.2, 0.0])], dates=["2008-10-14", "2008-10-15"])
+    assert [list(map(float, line.get_ydata())) for line in figure.axes[0].lines] == [
+        pytest.approx([0.1, 0.3]),
+        pytest.approx([0.2, 0.0]),
+    ]
+    assert "2008-10-15" in [label.get_text() for label in figure.axes[0].get_xticklabels()]
+
+
+def test_heads_by_both_measures():
+    gradient, ablation = plot_head_importance(HEADS).axes
+    assert [bar.get_height() for bar in gradient.patches] == [3, 1, 2]
+    assert [bar.get_height() for bar in ablation.patches] == [0.1, 0.4, -0.2]
+
+
+def test_effects_by_layer():
+    flat, permuted = plot_attention_effects(EFFECTS).axes
+    assert [list(line.get_ydata()) for line in flat.lines[:2]] == [[0.5, 0.01], [-0.02]]
+    assert [list(line.get_ydata()) for line in permuted.lines[:2]] == [[0.3, 0.01], [0.06]]
+
+
+def test_curves_beside_random_orders():
+    weights = torch.arange(1.0, 11).reshape(1, 5, 2)
+    model = _Linear(weights)
+    found = measure_faithfulness(model, [(torch.ones(1, 5, 2),)], {"by weight": lambda *given: [weights[0]]})
+    deletion, insertion = plot_faithfulness(found).axes
+    for axes, kind in ((deletion, "deletion"), (insertion, "insertion")):
+        curve = next(line for line in axes.lines if line.get_label() == "by weight")
+        expected = found.curves.set_index(["ranking", "kind"]).loc[("by weight", kind)]
+        np.testing.assert_array_equal(curve.get_xydata(), expected[["fraction", "value"]])
+    # The largest half of 1 to 10 is 40 of 55.
+    assert dict(insertion.lines[1].get_xydata())[0.5] == pytest.approx(40 / 55)
+
+
+class _Linear(torch.nn.Module):
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = torch.nn.Parameter(weights)
+
+    def forward(self, x):
+        return (x * self.weights).sum(dim=(1, 2))

@@ -1,0 +1,207 @@
+"""The tab that tells whether to believe an explanation: what it measures, says and does on a click."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from cases import lines, make_session, mouse, parts, plain, press, shown_message, widgets
+
+from stockformer.explainability import randomisation_check
+from stockformer_widgets import AttentionExplorer, FaithfulnessCheck
+from stockformer_widgets.work import Work
+
+
+@pytest.fixture
+def view(session):
+    return FaithfulnessCheck(session)
+
+
+def test_nothing_is_measured_or_drawn_at_first(session, view):
+    assert session.faithfulness is None
+    assert view.curves.children == ()
+    assert "Not measured yet" in plain(view.summary.value)
+
+
+@pytest.mark.parametrize(("windows", "unit"), [(None, "cell"), (16, "cell"), (None, "day")])
+def test_curves_and_verdicts(session, view, windows, unit):
+    view.windows.value, view.unit.value = windows, unit
+    view.measure.click()
+    found = session.faithfulness
+    assert (found.samples, found.unit) == (windows or 1, unit)
+    names = [name for name in found.table["ranking"] if name != "random"]
+    for panel, kind in zip(view.panels, ("deletion", "insertion"), strict=True):
+        curves = found.curves[found.curves["kind"] == kind].set_index("ranking")
+        np.testing.assert_allclose(panel.lines.y, [curves.loc[name, "value"] for name in names])
+        np.testing.assert_allclose(panel.chance.y, curves.loc["random", "value"])
+        np.testing.assert_allclose(panel.band.y, curves.loc["random", ["low", "high"]].T)
+        assert panel.plot in view.curves.children
+    rows = plain(view.table.value.replace("</td>", " | ").replace("</tr>", "\n")).split("\n")
+    for row in found.table.to_dict("records"):
+        said = next(line for line in rows if line.startswith(f"■ {row['ranking'].replace('_', ' ')} |"))
+        deletion, *_, sufficiency, verdict = (cell.strip() for cell in said.split("|")[1:-1])
+        assert (deletion, sufficiency) == (f"{row['deletion']:.2f}", f"{row['sufficiency']:.2f}")
+        assert verdict == row["verdict"]
+    better = (found.table["verdict"] == "better than random").sum()
+    assert f"{better} of {len(names)} do better than random orders" in plain(view.summary.value)
+    assert len(view.to_frame()) == len(names) + 1
+
+
+def test_a_click_on_a_curve_takes_its_method(session, view):
+    session.check()
+    name = [one for one in session.faithfulness.table["ranking"] if one != "random"][-1]
+    curve = session.faithfulness.curves.query("ranking == @name and kind == 'deletion'")
+    mouse(view.panels[0].figure, "click", 0.1, float(curve.query("fraction == 0.1")["value"].iloc[0]))
+    assert session.method == name
+    assert lines(view)[0].startswith(name.replace("_", " "))
+    press(view, "ArrowUp", 20)
+    press(view, "ArrowLeft", 20)
+    assert session.method == session.faithfulness.table["ranking"].iloc[0]
+
+
+def test_random_weights(session, view):
+    view.randomise.click()
+    expected = randomisation_check(session.model, [session.reading.inputs]).set_index("method")
+    rows = [plain(row) for row in view.table.value.replace("</td>", " ").split("</tr>")]
+    for method, row in expected.iterrows():
+        said = next(line for line in rows if line.startswith(method.replace("_", " ")))
+        assert said.split()[-2:] == [f"{row['signed']:.2f}", f"{row['absolute']:.2f}"]
+    session.sample = 9
+    assert "random weights" not in plain(view.table.value)
+
+
+@pytest.mark.parametrize("trait", ["target", "baseline", "groups"])
+def test_what_is_explained_otherwise_is_measured_anew(session, view, trait):
+    session.check()
+    setattr(session, trait, {"target": 0, "baseline": "calm window", "groups": "day"}[trait])
+    assert session.faithfulness is None
+    assert view.curves.children == ()
+
+
+def test_windows_survive_another_sample_and_the_sample_does_not(session, view):
+    session.check(windows=16)
+    session.sample = 9
+    assert session.faithfulness.samples == 16
+    session.check()
+    session.sample = 5
+    assert session.faithfulness is None
+
+
+def test_a_change_of_the_model_is_refused_in_a_sentence(session, view):
+    session.what_if(gate={0: 0.0})
+    view.measure.click()
+    assert shown_message(view) == "the model is measured as it is: take the change back first"
+    session.what_if()
+    view.measure.click()
+    assert shown_message(view) == ""
+    assert session.faithfulness is not None
+
+
+def test_what_there_is_to_measure():
+    by_hand, encoder = (FaithfulnessCheck(make_session(name)) for name in ("by hand", "bare attention"))
+    assert [name for name, _ in by_hand.windows.options] == ["this sample"]
+    assert [name for name, _ in by_hand.unit.options] == ["features by day", "days"]
+    assert [name for name, _ in encoder.unit.options] == ["features by day"]
+
+
+# While it runs
+
+
+def test_it_can_be_watched_and_stopped(session, view):
+    async def run():
+        view.windows.value = 16
+        view.measure.click()
+        seen = [0.0]
+        while len(set(seen)) < 4:
+            await asyncio.sleep(0.002)
+            seen.append(view.work.progress.value)
+        assert view.work.running
+        assert seen == sorted(seen)
+        view.work.stopper.click()
+        await asyncio.sleep(0.01)
+        assert not view.work.running
+        assert session.faithfulness is None
+        view.windows.value = None
+        view.measure.click()
+        while view.work.running or session.faithfulness is None:
+            await asyncio.sleep(0.01)
+        assert len(view.curves.children) == 2
+
+    asyncio.run(run())
+
+
+def test_the_kernel_answers_meanwhile(session):
+    async def run():
+        explorer = AttentionExplorer(session)
+        explorer.tabs.selected_index = list(explorer.tabs.titles).index("Faithfulness")
+        view = next(part for part in parts(explorer) if isinstance(part, FaithfulnessCheck))
+        view.windows.value = 16
+        view.measure.click()
+        await asyncio.sleep(0.01)
+        session.target = 0  # what is measured is of another target
+        while view.work.running:
+            await asyncio.sleep(0.01)
+        assert session.faithfulness is None
+        assert shown_message(view) == ""
+        explorer.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("who", ["view", "session"])
+def test_closing_stops_it(session, who):
+    async def run():
+        view.windows.value = 16
+        view.measure.click()
+        await asyncio.sleep(0.01)
+        (view if who == "view" else session).close()
+        (stopped,) = await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+        assert isinstance(stopped, asyncio.CancelledError)
+
+    before = widgets()
+    view = FaithfulnessCheck(session)
+    asyncio.run(run())
+    assert widgets() == before
+
+
+class Line:
+    """Where a failure is said."""
+
+    def __init__(self):
+        self.said = []
+
+    def reporting(self):
+        line = self
+
+        class Reporting:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, kind, error, trace):
+                if error is not None and isinstance(error, Exception):
+                    line.said.append(str(error))
+                    return True
+                return False
+
+        return Reporting()
+
+
+def test_a_step_that_fails_is_said_and_the_next_work_runs():
+    def fails():
+        yield 0.5
+        raise ValueError("no more")
+
+    async def run():
+        line, done = Line(), []
+        work = Work("counting", line)
+        work.start(fails(), lambda: done.append("first"))
+        while work.running or not line.said:
+            await asyncio.sleep(0.002)
+        work.start(iter([0.5, 1.0]), lambda: done.append("second"))
+        while not done:
+            await asyncio.sleep(0.002)
+        assert (line.said, done) == (["no more"], ["second"])
+        assert not work.running
+
+    asyncio.run(run())
