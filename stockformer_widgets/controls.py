@@ -199,7 +199,7 @@ class SelectionControls(Controls):
         self.layer = Dropdown(description="layer", **wide(36, 92))
         self.head = Dropdown(description="head", **wide(36, 116))
         self.day = SelectionSlider(options=[0], description="day", **wide(32, 290))
-        self.target = Dropdown(description="explain", **wide(48, 250))
+        self.target = Dropdown(description="explain", **wide(48, 275))
         self.method = Dropdown(
             options=[(name.replace("_", " "), name) for name in METHODS], description="by", **wide(18, 190)
         )

@@ -307,26 +307,47 @@ class ExtractorSession(Followed):
         return run_to_end(self.check_steps(windows, unit), "faithfulness")
 
     def check_steps(self, windows: int | None = None, unit: str = "cell") -> Generator[float, None, Faithfulness]:
-        """`check` in steps: yields the share that is done. One that is left early changes nothing."""
-        self._check_open()
-        rankings, samples, asked = self._rankings(unit), self._checked(windows), self._asked(windows)
-        found = yield from faithfulness_steps(self.model, samples, rankings, column=self.target)
-        if asked == self._asked(windows):
-            self.set_trait("faithfulness", found)
-        return found
+        """`check` in steps: yields the share that is done. One that is left early changes nothing.
 
-    def _asked(self, windows: int | None) -> tuple[Any, ...]:
-        """What a check is of: one that something of it was changed meanwhile is not kept."""
-        return (self.target, self.baseline, self.groups, self.reading if windows is None else None)
+        Raises:
+            RuntimeError: between two steps something changed that the check is of.
+        """
+        self._check_open()
+        rankings, samples = self._rankings(unit), self._checked(windows)
+        found = yield from self._unless_changed(
+            faithfulness_steps(self.model, samples, rankings, column=self.target),
+            lambda: (self.target, self.baseline, self.groups, self.reading if windows is None else None),
+        )
+        self.set_trait("faithfulness", found)
+        return found
 
     def randomised_steps(self) -> Generator[float, None, pd.DataFrame]:
-        """`stockformer.explainability.randomisation_check` of the sample in steps; sets `randomised`."""
-        reading = self.reading
-        found = yield from randomisation_steps(self.model, self._checked(None))
-        if self.reading is reading:
-            rows = found.itertuples(index=False)
-            self.set_trait("randomised", {row.method: (row.signed, row.absolute) for row in rows})
+        """`stockformer.explainability.randomisation_check` of the sample in steps; sets `randomised`.
+
+        Raises:
+            RuntimeError: between two steps the sample changed.
+        """
+        self._check_open()
+        found = yield from self._unless_changed(
+            randomisation_steps(self.model, self._checked(None)), lambda: (self.reading,)
+        )
+        rows = found.itertuples(index=False)
+        self.set_trait("randomised", {row.method: (row.signed, row.absolute) for row in rows})
         return found
+
+    def _unless_changed(
+        self, steps: Generator[float, None, Result], asked: Callable[[], tuple[Any, ...]]
+    ) -> Generator[float, None, Result]:
+        """Take the steps for as long as what is asked for stays the same."""
+        before = asked()
+        while True:
+            try:
+                share = next(steps)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            yield share
+            if asked() != before:
+                raise RuntimeError("what was measured has changed meanwhile: measure again")
 
     def _rankings(self, unit: str) -> Mapping[str, Ranking]:
         if unit not in ("cell", "day"):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 from torch import Tensor
 
+from stockformer.explainability.capture import kind_title
 from stockformer.explainability.faithfulness import BETTER, Faithfulness
 from stockformer.explainability.statistics import recent_days, top_share
 from stockformer.explainability.summaries import Finding, Summary
@@ -97,7 +98,7 @@ def summarize_head_importance(table: pd.DataFrame) -> Summary:
         return _no_numbers("Some values are not finite: there are no numbers.")
     size = table["ablation"].abs()
     first = table.iloc[int(size.argmax())]
-    where = f"{first['kind']}, layer {first['layer']}, head {first['head']}"
+    where = f"{kind_title(first['kind'])}, layer {first['layer']}, head {first['head']}"
     if not size.any():
         return _no_numbers("Switching any of these heads off changes nothing.")
     varied = min(table["gradient"].nunique(), size.nunique()) > 1
@@ -125,9 +126,9 @@ def summarize_effects(table: pd.DataFrame, value: float) -> Summary:
     shares = numbers.abs() / (abs(value) or 1.0)
     largest = table.iloc[int(shares["flat"].argmax())]
     idle = shares[(shares < NO_EFFECT).all(axis=1)]
-    place = f"{largest['kind']}, layer {largest['layer']}"
+    place = f"{kind_title(largest['kind'])}, layer {largest['layer']}"
     verdict = (
-        f"Flat attention in {place} moves the target by {100 * shares['flat'].max():.0f} %. "
+        f"Flat weights in {place}, move the target by {100 * shares['flat'].max():.0f} %. "
         f"{len(idle)} of {len(table)} layers move it by less than {100 * NO_EFFECT:.0f} %, flat or shuffled"
     )
     verdict += ": the prediction hardly uses where they look." if len(idle) else "."

@@ -72,7 +72,7 @@ class FaithfulnessCheck(View):
         units = [("features by day", "cell")]
         if self.session.reading.capture.pooling is not None:
             units.append(("days", "day"))
-        windows: list[tuple[str, int | None]] = [("this sample", None)]
+        windows = [("this sample", 0)]  # a Dropdown takes None for "nothing chosen"
         if self.session.dataset is not None:
             length = len(self.session.dataset)
             windows += [(f"{number} windows", number) for number in _WINDOWS if number <= length]
@@ -98,7 +98,7 @@ class FaithfulnessCheck(View):
 
     def _measure(self, button: Button) -> None:
         with self.message.reporting():
-            self.work.start(self.session.check_steps(self.windows.value, self.unit.value), lambda: None)
+            self.work.start(self.session.check_steps(self.windows.value or None, self.unit.value), lambda: None)
 
     def _randomise(self, button: Button) -> None:
         with self.message.reporting():

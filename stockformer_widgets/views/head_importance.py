@@ -7,7 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stockformer.explainability import Summary, can_attribute, plot_head_importance, summarize_head_importance
+from stockformer.explainability import (
+    Summary,
+    can_attribute,
+    kind_title,
+    plot_head_importance,
+    summarize_head_importance,
+)
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.panels import PanelView
 from stockformer_widgets.views.parts import NEUTRAL, set_marks, text
@@ -63,4 +69,5 @@ class HeadImportance(PanelView):
 
     def _plot(self) -> Figure:
         where = self.selection
-        return plot_head_importance(self._of_layer(), title=f"{where.kind}, layer {where.layer}: importance by head")
+        title = f"{kind_title(where.kind)}, layer {where.layer}: importance by head"
+        return plot_head_importance(self._of_layer(), title=title)

@@ -190,8 +190,8 @@ def swatches(colors: Sequence[str], names: Sequence[str], values: Sequence[str])
 def summary_html(summary: Summary) -> str:
     """A summary as HTML: what it means, and its numbers with their formulas on hover."""
     numbers = " · ".join(
-        f'<abbr title="{text(f"{one.name} = {one.formula}. {one.reading}")}">{text(one.name.replace("_", " "))} '
-        f"<b>{one.value:.3g}</b></abbr>"
+        f'<abbr class="stockformer-number" title="{text(f"{one.name} = {one.formula}. {one.reading}")}">'
+        f"{text(one.name.replace('_', ' '))} <b>{one.value:.3g}</b></abbr>"
         for one in summary.findings
     )
     return f'{text(summary.verdict)}<br><span style="{_QUIET}">{numbers}</span>'

@@ -649,6 +649,23 @@ def test_a_narrow_column_does_not_overflow(page: Page) -> None:
         page.set_viewport_size({"width": 1680, "height": 1400})
 
 
+@pytest.mark.parametrize("width", [1680, 860])
+def test_no_words_are_cut(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 1400})
+    try:
+        for title in TABS:
+            open_tab(page, title)
+            page.wait_for_function(
+                """() => {
+                    const views = [...document.querySelectorAll('.stockformer-explorer .stockformer-view')];
+                    const shown = views.filter(view => view.offsetParent !== null);
+                    return shown.length && shown.every(view => view.scrollWidth <= view.clientWidth);
+                }"""
+            )
+    finally:
+        page.set_viewport_size({"width": 1680, "height": 1400})
+
+
 def test_view_alone_follows_the_shared_selection(page: Page) -> None:
     click_cell(page, 25, 30)
     expect(page.locator(".stockformer-GateTimeline").nth(1)).to_contain_text(f"{days(CRASH)[25]}: ")

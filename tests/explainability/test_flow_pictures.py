@@ -100,8 +100,8 @@ def test_a_gates_mean_that_misleads():
 def test_heads():
     found = summarize_head_importance(HEADS)
     assert found.verdict == (
-        "The target hangs most on self, layer 1, head 1: without it, it changes by -0.4. Gradient and switching off "
-        "rank heads differently (rank correlation -1.00): trust the second."
+        "The target hangs most on Stock self-attention, layer 1, head 1: without it, it changes by -0.4. "
+        "Gradient and switching off rank heads differently (rank correlation -1.00): trust the second."
     )
     assert numbers(found) == {"rank_correlation": pytest.approx(-1), "top_five_share": pytest.approx(1)}
     assert summarize_head_importance(HEADS.assign(ablation=0.0)).verdict == (
@@ -112,8 +112,8 @@ def test_heads():
 def test_effects():
     found = summarize_effects(EFFECTS, -1.0)
     assert found.verdict == (
-        "Flat attention in cross, layer 0 moves the target by 50 %. 1 of 3 layers move it by less than 5 %, flat or "
-        "shuffled: the prediction hardly uses where they look."
+        "Flat weights in Stock to market attention, layer 0, move the target by 50 %. 1 of 3 layers move it by "
+        "less than 5 %, flat or shuffled: the prediction hardly uses where they look."
     )
     assert numbers(found) == {"largest_flat": 0.5, "idle_share": pytest.approx(1 / 3)}
     assert summarize_effects(EFFECTS.assign(flat=math.nan), 1.0).findings == ()

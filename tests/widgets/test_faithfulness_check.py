@@ -26,7 +26,7 @@ def test_nothing_is_measured_or_drawn_at_first(session, view):
 
 @pytest.mark.parametrize(("windows", "unit"), [(None, "cell"), (16, "cell"), (None, "day")])
 def test_curves_and_verdicts(session, view, windows, unit):
-    view.windows.value, view.unit.value = windows, unit
+    view.windows.value, view.unit.value = windows or 0, unit
     view.measure.click()
     found = session.faithfulness
     assert (found.samples, found.unit) == (windows or 1, unit)
@@ -101,6 +101,7 @@ def test_a_change_of_the_model_is_refused_in_a_sentence(session, view):
 def test_what_there_is_to_measure():
     by_hand, encoder = (FaithfulnessCheck(make_session(name)) for name in ("by hand", "bare attention"))
     assert [name for name, _ in by_hand.windows.options] == ["this sample"]
+    assert by_hand.windows.label == "this sample"
     assert [name for name, _ in by_hand.unit.options] == ["features by day", "days"]
     assert [name for name, _ in encoder.unit.options] == ["features by day"]
 
@@ -122,7 +123,7 @@ def test_it_can_be_watched_and_stopped(session, view):
         await asyncio.sleep(0.01)
         assert not view.work.running
         assert session.faithfulness is None
-        view.windows.value = None
+        view.windows.value = 0
         view.measure.click()
         while view.work.running or session.faithfulness is None:
             await asyncio.sleep(0.01)
@@ -143,6 +144,9 @@ def test_the_kernel_answers_meanwhile(session):
         while view.work.running:
             await asyncio.sleep(0.01)
         assert session.faithfulness is None
+        assert shown_message(view) == "what was measured has changed meanwhile: measure again"
+        view.measure.click()
+        await asyncio.sleep(0.01)
         assert shown_message(view) == ""
         explorer.close()
 
