@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import bqplot as bq
 import numpy as np
-from ipywidgets import HBox, Layout, Widget
+from ipywidgets import GridBox, Layout, Widget
 
 from stockformer_widgets.views.base import View
 from stockformer_widgets.views.parts import (
@@ -21,6 +21,8 @@ from stockformer_widgets.views.parts import (
     set_range,
     tick_range,
 )
+
+_NARROWEST = 200  # pixels of a panel
 
 
 class Panel:
@@ -39,6 +41,7 @@ class Panel:
         self.x_axis = axis(self.scales["x"], grid_lines="none", tick_format="d")
         self.y_axis = axis(self.scales["y"], side="left", tick_format="~g")
         self.figure = figure(self.scales, [self.mark, self.marker], [self.x_axis, self.y_axis], 150, left=48)
+        self.figure.layout.min_width = f"{_NARROWEST}px"
         self.plot = Titled(self.figure, left=48)
 
     def draw(
@@ -69,10 +72,9 @@ class PanelView(View):
     def _build(self) -> tuple[Widget, ...]:
         self.panels = [Panel(self.mark) for _ in self.titles]
         for panel in self.panels:
-            panel.plot.layout.flex = "1 1 150px"
             self._listen(panel.figure)
-        row = HBox([panel.plot for panel in self.panels], layout=Layout(flex_flow="row wrap", width="100%"))
-        return (row,)
+        columns = f"repeat(auto-fit, minmax({_NARROWEST}px, 1fr))"
+        return (GridBox([panel.plot for panel in self.panels], layout=Layout(grid_template_columns=columns)),)
 
     def _selected(self) -> int | None:
         step: int | None = getattr(self.selection, self.selects)

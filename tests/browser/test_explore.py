@@ -650,18 +650,20 @@ def test_a_narrow_column_does_not_overflow(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [1680, 860])
-def test_no_words_are_cut(page: Page, width: int) -> None:
+def test_no_words_and_no_figures_are_cut(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 1400})
     try:
         for title in TABS:
             open_tab(page, title)
-            page.wait_for_function(
-                """() => {
-                    const views = [...document.querySelectorAll('.stockformer-explorer .stockformer-view')];
-                    const shown = views.filter(view => view.offsetParent !== null);
-                    return shown.length && shown.every(view => view.scrollWidth <= view.clientWidth);
-                }"""
-            )
+            for shown in page.locator(".stockformer-explorer .stockformer-view:visible").all():
+                shown.scroll_into_view_if_needed()  # bqplot fits only figures that are on the screen
+                page.wait_for_function(
+                    """view => {
+                        const figures = [...view.querySelectorAll('.bqplot')].map(figure => figure.parentNode);
+                        return [view, ...figures].every(box => box.scrollWidth <= box.clientWidth);
+                    }""",
+                    arg=shown.element_handle(),
+                )
     finally:
         page.set_viewport_size({"width": 1680, "height": 1400})
 
