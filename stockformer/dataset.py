@@ -58,6 +58,11 @@ class Window:
     forward_return: float
 
     @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What a model is called with, each [1, T, features]."""
+        return tuple(part[None] for part in (self.x, self.market_x) if part is not None)
+
+    @property
     def dates(self) -> pd.DatetimeIndex:
         """The T trading days, oldest first."""
         return pd.DatetimeIndex(self.prices["date"])

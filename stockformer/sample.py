@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import pandas as pd
+import torch
+from torch import Tensor, nn
 
 from stockformer.checkpoint import load_checkpoint
 from stockformer.dataset import StockDataset
@@ -49,6 +52,20 @@ def sample_faithfulness(unit: str) -> pd.DataFrame:
     with as_file(_DATA / "faithfulness.csv") as path:
         table = pd.read_csv(path).fillna({"verdict": ""})
     return table[table["unit"] == unit].drop(columns="unit").reset_index(drop=True)
+
+
+def is_shipped(model: nn.Module) -> bool:
+    """Whether a model has the weights of the shipped one."""
+    shipped, state = _shipped_weights(), model.state_dict()
+    return shipped.keys() == state.keys() and all(
+        torch.equal(values.cpu(), shipped[name]) for name, values in state.items()
+    )
+
+
+@cache
+def _shipped_weights() -> dict[str, Tensor]:
+    with as_file(_DATA / CHECKPOINT_NAME) as path:
+        return load_checkpoint(path)[0].state_dict()
 
 
 def write_sample(root: str | Path = ".") -> list[Path]:

@@ -15,10 +15,12 @@ from traitlets import link
 from stockformer.explainability.statistics import divergence
 from stockformer.model import input_widths
 from stockformer_widgets.controls import SampleControls, SelectionControls
+from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.export import pack, write_page
 from stockformer_widgets.picture import Pictured, arrange
+from stockformer_widgets.reading import Reading
 from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import EXPLAINS, ExtractorSession, Reading
+from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
 from stockformer_widgets.views.base import View, close_parts
 from stockformer_widgets.views.compared import (

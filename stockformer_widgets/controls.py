@@ -21,11 +21,12 @@ from ipywidgets import (
 )
 
 from stockformer.dataset import StockDataset
-from stockformer.explainability import GROUPS, METHODS, can_attribute, kind_title
+from stockformer.explainability import GROUPS, METHODS, kind_title
 from stockformer.explainability.attribution import AGAINST_BASELINE, BY_GROUP
+from stockformer_widgets.explaining import BASELINES
 from stockformer_widgets.followed import Followed
 from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import BASELINES, LANDMARKS, ExtractorSession
+from stockformer_widgets.session import LANDMARKS, ExtractorSession
 from stockformer_widgets.views.parts import MessageLine
 from stockformer_widgets.work import Work
 
@@ -230,7 +231,7 @@ class SelectionControls(Controls):
         where, session = self.selection, self.session
         size, reading = where.sizes(), session.reading
         days = reading.days(size["query"])
-        explains = can_attribute(reading.inputs, reading.capture.output)
+        explains = session.explains
         with self._quietly():
             offer(self.kind, where.kinds, where.kind, [kind_title(kind) for kind in where.kinds])
             offer(self.layer, range(size["layer"]), where.layer)

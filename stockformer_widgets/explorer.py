@@ -12,8 +12,9 @@ from stockformer_widgets.changes import WhatIfControls
 from stockformer_widgets.controls import SampleControls, SelectionControls
 from stockformer_widgets.export import pack_samples, write_page
 from stockformer_widgets.picture import Pictured, arrange
+from stockformer_widgets.reading import Reading
 from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession, Reading
+from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views import (
     AttentionEffects,
     AttentionHeatmap,

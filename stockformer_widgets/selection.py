@@ -133,6 +133,16 @@ class Selection(Followed):
             spans[name] = None if length == size else (start, start + length - 1)
         self.show(spans["query"], spans["key"])
 
+    def pan(self, steps: int) -> None:
+        """Show later days, or with a negative number earlier ones: a step is a quarter of those shown."""
+        spans = {}
+        for name in _SHOWN:
+            size = self.sizes()[name]
+            first, stop = self.span(name, size)
+            start = min(max(first + steps * max(1, (stop - first) // 4), 0), size - (stop - first))
+            spans[name] = None if stop - first == size else (start, start + stop - first - 1)
+        self.show(spans["query"], spans["key"])
+
     def select(self, name: str, place: int, length: int) -> None:
         """Select the ``query`` or ``key`` that is the day at `place` of `length`; see `place`."""
         setattr(self, name, max(self.sizes()[name] - length + place, 0))

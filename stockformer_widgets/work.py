@@ -34,7 +34,7 @@ class Work(HBox):
     def running(self) -> bool:
         return self.layout.display is None
 
-    def start(self, steps: Iterator[float], then: Callable[[], None]) -> None:
+    def start(self, steps: Iterator[float], then: Callable[[], None] = lambda: None) -> None:
         """Take steps that yield the share that is done, then call `then`; what runs already is stopped."""
         self.stop()
         try:

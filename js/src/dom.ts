@@ -29,17 +29,20 @@ export function choice(
   around.append(`${label} `);
   const select = element("select", "", around);
   select.setAttribute("aria-label", label); // around's text holds the options, too
-  select.addEventListener("change", () => changed(select.value), { signal });
-  const made = {
+  select.dataset["lmSuppressShortcuts"] = "true"; // JupyterLab would take letters for its own
+  let offered: readonly string[] = [];
+  const made: Choice = {
     get value() {
-      return select.value;
+      return offered[select.selectedIndex] ?? "";
     },
-    offer(names: readonly string[], chosen = select.value) {
-      const shown = [...select.options].map((option) => option.value);
-      if (shown.join("\n") !== names.join("\n")) select.replaceChildren(...names.map((name) => new Option(name)));
-      if (names.includes(chosen)) select.value = chosen;
+    offer(names: readonly string[], chosen = made.value) {
+      if (offered.join("\n") !== names.join("\n")) select.replaceChildren(...names.map((name) => new Option(name)));
+      offered = names;
+      if (names.includes(chosen)) select.selectedIndex = names.indexOf(chosen);
     },
   };
+  // By place: the value of an option is its text without double and outer spaces.
+  select.addEventListener("change", () => changed(made.value), { signal });
   made.offer(options);
   return made;
 }

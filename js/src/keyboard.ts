@@ -17,7 +17,8 @@ interface Context {
   signal: AbortSignal;
 }
 
-const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "[", "]", "h", "H", "+", "-", "0", "Escape"];
+const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "[", "]", "h", "H", "+", "-", "0", "<", ">", "Escape"];
+const WHEEL_STEP = 50; // pixels
 
 function render({ model, el, signal }: Context): void {
   const live = document.createElement("div");
@@ -59,13 +60,28 @@ function attach(view: HTMLElement, live: HTMLElement, model: AnyModel<Traits>, s
     figure.removeAttribute("tabindex");
     view.focus({ preventScroll: true });
   };
+  const count = (key: string) => {
+    const pressed = model.get("pressed");
+    model.set("pressed", { ...pressed, [key]: (pressed[key] ?? 0) + 1 });
+    model.save_changes();
+  };
   const press = (event: KeyboardEvent) => {
     if (event.target !== view || event.ctrlKey || event.metaKey || event.altKey || !KEYS.includes(event.key)) return;
     event.preventDefault();
     event.stopPropagation();
-    const pressed = model.get("pressed");
-    model.set("pressed", { ...pressed, [event.key]: (pressed[event.key] ?? 0) + 1 });
-    model.save_changes();
+    count(event.key);
+  };
+  // The wheel alone scrolls the notebook. Small steps of a touchpad add up to one.
+  let turned = 0;
+  const turn = (event: WheelEvent) => {
+    if (!(event.ctrlKey || event.metaKey || event.shiftKey) || (event.target as Element).closest(".bqplot") === null) return;
+    event.preventDefault();
+    turned += event.deltaY || event.deltaX;
+    if (Math.abs(turned) < WHEEL_STEP) return;
+    const back = turned < 0;
+    turned = 0;
+    if (event.shiftKey) count(back ? "<" : ">");
+    else count(back ? "+" : "-");
   };
   // Only the view that has the focus speaks.
   const say = () => {
@@ -73,6 +89,7 @@ function attach(view: HTMLElement, live: HTMLElement, model: AnyModel<Traits>, s
   };
   view.addEventListener("focusin", focusView, { signal });
   view.addEventListener("keydown", press, { signal });
+  view.addEventListener("wheel", turn, { signal, passive: false });
   view.addEventListener("focus", say, { signal });
   view.addEventListener("blur", () => (live.textContent = ""), { signal });
   model.on("change:says", say);

@@ -19,6 +19,8 @@ export interface Layout {
 /** Pixels: the caption's line, the gap between maps, and the smallest and largest side of a map. */
 export const CAPTION = 14;
 export const GAP = 6;
+/** What the frame of the selected map needs beside it. */
+export const FRAME = 3;
 const SMALLEST = 52;
 const LARGEST = 150;
 
@@ -33,10 +35,11 @@ export function order(maps: readonly HeadMap[], by: string | null): number[] {
 /** Rows of maps in a width; unsorted, every layer begins a row. */
 export function layout(maps: readonly HeadMap[], width: number, by: string | null): Layout {
   const heads = Math.max(1, ...maps.map((map) => map.head + 1));
-  const fitting = Math.max(1, Math.floor((width + GAP) / (SMALLEST + GAP)));
+  const room = width - 2 * FRAME + GAP;
+  const fitting = Math.max(1, Math.floor(room / (SMALLEST + GAP)));
   const columns = Math.min(heads, fitting);
-  const side = Math.min(LARGEST, Math.max(SMALLEST, Math.floor((width + GAP) / columns) - GAP));
-  const across = by === null ? columns : Math.max(1, Math.floor((width + GAP) / (side + GAP)));
+  const side = Math.min(LARGEST, Math.max(SMALLEST, Math.floor(room / columns) - GAP));
+  const across = by === null ? columns : Math.max(1, Math.floor(room / (side + GAP)));
   let row = -1;
   let column = across;
   let layer = -1;
@@ -47,7 +50,7 @@ export function layout(maps: readonly HeadMap[], width: number, by: string | nul
       column = 0;
       layer = map.layer;
     }
-    return { map: number, x: column++ * (side + GAP), y: row * (side + CAPTION + GAP) + CAPTION };
+    return { map: number, x: FRAME + column++ * (side + GAP), y: row * (side + CAPTION + GAP) + CAPTION };
   });
   return { places, side, height: (row + 1) * (side + CAPTION + GAP) };
 }

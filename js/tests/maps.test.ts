@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { channels, DIVERGING, levelOf, SEQUENTIAL } from "../src/colors";
-import { CAPTION, find, GAP, layout, order } from "../src/layout";
+import { CAPTION, find, FRAME, GAP, layout, order } from "../src/layout";
 import { half, type HeadMap, levels, split, weights } from "../src/maps";
 
 const map = (layer: number, head: number, more: Partial<HeadMap> = {}): HeadMap => ({
@@ -68,23 +68,25 @@ test("colours are relative to the last one of the scale", () => {
   expect([...levels(half, new Uint8Array([0, 254, 255]), 1)]).toEqual([0, 127, 255]);
   expect([...levels(half, new Uint8Array([254]), 0.5)]).toEqual([254]);
   expect([...levels(half, new Uint16Array([0, 0x7400, 0x7e00]), 1)]).toEqual([0, 127, 255]);
+  const many = new Uint16Array(70000).fill(0x7400, 1); // more cells than codes: by a table
+  expect([...new Set(levels(half, many, 1))]).toEqual([0, 127]);
 });
 
 test("layers are rows, heads are columns", () => {
   const plan = layout(model(3, 4), 600, null);
   const apart = plan.side + GAP;
-  expect(plan.places.map(({ x }) => x / apart)).toEqual([0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]);
+  expect(plan.places.map(({ x }) => (x - FRAME) / apart)).toEqual([0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]);
   expect(plan.places.at(-1)!.y).toBe(2 * (plan.side + CAPTION + GAP) + CAPTION);
-  expect(4 * apart - GAP).toBeLessThanOrEqual(600);
+  expect(4 * apart - GAP + 2 * FRAME).toBeLessThanOrEqual(600);
 });
 
 test("a layer that does not fit goes on below, and the next begins a row", () => {
   const plan = layout(model(2, 12), 340, null);
-  expect(Math.max(...plan.places.map(({ x }) => x + plan.side))).toBeLessThanOrEqual(340);
+  expect(Math.max(...plan.places.map(({ x }) => x + plan.side))).toBeLessThanOrEqual(340 - FRAME);
   const rows = plan.places.map(({ y }) => y);
   expect(new Set(rows.slice(0, 12)).size).toBe(3);
   expect(rows[12]).toBeGreaterThan(rows[11]!);
-  expect(plan.places[12]!.x).toBe(0);
+  expect(plan.places[12]!.x).toBe(FRAME);
 });
 
 test.each([[], model(1, 1)].map((maps) => [maps.length, maps] as const))("%d maps fit anywhere", (_, maps) => {

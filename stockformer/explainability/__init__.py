@@ -1,5 +1,9 @@
 """What a model attends to, what its output hangs on, and how sure it is."""
 
+from stockformer.explainability.ablation import (
+    attention_effects,
+    head_importance,
+)
 from stockformer.explainability.attention import (
     AttentionOutput,
     attention_weights,
@@ -10,6 +14,8 @@ from stockformer.explainability.attribution import (
     METHODS,
     Attribution,
     attribute,
+    attribution_runs,
+    attribution_steps,
     can_attribute,
 )
 from stockformer.explainability.capture import (
@@ -22,17 +28,12 @@ from stockformer.explainability.capture import (
 )
 from stockformer.explainability.faithfulness import (
     BETTER,
-    CELL_RANKINGS,
-    DAY_RANKINGS,
     NO_BETTER,
+    UNMEASURED,
     Faithfulness,
-    attention_effects,
     faithfulness_steps,
     faithfulness_verdict,
     measure_faithfulness,
-    negative_control,
-    randomisation_check,
-    randomisation_steps,
     spread_windows,
 )
 from stockformer.explainability.flow import (
@@ -40,7 +41,7 @@ from stockformer.explainability.flow import (
     Inflow,
     gated_map,
     gradient_map,
-    head_importance,
+    has_inflow,
     joint_rollout,
     market_entry,
     mean_attention,
@@ -103,12 +104,21 @@ from stockformer.explainability.plots import (
     plot_saliency_summary,
     plot_self_attention,
 )
+from stockformer.explainability.rankings import (
+    CELL_RANKINGS,
+    DAY_RANKINGS,
+)
 from stockformer.explainability.report import (
     generate_report,
 )
 from stockformer.explainability.saliency import (
     compute_input_saliency,
     saliency_frame,
+)
+from stockformer.explainability.sanity import (
+    negative_control,
+    randomisation_check,
+    randomisation_steps,
 )
 from stockformer.explainability.statistics import (
     MAP_STATISTICS,
@@ -156,6 +166,7 @@ __all__ = [
     "MEASURES",
     "METHODS",
     "NO_BETTER",
+    "UNMEASURED",
     "AttentionExtractor",
     "AttentionOutput",
     "AttentionTrace",
@@ -175,6 +186,8 @@ __all__ = [
     "attention_effects",
     "attention_weights",
     "attribute",
+    "attribution_runs",
+    "attribution_steps",
     "calibrate",
     "can_attribute",
     "capture_attention",
@@ -193,6 +206,7 @@ __all__ = [
     "gated_map",
     "generate_report",
     "gradient_map",
+    "has_inflow",
     "head_importance",
     "head_statistics",
     "joint_rollout",

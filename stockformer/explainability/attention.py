@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class AttentionOutput(NamedTuple):
-    """What an attention returns that was computed from changed weights, with the weights by head [B, heads, L, S]."""
+class AttentionOutput(tuple[Tensor, Tensor | None]):
+    """What a call of an attention returns: the output, and weights where and as it asked for them.
 
-    output: Tensor
-    weights: Tensor
+    Attributes:
+        by_head: the weights that the output was computed from, [B, heads, L, S].
+    """
+
+    by_head: Tensor
+
+
+def attention_output(module: nn.MultiheadAttention, call: dict[str, Any], weights: Tensor) -> AttentionOutput:
+    """What a call, see `attention_call`, returns with these weights, [B, heads, L, S]."""
+    asked = None
+    if call.get("need_weights", True):
+        asked = weights.mean(dim=1) if call.get("average_attn_weights", True) else weights
+        asked = asked[0] if call["query"].dim() == 2 else asked
+    found = AttentionOutput((mix_values(module, weights, call["value"]), asked))
+    found.by_head = weights
+    return found
 
 
 def attention_weights(
@@ -103,7 +117,7 @@ def attention_call(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, A
 def called_weights(module: nn.MultiheadAttention, call: dict[str, Any], output: Any) -> Tensor:
     """The weights of a call that returned `output`, [B, heads, L, S]: those it was computed from, where it says so."""
     if isinstance(output, AttentionOutput):
-        return output.weights
+        return output.by_head
     return attention_weights(module, call["query"], call["key"], call.get("attn_mask"), call.get("key_padding_mask"))
 
 

@@ -22,7 +22,8 @@ from captum.attr import (
 from torch import Tensor, nn
 
 from stockformer.explainability.capture import evaluating
-from stockformer.explainability.targets import Target, choose_target
+from stockformer.explainability.steps import Steps, run_to_end
+from stockformer.explainability.targets import Target, explained
 
 #: How `attribute` can attribute. DeepLift is none of them: through layer norms and softmaxes
 #: captum's has no rules, and silently gives input x gradient.
@@ -52,6 +53,9 @@ _BATCH = 128
 _WEEK = 5  # trading days
 
 
+Parts = tuple[Tensor, ...]
+
+
 @dataclass(frozen=True)
 class Attribution:
     """What each input contributes to a sample's target.
@@ -73,7 +77,10 @@ class Attribution:
 
     @property
     def completeness_error(self) -> float | None:
-        """``sum of the parts - (value - reference)``; None for methods that do not promise 0."""
+        """``sum of the parts - (value - reference)``; None for methods that do not promise 0.
+
+        GradientSHAP and Shapley sampling promise it on average over their draws.
+        """
         if self.method not in COMPLETE or self.reference is None:
             return None
         return float(sum(part.double().sum() for part in self.parts)) - (self.value - self.reference)
@@ -112,47 +119,70 @@ def attribute(
         groups: for occlusion and Shapley sampling, one of `GROUPS`; weeks are five
             days and count from the last. A group's share is spread evenly over those of its cells that
             are not at the baseline.
-        progress: show captum's progress bar where groups are moved one by one.
+        progress: show a bar.
 
     Raises:
         ValueError: an unknown method or group, inputs of another shape, or baselines that do not fit.
     """
+    steps = attribution_steps(model, *inputs, method=method, target=target, baselines=baselines, groups=groups)
+    return run_to_end(steps, method.replace("_", " "), shown=progress)
+
+
+def attribution_steps(
+    model: nn.Module,
+    *inputs: Tensor,
+    method: str = METHODS[0],
+    target: Target | None = None,
+    baselines: Sequence[Tensor] | None = None,
+    groups: str = GROUPS[0],
+) -> Steps[Attribution]:
+    """`attribute` in steps, one for all but the methods of `BY_GROUP`; between them the model is as it was."""
     check_choice("method", method, METHODS)
     check_choice("groups", groups, GROUPS)
     chosen = tuple(part.detach().clone() for part in inputs)
     bases = _baselines(chosen, baselines)
-    with evaluating(model):
-        with torch.no_grad():
-            output = model(*chosen)
-            target = choose_target(model, output) if target is None else target
-            value = float(target(output)[0])
-            reference = float(target(model(*bases)).mean()) if method in AGAINST_BASELINE else None
-        explained = _Explained(model, target)
-        with _quiet(), _seeded(), torch.enable_grad():
-            if method in BY_GROUP:
-                parts = _by_group(method, explained, chosen, bases, groups, progress)
-            else:
-                parts = _GRADIENT_METHODS[method](explained, chosen, bases)
+    target, value = explained(model, *chosen, target=target)
+    reference = None
+    if method in AGAINST_BASELINE:
+        with evaluating(model), torch.no_grad():
+            reference = float(target(model(*bases)).mean())
+    asked = _Explained(model, target, chosen)
+    if method in BY_GROUP:
+        parts = yield from _by_group(method, asked, chosen, bases, groups)
+    else:
+        with _asking(model):
+            parts = _GRADIENT_METHODS[method](asked, chosen, bases)
     return Attribution(tuple(part[0].detach().cpu() for part in parts), method, target, value, reference)
 
 
 def can_attribute(inputs: Sequence[Tensor], output: object) -> bool:
     """Whether `attribute` applies: inputs [B, T, features], output [B] or [B, outputs]."""
-    return isinstance(output, Tensor) and output.dim() in (1, 2) and all(part.dim() == 3 for part in inputs)
+    return (
+        isinstance(output, Tensor)
+        and output.dim() in (1, 2)
+        and all(part.dim() == 3 and len(part) == len(output) for part in inputs)
+    )
 
 
 class _Explained(nn.Module):
     """A model that returns its target: what captum differentiates."""
 
-    def __init__(self, model: nn.Module, target: Target) -> None:
+    def __init__(self, model: nn.Module, target: Target, inputs: Parts) -> None:
         super().__init__()
         self.model, self.target = model, target
+        self._types = [part.dtype for part in inputs]
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return self.target(self.model(*inputs))
+        # captum's noise and random points are in single precision.
+        same = (part.to(dtype) for part, dtype in zip(inputs, self._types, strict=True))
+        return self.target(self.model(*same))
 
 
-Parts = tuple[Tensor, ...]
+@contextmanager
+def _asking(model: nn.Module, seed: int = 0) -> Iterator[None]:
+    """captum may run the model: eval mode, gradients, the same random draws at every call."""
+    with evaluating(model), _quiet(), _seeded(seed), torch.enable_grad():
+        yield
 
 
 def _integrated_gradients(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
@@ -177,7 +207,13 @@ def _smooth_grad(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
 
 
 def _gradient_shap(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
-    return GradientShap(explained).attribute(inputs, bases, n_samples=_DRAWS)  # type: ignore[no-any-return]
+    # As often from every baseline: captum draws them, and those drawn more often would not add up.
+    draws = -(-_DRAWS // len(bases[0]))
+    found = [
+        GradientShap(explained).attribute(inputs, tuple(part[None] for part in base), n_samples=draws)
+        for base in zip(*bases, strict=True)
+    ]
+    return tuple(torch.stack(part).mean(dim=0) for part in zip(*found, strict=True))
 
 
 _GRADIENT_METHODS: dict[str, Callable[[nn.Module, Parts, Parts], Parts]] = {
@@ -189,26 +225,37 @@ _GRADIENT_METHODS: dict[str, Callable[[nn.Module, Parts, Parts], Parts]] = {
 }
 
 
-def _by_group(
-    method: str, explained: nn.Module, inputs: Parts, bases: Parts, groups: str, progress: bool
-) -> Sequence[Tensor]:
-    masks = group_masks([part.shape[1:] for part in inputs], groups)
-    options: dict[str, Any] = {"feature_mask": masks, "perturbations_per_eval": _BATCH, "show_progress": progress}
+def _by_group(method: str, explained: _Explained, inputs: Parts, bases: Parts, groups: str) -> Steps[Sequence[Tensor]]:
+    masks = tuple(mask.to(inputs[0].device) for mask in group_masks([part.shape[1:] for part in inputs], groups))
+    options: dict[str, Any] = {"feature_mask": masks, "perturbations_per_eval": _BATCH}
     if method == "occlusion":
         explainer: Any = FeatureAblation(explained)
+        rounds = 1
     else:
         explainer = ShapleyValueSampling(explained)
-        options["n_samples"] = _PERMUTATIONS
+        rounds, options["n_samples"] = _PERMUTATIONS, 1
+    number = len(bases[0])
     sums = [torch.zeros_like(part) for part in inputs]
-    for number in range(len(bases[0])):
-        base = tuple(part[number : number + 1] for part in bases)
+    for turn in range(number * rounds):
+        base = tuple(part[turn // rounds][None] for part in bases)
+        with _asking(explained.model, seed=turn):
+            found = explainer.attribute(inputs, base, **options)
         # A cell that is at the baseline already has no part in what its group does.
         moved = [part != other for part, other in zip(inputs, base, strict=True)]
         sizes = torch.bincount(torch.cat([mask[cells] for mask, cells in zip(masks, moved, strict=True)]))
-        found = explainer.attribute(inputs, base, **options)
         for total, part, mask, cells in zip(sums, found, masks, moved, strict=True):
             total[cells] += part.detach()[cells] / sizes[mask[cells]]
-    return [total / len(bases[0]) for total in sums]
+        yield (turn + 1) / (number * rounds)
+    return [total / (number * rounds) for total in sums]
+
+
+def attribution_runs(method: str, shapes: Sequence[Sequence[int]], groups: str) -> int:
+    """How often `attribute` runs the model from one baseline, forward and back counted as one."""
+    once = {"integrated_gradients": _STEPS, "smooth_grad": _DRAWS, "gradient_shap": _DRAWS}
+    if method not in BY_GROUP:
+        return once.get(method, 1)
+    number = int(group_masks(shapes, groups)[-1].max()) + 1
+    return number * (1 if method == "occlusion" else _PERMUTATIONS)
 
 
 def group_masks(shapes: Sequence[Sequence[int]], groups: str) -> Parts:
@@ -236,6 +283,8 @@ def _baselines(inputs: Parts, given: Sequence[Tensor] | None) -> Parts:
         raise ValueError(f"expected one sample, inputs [1, T, features], found {shapes}")
     if given is None:
         return tuple(torch.zeros_like(part) for part in inputs)
+    if len(given) != len(inputs):
+        raise ValueError(f"there are {len(given)} baselines for {len(inputs)} inputs")
     bases = tuple(base.to(part) for base, part in zip(given, inputs, strict=True))
     fitting = [base.shape[1:] == part.shape[1:] for base, part in zip(bases, inputs, strict=True)]
     if not all(fitting) or len({len(base) for base in bases}) != 1:
@@ -245,12 +294,12 @@ def _baselines(inputs: Parts, given: Sequence[Tensor] | None) -> Parts:
 
 
 @contextmanager
-def _seeded() -> Iterator[None]:
+def _seeded(seed: int) -> Iterator[None]:
     """Random draws inside are always the same, and those outside are not touched."""
     state = np.random.get_state()  # noqa: NPY002  (captum draws from it)
     with torch.random.fork_rng():
-        torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
         try:
             yield
         finally:

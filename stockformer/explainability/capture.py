@@ -244,7 +244,7 @@ class AttentionExtractor:
         self, path: str, module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any], output: Any
     ) -> None:
         if isinstance(output, AttentionOutput):
-            self._attention[call_path(path, self._attention)] = _detach(output.weights)
+            self._attention[call_path(path, self._attention)] = _detach(output.by_head)
         else:
             call = attention_call(module, args, kwargs)
             masks = call.get("attn_mask"), call.get("key_padding_mask")

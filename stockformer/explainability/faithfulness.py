@@ -7,29 +7,20 @@ well as a random one, which is measured beside it.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
-from stockformer.explainability.attribution import METHODS, attribute
-from stockformer.explainability.capture import capture_attention, evaluating
-from stockformer.explainability.flow import joint_rollout, mean_attention, relevance
-from stockformer.explainability.targets import Target, choose_target
-from stockformer.explainability.trace import trace_attention
-from stockformer.explainability.what_if import WhatIf, changed_model
-
-Inputs = tuple[Tensor, ...]
-#: Scores of a sample for a target: one [T, features] an input, or one [T] an input to rank days.
-Ranking = Callable[[nn.Module, Inputs, Target], Sequence[Tensor]]
+from stockformer.explainability.capture import evaluating
+from stockformer.explainability.rankings import CELL_RANKINGS, Inputs, Ranking
+from stockformer.explainability.steps import Steps, run_to_end
+from stockformer.explainability.targets import Target, explained
 
 #: Shares of the input that are moved, of which the areas under the curves are taken.
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -37,43 +28,11 @@ FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8
 BINS = (0.01, 0.05, 0.1, 0.2, 0.5)
 #: A ranking is better than random where at most this share of random orders does as well.
 LEVEL = 0.05
-#: The two verdicts on a ranking.
-BETTER, NO_BETTER = "better than random", "no better than random"
+#: The verdicts on a ranking.
+BETTER, NO_BETTER, UNMEASURED = "better than random", "no better than random", "not measurable"
 
-#: Methods that say how much the target would change, not what it got from an input; ranked by magnitude.
-_SENSITIVITIES = ("gradient", "smooth_grad")
 _ORDERS = 20
 _RESAMPLES = 2000
-
-
-def rank_cells(method: str, model: nn.Module, inputs: Inputs, target: Target, **options: Any) -> list[Tensor]:
-    """Scores of every feature of every day by one of `METHODS`; `options` are those of `attribute`."""
-    parts = attribute(model, *inputs, method=method, target=target, **options).parts
-    return [part.abs() if method in _SENSITIVITIES else part for part in parts]
-
-
-def _rank_days(model: nn.Module, inputs: Inputs, target: Target, *, method: str, groups: str = "day") -> list[Tensor]:
-    parts = attribute(model, *inputs, method=method, target=target, groups=groups).parts
-    return [part.sum(dim=-1) for part in parts]
-
-
-def _rank_by_pooling(model: nn.Module, inputs: Inputs, target: Target) -> list[Tensor]:
-    pooling = capture_attention(model, *inputs).pooling
-    assert pooling is not None
-    return [pooling[0], *(torch.zeros(part.size(1)) for part in inputs[1:])]
-
-
-#: Name -> ranking of every feature of every day.
-CELL_RANKINGS: Mapping[str, Ranking] = {method: partial(rank_cells, method) for method in METHODS}
-#: Name -> ranking of the days: what attention says, beside two methods that ask the model.
-DAY_RANKINGS: Mapping[str, Ranking] = {
-    "mean attention": lambda model, inputs, target: mean_attention(trace_attention(model, *inputs, target=target)),
-    "rollout": lambda model, inputs, target: joint_rollout(trace_attention(model, *inputs, target=target)).days,
-    "relevance": lambda model, inputs, target: relevance(trace_attention(model, *inputs, target=target)).days,
-    "pooling": _rank_by_pooling,
-    "integrated_gradients": partial(_rank_days, method="integrated_gradients"),
-    "occlusion": partial(_rank_days, method="occlusion"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +54,12 @@ class Faithfulness:
             large, at least ``1 / (1 + orders)``; ``comprehensiveness`` and
             ``sufficiency``, how far the target falls without what ranks
             first, and with it alone, means over `BINS`; ``verdict``, `BETTER` than random
-            where p is at most `LEVEL` and the interval above 0, else `NO_BETTER`.
+            where p is at most `LEVEL` and the interval above 0, else `NO_BETTER`; `UNMEASURED`
+            where the target is no number or never differs from that of the mean.
         curves: ``ranking, kind, fraction, value, low, high``; kind is ``deletion`` or
             ``insertion``. ``low`` and ``high`` are of the random orders, the middle 90 %.
-        scores: ranking -> the scores of each sample, over the cells or days that can be moved.
+        scores: ranking -> the scores of each sample, over the cells or days that can be moved, for the side of
+            the training mean that its target is on.
         samples: how many.
         unit: ``cell`` or ``day``.
     """
@@ -115,9 +76,10 @@ class Faithfulness:
         return "this sample" if self.samples == 1 else f"{self.samples} windows"
 
     def agreement(self) -> pd.DataFrame:
-        """Spearman correlation between the rankings, mean over the samples: rankings x rankings."""
+        """Spearman correlation between the rankings, 0 with one that ranks nothing; mean over the samples."""
         by_sample = [
-            _spearman(dict(zip(self.scores, each, strict=True))) for each in zip(*self.scores.values(), strict=True)
+            pd.DataFrame(dict(zip(self.scores, each, strict=True))).corr(method="spearman").fillna(0.0)
+            for each in zip(*self.scores.values(), strict=True)
         ]
         found: pd.DataFrame = sum(by_sample[1:], by_sample[0]) / len(by_sample)
         return found
@@ -132,15 +94,14 @@ def faithfulness_verdict(table: pd.DataFrame, ranking: str) -> str:
     rows = table.set_index("ranking")
     row, chance = rows.loc[ranking], rows.loc["random"]
     name = ranking.replace("_", " ")
+    if row["verdict"] == UNMEASURED:
+        return f"{name} is {UNMEASURED}: the target is no number, or never differs from that of the training mean."
     numbers = (
         f"deletion {row['deletion']:.2f} (random {chance['deletion']:.2f}), "
         f"insertion {row['insertion']:.2f} (random {chance['insertion']:.2f})"
     )
     worse = ", and not even as good" if row["gap"] < chance["gap"] else ""
     return f"{name} is {row['verdict']}{worse}: {numbers}."
-
-
-Result = TypeVar("Result")
 
 
 def measure_faithfulness(
@@ -155,20 +116,20 @@ def measure_faithfulness(
     """Deletion and insertion curves of rankings beside random orders, with a progress bar.
 
     Cells that are at the training mean already, such as those of features without
-    data, cannot be moved and have no rank. A positive score speaks for the side of
-    the training mean that the sample's target is on: scores are turned where that is the lower one.
+    data, cannot be moved and have no rank. Where a sample's target is lower than that
+    of the training mean, its negative is explained: high scores speak for the way from the mean to the sample.
 
     Args:
         model: called as ``model(*inputs)``, in eval mode; returns [B] or [B, outputs].
         samples: each a sample's normalised inputs, [1, T, features].
-        rankings: name -> scores of a sample. All rank cells, or all rank days.
+        rankings: name -> scores of a sample. All rank cells, or all rank days. None is called random.
         column: of the output, see `choose_target`.
         orders: how many random orders a sample.
-        seed: of the random orders and of the bootstrap.
+        seed: of the random orders, of the order of equal scores and of the bootstrap.
 
     Raises:
-        ValueError: no samples, fewer than 19 orders (no p-value could be below 0.05), or rankings of cells and of days
-            together.
+        ValueError: no samples or no rankings, fewer than 19 orders (no p-value could be below 0.05), scores of
+            another shape, or rankings of cells and of days together.
     """
     steps = faithfulness_steps(model, samples, rankings, column=column, orders=orders, seed=seed)
     return run_to_end(steps, "faithfulness")
@@ -182,37 +143,37 @@ def faithfulness_steps(
     column: int | None = None,
     orders: int = _ORDERS,
     seed: int = 0,
-) -> Generator[float, None, Faithfulness]:
-    """`measure_faithfulness` in steps: yields the share that is done, returns the result."""
+) -> Steps[Faithfulness]:
+    """`measure_faithfulness` in steps."""
     if not len(samples):
         raise ValueError("there are no samples to measure on")
+    if not rankings or "random" in rankings:
+        raise ValueError(f"expected rankings to measure, none of them called random, found {[*rankings]}")
     if orders < 1 / LEVEL - 1:
         raise ValueError(f"orders is {orders}, expected at least {1 / LEVEL - 1:.0f}")
-    rng = np.random.default_rng(seed)
+    rng, ties = (np.random.default_rng([seed, number]) for number in range(2))
     curves: dict[str, list[np.ndarray]] = {name: [] for name in rankings}  # each [2, fractions]
     scores: dict[str, list[np.ndarray]] = {name: [] for name in rankings}
     chance: list[np.ndarray] = []  # each [orders, 2, fractions]
-    scales, units = [], set()
+    scales: list[float] = []
+    unit: set[str] = set()
     total, done = len(samples) * (len(rankings) + 1), 0
     for inputs in samples:
         target, value, base = _ends(model, inputs, column)
-        sign = 1.0 if value >= base else -1.0
-        scales.append(abs(value - base))
-        movable = None
+        scales.append(value - base)
         for name, rank in rankings.items():
             given = rank(model, inputs, target)
             movable = _Movable(inputs, by_day=given[0].dim() == 1)
-            units.add(movable.unit)
-            scores[name].append(movable.scores(given))
-            order = np.argsort(-sign * scores[name][-1], kind="stable")
-            curves[name].append(sign * (movable.read(model, target, order) - base))
+            unit.add(movable.unit)
+            if len(unit) > 1:
+                raise ValueError("some rankings are of cells and some of days: measure them apart")
+            scores[name].append(movable.scores(name, given))
+            ranked = np.lexsort((ties.permutation(movable.number), -scores[name][-1]))
+            curves[name].append(movable.read(model, target, ranked) - base)
             done += 1
             yield done / total
-        assert movable is not None
-        if len(units) > 1:
-            raise ValueError("some rankings are of cells and some of days: measure them apart")
         drawn = [movable.read(model, target, rng.permutation(movable.number)) for _ in range(orders)]
-        chance.append(sign * (np.stack(drawn) - base))
+        chance.append(np.stack(drawn) - base)
         done += 1
         yield done / total
     by_name = {name: np.stack(each) for name, each in curves.items()}  # [samples, 2, fractions]
@@ -223,98 +184,8 @@ def faithfulness_steps(
         _curves(by_name, random, scale),
         scores,
         len(samples),
-        units.pop(),
+        unit.pop(),
     )
-
-
-def run_to_end(steps: Generator[float, None, Result], what: str) -> Result:
-    """Run a computation that yields the share that is done, with a progress bar; returns its result."""
-    with tqdm(total=100, desc=what, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
-        while True:
-            try:
-                bar.update(round(100 * next(steps)) - bar.n)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-
-
-def randomisation_check(
-    model: nn.Module, samples: Sequence[Inputs], methods: Sequence[str] = METHODS, *, seed: int = 0
-) -> pd.DataFrame:
-    """How like an attribution is to that of a model with random weights (Adebayo et al. 2018), with a progress bar.
-
-    A method whose picture stays the same shows the input, not the model.
-
-    Returns:
-        One row a method: ``method, signed, absolute``: Spearman correlation of the
-        values and of their magnitudes, mean over the samples.
-    """
-    return run_to_end(randomisation_steps(model, samples, methods, seed=seed), "random weights")
-
-
-def randomisation_steps(
-    model: nn.Module, samples: Sequence[Inputs], methods: Sequence[str] = METHODS, *, seed: int = 0
-) -> Generator[float, None, pd.DataFrame]:
-    """`randomisation_check` in steps: yields the share that is done, returns the result."""
-    random = _randomised(model, seed)
-    rows = []
-    for number, method in enumerate(methods):
-        pairs = []
-        for done, inputs in enumerate(samples):
-            target, _, _ = _ends(model, inputs)
-            movable = _Movable(inputs, by_day=False)
-            both = [attribute(one, *inputs, method=method, target=target).parts for one in (model, random)]
-            pairs.append([movable.scores(parts) for parts in both])
-            yield (number + (done + 1) / len(samples)) / len(methods)
-        signed, absolute = (
-            float(np.mean([_spearman({"own": of(own), "random": of(other)}).iloc[0, 1] for own, other in pairs]))
-            for of in (np.asarray, np.abs)
-        )
-        rows.append((method, signed, absolute))
-    return pd.DataFrame(rows, columns=["method", "signed", "absolute"])
-
-
-def attention_effects(model: nn.Module, *inputs: Tensor, target: Target | None = None) -> pd.DataFrame:
-    """What the target does when one layer's attention is flat, or shuffled within its rows (Jain and Wallace 2019).
-
-    Where it does nothing, the prediction does not use where that layer looks.
-
-    Returns:
-        One row a layer: ``kind, layer, flat, permuted``, changes of the target.
-    """
-    shown = capture_attention(model, *inputs)
-    with evaluating(model), torch.no_grad():
-        output = model(*inputs)
-        target = choose_target(model, output) if target is None else target
-        value = float(target(output)[0])
-        rows = []
-        for kind, layers in shown.kinds.items():
-            for layer in range(len(layers)):
-                place = [(kind, layer)]
-                change = []
-                for what_if in (WhatIf(flat=place), WhatIf(permuted=place)):
-                    with changed_model(model, what_if, shown):
-                        change.append(float(target(model(*inputs))[0]) - value)
-                rows.append((kind, layer, *change))
-    return pd.DataFrame(rows, columns=["kind", "layer", "flat", "permuted"])
-
-
-def negative_control(
-    parts: Sequence[Tensor], feature_names: Sequence[Sequence[str]], unavailable: Sequence[str]
-) -> float:
-    """The largest magnitude that an attribution gives to features without data: 0, or it is not to be believed.
-
-    Args:
-        parts: as from `attribute`, one [T, features] an input.
-        feature_names: one list an input.
-        unavailable: those without data, see `StockDataset`; NaN where there are none.
-    """
-    found = [
-        float(part[:, number].abs().max())
-        for part, names in zip(parts, feature_names, strict=True)
-        for number, name in enumerate(names)
-        if name in unavailable
-    ]
-    return max(found, default=np.nan)
 
 
 def spread_windows(dataset: StockDataset, number: int) -> list[Inputs]:
@@ -323,10 +194,10 @@ def spread_windows(dataset: StockDataset, number: int) -> list[Inputs]:
     Raises:
         ValueError: the dataset has fewer.
     """
-    if not 1 <= number <= len(dataset):
-        raise ValueError(f"windows is {number}, expected 1 to {len(dataset)}")
-    windows = (dataset.window(int(index)) for index in np.linspace(0, len(dataset) - 1, number).round())
-    return [tuple(part[None] for part in (one.x, one.market_x) if part is not None) for one in windows]
+    if not isinstance(number, Integral) or not 1 <= number <= len(dataset):
+        raise ValueError(f"windows is {number!r}, expected 1 to {len(dataset)}")
+    indices = np.linspace(0, len(dataset) - 1, int(number)).round()
+    return [dataset.window(int(index)).inputs for index in indices]
 
 
 class _Movable:
@@ -335,7 +206,6 @@ class _Movable:
     def __init__(self, inputs: Inputs, by_day: bool) -> None:
         self.unit = "day" if by_day else "cell"
         self._shapes = [part.shape[1:] for part in inputs]
-        self._like = inputs[0]
         self._values = torch.cat([part.detach().flatten() for part in inputs])
         moved = self._values != 0
         if by_day:
@@ -354,8 +224,11 @@ class _Movable:
         self._unit = unit
         self.number = len(self._units)
 
-    def scores(self, given: Sequence[Tensor]) -> np.ndarray:
+    def scores(self, ranking: str, given: Sequence[Tensor]) -> np.ndarray:
         """Of the units that can be moved, [number]."""
+        wanted = [list(shape[: given[0].dim()]) for shape in self._shapes]
+        if (found := [list(part.shape) for part in given]) != wanted:
+            raise ValueError(f"{ranking} gives scores of shapes {found}, expected {wanted}")
         flat = torch.cat([part.flatten() for part in given]).cpu()
         return flat[self._units.cpu()].double().numpy()
 
@@ -378,13 +251,11 @@ class _Movable:
         return found
 
 
-def _ends(model: nn.Module, inputs: Inputs, column: int | None = None) -> tuple[Target, float, float]:
-    """The target, its value for a sample, and at the training mean."""
-    with evaluating(model), torch.no_grad():
-        output = model(*inputs)
-        target = choose_target(model, output, column)
-        base = target(model(*(torch.zeros_like(part) for part in inputs)))
-        return target, float(target(output)[0]), float(base[0])
+def _ends(model: nn.Module, inputs: Inputs, column: int | None) -> tuple[Target, float, float]:
+    """The target or its negative, its value for a sample, and at the training mean, which is not the larger one."""
+    target, value = explained(model, *inputs, column=column)
+    _, base = explained(model, *(torch.zeros_like(part) for part in inputs), target=target)
+    return (target.turned(), -value, -base) if value < base else (target, value, base)
 
 
 def _areas(curves: np.ndarray) -> np.ndarray:
@@ -396,25 +267,34 @@ def _areas(curves: np.ndarray) -> np.ndarray:
 def _table(
     curves: Mapping[str, np.ndarray], random: np.ndarray, scale: np.ndarray, rng: np.random.Generator
 ) -> pd.DataFrame:
-    orders = _gap(random).sum(axis=0) / scale.sum()  # [orders]
+    orders = _gap(_over(random, scale))  # [orders]
     chance = random.mean(axis=1)  # [samples, 2, fractions]
     draws = rng.multinomial(len(scale), np.full(len(scale), 1 / len(scale)), size=_RESAMPLES)  # [draws, samples]
     rows = []
     for name, each in {**curves, "random": chance}.items():
-        together = each.sum(axis=0) / scale.sum()  # [2, fractions]
+        together = _over(each, scale)  # [2, fractions]
         deletion, insertion = _areas(together)
         low = high = p = np.nan
-        if name != "random":
-            p = (1 + (orders >= insertion - deletion).sum()) / (1 + len(orders))
+        verdict = "" if name == "random" else UNMEASURED
+        if name != "random" and np.isfinite(together).all():
+            # An order that is the ranking's own is as good, whatever the last bits say.
+            p = (1 + (orders > insertion - deletion - 1e-6).sum()) / (1 + len(orders))
             if len(scale) > 1:
                 low, high = np.quantile(draws @ (_gap(each) - _gap(chance)) / (draws @ scale), (0.025, 0.975))
+            verdict = BETTER if p <= LEVEL and (len(scale) == 1 or low > 0) else NO_BETTER
         at = [FRACTIONS.index(one) for one in BINS]
         comprehensiveness, sufficiency = 1 - together[:, at].mean(axis=-1)
-        verdict = "" if name == "random" else BETTER if p <= LEVEL and not low <= 0 else NO_BETTER
         numbers = (deletion, insertion, insertion - deletion, low, high, p, comprehensiveness, sufficiency)
         rows.append((name, *numbers, verdict))
     columns = ["ranking", "deletion", "insertion", "gap", "low", "high", "p", "comprehensiveness", "sufficiency"]
     return pd.DataFrame(rows, columns=[*columns, "verdict"]).sort_values("gap", ascending=False, ignore_index=True)
+
+
+def _over(curves: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Curves [samples, ...] of all samples together, as a share; NaN or infinite where there is nothing to share."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: np.ndarray = curves.sum(axis=0) / scale.sum()
+    return found
 
 
 def _gap(curves: np.ndarray) -> np.ndarray:
@@ -425,31 +305,14 @@ def _gap(curves: np.ndarray) -> np.ndarray:
 
 
 def _curves(curves: Mapping[str, np.ndarray], random: np.ndarray, scale: np.ndarray) -> pd.DataFrame:
-    orders = random.sum(axis=0) / scale.sum()  # [orders, 2, fractions]
+    orders = _over(random, scale)  # [orders, 2, fractions]
     low, high = np.quantile(orders, (0.05, 0.95), axis=0)
     tables = []
     for name, each in {**curves, "random": random.mean(axis=1)}.items():
-        together = each.sum(axis=0) / scale.sum()
+        together = _over(each, scale)
         for number, kind in enumerate(("deletion", "insertion")):
             band = {"low": low[number], "high": high[number]} if name == "random" else {"low": np.nan, "high": np.nan}
             tables.append(
                 pd.DataFrame({"ranking": name, "kind": kind, "fraction": FRACTIONS, "value": together[number], **band})
             )
     return pd.concat(tables, ignore_index=True)
-
-
-def _randomised(model: nn.Module, seed: int) -> nn.Module:
-    """A copy with fresh weights."""
-    fresh = copy.deepcopy(model)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for module in fresh.modules():
-            for name in ("reset_parameters", "_reset_parameters"):
-                if hasattr(module, name):
-                    getattr(module, name)()
-    return fresh
-
-
-def _spearman(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Rank correlations; 0 with what ranks nothing."""
-    return pd.DataFrame(scores).corr(method="spearman").fillna(0.0)

@@ -11,20 +11,13 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from stockformer.dataset import StockDataset
+from stockformer.explainability.ablation import attention_effects
 from stockformer.explainability.attribution import METHODS, attribute
-from stockformer.explainability.faithfulness import (
-    CELL_RANKINGS,
-    DAY_RANKINGS,
-    Faithfulness,
-    Inputs,
-    attention_effects,
-    measure_faithfulness,
-    negative_control,
-    randomisation_check,
-    spread_windows,
-)
+from stockformer.explainability.faithfulness import Faithfulness, measure_faithfulness, spread_windows
+from stockformer.explainability.rankings import CELL_RANKINGS, DAY_RANKINGS, Inputs
+from stockformer.explainability.sanity import negative_control, randomisation_check
 from stockformer.explainability.trace import trace_attention
-from stockformer.files import write_whole
+from stockformer.files import check_writable, write_whole
 from stockformer.training import Model
 
 _FEW = 16  # windows of the checks that attribute with every method once more
@@ -47,6 +40,9 @@ def write_faithfulness(
         ValueError: the dataset has fewer windows.
         OSError: a file cannot be written.
     """
+    for one in (path, table):
+        if one is not None:
+            check_writable(Path(one))
     samples = spread_windows(dataset, windows)
     cells = measure_faithfulness(model, samples, CELL_RANKINGS)
     days = measure_faithfulness(model, samples, DAY_RANKINGS)
@@ -130,17 +126,25 @@ is good), or is put back first (insertion: a large area is good). The curves are
 the training mean, summed over the windows, as a share of the whole distance. They leave 0 to 1 where what speaks
 against the prediction goes last. The gap is insertion - deletion. Random is the mean of 20 random orders a window;
 p is the share of them that do as well; the interval (95 %, bootstrap over the windows) is of the gap's distance from
-random. A method is better than random where p is at most 0.05 and its interval is above 0.
+random. A method is better than random where p is at most 0.05 and its interval is above 0. The intervals take the
+windows as independent; many share market days, so they are somewhat too narrow.
 
-Gradient and SmoothGrad are ranked by magnitude, as they say how much the target would change and not what it got.
-Occlusion and Shapley sampling move a feature over all days."""
+Where a window's target is below that of the training mean, its negative is explained: what ranks first should carry
+the target away from the mean, whichever way that is. Gradient and SmoothGrad are ranked by magnitude, as they say how
+much the target would change and not what it got. Occlusion and Shapley sampling move a feature over all days.
+
+The default of the explorer, integrated gradients, is the one that adds up exactly and draws nothing at random among
+those whose gap no other exceeds by more than a hundredth."""
 
 _RANDOM = """\
 ## Random weights, and features without data
 
 Over {windows} windows. Spearman correlation with the same method on a model with random weights: near 1, a method
-shows the input and not the model. Control: the largest magnitude given to one of the {absent} features without data;
-anything but 0 is wrong."""
+shows the input and not the model. Magnitudes stay alike for every method that multiplies by the input or moves it
+away: a large input gets a large share from any weights, so read their signs and order before their sizes. Control: the
+largest magnitude given to one of the {absent} features without data. They are at the training mean always, so methods
+that multiply by the input or move it must give 0; gradient and SmoothGrad give 0 where the model was trained to ignore
+such features, as `fit` does."""
 
 _AGREEMENT = """\
 ## Agreement

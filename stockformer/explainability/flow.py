@@ -9,13 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from stockformer.explainability.capture import capture_attention, evaluating
 from stockformer.explainability.trace import AttentionTrace, Trace
-from stockformer.explainability.what_if import WhatIf, changed_model
+from stockformer.model import input_widths
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,11 @@ class Inflow:
         """What reaches the prediction from each stock day [T] and, with a market, from each market day [S]."""
         parts = (self.stock,) if self.market is None else (self.stock, self.market)
         return tuple(self.pooling @ part for part in parts)
+
+
+def has_inflow(model: nn.Module) -> bool:
+    """Whether days flow together in a model, as `joint_rollout` and `relevance` follow them: in stock transformers."""
+    return input_widths(model) is not None
 
 
 def rollout(maps: Sequence[Tensor]) -> Tensor:
@@ -81,9 +84,10 @@ def joint_rollout(trace: Trace) -> Inflow:
 
 
 def relevance(trace: Trace) -> Inflow:
-    """Gradient-weighted relevance of every day for the target (Chefer et al. 2021, rules 5, 6, 8 to 10).
+    """Gradient-weighted relevance of every day for the target (Chefer et al. 2021, rules 5 to 10).
 
-    A map's share is the mean over heads of ``max(A * dt/dA, 0)``. Market days
+    A map's share is the mean over heads of ``max(A * dt/dA, 0)``: what raises the target. Its size beside a day's
+    own part, 1, grows with the target's unit, so the stock's sum and the market's cannot be compared. Market days
     enter by the cross-attention rule; nothing flows back, as the market stream
     is never updated. Where a day has relevance for no other one, the published
     normalisation is 0/0; its row is then the identity's. Pooling is one more
@@ -172,30 +176,6 @@ def mean_attention(trace: Trace) -> tuple[Tensor, ...]:
     ]
     assert trace.pooling is not None
     return tuple(trace.pooling @ mean for mean in means)
-
-
-def head_importance(model: nn.Module, *inputs: Tensor, trace: Trace) -> pd.DataFrame:
-    """How much the target hangs on each head, by gradient and by switching it off.
-
-    Args:
-        model, inputs: what `trace` was made from.
-
-    Returns:
-        One row a head: ``kind, layer, head``; ``gradient``, ``|sum A * dt/dA|``
-        (Michel et al. 2019); ``ablation``, the target's fall when the head adds nothing.
-    """
-    shown = capture_attention(model, *inputs)
-    rows = []
-    with evaluating(model), torch.no_grad():
-        value = float(trace.target(model(*inputs))[0])
-        for kind, layers in trace.kinds.items():
-            for number, layer in enumerate(layers):
-                for head, (weights, gradient) in enumerate(zip(layer.weights, layer.gradient, strict=True)):
-                    with changed_model(model, WhatIf(heads_off=[(kind, number, head)]), shown):
-                        without = float(trace.target(model(*inputs))[0])
-                    by_gradient = abs(float((weights * gradient).sum()))
-                    rows.append((kind, number, head, by_gradient, value - without))
-    return pd.DataFrame(rows, columns=["kind", "layer", "head", "gradient", "ablation"])
 
 
 def _streams(trace: Trace) -> tuple[list[AttentionTrace], list[AttentionTrace], list[AttentionTrace]]:

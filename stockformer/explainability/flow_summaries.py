@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from stockformer.explainability.capture import kind_title
-from stockformer.explainability.faithfulness import BETTER, Faithfulness
-from stockformer.explainability.statistics import recent_days, top_share
+from stockformer.explainability.faithfulness import BETTER, UNMEASURED, Faithfulness
+from stockformer.explainability.statistics import recent_days, spearman, top_share
 from stockformer.explainability.summaries import Finding, Summary
 
 #: Rank correlation with the weights from which a map is called like them.
@@ -23,14 +24,16 @@ _TOP = 5
 
 
 def summarize_flow_map(values: Tensor, weights: Tensor) -> Summary:
-    """A map [query, key] beside the attention weights of the same map."""
+    """A map [query, key] beside the attention weights of the same map, or for all layers beside their mean."""
     if not values.isfinite().all():
         return _no_numbers("Some values are not finite: there are no numbers.")
     if not values.any():
         return _no_numbers("Every value is 0: nothing comes in here.")
-    alike = _rank_correlation(values, weights)
+    alike = spearman(values, weights)
     recent = float(values[:, -recent_days(values.size(1)) :].sum() / values.sum())
-    if alike >= LIKE_ATTENTION:
+    if math.isnan(alike):
+        verdict = "Attention is the same everywhere here: there is no order to compare with."
+    elif alike >= LIKE_ATTENTION:
         verdict = f"Much like the attention weights (rank correlation {alike:.2f})."
     else:
         verdict = (
@@ -46,26 +49,35 @@ def summarize_flow_map(values: Tensor, weights: Tensor) -> Summary:
 
 
 def summarize_days(parts: Sequence[Tensor]) -> Summary:
-    """What reaches the prediction from each day, from one [T] an input; two inputs are the stock and the market."""
-    total = float(sum(part.sum() for part in parts))
+    """What reaches the prediction from each day, from one [T] an input; two inputs are the stock and the market.
+
+    How much is the market's is said of shares of one whole only: other scores of two inputs have no common unit.
+    """
+    total = float(sum(part.abs().sum() for part in parts))
     if not math.isfinite(total):
         return _no_numbers("Some values are not finite: there are no numbers.")
     if not total:
         return _no_numbers("No day has any.")
-    shares = [part / total for part in parts]
-    recent = float(sum(part[-recent_days(len(part)) :].sum() for part in shares))
-    findings = [
-        Finding("recency", recent, "share on the last quarter of the days", "Above 0.25: recent days count more.")
+    findings = []
+    verdict = ""
+    if len(parts) == 2 and math.isclose(float(sum(part.sum() for part in parts)), 1.0, rel_tol=1e-3):
+        market = parts[1]
+        share, top = float(market.sum()), float(top_share(market, _TOP))
+        verdict = f"{100 * share:.0f} % of what is passed on comes from the market. "
+        findings = [
+            Finding("market_share", share, "market / all", "How much comes from the market."),
+            Finding("top_five_market", top, "the five largest market days / all", "Near market_share: few days count."),
+        ]
+    recency = {
+        name: float(part.abs()[-recent_days(len(part)) :].sum() / (part.abs().sum() or 1.0))
+        for name, part in zip(("stock", "market"), parts, strict=False)
+    }
+    said = " and ".join(f"{100 * share:.0f} % of the {name}'s" for name, share in recency.items())
+    findings += [
+        Finding(f"recency_{name}", share, "share of |score| on the last quarter", "Above 0.25: recent days count more.")
+        for name, share in recency.items()
     ]
-    verdict = f"The last quarter of the days has {100 * recent:.0f} %."
-    if len(shares) == 2:
-        market, top = float(shares[1].sum()), float(top_share(shares[1], _TOP))
-        findings.insert(0, Finding("market_share", market, "market / all", "How much comes from the market."))
-        findings.append(
-            Finding("top_five_market", top, "the five largest market days / all", "Near market_share: few days count.")
-        )
-        verdict = f"{100 * market:.0f} % comes from the market. {verdict}"
-    return Summary(verdict, tuple(findings))
+    return Summary(f"{verdict}The last quarter of the days has {said}.", tuple(findings))
 
 
 def summarize_entry(entries: Sequence[Tensor], gates: Sequence[Tensor]) -> Summary:
@@ -101,8 +113,7 @@ def summarize_head_importance(table: pd.DataFrame) -> Summary:
     where = f"{kind_title(first['kind'])}, layer {first['layer']}, head {first['head']}"
     if not size.any():
         return _no_numbers("Switching any of these heads off changes nothing.")
-    varied = min(table["gradient"].nunique(), size.nunique()) > 1
-    alike = float(table["gradient"].corr(size, method="spearman")) if varied else math.nan
+    alike = spearman(*(torch.tensor(numbers.to_numpy()) for numbers in (table["gradient"], size)))
     top = float(size.nlargest(_TOP).sum() / size.sum())
     verdict = f"The target hangs most on {where}: without it, it changes by {-first['ablation']:+.3g}."
     if alike < LIKE_ATTENTION:
@@ -144,6 +155,11 @@ def summarize_effects(table: pd.DataFrame, value: float) -> Summary:
 def summarize_faithfulness(found: Faithfulness) -> Summary:
     """How many rankings do better than random orders, and which one does best."""
     ranked = found.table[found.table["ranking"] != "random"]
+    if (ranked["verdict"] == UNMEASURED).all():
+        return _no_numbers(
+            f"On {found.measured_on} there is nothing to measure: the target is no number, or never differs from that "
+            "of the training mean."
+        )
     better = int((ranked["verdict"] == BETTER).sum())
     best = f"; the best is {ranked['ranking'].iloc[0].replace('_', ' ')}" if better else ""
     return Summary(
@@ -158,11 +174,6 @@ def summarize_faithfulness(found: Faithfulness) -> Summary:
             for row in found.table.to_dict("records")
         ),
     )
-
-
-def _rank_correlation(one: Tensor, other: Tensor) -> float:
-    values = pd.DataFrame({"one": one.flatten().numpy(), "other": other.flatten().numpy()})
-    return float(values["one"].rank().corr(values["other"].rank()))
 
 
 def _no_numbers(verdict: str) -> Summary:

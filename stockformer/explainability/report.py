@@ -20,15 +20,11 @@ from tqdm.auto import tqdm
 
 from stockformer import __version__
 from stockformer.explainability import flow_plots, plots
+from stockformer.explainability.ablation import attention_effects, head_importance
 from stockformer.explainability.attribution import Attribution, attribute, can_attribute
 from stockformer.explainability.capture import Capture, capture_attention, kind_title
-from stockformer.explainability.faithfulness import (
-    CELL_RANKINGS,
-    DAY_RANKINGS,
-    attention_effects,
-    measure_faithfulness,
-)
-from stockformer.explainability.flow import head_importance, joint_rollout, market_entry, mean_norm_map, relevance
+from stockformer.explainability.faithfulness import measure_faithfulness
+from stockformer.explainability.flow import has_inflow, joint_rollout, market_entry, mean_norm_map, relevance
 from stockformer.explainability.flow_summaries import (
     summarize_days,
     summarize_effects,
@@ -38,6 +34,7 @@ from stockformer.explainability.flow_summaries import (
     summarize_head_importance,
 )
 from stockformer.explainability.outputs import class_names, describe_outputs
+from stockformer.explainability.rankings import CELL_RANKINGS, DAY_RANKINGS
 from stockformer.explainability.summaries import (
     Summary,
     summarize_gate,
@@ -252,7 +249,7 @@ def _explained_sections(
     trace = trace_attention(model, *one)
     yield _carried_section(trace, dates)
     yield _importance_section(model, one, trace)
-    yield _faithfulness_section(model, one, trace.pooling is not None)
+    yield _faithfulness_section(model, one, has_inflow(model))
 
 
 def _attribution_section(

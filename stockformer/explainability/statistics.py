@@ -30,6 +30,12 @@ def effective_number(shares: Tensor) -> Tensor:
     return row_entropy(shares).exp()
 
 
+def spearman(one: Tensor, other: Tensor) -> float:
+    """Rank correlation of two tensors of one shape; NaN where one of them ranks nothing."""
+    ranks = [pd.Series(part.flatten().numpy()).rank() for part in (one, other)]
+    return float("nan") if any(part.nunique() < 2 for part in ranks) else float(ranks[0].corr(ranks[1]))
+
+
 def top_share(shares: Tensor, k: int) -> Tensor:
     """What the `k` largest of n shares hold together, [..., n] -> [...]."""
     return shares.topk(min(k, shares.size(-1)), dim=-1).values.sum(dim=-1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
+from stockformer.explainability.capture import evaluating
 from stockformer.model import input_widths
 
 
@@ -18,13 +20,22 @@ class Target:
             ``margin`` one of two columns minus the other, ``rank`` the expected
             rank ``sum_k sigmoid(z_k)`` of a CORAL model, 0 to K - 1.
         column: of ``logit`` and ``margin``.
+        sign: -1 for the negative of it, so that what speaks against it speaks for this one.
     """
 
     kind: str
     column: int | None = None
+    sign: int = 1
 
     def __call__(self, outputs: Tensor) -> Tensor:
         """[B] or [B, columns] -> [B]."""
+        return self.sign * self._of(outputs)
+
+    def turned(self) -> Target:
+        """The negative of this target."""
+        return replace(self, sign=-self.sign)
+
+    def _of(self, outputs: Tensor) -> Tensor:
         if self.kind == "value":
             return outputs
         if self.kind == "rank":
@@ -58,6 +69,16 @@ def choose_target(model: nn.Module, output: Tensor, column: int | None = None) -
     if kind == "rank":
         return Target(kind)
     return Target(kind, int(output[0].argmax()) if column is None else column)
+
+
+def explained(
+    model: nn.Module, *inputs: Tensor, column: int | None = None, target: Target | None = None
+) -> tuple[Target, float]:
+    """Run a model on one sample in eval mode: its target, by default that of `choose_target`, and what that is."""
+    with evaluating(model), torch.no_grad():
+        output = model(*inputs)
+        target = choose_target(model, output, column) if target is None else target
+        return target, float(target(output)[0])
 
 
 def targets_of(model: nn.Module, outputs: Tensor) -> Tensor:

@@ -18,15 +18,15 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
 
 from stockformer.explainability.attention import (
-    AttentionOutput,
     attention_call,
+    attention_output,
     batch_first,
     called_weights,
-    mix_values,
     value_vectors,
 )
 from stockformer.explainability.capture import AttentionExtractor, call_path, evaluating
 from stockformer.explainability.targets import Target, choose_target
+from stockformer.model import input_widths
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,16 @@ def explicit_attention(model: nn.Module) -> Iterator[_Calls]:
     """
     paths = {module: path for path, module in model.named_modules()}
     attentions = [module for module in paths if isinstance(module, nn.MultiheadAttention)]
-    pooling = getattr(model, "pooling", None)
+    pooling = model.pooling if input_widths(model) is not None else None
     calls = _Calls({})
 
     def after(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
         if isinstance(module, nn.MultiheadAttention) and module in paths:
-            call = _explicit(module, attention_call(module, args, kwargs), output)
-            calls.attention[call_path(paths[module], calls.attention)] = call
-            return AttentionOutput(mix_values(module, call.weights, call.value), call.weights)
+            call = attention_call(module, args, kwargs)
+            weights = _on_path(called_weights(module, call, output))
+            found = _Call(module, call["query"], call["value"], weights)
+            calls.attention[call_path(paths[module], calls.attention)] = found
+            return attention_output(module, call, weights)
         if module is pooling:
             calls.pooling = output
         return None
@@ -157,11 +159,9 @@ def explicit_attention(model: nn.Module) -> Iterator[_Calls]:
             handle.remove()
 
 
-def _explicit(module: nn.MultiheadAttention, call: dict[str, Any], output: Any) -> _Call:
-    weights = called_weights(module, call, output)
-    if not weights.requires_grad:  # such as flat ones, which depend on nothing
-        weights = weights.detach().requires_grad_()
-    return _Call(module, call["query"], call["value"], weights)
+def _on_path(weights: Tensor) -> Tensor:
+    """Weights that can be differentiated by, also where they depend on nothing, such as flat ones."""
+    return weights if weights.requires_grad else weights.detach().requires_grad_()
 
 
 def _layer(call: _Call, gradient: Tensor, gate: Tensor | None) -> AttentionTrace:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
 
-from stockformer.explainability.attention import AttentionOutput, attention_call, called_weights, mix_values
+from stockformer.explainability.attention import AttentionOutput, attention_call, attention_output, called_weights
 from stockformer.explainability.capture import Capture
 
 
@@ -229,8 +229,7 @@ def _attend(
     module: nn.MultiheadAttention, edit: _Edit, args: Any, kwargs: dict[str, Any], output: Any
 ) -> AttentionOutput:
     call = attention_call(module, args, kwargs)
-    weights = edit(called_weights(module, call, output))
-    return AttentionOutput(mix_values(module, weights, call["value"]), weights)
+    return attention_output(module, call, edit(called_weights(module, call, output)))
 
 
 def _place(one: Any) -> tuple[Any, ...]:

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from stockformer.explainability import (
     Summary,
-    can_attribute,
     kind_title,
     plot_attention_effects,
     summarize_effects,
@@ -31,7 +30,7 @@ class AttentionEffects(PanelView):
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        return can_attribute(session.reading.inputs, session.reading.capture.output)
+        return session.explains
 
     def to_frame(self) -> pd.DataFrame:
         """Columns ``kind, layer, flat, permuted``; see `stockformer.explainability.attention_effects`."""

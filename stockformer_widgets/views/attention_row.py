@@ -69,7 +69,7 @@ class AttentionRow(DayView):
         order = np.argsort(-finite(self._weights), kind="stable")
         strongest = [key for key in order if np.isfinite(self._weights[key])][:_NAMED]
         named = [f'<span style="white-space: nowrap">{self._describe(key)}</span>' for key in strongest]
-        lines = ["strongest: " + ", ".join(named) if named else "", market_note(self.session, self.selection)]
+        lines = ["strongest: " + ", ".join(named) if named else "", market_note(self.session, self.selection.kind)]
         return "<br>".join(filter(None, lines))
 
     def _title(self) -> str:

@@ -35,6 +35,7 @@ _STEPS = {
 }
 
 _ZOOM = {"+": 1, "-": -1}
+_PAN = {">": 1, "<": -1}
 
 
 class View(Pictured):
@@ -44,7 +45,8 @@ class View(Pictured):
     selection makes its own. With the focus on it, arrow keys move what a click on
     it selects, ``[`` and ``]`` the layer, ``h`` and ``H`` the head, Home and End
     go to the first and the last day, and Escape selects no feature and no class.
-    ``+`` and ``-`` show half or twice as many days around the selected ones, ``0`` all.
+    ``+`` and ``-`` show half or twice as many days around the selected ones, ``<`` and ``>`` earlier and later
+    ones, ``0`` all.
 
     Raises:
         ValueError: the model has nothing for this view.
@@ -77,12 +79,12 @@ class View(Pictured):
         for followed in self._followed():
             followed.follow(self._follow)
         try:
+            self.message = MessageLine()
             self.keyboard = Keyboard(self.label, self._on_key)
             self.keyboard.observe(self._on_places, "places")
             self.readout = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
             self.summary = HTML(layout=Layout(margin=f"0 0 6px {self.indent}px"))
-            self.message = MessageLine()
-            self.children = (*self._build(), self.readout, self.summary, self.message, self.keyboard)
+            self.children = (*self._arranged(self._build()), self.summary, self.message, self.keyboard)
             self._update()
         except BaseException:
             self.close()
@@ -106,6 +108,10 @@ class View(Pictured):
     def _build(self) -> tuple[Widget, ...]:
         """Make the widgets, once."""
         raise NotImplementedError
+
+    def _arranged(self, built: tuple[Widget, ...]) -> tuple[Widget, ...]:
+        """What `_build` made, and the words of the place under the mouse."""
+        return *built, self.readout
 
     def _draw(self) -> None:
         """Bring the widgets in line with session and selection."""
@@ -234,6 +240,8 @@ class View(Pictured):
                 self._unselect()
             elif key in _ZOOM:
                 self.selection.zoom(_ZOOM[key] * times)
+            elif key in _PAN:
+                self.selection.pan(_PAN[key] * times)
             elif key == "0":
                 self.selection.show(None, None)
             elif key in _STEPS:

@@ -13,8 +13,9 @@ from ipywidgets import Widget
 from matplotlib.figure import Figure
 
 from stockformer.explainability import Finding, Summary
+from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import EXPLAINS, ExtractorSession
+from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.bars import BarsView
 from stockformer_widgets.views.base import View
 from stockformer_widgets.views.day_maps import map_title, selected_map

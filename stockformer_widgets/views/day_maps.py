@@ -15,7 +15,7 @@ from stockformer.explainability import kind_title, plot_attention_heatmap
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.maps import Cells, MapView
-from stockformer_widgets.views.parts import HIGHLIGHT, text
+from stockformer_widgets.views.parts import HIGHLIGHT, exact, text
 
 _DRAG = ("dragstart", "dragmove", "dragend")
 
@@ -103,14 +103,14 @@ class DayMapView(MapView):
         cells = self._cells
         return (
             f"query <b>{text(cells.rows[row])}</b>, key <b>{text(cells.columns[column])}</b>, "
-            f"{self.value_name} <b>{cells.values[row, column]:.6g}</b>"
+            f"{self.value_name} <b>{exact(cells.values[row, column])}</b>"
         )
 
     def _notes(self) -> str:
         where = self.selection
         zoomed = bool(where.shown_queries or where.shown_keys)
         part = "a part is shown, the sentences are about all days; 0 or a double click shows all" if zoomed else ""
-        return "<br>".join(filter(None, (part, market_note(self.session, where))))
+        return "<br>".join(filter(None, (part, market_note(self.session, where.kind))))
 
     def _plot(self) -> Figure:
         where, cells = self.selection, self._cells
@@ -131,10 +131,10 @@ class DayMapView(MapView):
         return plot
 
 
-def market_note(session: ExtractorSession, selection: Selection) -> str:
-    """Whose market the keys are, where `what_if` put another one in the place of the sample's."""
+def market_note(session: ExtractorSession, kind: str) -> str:
+    """Whose market the keys of a kind are, where `what_if` put another one in the place of the sample's."""
     index = session.change.market_from
-    if index is None or selection.kind not in ("cross", "market") or session.dataset is None:
+    if index is None or kind not in ("cross", "market") or session.dataset is None:
         return ""
     window = session.dataset.window(index)
     first, last = window.dates[0].date(), window.dates[-1].date()

@@ -11,43 +11,48 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stockformer.explainability import (
+    DAY_RANKINGS,
     Summary,
     Trace,
-    can_attribute,
+    has_inflow,
     joint_rollout,
     mean_attention,
     plot_day_scores,
     relevance,
     summarize_days,
 )
+from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.attributed import AttributedView
 from stockformer_widgets.views.days import DayView
 from stockformer_widgets.views.parts import STREAM_COLORS, finite, set_marks, step_outline, swatches, text
 from stockformer_widgets.views.trust import trust_note
 
+#: What attention says of the days, by name; `_ATTRIBUTION` asks the model instead.
 _SCORES: Mapping[str, Callable[[Trace], Sequence[Tensor]]] = {
-    "relevance": lambda trace: relevance(trace).days,
     "rollout": lambda trace: joint_rollout(trace).days,
+    "relevance": lambda trace: relevance(trace).days,
     "mean attention": mean_attention,
 }
+_ATTRIBUTION = "attribution"
 _NAMES = ("stock", "market")
 
 
-class DayScores(DayView):
-    """What reaches the prediction from each stock and market day: by relevance, rollout, or attention as it is.
+class DayScores(AttributedView, DayView):
+    """What reaches the prediction from each stock and market day.
 
-    A click selects the day.
+    By the session's attribution, summed over the features and signed; or by what attention says: rollout,
+    relevance, or the weights as they are. A click selects the day.
     """
 
     label = "What reaches the prediction by day"
-    follows_session = ("reading", "target", "faithfulness")
+    follows_session = ("reading", *EXPLAINS, "faithfulness")
     follows = ("query", "shown_queries")
     height = 190
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        reading = session.reading
-        return reading.capture.pooling is not None and can_attribute(reading.inputs, reading.capture.output)
+        return session.explains and has_inflow(session.model)
 
     def to_frame(self) -> pd.DataFrame:
         """Columns ``input, step, day, score``, one row a day of each input."""
@@ -66,7 +71,10 @@ class DayScores(DayView):
 
     def _build(self) -> tuple[Widget, ...]:
         self.by = Dropdown(
-            options=list(_SCORES), description="by", style={"description_width": "auto"}, layout=Layout(width="auto")
+            options=[_ATTRIBUTION, *_SCORES],
+            description="by",
+            style={"description_width": "auto"},
+            layout=Layout(width="auto"),
         )
         self.by.observe(self._redraw, "value")
         return HBox([self.by], layout=Layout(margin=f"0 0 0 {self.indent}px")), *super()._build()
@@ -89,7 +97,16 @@ class DayScores(DayView):
 
     def _scores(self) -> Sequence[Tensor]:
         """One [T] an input."""
+        if self.by.value == _ATTRIBUTION:
+            return [part.sum(dim=-1) for part in self.session.saliency()]
         return _SCORES[self.by.value](self.session.trace())
+
+    def _waits(self) -> bool:
+        return self.by.value == _ATTRIBUTION and super()._waits()
+
+    def _by(self) -> str:
+        """What the days are ranked by, in words."""
+        return self.session.method_name if self.by.value == _ATTRIBUTION else str(self.by.value)
 
     def _draw(self) -> None:
         self._parts = [part.numpy() for part in self._scores()]
@@ -99,9 +116,9 @@ class DayScores(DayView):
             if outline.visible:
                 x, y = step_outline(finite(self._parts[number]))
                 set_marks(outline, x=x + length - len(self._parts[number]), y=y)
-        top = max(float(finite(part).max()) for part in self._parts)
+        ends = [0.0, *(float(end) for part in self._parts for end in (finite(part).min(), finite(part).max()))]
         days = self.session.reading.days(length)
-        self._frame(f"What reaches the prediction by {self.by.value}", days, 0.0, top or 1.0)
+        self._frame(f"What reaches the prediction by {self._by()}", days, min(ends), max(ends) or 1.0)
 
     def _describe(self, place: int) -> str:
         values = []
@@ -113,8 +130,10 @@ class DayScores(DayView):
         )
 
     def _notes(self) -> str:
-        explained = f"for {text(self.session.target_name)}" if self.by.value == "relevance" else ""
-        return "<br>".join(filter(None, (explained, trust_note(self.session, self.by.value, "day"))))
+        explained = f"for {text(self.session.target_name)}" if self.by.value in (_ATTRIBUTION, "relevance") else ""
+        ranking = self.session.method if self.by.value == _ATTRIBUTION else self.by.value
+        trust = trust_note(self.session, ranking, "day") if ranking in DAY_RANKINGS else ""
+        return "<br>".join(filter(None, (explained, trust)))
 
     def _summary(self) -> Summary:
         return summarize_days(self._scores())

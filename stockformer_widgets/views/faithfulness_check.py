@@ -13,16 +13,17 @@ from matplotlib.figure import Figure
 
 from stockformer.explainability import (
     METHODS,
+    UNMEASURED,
     Faithfulness,
     Summary,
-    can_attribute,
     faithfulness_verdict,
+    has_inflow,
     plot_faithfulness,
     summarize_faithfulness,
 )
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.base import View
-from stockformer_widgets.views.parts import Titled, axis, figure, set_marks, set_range, text, tick_range
+from stockformer_widgets.views.parts import Titled, axis, figure, neighbour, set_marks, set_range, text, tick_range
 from stockformer_widgets.views.trust import control_note
 from stockformer_widgets.work import Work
 
@@ -54,12 +55,17 @@ class FaithfulnessCheck(View):
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        return can_attribute(session.reading.inputs, session.reading.capture.output)
+        return session.explains
 
     def to_frame(self) -> pd.DataFrame:
         """The table of `stockformer.explainability.Faithfulness`; empty before it was measured."""
-        found = self.session.faithfulness
+        found = self._found()
         return pd.DataFrame() if found is None else found.table.copy()
+
+    def _found(self) -> Faithfulness | None:
+        """What was measured of the chosen unit."""
+        found: Faithfulness | None = self.session.faithfulness.get(self.unit.value)
+        return found
 
     def close(self) -> None:
         if self.comm is not None:
@@ -70,13 +76,14 @@ class FaithfulnessCheck(View):
     def _build(self) -> tuple[Widget, ...]:
         auto = {"style": {"description_width": "auto"}, "layout": Layout(width="auto")}
         units = [("features by day", "cell")]
-        if self.session.reading.capture.pooling is not None:
+        if has_inflow(self.session.model):
             units.append(("days", "day"))
         windows = [("this sample", 0)]  # a Dropdown takes None for "nothing chosen"
         if self.session.dataset is not None:
             length = len(self.session.dataset)
             windows += [(f"{number} windows", number) for number in _WINDOWS if number <= length]
         self.unit = Dropdown(options=units, description="rank", **auto)
+        self.unit.observe(self._redraw, "value")
         self.windows = Dropdown(options=windows, description="on", **auto)
         self.measure = Button(description="measure", tooltip="deletion and insertion", layout=Layout(width="90px"))
         self.randomise = Button(
@@ -85,6 +92,7 @@ class FaithfulnessCheck(View):
             layout=Layout(width="130px"),
         )
         self.work = Work("measuring", self.message)
+        self.work.layout.observe(self._enable, "display")
         self.measure.on_click(self._measure)
         self.randomise.on_click(self._randomise)
         controls = [self.unit, self.windows, self.measure, self.randomise, self.work]
@@ -98,31 +106,37 @@ class FaithfulnessCheck(View):
 
     def _measure(self, button: Button) -> None:
         with self.message.reporting():
-            self.work.start(self.session.check_steps(self.windows.value or None, self.unit.value), lambda: None)
+            self.work.start(self.session.check_steps(self.windows.value or None, self.unit.value))
 
     def _randomise(self, button: Button) -> None:
         with self.message.reporting():
-            self.work.start(self.session.randomised_steps(), lambda: None)
+            self.work.start(self.session.randomised_steps())
+
+    def _enable(self, change: Any) -> None:
+        """One computation at a time."""
+        for button in (self.measure, self.randomise):
+            button.disabled = self.work.running
 
     def _draw(self) -> None:
-        found = self.session.faithfulness
+        found = self._found()
         # A figure that is in the page without a size would be an error there.
-        self.curves.children = [] if found is None else [panel.plot for panel in self.panels]
+        drawn = found is not None and not (found.table["verdict"] == UNMEASURED).any()
+        self.curves.children = [panel.plot for panel in self.panels] if drawn else []
         self._names = [] if found is None else [name for name in found.table["ranking"] if name != "random"]
-        parts = [_verdicts(found, self._names, self._colors())] if found is not None else []
-        if found is not None:
+        parts = []
+        if found is not None and drawn:
             for panel, kind in zip(self.panels, _TITLES, strict=True):
                 curves = found.curves[found.curves["kind"] == kind]
                 panel.draw(curves, self._names, self._colors(), self._selected(), _TITLES[kind])
-            parts.append(_agreement(found))
+            parts = [_verdicts(found, self._names, self._colors()), _agreement(found)]
         if self.session.randomised:
             parts.append(_random(self.session.randomised))
         self.table.value = "".join(parts)
 
     def _colors(self) -> list[str]:
-        """Colours by name, so that a ranking keeps its own."""
-        found = self.session.faithfulness
-        order = [] if found is None else list(found.scores)
+        """Colours by name, so that a ranking keeps its own; methods come first, so that they have one in both units."""
+        found = self._found()
+        order = [] if found is None else sorted(found.scores, key=lambda name: name not in METHODS)
         return [_COLORS[order.index(name) % len(_COLORS)] for name in self._names]
 
     def _selected(self) -> int | None:
@@ -130,7 +144,7 @@ class FaithfulnessCheck(View):
         return self._names.index(method) if method in self._names else None
 
     def _place(self, x: float, y: float) -> int | None:
-        found = self.session.faithfulness
+        found = self._found()
         if found is None:
             return None
         # Both figures share the mouse; the nearest curve of either is meant.
@@ -149,23 +163,23 @@ class FaithfulnessCheck(View):
     def _step(self, name: str, by: int) -> None:
         if name != "ranking":
             super()._step(name, by)
-        elif self._names:
-            now = self._selected()
-            self._select(0 if now is None else min(max(now + by, 0), len(self._names) - 1))
+        elif methods := [name for name in self._names if name in METHODS]:
+            self.session.method = neighbour(methods, self.session.method, by)
 
     def _describe(self, place: int | None) -> str:
-        found = self.session.faithfulness
+        found = self._found()
         return "" if place is None or found is None else text(faithfulness_verdict(found.table, self._names[place]))
 
     def _notes(self) -> str:
-        return control_note(self.session)
+        changed = "measured on the model without the change" if self.session.change and self._found() else ""
+        return "<br>".join(filter(None, (changed, control_note(self.session))))
 
     def _summary(self) -> Summary:
-        found = self.session.faithfulness
+        found = self._found()
         return Summary(_NOT_YET, ()) if found is None else summarize_faithfulness(found)
 
     def _plot(self) -> Figure:
-        found = self.session.faithfulness
+        found = self._found()
         return _placeholder() if found is None else plot_faithfulness(found)
 
 
@@ -222,7 +236,7 @@ def _verdicts(found: Faithfulness, names: list[str], colors: list[str]) -> str:
     for row in found.table.to_dict("records"):
         name = str(row["ranking"])
         mark = f'<span style="color: {by_name.get(name, "gray")}">■</span>'
-        numbers = [_number(row[column]) for column in _COLUMNS]
+        numbers = [_number(row[column], 3 if column == "p" else 2) for column in _COLUMNS]
         rows.append([f"{mark} {text(_words(name))}", *numbers, row["verdict"]])
     head = ["", *(f'<abbr title="{text(said)}">{name}</abbr>' for name, said in _COLUMNS.items()), ""]
     return _html_table(head, rows)
@@ -261,5 +275,5 @@ def _words(name: object) -> str:
     return str(name).replace("_", " ")
 
 
-def _number(value: Any) -> str:
-    return "" if np.isnan(value) else f"{value:.2f}"
+def _number(value: Any, decimals: int = 2) -> str:
+    return "" if np.isnan(value) else f"{value:.{decimals}f}"

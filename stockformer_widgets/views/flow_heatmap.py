@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import pandas as pd
 import torch
 from ipywidgets import Dropdown, HBox, Layout, Widget
 from torch import Tensor
@@ -15,7 +14,7 @@ from stockformer.explainability import (
     Inflow,
     Summary,
     Trace,
-    can_attribute,
+    has_inflow,
     joint_rollout,
     kind_title,
     mean_norm_map,
@@ -24,6 +23,8 @@ from stockformer.explainability import (
 )
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.day_maps import DayMapView, map_title, selected_map
+from stockformer_widgets.views.parts import text
+from stockformer_widgets.views.trust import trust_note
 
 #: Name in the control -> map of a layer.
 _OF_LAYER = {"gated weights": "gated", "norm of what comes in": "norm", "weight x gradient": "gradient"}
@@ -40,16 +41,16 @@ class FlowHeatmap(DayMapView):
     """
 
     label = "What attention carries"
-    follows_session = ("reading", "target")
+    follows_session = ("reading", "target", "faithfulness")
     indent = 20
     value_name = "value"
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        return can_attribute(session.reading.inputs, session.reading.capture.output)
+        return session.explains
 
     def _build(self) -> tuple[Widget, ...]:
-        names = [*_OF_LAYER, *(_OF_ALL if self.session.reading.capture.pooling is not None else ())]
+        names = [*_OF_LAYER, *(_OF_ALL if has_inflow(self.session.model) else ())]
         self.shown = Dropdown(
             options=names,
             value=names[1],
@@ -59,10 +60,6 @@ class FlowHeatmap(DayMapView):
         )
         self.shown.observe(self._choose, "value")
         return HBox([self.shown], layout=Layout(margin=f"0 0 0 {self.indent}px")), *super()._build()
-
-    def to_frame(self) -> pd.DataFrame:
-        """Columns ``query, query_day, key, key_day, value``, one row a cell."""
-        return super().to_frame()
 
     def _choose(self, change: object) -> None:
         self._content = ()
@@ -91,9 +88,14 @@ class FlowHeatmap(DayMapView):
         return f"{map_title(self.selection)}: {self.shown.value}"
 
     def _notes(self) -> str:
-        explained = f"for {self.session.target_name}" if self.shown.value in ("weight x gradient", "relevance") else ""
-        return "<br>".join(filter(None, (explained, super()._notes())))
+        name = self.shown.value
+        explained = f"for {text(self.session.target_name)}" if name in ("weight x gradient", "relevance") else ""
+        trust = f"days by {name}: {trust_note(self.session, name, 'day')}" if name in _OF_ALL else ""
+        return "<br>".join(filter(None, (explained, trust, super()._notes())))
 
     def _summary(self) -> Summary:
-        weights = selected_map(self.session, self.selection)
-        return summarize_flow_map(torch.from_numpy(self._cells.values), torch.from_numpy(weights))
+        values = torch.from_numpy(self._cells.values)
+        if self.shown.value not in _OF_ALL:
+            return summarize_flow_map(values, torch.from_numpy(selected_map(self.session, self.selection)))
+        layers = self.session.reading.capture.kinds[self.selection.kind]
+        return summarize_flow_map(values, torch.stack([one[0].float().mean(dim=0) for one in layers]).mean(dim=0))

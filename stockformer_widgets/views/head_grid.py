@@ -14,7 +14,7 @@ from traitlets import Bytes, Dict, Int, List
 
 from stockformer.explainability import Summary, head_statistics, kind_title, plot_head_grid, summarize_head_grid
 from stockformer_widgets.views.base import View
-from stockformer_widgets.views.parts import Titled, text
+from stockformer_widgets.views.parts import Titled, exact, text
 from stockformer_widgets.wire import describe_maps, display_maps
 
 _STATIC = Path(__file__).parents[1] / "static"
@@ -62,6 +62,10 @@ class HeadGrid(View):
         self._content: tuple[Any, ...] = ()
         self.plot = Titled(self.grid, self.indent)
         return (self.plot,)
+
+    def _arranged(self, built: tuple[Widget, ...]) -> tuple[Widget, ...]:
+        # Above: the maps of a large model are higher than a screen.
+        return self.readout, *built
 
     def _draw(self) -> None:
         content = self._state(("kind",))
@@ -112,7 +116,7 @@ class HeadGrid(View):
             (one["statistics"] for one in self.grid.maps if (one["layer"], one["head"]) == (layer, head)), {}
         )
         numbers = (f"{name} <b>{value:.3f}</b>" for name, value in found.items() if value is not None)
-        return "; ".join([f"{which}: {where}, weight <b>{weight:.6g}</b>", *numbers])
+        return "; ".join([f"{which}: {where}, weight <b>{exact(weight)}</b>", *numbers])
 
     def _summary(self) -> Summary:
         return summarize_head_grid(self._heads)

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from stockformer.explainability import (
     Summary,
-    can_attribute,
     kind_title,
     plot_head_importance,
     summarize_head_importance,
@@ -35,7 +34,7 @@ class HeadImportance(PanelView):
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        return can_attribute(session.reading.inputs, session.reading.capture.output)
+        return session.explains
 
     def to_frame(self) -> pd.DataFrame:
         """Every head: ``kind, layer, head, gradient, ablation``; see `stockformer.explainability.head_importance`."""
@@ -54,7 +53,7 @@ class HeadImportance(PanelView):
 
     def _describe(self, place: int | None) -> str:
         if place is None:
-            return "mean of the heads"
+            return "no head is selected"
         row = self._table.iloc[place]
         return (
             f"head {place}: by gradient <b>{row['gradient']:.4g}</b>, "

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stockformer.explainability import Summary, can_attribute, market_entry, plot_market_entry, summarize_entry
+from stockformer.explainability import Summary, market_entry, plot_market_entry, summarize_entry
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.days import DayView
 from stockformer_widgets.views.parts import LINE_COLORS, points, set_marks, swatches, text
@@ -22,12 +22,8 @@ class MarketEntry(DayView):
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        reading = session.reading
-        return (
-            bool(reading.capture.gates)
-            and "cross" in reading.capture.kinds
-            and can_attribute(reading.inputs, reading.capture.output)
-        )
+        shown = session.reading.capture
+        return bool(shown.gates) and "cross" in shown.kinds and session.explains
 
     def to_frame(self) -> pd.DataFrame:
         """Columns ``layer, step, day, entering, gate``, one row a layer and day; gate is its mean."""

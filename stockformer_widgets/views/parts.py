@@ -158,6 +158,11 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if np.isfinite(share) else "not a number"
 
 
+def exact(value: float) -> str:
+    """A number with as many digits as tell it from every other of single precision."""
+    return str(np.float32(value))
+
+
 def points(x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
     """Traits of lines through points [..., n]; a single one is there twice, as bqplot drops dimensions of length 1."""
     times = 1 if y.shape[-1] > 1 else 2

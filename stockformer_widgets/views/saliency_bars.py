@@ -8,8 +8,10 @@ from ipywidgets import Dropdown, HBox, Layout, Widget
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from stockformer.explainability import Summary, can_attribute, plot_feature_bars, summarize_saliency
-from stockformer_widgets.session import EXPLAINS, ExtractorSession
+from stockformer.explainability import Summary, plot_feature_bars, summarize_saliency
+from stockformer_widgets.explaining import EXPLAINS
+from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.attributed import AttributedView
 from stockformer_widgets.views.bars import BarsView
 from stockformer_widgets.views.parts import STREAM_COLORS, neighbour, percent, swatches, text
 from stockformer_widgets.views.trust import completeness_note, control_note, trust_note
@@ -18,12 +20,12 @@ _SHOWN = 14
 _ALL = "all days"
 
 
-class SaliencyBars(BarsView):
+class SaliencyBars(AttributedView, BarsView):
     """The session's attribution by feature: the strongest of stock and market together.
 
     Over all days the values of the days are added up, absolute or signed; or
     those of the selected query day alone. A click selects the feature. Features
-    that the data has no value for are named below: they get exactly 0.
+    that the data has no value for are named below.
     """
 
     label = "Saliency by feature"
@@ -34,7 +36,7 @@ class SaliencyBars(BarsView):
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        return can_attribute(session.reading.inputs, session.reading.capture.output)
+        return session.explains
 
     def to_frame(self) -> pd.DataFrame:
         """Columns ``input, feature, value``: every feature, strongest first."""

@@ -7,15 +7,17 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from stockformer.explainability import Summary, can_attribute, plot_saliency_map, saliency_frame, summarize_saliency
-from stockformer_widgets.session import EXPLAINS, ExtractorSession
+from stockformer.explainability import Summary, plot_saliency_map, saliency_frame, summarize_saliency
+from stockformer_widgets.explaining import EXPLAINS
+from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.attributed import AttributedView
 from stockformer_widgets.views.maps import DIVERGING, Cells, MapView
 from stockformer_widgets.views.parts import neighbour, text
 
 _SHOWN = 24
 
 
-class SaliencyHeatmap(MapView):
+class SaliencyHeatmap(AttributedView, MapView):
     """Signed attribution by feature and day, the features with the largest magnitudes on top.
 
     Red days push the explained output up, blue ones down. Where stock and market
@@ -34,7 +36,7 @@ class SaliencyHeatmap(MapView):
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        return can_attribute(session.reading.inputs, session.reading.capture.output)
+        return session.explains
 
     def to_frame(self) -> pd.DataFrame:
         """Columns ``input, feature, day, value``: every feature, one row a day."""

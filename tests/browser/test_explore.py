@@ -603,6 +603,28 @@ def test_a_box_on_the_map_is_shown_larger_in_every_view(page: Page) -> None:
     expect(view(page, "PoolingBars").locator(".bqplot")).to_contain_text(days(CRASH)[59])
 
 
+def test_the_wheel_zooms_with_ctrl_and_pans_with_shift(page: Page) -> None:
+    click_cell(page, 20, 40)
+    pooling = view(page, "PoolingBars").locator(".bqplot")
+    area = figure(page, "AttentionHeatmap").area
+    page.mouse.move(area["x"] + 50, area["y"] + 50)
+
+    def turn(key: str, by: int) -> None:
+        page.keyboard.down(key)
+        page.mouse.wheel(0, by)
+        page.keyboard.up(key)
+
+    turn("Control", -100)  # half of the days, around the selected ones
+    expect(pooling).to_contain_text(days(CRASH)[34])
+    expect(view(page, "AttentionRow").locator(".bqplot")).to_contain_text(days(CRASH)[54])
+    turn("Shift", 100)  # a quarter of these later
+    expect(pooling).to_contain_text(days(CRASH)[41])
+    turn("Shift", -100)
+    expect(pooling).to_contain_text(days(CRASH)[34])
+    turn("Control", 100)
+    expect(pooling).to_contain_text(days(CRASH)[59])
+
+
 def test_every_view_is_one_tab_stop_with_a_name(page: Page) -> None:
     views = page.locator(".stockformer-explorer .stockformer-view:visible")
     assert views.count() == 7

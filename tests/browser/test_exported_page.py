@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hostile import EVIL, hostile_session
 from playwright.sync_api import Browser, Locator, Page, expect
 from screen import shares_of
@@ -140,8 +141,8 @@ def test_the_head_grid_selects_and_the_keyboard_moves(opened: Page, explorer_fil
     maps = view(opened, "grid").locator(".stockformer-grid-maps")
     maps.scroll_into_view_if_needed()
     box = maps.bounding_box()
-    side = min(150, (box["width"] + 6) // 8 - 6)
-    opened.mouse.click(box["x"] + 5 * (side + 6) + side * 0.51, box["y"] + (side + 20) + 14 + side * 0.26)
+    side = min(150, box["width"] // 8 - 6)  # 6 between maps, 3 for the frame at both ends
+    opened.mouse.click(box["x"] + 3 + 5 * (side + 6) + side * 0.51, box["y"] + (side + 20) + 14 + side * 0.26)
     expect(view(opened, "map")).to_contain_text("layer 1, head 5")
     view(opened, "map").focus()
     days = [str(day.date()) for day in DATASET.window(CRASH).dates]
@@ -190,6 +191,40 @@ def test_hostile_names_are_text(opened: Page, tmp_path: Path) -> None:
     assert opened.title().startswith(EVIL)
     assert opened.locator("img").count() == 0
     assert opened.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_samples_whose_titles_have_many_spaces_can_be_chosen(opened: Page, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(ExtractorSession, "title", property(lambda session: f"  two  spaces {session.sample} "))
+    session = ExtractorSession.from_dataset(MODEL, DATASET, 0)
+    opened.goto(AttentionExplorer(session).export_html(tmp_path / "spaces.html", samples=[0, 9]).as_uri())
+    expect(opened.locator("h1")).to_contain_text("spaces 0")
+    opened.get_by_label("sample", exact=True).select_option(index=1)
+    expect(opened.locator("h1")).to_contain_text("spaces 9")
+
+
+def test_gates_of_a_shorter_stock_end_with_the_market(opened: Page, tmp_path: Path) -> None:
+    """Band and lines are of the same days, by the names that the map has for them."""
+    torch.manual_seed(0)
+    stock, market = torch.randn(6, 41), torch.randn(9, 11)
+    session = ExtractorSession(MODEL, stock, market)
+    opened.goto(AttentionExplorer(session).export_html(tmp_path / "short.html").as_uri())
+    gate = session.reading.capture.gates["cross_attn_layers.0.gate"][0, 2].mean()
+    box = area(view(opened, "gate"))
+    opened.mouse.move(box["x"] + box["width"] * 2.5 / 6, box["y"] + 20)
+    expect(view(opened, "gate")).to_contain_text(f"step 2: ■ layer 0 {gate:.3f}"[:-1])
+    expect(view(opened, "map")).to_contain_text("query step 5, key step 8")
+
+
+def test_a_printed_page_keeps_its_bars_and_its_width(opened: Page, explorer_file: Path) -> None:
+    opened.goto(explorer_file.as_uri())
+    view(opened, "map").locator("canvas").wait_for()
+    opened.emulate_media(media="print")
+    opened.set_viewport_size({"width": 700, "height": 900})
+    stripe = view(opened, "saliency").locator(".stockformer-page-bar-stripe").first
+    assert stripe.evaluate("bar => getComputedStyle(bar).printColorAdjust") == "exact"
+    for shown in opened.locator(".stockformer-page-view > canvas").all():
+        assert shown.evaluate("one => one.clientWidth <= one.parentNode.clientWidth")
+    opened.emulate_media(media="screen")
 
 
 def test_what_is_drawn_follows_the_theme(opened: Page, explorer_file: Path) -> None:

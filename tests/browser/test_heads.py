@@ -27,7 +27,7 @@ session = ExtractorSession.from_dataset(model, dataset, dataset.index_of("2008-1
 where = Selection(session, layer=2, head=3)
 VBox([HeadGrid(session, where), AttentionHeatmap(session, where)])
 """
-CAPTION, GAP = 14, 6
+CAPTION, GAP, FRAME = 14, 6, 3
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,8 +46,8 @@ def square(page: Page, row: int, column: int) -> dict[str, float]:
     """Where a map is in the page: eight in a row."""
     maps(page).scroll_into_view_if_needed()
     area = maps(page).bounding_box()
-    side = min(150, (area["width"] + GAP) // 8 - GAP)
-    x, y = area["x"] + column * (side + GAP), area["y"] + row * (side + CAPTION + GAP) + CAPTION
+    side = min(150, (area["width"] - 2 * FRAME + GAP) // 8 - GAP)
+    x, y = area["x"] + FRAME + column * (side + GAP), area["y"] + row * (side + CAPTION + GAP) + CAPTION
     return {"x": x, "y": y, "width": side, "height": side}
 
 
@@ -56,7 +56,7 @@ def choose(page: Page, label: str, option: str) -> None:
 
 
 def expect_selected(page: Page, layer: int, head: int, query: int, key: int) -> None:
-    where = f"query {DAYS[query]}, key {DAYS[key]}, weight {CROSS[layer, head, query, key]:.6g}"
+    where = f"query {DAYS[query]}, key {DAYS[key]}, weight {CROSS[layer, head, query, key].numpy()!s}"
     expect(view(page, "HeadGrid")).to_contain_text(f"layer {layer}, head {head}: {where}")
     expect(view(page, "AttentionHeatmap")).to_contain_text(f"layer {layer}, head {head}")
 
@@ -83,7 +83,7 @@ def test_a_click_selects_and_the_map_follows(page: Page) -> None:
 def test_the_mouse_reads_out_the_exact_weight_and_both_dates(page: Page) -> None:
     area = square(page, 3, 2)
     page.mouse.move(area["x"] + 57.5 / 60 * area["width"], area["y"] + 10.5 / 60 * area["height"])
-    where = f"layer 3, head 2: query {DAYS[10]}, key {DAYS[57]}, weight {CROSS[3, 2, 10, 57]:.6g}"
+    where = f"layer 3, head 2: query {DAYS[10]}, key {DAYS[57]}, weight {CROSS[3, 2, 10, 57].numpy()!s}"
     expect(view(page, "HeadGrid")).to_contain_text(where)
     page.mouse.move(5, 5)
     expect(view(page, "HeadGrid")).to_contain_text("layer 1, head 5")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 
+import numpy as np
 import pytest
+import torch
 from lab import jupyterlab, run_notebook, write_notebook
 from playwright.sync_api import Page, expect
 from screen import click_cell, view
+
+from stockformer.model import create_model
+from stockformer_widgets import ExtractorSession
 
 SETUP = """
 import gc, json
@@ -156,6 +162,32 @@ def test_other_models_open(page: Page, lab: str, lab_root) -> None:
     expect(transformer.locator(".stockformer-AttentionHeatmap")).to_contain_text("decoder.layers.*.multihead_attn")
     expect(coral.locator(".stockformer-Prediction")).to_contain_text("P(class > 2)")
     expect(coral.locator(".stockformer-PriceStrip")).to_have_count(0)
+
+
+LONG = """
+torch.manual_seed(0)
+sizes = {"d_model": 16, "nhead": 2, "num_layers": 2, "dim_feedforward": 16, "max_len": 252}
+model = create_model(41, "binary", None, sizes).eval()
+session = ExtractorSession(model, torch.randn(252, 41), torch.randn(252, 11))
+"""
+
+
+def test_a_year_of_days_draws_no_element_a_day(page: Page, lab: str, lab_root) -> None:
+    run(page, lab, lab_root, "long.ipynb", f"{LONG}AttentionExplorer(session)")
+    here: dict = {"torch": torch, "create_model": create_model, "ExtractorSession": ExtractorSession}
+    exec(LONG, here)
+    weights = here["session"].reading.capture.map("cross", 0).numpy()
+    shown = view(page, "AttentionHeatmap")
+    shown.locator("image").wait_for()
+    assert page.locator(".stockformer-explorer svg *").count() < 800
+    for name in ("AttentionRow", "GateTimeline", "PoolingBars"):
+        assert view(page, name).locator("svg *").count() < 120
+    click_cell(page, 200, 30, 252, 252)  # a cell is hardly a pixel: its neighbour will do
+    page.mouse.move(5, 5)
+    expect(shown).to_contain_text(re.compile(r"query step (199|200|201), key step (29|30|31), weight"))
+    query, key, weight = re.search(r"query step (\d+), key step (\d+), weight ([\d.e-]+)", shown.inner_text()).groups()
+    assert np.float32(weight.rstrip(".")) == pytest.approx(weights[int(query), int(key)], rel=1e-5)
+    expect(view(page, "AttentionRow")).to_contain_text(f"What step {query} attends to")
 
 
 def test_a_second_view_of_the_output_is_linked(page: Page, lab: str, lab_root) -> None:

@@ -46,7 +46,7 @@ def samples(number, *shape):
 
 
 def truth(model, inputs, target):
-    return [inputs[0][0] * model.weights.detach()]
+    return [target.sign * inputs[0][0] * model.weights.detach()]
 
 
 def reverse(model, inputs, target):
@@ -107,6 +107,78 @@ def test_verdicts(linear):
     assert table.loc["random", "insertion"] == pytest.approx(0.5, abs=0.1)
 
 
+class Signed(nn.Module):
+    """Plus or minus the sum of what it is given, by a fixed weight a cell."""
+
+    def __init__(self, sign):
+        super().__init__()
+        self.sign = sign
+        self.weights = nn.Parameter(torch.linspace(0.0, 4.0, 100).view(20, 5))
+
+    def forward(self, x):
+        return self.sign * (x * self.weights).sum(dim=(1, 2))
+
+
+@pytest.mark.parametrize("ranking", ["gradient", "input_x_gradient"])
+def test_what_pulls_the_target_down_is_judged_as_what_pushes_it_up(ranking):
+    given = [(torch.ones(1, 20, 5),)]
+    found = [measure_faithfulness(Signed(sign), given, {ranking: CELL_RANKINGS[ranking]}).table for sign in (1, -1)]
+    for one in found:
+        row = one.set_index("ranking").loc[ranking]
+        assert row["verdict"] == "better than random"
+        assert row["insertion"] > 0.65
+    assert found[0].drop(columns="verdict").equals(found[1].drop(columns="verdict"))
+
+
+def test_days_that_pull_the_target_down_are_found():
+    model, inputs = planted_model(), planted_inputs()
+    with torch.no_grad():
+        model.reg_head[3].weight[0, 0] = -1.0
+    found = measure_faithfulness(model, [inputs], DAY_RANKINGS)
+    for name in ("mean attention", "rollout", "relevance", "integrated_gradients", "occlusion"):
+        assert found.scores[name][0][6:].argmax() == DAY, name
+
+
+def still(model, x):
+    model.weights.data.zero_()
+    return x
+
+
+def broken(model, x):
+    model.weights.data.fill_(np.nan)
+    return x
+
+
+def empty(model, x):
+    return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("spoil", [still, broken, empty])
+def test_nothing_to_measure_is_no_success(linear, spoil, number):
+    given = [(spoil(linear, x),) for (x,) in samples(number, 20, 5)]
+    found = measure_faithfulness(linear, given, {"truth": truth})
+    row = found.table.set_index("ranking").loc["truth"]
+    assert row["verdict"] == "not measurable"
+    assert np.isnan(row["p"])
+    assert faithfulness_verdict(found.table, "truth") == (
+        "truth is not measurable: the target is no number, or never differs from that of the training mean."
+    )
+
+
+def test_an_order_that_all_share_is_no_better_than_random(linear):
+    x = torch.zeros(1, 20, 5)
+    x[0, 3, 1] = 2.0
+    row = measure_faithfulness(linear, [(x,)], {"truth": truth}).table.set_index("ranking").loc["truth"]
+    assert (row["p"], row["verdict"]) == (1.0, "no better than random")
+
+
+def test_equal_scores_are_in_random_order(linear):
+    equal = {"equal": lambda model, inputs, target: [torch.zeros(20, 5)]}
+    row = measure_faithfulness(linear, samples(32, 20, 5), equal).table.set_index("ranking").loc["equal"]
+    assert row["low"] < 0 < row["high"]
+
+
 def test_a_verdict_on_one_sample_comes_from_its_random_orders(linear):
     found = measure_faithfulness(linear, samples(1, 20, 5), {"truth": truth, "reverse": reverse})
     assert np.isnan(found.table.set_index("ranking").loc["truth", "low"])
@@ -114,13 +186,15 @@ def test_a_verdict_on_one_sample_comes_from_its_random_orders(linear):
 
 
 def test_the_band_holds_nine_of_ten_random_orders(linear):
-    found = measure_faithfulness(linear, samples(1, 20, 5), {"truth": truth}, orders=100)
-    rng = np.random.default_rng(0)
-    parts = (samples(1, 20, 5)[0][0][0] * linear.weights.detach()).flatten().double().numpy()
-    half = [parts[rng.permutation(100)[50:]].sum() / parts.sum() for _ in range(100)]
+    """Half of a linear model's parts, drawn without order, have a known mean and variance."""
+    given = samples(1, 20, 5)
+    found = measure_faithfulness(linear, given, {"truth": truth}, orders=2000)
+    parts = (given[0][0][0] * linear.weights.detach()).flatten().double().numpy()
+    parts /= parts.sum()
+    deviation = np.sqrt(50 * parts.var(ddof=1) * (1 - 50 / 100))
     band = found.curves.query("ranking == 'random' and kind == 'deletion' and fraction == 0.5").iloc[0]
-    assert band["low"] == pytest.approx(np.quantile(half, 0.05), abs=1e-4)
-    assert band["high"] == pytest.approx(np.quantile(half, 0.95), abs=1e-4)
+    assert band["low"] == pytest.approx(0.5 - 1.645 * deviation, abs=0.15 * deviation)
+    assert band["high"] == pytest.approx(0.5 + 1.645 * deviation, abs=0.15 * deviation)
 
 
 def test_what_is_at_the_training_mean_has_no_rank(linear):
@@ -128,7 +202,7 @@ def test_what_is_at_the_training_mean_has_no_rank(linear):
     x[..., 2:] = 0.0
     found = measure_faithfulness(linear, [(x,)], {"truth": truth})
     assert len(found.scores["truth"][0]) == 40
-    ranked = np.sort(found.scores["truth"][0] * np.sign(found.scores["truth"][0].sum()))[::-1]
+    ranked = np.sort(found.scores["truth"][0])[::-1]
     curve = found.curves.query("ranking == 'truth' and kind == 'insertion'").set_index("fraction")["value"]
     assert curve[0.1] == pytest.approx(ranked[:4].sum() / ranked.sum(), abs=1e-4)
 
@@ -152,7 +226,11 @@ def test_agreement_is_spearmans(linear):
     found = measure_faithfulness(linear, given, {"truth": truth, "reverse": reverse, "noise": noise})
     table = found.agreement()
     assert table.loc["truth", "reverse"] == pytest.approx(-1.0)
-    expected = [spearmanr(truth(linear, x, None)[0].flatten(), noise(linear, x, None)[0].flatten())[0] for x in given]
+    expected = []
+    for (x,) in given:
+        parts = (x[0] * linear.weights.detach()).flatten()
+        ranks = parts if parts.sum() > 0 else -parts
+        expected.append(spearmanr(ranks, noise(linear, (x,), None)[0].flatten())[0])
     assert table.loc["truth", "noise"] == table.loc["noise", "truth"] == pytest.approx(np.mean(expected))
 
 
@@ -200,6 +278,12 @@ def test_random_weights_give_another_picture_unless_the_method_shows_the_input(l
     own = model[1].weight[0].detach()
     assert found.loc["gradient", "signed"] == pytest.approx(spearmanr(own, other)[0], abs=1e-6)
     assert found.loc["gradient", "absolute"] == pytest.approx(spearmanr(own.abs(), other.abs())[0], abs=1e-6)
+    constant = nn.Linear(100, 1, bias=False)
+    nn.init.zeros_(constant.weight)
+    silent = randomisation_check(nn.Sequential(nn.Flatten(), constant, nn.Flatten(0)), given, ["gradient"])
+    assert silent[["signed", "absolute"]].isna().all(axis=None)  # it ranks nothing: no success either
+    shuffled = randomisation_check(linear, given, ["gradient"])  # weights of no module that torch can reset
+    assert abs(shuffled["signed"].iloc[0]) < 0.5
     # The input's size alone makes the magnitudes alike.
     assert found.loc["input_x_gradient", "absolute"] > 0.3
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -230,6 +314,13 @@ def test_the_same_call_gives_the_same_numbers(linear):
     ("given", "options", "message"),
     [
         ([], {}, "there are no samples to measure on"),
+        (samples(1, 20, 5), {"rankings": {}}, r"expected rankings to measure, .* found \[\]"),
+        (samples(1, 20, 5), {"rankings": {"random": truth}}, "none of them called random, found"),
+        (
+            samples(1, 20, 5),
+            {"rankings": {"a": lambda m, x, t: [truth(m, x, t)[0][:, :3]]}},
+            r"a gives scores of shapes \[\[20, 3\]\], expected \[\[20, 5\]\]",
+        ),
         (samples(1, 20, 5), {"orders": 5}, "orders is 5, expected at least 19"),
         (
             samples(1, 20, 5),

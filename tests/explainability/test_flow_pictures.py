@@ -72,13 +72,15 @@ def test_a_map_of_nothing(values, verdict):
 
 def test_days():
     found = summarize_days([torch.tensor([1.0, 1, 1, 3]), torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 1])])
-    assert found.verdict == "25 % comes from the market. The last quarter of the days has 62 %."
-    assert numbers(found) == {
-        "market_share": pytest.approx(2 / 8),
-        "recency": pytest.approx(5 / 8),
-        "top_five_market": pytest.approx(2 / 8),
-    }
-    assert summarize_days([torch.ones(4)]).verdict == "The last quarter of the days has 25 %."
+    last = "The last quarter of the days has 50 % of the stock's and 100 % of the market's."
+    assert found.verdict == last  # of no whole, so no share is the market's
+    assert numbers(found) == {"recency_stock": pytest.approx(1 / 2), "recency_market": pytest.approx(1.0)}
+    shares = summarize_days([torch.tensor([1.0, 1, 1, 3]) / 8, torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 1]) / 8])
+    assert shares.verdict == f"25 % of what is passed on comes from the market. {last}"
+    assert numbers(shares)["market_share"] == numbers(shares)["top_five_market"] == pytest.approx(2 / 8)
+    assert summarize_days([torch.tensor([1.0, 1, 1, -1])]).verdict == (
+        "The last quarter of the days has 25 % of the stock's."
+    )
     assert summarize_days([torch.zeros(4)]).verdict == "No day has any."
 
 

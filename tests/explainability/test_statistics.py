@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy as scipy_entropy
+from scipy.stats import spearmanr
 
 from stockformer.explainability import capture_attention, statistics
 
@@ -118,3 +119,10 @@ def test_tables(sample):
     assert gates.loc[0, "mean"] == pytest.approx(first.mean(), rel=1e-5)
     assert gates.loc[0, "open_share"] == pytest.approx((first > 0.5).mean(), rel=1e-5)
     assert gates.loc[0, "day_std"] == pytest.approx(first.mean(axis=1).std(), rel=1e-4)
+
+
+def test_spearman_is_scipys():
+    one = torch.tensor([3.0, 1.0, 2.0, 2.0, -5.0])
+    other = torch.tensor([0.5, 1.5, 1.5, 1.0, 4.0])
+    assert statistics.spearman(one, other) == pytest.approx(spearmanr(one, other)[0])
+    assert math.isnan(statistics.spearman(one, torch.ones(5)))

@@ -179,7 +179,7 @@ def test_the_line_below_names_the_cell_under_the_mouse_and_then_the_selected_one
     days = pd.bdate_range("2020-01-01", periods=6).strftime("%Y-%m-%d")
 
     def named(query, key):
-        return f"query {days[query]}, key step {key}, weight {weights[query, key]:.6g}"
+        return f"query {days[query]}, key step {key}, weight {weights[query, key]!s}"
 
     assert lines(view) == [view.keyboard.says] == [named(4, 4)]
     mouse(view.figure, "mousemove", *place)

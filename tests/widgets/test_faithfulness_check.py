@@ -6,10 +6,11 @@ import asyncio
 
 import numpy as np
 import pytest
+import torch
 from cases import lines, make_session, mouse, parts, plain, press, shown_message, widgets
 
-from stockformer.explainability import randomisation_check
-from stockformer_widgets import AttentionExplorer, FaithfulnessCheck
+from stockformer.explainability import METHODS, randomisation_check
+from stockformer_widgets import AttentionExplorer, FaithfulnessCheck, SaliencyBars
 from stockformer_widgets.work import Work
 
 
@@ -19,7 +20,7 @@ def view(session):
 
 
 def test_nothing_is_measured_or_drawn_at_first(session, view):
-    assert session.faithfulness is None
+    assert session.faithfulness == {}
     assert view.curves.children == ()
     assert "Not measured yet" in plain(view.summary.value)
 
@@ -28,7 +29,7 @@ def test_nothing_is_measured_or_drawn_at_first(session, view):
 def test_curves_and_verdicts(session, view, windows, unit):
     view.windows.value, view.unit.value = windows or 0, unit
     view.measure.click()
-    found = session.faithfulness
+    found = session.faithfulness[unit]
     assert (found.samples, found.unit) == (windows or 1, unit)
     names = [name for name in found.table["ranking"] if name != "random"]
     for panel, kind in zip(view.panels, ("deletion", "insertion"), strict=True):
@@ -50,14 +51,14 @@ def test_curves_and_verdicts(session, view, windows, unit):
 
 def test_a_click_on_a_curve_takes_its_method(session, view):
     session.check()
-    name = [one for one in session.faithfulness.table["ranking"] if one != "random"][-1]
-    curve = session.faithfulness.curves.query("ranking == @name and kind == 'deletion'")
+    name = [one for one in session.faithfulness["cell"].table["ranking"] if one != "random"][-1]
+    curve = session.faithfulness["cell"].curves.query("ranking == @name and kind == 'deletion'")
     mouse(view.panels[0].figure, "click", 0.1, float(curve.query("fraction == 0.1")["value"].iloc[0]))
     assert session.method == name
     assert lines(view)[0].startswith(name.replace("_", " "))
     press(view, "ArrowUp", 20)
     press(view, "ArrowLeft", 20)
-    assert session.method == session.faithfulness.table["ranking"].iloc[0]
+    assert session.method == session.faithfulness["cell"].table["ranking"].iloc[0]
 
 
 def test_random_weights(session, view):
@@ -74,18 +75,71 @@ def test_random_weights(session, view):
 @pytest.mark.parametrize("trait", ["target", "baseline", "groups"])
 def test_what_is_explained_otherwise_is_measured_anew(session, view, trait):
     session.check()
+    session.check(unit="day")
+    view.randomise.click()
     setattr(session, trait, {"target": 0, "baseline": "calm window", "groups": "day"}[trait])
-    assert session.faithfulness is None
+    assert list(session.faithfulness) == ([] if trait == "target" else ["day"])
+    assert session.randomised == {}
     assert view.curves.children == ()
+
+
+def test_cells_and_days_are_kept_beside_each_other(session, view):
+    session.check()
+    view.unit.value = "day"
+    assert view.curves.children == ()
+    view.measure.click()
+    assert "pooling" in plain(view.table.value)
+    view.unit.value = "cell"
+    assert "shapley sampling" in plain(view.table.value)
+    assert len(view.curves.children) == 2
+
+
+def test_nothing_to_measure_is_said(session, view):
+    with torch.no_grad():
+        session.model.cls_head[3].weight.zero_()
+    session.refresh()
+    session.check()
+    assert plain(view.summary.value).startswith("On this sample there is nothing to measure")
+    assert view.curves.children == ()
+    assert lines(SaliencyBars(session))[-1] == "not measurable on this sample"
+
+
+def test_new_weights_end_a_check_and_forget_the_last(session):
+    session.check(windows=16)
+    steps = session.check_steps(16)
+    next(steps)
+    session.refresh()
+    assert session.faithfulness == {}
+    with pytest.raises(RuntimeError, match="changed meanwhile: measure again"):
+        next(steps)
+    steps = session.check_steps(16)
+    next(steps)
+    session.close()
+    with pytest.raises(RuntimeError, match="changed meanwhile"):
+        next(steps)
+    assert session.faithfulness == {}
+
+
+def test_arrows_pass_rankings_that_are_no_method(session, view):
+    view.unit.value = "day"
+    session.check(unit="day")
+    session.method = "gradient"
+    press(view, "ArrowDown", 30)
+    order = [name for name in session.faithfulness["day"].table["ranking"] if name in METHODS]
+    assert session.method in order
+    press(view, "ArrowUp", 30)
+    assert session.method == order[0]
+    press(view, "ArrowDown", 30)
+    assert session.method == order[-1]
 
 
 def test_windows_survive_another_sample_and_the_sample_does_not(session, view):
     session.check(windows=16)
     session.sample = 9
-    assert session.faithfulness.samples == 16
+    assert session.faithfulness["cell"].samples == 16
     session.check()
     session.sample = 5
-    assert session.faithfulness is None
+    assert session.faithfulness == {}
 
 
 def test_a_change_of_the_model_is_refused_in_a_sentence(session, view):
@@ -95,7 +149,7 @@ def test_a_change_of_the_model_is_refused_in_a_sentence(session, view):
     session.what_if()
     view.measure.click()
     assert shown_message(view) == ""
-    assert session.faithfulness is not None
+    assert session.faithfulness
 
 
 def test_what_there_is_to_measure():
@@ -118,14 +172,17 @@ def test_it_can_be_watched_and_stopped(session, view):
             await asyncio.sleep(0.002)
             seen.append(view.work.progress.value)
         assert view.work.running
+        assert view.measure.disabled
+        assert view.randomise.disabled
         assert seen == sorted(seen)
         view.work.stopper.click()
         await asyncio.sleep(0.01)
         assert not view.work.running
-        assert session.faithfulness is None
+        assert not view.measure.disabled
+        assert session.faithfulness == {}
         view.windows.value = 0
         view.measure.click()
-        while view.work.running or session.faithfulness is None:
+        while view.work.running or not session.faithfulness:
             await asyncio.sleep(0.01)
         assert len(view.curves.children) == 2
 
@@ -143,7 +200,7 @@ def test_the_kernel_answers_meanwhile(session):
         session.target = 0  # what is measured is of another target
         while view.work.running:
             await asyncio.sleep(0.01)
-        assert session.faithfulness is None
+        assert session.faithfulness == {}
         assert shown_message(view) == "what was measured has changed meanwhile: measure again"
         view.measure.click()
         await asyncio.sleep(0.01)

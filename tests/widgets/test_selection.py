@@ -281,6 +281,21 @@ def test_zooming_halves_around_the_selected_days(large):
     assert (where.shown_queries, where.shown_keys) == (None, None)
 
 
+def test_panning_moves_a_quarter_as_far_as_there_are_days(large):
+    where = Selection(large, query=30, key=0)
+    where.pan(1)
+    assert (where.shown_queries, where.shown_keys) == (None, None)
+    where.show((20, 39), (0, 11))
+    where.pan(1)
+    assert (where.shown_queries, where.shown_keys) == ((25, 44), (3, 14))
+    assert (where.query, where.key) == (30, 3)
+    where.pan(-3)
+    assert (where.shown_queries, where.shown_keys) == ((10, 29), (0, 11))
+    assert (where.query, where.key) == (29, 3)
+    where.pan(99)
+    assert (where.shown_queries, where.shown_keys) == ((40, 59), (48, 59))
+
+
 def test_what_is_shown_fits_the_sample(session):
     where = Selection(session)
     where.show((5, 7), (5, 7))

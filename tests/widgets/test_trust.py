@@ -28,16 +28,39 @@ def said_by(view) -> tuple[str, str]:
     return lines(view)[-1], html.unescape(re.search('<abbr title="(.*?)">', last)[1])
 
 
-def test_before_anything_was_measured_the_shipped_model_speaks(session):
-    row = sample_faithfulness("cell").set_index("ranking").loc["occlusion"]
-    session.method = "occlusion"
-    said, areas = said_by(SaliencyBars(session))
-    shipped = "on 64 windows of the shipped model; not measured here, see Faithfulness"
-    assert said == f"better than random {shipped}"
-    assert areas.startswith(f"occlusion is better than random: deletion {row['deletion']:.2f} (random 0.50)")
-    said, areas = said_by(PoolingBars(session))
-    assert said == f"no better than random {shipped}"
-    assert areas.startswith("pooling is no better than random, and not even as good")
+NOT_YET = "whether to believe it is not measured yet, see Faithfulness"
+
+
+def test_of_the_shipped_model_the_shipped_table_speaks(sample):
+    dataset, model = sample
+    with ExtractorSession.from_dataset(model, dataset, 615) as shipped:
+        for method in ("occlusion", "gradient"):
+            row = sample_faithfulness("cell").set_index("ranking").loc[method]
+            shipped.method = method
+            said, areas = said_by(SaliencyBars(shipped))
+            assert said == f"{row['verdict']} on 64 windows"
+            assert areas.startswith(f"{method} is {row['verdict']}: deletion {row['deletion']:.2f} (random 0.")
+        row = sample_faithfulness("day").set_index("ranking").loc["pooling"]
+        pooling = PoolingBars(shipped)
+        assert lines(pooling)[-1] == f"{row['verdict']} on 64 windows"
+        shipped.baseline = "calm window"  # of which the table knows nothing
+        assert lines(SaliencyBars(shipped))[-1] == NOT_YET
+        shipped.baseline = "training mean"
+        shipped.what_if(gate={0: 0.0})
+        assert lines(pooling)[-1] == "not measured for the changed model, see Faithfulness"
+
+
+def test_of_another_model_nothing_is_said_before_it_was_measured(session):
+    assert lines(SaliencyBars(session))[-1] == lines(PoolingBars(session))[-1] == NOT_YET
+
+
+def test_a_verdict_is_not_about_the_changed_model(session):
+    view = SaliencyBars(session)
+    session.check(windows=16)
+    session.what_if(gate={0: 0.0})
+    assert lines(view)[-1] == "not measured for the changed model, see Faithfulness"
+    session.undo()
+    assert said_by(view)[0].endswith("on 16 windows")
 
 
 @pytest.mark.parametrize(("windows", "on"), [(None, "on this sample"), (16, "on 16 windows")])
@@ -50,7 +73,7 @@ def test_what_was_measured_here_is_said(session, windows, on):
         assert said == f"{table.loc[method, 'verdict']} {on}"
         assert f"insertion {table.loc[method, 'insertion']:.2f} (random" in areas
     session.baseline = "calm window"
-    assert "the shipped model" in said_by(view)[0]
+    assert lines(view)[-1] == NOT_YET
 
 
 def test_each_score_of_days_has_its_verdict(session):
@@ -61,7 +84,13 @@ def test_each_score_of_days_has_its_verdict(session):
         said, areas = said_by(view)
         assert said == f"{table.loc[name, 'verdict']} on this sample"
         assert areas.startswith(f"{name} is ")
-    assert "the shipped model" in said_by(SaliencyBars(session))[0]  # cells were not measured
+    view.by.value = "attribution"
+    for method in ("integrated_gradients", "occlusion"):
+        session.method = method
+        assert said_by(view)[0] == f"{table.loc[method, 'verdict']} on this sample"
+    session.method = "gradient"  # by which no days are ranked
+    assert "<abbr" not in view.readout.value
+    assert lines(SaliencyBars(session))[-1] == NOT_YET  # cells were not measured
 
 
 def test_how_far_it_adds_up_is_said(session):
@@ -86,4 +115,8 @@ def test_the_control_is_read_and_not_promised(session, monkeypatch):
     monkeypatch.setattr(ExtractorSession, "unavailable_features", ["f4", "f1"])
     largest = float(session.attribution().parts[0][:, 1].abs().max())
     said = f"without data but not 0 (one gets {largest:.3g}), so do not believe this: 2 of 7 features"
+    assert said in lines(SaliencyBars(session))
+    session.method = "gradient"  # it says what would be
+    largest = max(float(part.abs().max()) for part in session.attribution().parts[0][:, [1, 4]].T)
+    said = f"without data, but would count if they had any (at most {largest:.3g}): 2 of 7 features"
     assert said in lines(SaliencyBars(session))

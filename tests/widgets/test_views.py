@@ -72,8 +72,8 @@ FOLLOWED = {
     SaliencyHeatmap: {"query", "feature"},
 }
 #: What each trait of the session that says what is explained is drawn by.
-BY_METHOD = {FaithfulnessCheck, SaliencyBars, SaliencyHeatmap}
-BY_TARGET = BY_METHOD | {AttentionEffects, DayScores, FlowHeatmap, HeadImportance, Prediction}
+BY_METHOD = {DayScores, FaithfulnessCheck, SaliencyBars, SaliencyHeatmap}
+BY_TARGET = BY_METHOD | {AttentionEffects, FlowHeatmap, HeadImportance, Prediction}
 ELSEWHERE = {"kind": "self", "layer": 1, "head": 1, "query": 2, "key": 3, "feature": "f1"}
 every_view = pytest.mark.parametrize("kind", ALL_VIEWS)
 

@@ -35,7 +35,8 @@ export function keyboard(store: Store, root: HTMLElement, signal: AbortSignal): 
   live.setAttribute("aria-live", "polite");
   root.addEventListener("keydown", (event) => {
     const view = (event.target as Element).closest<HTMLElement>(".stockformer-page-view");
-    if (view === null || event.target !== view || event.ctrlKey || event.metaKey || event.altKey) return;
+    const elsewhere = view === null || (event.target as Element).closest("select") !== null;
+    if (elsewhere || event.ctrlKey || event.metaKey || event.altKey) return;
     const features = [...view.querySelectorAll<HTMLElement>("[data-name]")].map((bar) => bar.dataset["name"]!);
     const change = moved(store, event.key, view.dataset["horizontal"]!, view.dataset["vertical"]!, features);
     if (change === null) return;

@@ -19,6 +19,10 @@ import {
   saliencyView,
 } from "./views";
 
+const KEYS =
+  "With the focus on a part: arrows move what is selected, [ and ] the layer, h and H the head; " +
+  "Home and End go to the first and the last day, Esc selects no feature.";
+
 /** Build the page of a bundle in `root`; it is gone when `signal` aborts. */
 export function page(root: HTMLElement, bundle: Bundle, bytes: Uint8Array, signal: AbortSignal): void {
   const around = element("div", "stockformer-page", root);
@@ -36,7 +40,7 @@ export function page(root: HTMLElement, bundle: Bundle, bytes: Uint8Array, signa
   else explorer(host, columns, around);
   keyboard(host.store, around, signal);
   const about = element("footer", "", around);
-  for (const line of bundle.about) element("p", "", about).textContent = line;
+  for (const line of [KEYS, ...bundle.about]) element("p", "", about).textContent = line;
   signal.addEventListener("abort", () => around.remove());
 }
 

@@ -31,7 +31,9 @@ const DIGITS = 3;
 function section(parent: HTMLElement, name: string, horizontal: string, vertical = "query"): Section {
   const root = element("section", "stockformer-page-view", parent);
   root.tabIndex = 0;
+  root.setAttribute("role", "application"); // so that a screen reader hands the keys over
   root.setAttribute("aria-label", name);
+  root.dataset["lmSuppressShortcuts"] = "true";
   Object.assign(root.dataset, { horizontal, vertical });
   const words = element("p", "stockformer-page-words");
   queueMicrotask(() => root.append(words)); // below whatever the view puts in
@@ -293,11 +295,13 @@ function paintLine({ context, width }: Frame, line: Line, scale: (value: number)
   context.globalAlpha = 1;
 }
 
-function paintBand({ context }: Frame, band: NonNullable<Days["band"]>, scale: (value: number) => number, day: number): void {
+function paintBand(frame: Frame, band: NonNullable<Days["band"]>, scale: (value: number) => number, day: number): void {
+  const { context, width } = frame;
+  const start = width - band.low.length * day;
   const area = new Path2D();
   band.low.forEach((low, step) => {
     const high = band.high[step];
-    if (low !== null && high != null) area.rect(step * day, scale(high), day, scale(low) - scale(high));
+    if (low !== null && high != null) area.rect(start + step * day, scale(high), day, scale(low) - scale(high));
   });
   context.fillStyle = band.color;
   context.globalAlpha = 0.2;
@@ -389,6 +393,7 @@ function drawBars(list: HTMLElement, bars: Bar[], whole: number, names: (place: 
     ...bars.map((bar) => {
       const row = element(bar.select ? "button" : "div", "stockformer-page-bar-row");
       row.dataset["name"] = row.title = bar.name;
+      row.dataset["lmSuppressShortcuts"] = "true";
       if (bar.select) {
         row.addEventListener("click", bar.select);
         row.setAttribute("aria-pressed", String(bar.marked ?? false));
@@ -433,14 +438,20 @@ export function saliencyView(host: Host, parent: HTMLElement): void {
     title.textContent = `|${samples[0]!.saliency!.method}| for ${targets}, ${by}`;
     drawBars(list, strongest, largest(strongest.flatMap(({ values }) => values)), (place) => named(host, place));
     if (compares(host)) view.say(...samples.map((sample, place) => ({ text: `${"AB"[place]}: ${sample.title}`, color: color(place) })));
-    else view.say(...shares(samples[0]!, found[0]!));
+    else view.say(...chosen(store.where.feature, found[0]!), ...shares(samples[0]!, found[0]!));
   });
+}
+
+/** The selected feature, also where it is not among the strongest. */
+function chosen(feature: string | null, found: { name: string; value: number }[]): Said[] {
+  const one = found.find(({ name }) => name === feature);
+  return one === undefined ? [] : [`${one.name} ${number(one.value)};`];
 }
 
 /** How much of the attribution lies on the stock, and how much on the market. */
 function shares(sample: Sample, found: { input: number; value: number }[]): Said[] {
   const absent = sample.saliency!.unavailable;
-  const missing = absent ? [`${absent} features are not in this data, so exactly 0`] : [];
+  const missing = absent ? [`features without data: ${absent}`] : [];
   if (sample.saliency!.inputs.length !== 2) return missing;
   const sum = (of: typeof found) => of.reduce((total, { value }) => total + value, 0);
   const market = sum(found.filter(({ input }) => input === 1)) / (sum(found) || 1);

@@ -1,0 +1,23 @@
+"""Long computations in steps, so that they can be watched and left: they yield the share that is done."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+Result = TypeVar("Result")
+#: Yields the share that is done, returns the result.
+Steps = Generator[float, None, Result]
+
+
+def run_to_end(steps: Steps[Result], what: str, *, shown: bool = True) -> Result:
+    """Take all steps, with a progress bar unless not `shown`; returns their result."""
+    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(total=100, desc=what, bar_format=form, disable=not shown) as bar:
+        while True:
+            try:
+                bar.update(round(100 * next(steps)) - bar.n)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]

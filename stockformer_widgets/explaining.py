@@ -1,0 +1,406 @@
+"""What is explained of a session's sample, how, and whether to believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from traitlets import Bool, Dict, Enum, Instance, Int, TraitError, default, observe, validate
+
+from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
+from stockformer.dataset import StockDataset
+from stockformer.explainability import (
+    DAY_RANKINGS,
+    GROUPS,
+    METHODS,
+    Attribution,
+    Faithfulness,
+    Target,
+    Trace,
+    WhatIf,
+    attention_effects,
+    attribution_runs,
+    attribution_steps,
+    can_attribute,
+    changed_model,
+    choose_target,
+    class_names,
+    faithfulness_steps,
+    has_inflow,
+    head_importance,
+    randomisation_steps,
+    spread_windows,
+    trace_attention,
+)
+from stockformer.explainability.rankings import Ranking, rank_cells
+from stockformer.explainability.steps import Steps, run_to_end
+from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
+from stockformer.training import Model
+from stockformer_widgets.followed import Followed
+from stockformer_widgets.reading import Reading
+
+#: What methods that move from or to a baseline take for "nothing known".
+BASELINES = ("training mean", "calm window", "random training windows")
+#: Traits that say what is explained, and how.
+EXPLAINS = ("target", "method", "baseline", "groups")
+_DRAWN = 8  # random training windows
+_LONG = 1000  # runs of the model, some seconds
+
+Result = TypeVar("Result")
+
+
+class Explaining(Followed):
+    """The part of an `ExtractorSession` that explains its reading; results are computed once.
+
+    Attributes:
+        model, dataset: of the session.
+    """
+
+    model: nn.Module
+    dataset: StockDataset | None
+
+    #: The last successful run.
+    reading = Instance(Reading, allow_none=False, read_only=True)
+    #: What `what_if` changed; nothing at first. It stays when the sample changes.
+    change = Instance(WhatIf, args=(), read_only=True)
+    #: Column of the model's output that is explained, or None for the default of
+    #: `stockformer.explainability.choose_target`.
+    target = Int(None, allow_none=True)
+    #: How the output is attributed to the inputs, one of `stockformer.explainability.METHODS`.
+    method = Enum(METHODS, METHODS[0])
+    #: From where, one of `BASELINES`; methods that need no baseline ignore it.
+    baseline = Enum(BASELINES, BASELINES[0])
+    #: What occlusion and Shapley sampling move together, one of `stockformer.explainability.GROUPS`.
+    groups = Enum(GROUPS, GROUPS[0])
+    #: What `check` measured last, by unit: ``cell`` or ``day`` -> `stockformer.explainability.Faithfulness`.
+    faithfulness = Dict(read_only=True)
+    #: What `check_randomised` found: method -> rank correlation, signed and absolute, with the same method on a
+    #: model with random weights.
+    randomised = Dict(read_only=True)
+    #: Whether `close` was called.
+    closed = Bool(False, read_only=True)
+
+    def __init__(self, feature_names: Sequence[Sequence[str]] | None) -> None:
+        super().__init__()
+        self._feature_names = feature_names
+        self._original: Reading
+        self._explained: dict[tuple[Any, ...], Any] = {}
+        self._refreshed = 0  # how often the weights were said to have changed
+
+    @property
+    def explains(self) -> bool:
+        """Whether what is predicted can be attributed to the inputs."""
+        return can_attribute(self.reading.inputs, self.reading.capture.output)
+
+    def attribution(self) -> Attribution:
+        """Attribution of what is explained, by `method` from `baseline`; see `stockformer.explainability.attribute`."""
+        return run_to_end(self.attribution_steps(), self.method_name, shown=self.takes_long)
+
+    def attribution_steps(self) -> Steps[Attribution]:
+        """`attribution` in steps.
+
+        Raises:
+            RuntimeError: between two steps something changed that is explained.
+        """
+        self._check_open()
+        key = self._attribution_key()
+        if key not in self._explained:
+            steps = attribution_steps(
+                self.model,
+                *self._one_sample(),
+                method=self.method,
+                target=self._target(),
+                baselines=self._baselines(),
+                groups=self.groups,
+            )
+            self._explained[key] = yield from self._unless_changed(
+                steps, lambda: (self._attribution_key(), self.reading), changed=True
+            )
+        found: Attribution = self._explained[key]
+        return found
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether `attribution` would take some seconds, so that a person wants to see it move, and to stop it."""
+        if self._attribution_key() in self._explained:
+            return False
+        bases = _DRAWN if self.baseline == BASELINES[2] else 1
+        shapes = [part.shape[1:] for part in self.reading.inputs]
+        return bases * attribution_runs(self.method, shapes, self.groups) > _LONG
+
+    def saliency(self) -> tuple[Tensor, ...]:
+        """The signed parts of `attribution`, one [T, features] in float32 an input."""
+        return tuple(part.float() for part in self.attribution().parts)
+
+    def trace(self) -> Trace:
+        """What attention carried, with its gradients; see `stockformer.explainability.trace_attention`."""
+        return self._explain(trace_attention, "trace")
+
+    def head_importance(self) -> pd.DataFrame:
+        """How much what is explained hangs on each head; see `stockformer.explainability.head_importance`."""
+        trace = self.trace()
+
+        def compute(model: nn.Module, *inputs: Tensor, target: Target) -> pd.DataFrame:
+            return head_importance(model, *inputs, trace=trace)
+
+        return self._explain(compute, "heads")
+
+    def attention_effects(self) -> pd.DataFrame:
+        """What flat and shuffled attention do; see `stockformer.explainability.attention_effects`."""
+        return self._explain(attention_effects, "effects")
+
+    def check(self, windows: int | None = None, unit: str = "cell") -> Faithfulness:
+        """Measure whether to believe the explanations, with a progress bar; sets ``faithfulness[unit]``.
+
+        See `stockformer.explainability.measure_faithfulness`.
+
+        Args:
+            windows: how many of the dataset, evenly spread; by default the sample alone.
+            unit: ``cell`` ranks every feature of every day by every method, from `baseline` and in
+                `groups`; ``day`` ranks days, also by attention. Both move them to the training mean.
+
+        Raises:
+            ValueError: another unit, more windows than there are, a session without dataset, one with a change,
+                or a model that cannot be attributed.
+        """
+        return run_to_end(self.check_steps(windows, unit), "faithfulness")
+
+    def check_steps(self, windows: int | None = None, unit: str = "cell") -> Steps[Faithfulness]:
+        """`check` in steps. One that is left early changes nothing.
+
+        Raises:
+            RuntimeError: between two steps something changed that the check is of.
+        """
+        self._check_open()
+        rankings, samples = self._rankings(unit), self._checked(windows)
+        found = yield from self._unless_changed(
+            faithfulness_steps(self.model, samples, rankings, column=self.target),
+            lambda: (
+                self.target,
+                (self.baseline, self.groups) if unit == "cell" else None,
+                self.reading if windows is None else None,
+            ),
+        )
+        self.set_trait("faithfulness", {**self.faithfulness, unit: found})
+        return found
+
+    def check_randomised(self) -> pd.DataFrame:
+        """Attribute the sample on a model with random weights too, with a progress bar; sets `randomised`.
+
+        See `stockformer.explainability.randomisation_check`.
+
+        Raises:
+            ValueError: a session with a change, or a model that cannot be attributed.
+        """
+        return run_to_end(self.randomised_steps(), "random weights")
+
+    def randomised_steps(self) -> Steps[pd.DataFrame]:
+        """`check_randomised` in steps. One that is left early changes nothing.
+
+        Raises:
+            RuntimeError: between two steps something changed that the check is of.
+        """
+        self._check_open()
+        options: dict[str, Any] = {"baselines": self._baselines(), "groups": self.groups}
+        found = yield from self._unless_changed(
+            randomisation_steps(self.model, self._checked(None), column=self.target, **options),
+            lambda: (self.target, self.baseline, self.groups, self.reading),
+        )
+        rows = found.itertuples(index=False)
+        self.set_trait("randomised", {row.method: (row.signed, row.absolute) for row in rows})
+        return found
+
+    @property
+    def targets(self) -> list[str]:
+        """What the columns of the output stand for; none where the output is one value."""
+        output = self.reading.capture.output
+        if not isinstance(output, Tensor) or output.dim() != 2:
+            return []
+        if input_widths(self.model) is None:
+            return [f"output {column}" for column in range(output.size(1))]
+        if self.model.use_coral:
+            edges = self._bucket_edges()
+            columns = range(output.size(1))
+            return [f"P(at least {edges[k]:g} %)" if edges else f"P(class > {k})" for k in columns]
+        return self.class_names
+
+    @property
+    def target_name(self) -> str:
+        """What is explained, in words."""
+        if not self.targets:
+            return "the value"
+        target = self._target()
+        if target.kind == "rank":
+            return "the expected rank"
+        assert target.column is not None
+        name = self.targets[target.column]
+        return f"{name} over {self.targets[1 - target.column]}" if target.kind == "margin" else name
+
+    @property
+    def explained_column(self) -> int | None:
+        """The column of the output that is explained; None for a value or an expected rank."""
+        return self._target().column
+
+    @property
+    def method_name(self) -> str:
+        """How the output is attributed, in words."""
+        return str(self.method).replace("_", " ")
+
+    @property
+    def class_names(self) -> list[str]:
+        """What a stock transformer's classes stand for; none for a regression and other models."""
+        return [] if input_widths(self.model) is None else class_names(self._stock_model(), self._bucket_edges())
+
+    @property
+    def feature_names(self) -> list[list[str]]:
+        """Names of the features, one list an input."""
+        return self._names_of(self.reading.inputs)
+
+    @property
+    def unavailable_features(self) -> list[str]:
+        """Features that the dataset has no value for."""
+        return [] if self.dataset is None or self.reading.window is None else list(self.dataset.unavailable)
+
+    def _attribution_key(self) -> tuple[Any, ...]:
+        return ("attribution", *(getattr(self, name) for name in EXPLAINS))
+
+    def _unless_changed(
+        self, steps: Steps[Result], asked: Callable[[], tuple[Any, ...]], *, changed: bool = False
+    ) -> Steps[Result]:
+        """Take the steps for as long as what is asked for stays the same.
+
+        Args:
+            changed: whether they see the model with the change of `what_if`, which is undone between them.
+        """
+        before, refreshed = asked(), self._refreshed
+        change = self.change if changed else WhatIf()
+        while True:
+            try:
+                with changed_model(self.model, change, self._original.capture):
+                    share = next(steps)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            yield share
+            if self.closed or asked() != before or self._refreshed != refreshed:
+                raise RuntimeError("what was measured has changed meanwhile: measure again")
+
+    def _rankings(self, unit: str) -> Mapping[str, Ranking]:
+        if unit not in ("cell", "day"):
+            raise ValueError(f"unit is {unit!r}, expected cell or day")
+        if not self.explains:
+            raise ValueError(f"{type(self.model).__name__} cannot be attributed: it has no inputs [B, T, features]")
+        if unit == "day":
+            if not has_inflow(self.model):
+                raise ValueError("days are ranked for stock transformers only")
+            return DAY_RANKINGS
+        options: dict[str, Any] = {"baselines": self._baselines(), "groups": self.groups}
+        return {method: partial(rank_cells, method, **options) for method in METHODS}
+
+    def _checked(self, windows: int | None) -> list[tuple[Tensor, ...]]:
+        """Inputs to measure on."""
+        if self.change:
+            raise ValueError("the model is measured as it is: take the change back first")
+        if windows is None:
+            return [self._one_sample()]
+        if self.dataset is None:
+            raise ValueError("windows need a session with a dataset")
+        like = self.reading.inputs[0]
+        return [tuple(part.to(like) for part in inputs) for inputs in spread_windows(self.dataset, windows)]
+
+    def _one_sample(self) -> tuple[Tensor, ...]:
+        """The inputs of the first sample: another model may have a batch."""
+        return tuple(part[:1] for part in self.reading.inputs)
+
+    def _explain(self, compute: Callable[..., Result], *key: str) -> Result:
+        """``compute(model, *inputs, target=...)`` of the reading, with its change; each is computed once."""
+        self._check_open()
+        which = (*key, self.target)
+        if which not in self._explained:
+            with changed_model(self.model, self.change, self._original.capture):
+                self._explained[which] = compute(self.model, *self._one_sample(), target=self._target())
+        found: Result = self._explained[which]
+        return found
+
+    def _target(self) -> Target:
+        """What is explained."""
+        return choose_target(self.model, self.reading.capture.output, self.target)
+
+    def _baselines(self) -> tuple[Tensor, ...] | None:
+        """Inputs for `baseline`, each [N, T, features]; None for the training mean."""
+        if self.baseline == BASELINES[0]:
+            return None
+        assert self.dataset is not None
+        training = np.flatnonzero(self.dataset.end_dates <= self.dataset.train_end)
+        if self.baseline == "calm window":
+            volatility = self.dataset.volatility[training]
+            if np.isnan(volatility).all():
+                raise ValueError("no training window has the prices that tell which one is calm")
+            chosen = training[[np.nanargmin(volatility)]]
+        else:
+            chosen = np.random.default_rng(0).choice(training, min(_DRAWN, len(training)), replace=False)
+        windows = [self.dataset.window(int(index)).inputs for index in chosen]
+        return tuple(torch.cat(part) for part in zip(*windows, strict=True))
+
+    def _bucket_edges(self) -> Sequence[float]:
+        """The edges between classes as returns in percent; none where no dataset tells them."""
+        return () if self.dataset is None else self.dataset.bucket_edges or ()
+
+    def _stock_model(self) -> Model:
+        if not isinstance(self.model, CrossAttentionStockTransformer | StockTransformer):
+            raise TypeError(f"the output of {type(self.model).__name__} has no known meaning")
+        return self.model
+
+    def _names_of(self, inputs: Sequence[Tensor]) -> list[list[str]]:
+        if self._feature_names is not None:
+            return [list(names) for names in self._feature_names]
+        if self.dataset is not None:
+            return self._dataset_columns()
+        standard = {len(names): list(names) for names in (BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS)}
+        return [
+            standard.get(part.size(-1), [f"input {number} feature {i}" for i in range(part.size(-1))])
+            for number, part in enumerate(inputs)
+        ]
+
+    def _dataset_columns(self) -> list[list[str]]:
+        assert self.dataset is not None
+        columns = [self.dataset.feature_cols, self.dataset.market_feature_cols]
+        return [list(names) for names in columns if names is not None]
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RuntimeError("this session is closed")
+
+    def _forget(self, *, weights: bool) -> None:
+        """Let go of what was found for another reading, or for other weights."""
+        self._explained.clear()
+        kept = {} if weights else {unit: found for unit, found in self.faithfulness.items() if found.samples > 1}
+        self.set_trait("faithfulness", kept)
+        self.set_trait("randomised", {})
+
+    @default("reading")
+    def _no_reading(self) -> Reading:
+        raise RuntimeError("this session is closed")
+
+    @validate("target")
+    def _check_target(self, proposal: Any) -> int | None:
+        target: int | None = proposal["value"]
+        if target is not None and not 0 <= target < len(self.targets):
+            raise TraitError(f"target is {target}, but the model's output has {len(self.targets)} columns")
+        return target
+
+    @validate("baseline")
+    def _check_baseline(self, proposal: Any) -> str:
+        if proposal["value"] != BASELINES[0] and self.dataset is None:
+            raise TraitError(f"{proposal['value']!r} needs a session with a dataset")
+        return str(proposal["value"])
+
+    @observe("target", "baseline", "groups")
+    def _forget_the_checks(self, change: Any) -> None:
+        kept = () if change["name"] == "target" else ("day",)  # days are ranked from the training mean, whatever is set
+        self.set_trait("faithfulness", {unit: found for unit, found in self.faithfulness.items() if unit in kept})
+        self.set_trait("randomised", {})

@@ -1,0 +1,121 @@
+"""What a session reads: a sample, what the model did with it, and what may not enter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from stockformer.dataset import StockDataset, Window
+from stockformer.explainability import Capture
+from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One sample and what the model did with it.
+
+    Attributes:
+        inputs: the tensors that the model was called with, each [1, T, features].
+        capture: what it attended to.
+        dates: the T trading days, or None where they are not known.
+        window: the dataset's sample, or None for tensors given by hand.
+    """
+
+    inputs: tuple[Tensor, ...]
+    capture: Capture
+    dates: pd.DatetimeIndex | None = None
+    window: Window | None = None
+
+    def __repr__(self) -> str:
+        inputs = " and ".join(str(list(tensor.shape)) for tensor in self.inputs)
+        return f"Reading(inputs {inputs}; {self.capture})"
+
+    def days(self, length: int) -> list[str]:
+        """Names of `length` steps: their dates, or their numbers where no dates are known."""
+        if len(self._day_names) != length:
+            return [f"step {step}" for step in range(length)]
+        return self._day_names
+
+    @cached_property
+    def _day_names(self) -> list[str]:
+        return [] if self.dates is None else [str(date.date()) for date in self.dates]
+
+
+def as_inputs(model: nn.Module, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
+    parameter = next(model.parameters(), torch.empty(0))
+    tensors = tuple(_as_tensor(number, values).to(parameter.device) for number, values in enumerate(inputs))
+    if input_widths(model) is not None or all(tensor.is_floating_point() for tensor in tensors):
+        tensors = tuple(tensor.to(parameter.dtype) for tensor in tensors)
+    # Another model may take a mask, where -inf is what hides a day.
+    unfit = torch.isnan if input_widths(model) is None else lambda tensor: ~torch.isfinite(tensor)
+    for number, tensor in enumerate(tensors):
+        bad = int(unfit(tensor).sum())
+        if bad:
+            raise ValueError(f"input {number} has {bad} values that are NaN or infinite, expected none")
+    if input_widths(model) is None:
+        return tensors
+    tensors = tuple(tensor.unsqueeze(0) if tensor.dim() == 2 else tensor for tensor in tensors)
+    for number, tensor in enumerate(tensors):
+        if tensor.dim() != 3 or tensor.size(0) != 1 or not tensor.size(1):
+            shape = list(tensor.shape)
+            raise ValueError(
+                f"input {number} has shape {shape}, expected one sample: [T, features] or [1, T, features]"
+            )
+    check_widths(model, tuple(tensor.size(-1) for tensor in tensors), "the inputs have")
+    return tensors
+
+
+def _as_tensor(number: int, values: Any) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().clone()
+    try:
+        return torch.tensor(np.asarray(values))
+    except (TypeError, ValueError):
+        raise ValueError(f"input {number} is no array of numbers: {type(values).__name__}") from None
+
+
+def check_names(names: Sequence[Sequence[str]], tensors: Sequence[Tensor]) -> None:
+    found = tuple(len(group) for group in names)
+    expected = tuple(tensor.size(-1) for tensor in tensors)
+    if found != expected:
+        raise ValueError(f"feature_names has {_words(found)} names for {_words(expected)} features")
+    twice = [name for name, times in Counter(name for group in names for name in group).items() if times > 1]
+    if twice:
+        raise ValueError(f"feature_names has {len(twice)} names more than once, {twice[0]!r} for one")
+
+
+def check_widths(model: nn.Module, found: tuple[int, ...], whose: str) -> None:
+    expected = input_widths(model)
+    if expected is not None and expected != found:
+        raise ValueError(f"{whose} {_words(found)} features, but {type(model).__name__} takes {_words(expected)}")
+
+
+def check_dates(model: nn.Module, dates: pd.DatetimeIndex, first: Tensor) -> None:
+    # Which dimension of another model's input is time, nobody knows.
+    steps = [first.size(1)] if input_widths(model) is not None else list(first.shape)
+    if len(dates) not in steps:
+        raise ValueError(f"there are {len(dates)} dates for {' or '.join(map(str, steps))} steps")
+
+
+def check_labels(model: nn.Module, dataset: StockDataset) -> None:
+    if not isinstance(model, CrossAttentionStockTransformer | StockTransformer):
+        return
+    if model.label_mode != dataset.label_mode:
+        raise ValueError(f"the model's label_mode is {model.label_mode!r}, the dataset's is {dataset.label_mode!r}")
+    edges = len(dataset.bucket_edges or ())
+    if model.label_mode == "buckets" and edges + 1 != model.num_buckets:
+        raise ValueError(
+            f"the model has {model.num_buckets} buckets, the dataset's {edges} bucket_edges make {edges + 1}"
+        )
+
+
+def _words(widths: tuple[int, ...]) -> str:
+    return " + ".join(str(width) for width in widths) or "no"

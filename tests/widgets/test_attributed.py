@@ -1,0 +1,139 @@
+"""Attributions that take long: computed in steps, watched and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+import torch
+from cases import lines, make_session, mouse, shown_message
+from torch import nn
+
+from stockformer.explainability import attribute
+from stockformer_widgets import AttentionExplorer, DayScores, ExtractorSession, SaliencyBars, SaliencyHeatmap
+
+VIEWS = [SaliencyBars, SaliencyHeatmap, DayScores]
+
+
+def slow(session) -> None:
+    with session.hold_trait_notifications():
+        session.method, session.groups = "shapley_sampling", "week x feature"
+
+
+async def until(condition) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError("it did not come to that")
+
+
+@pytest.fixture
+def session(monkeypatch):
+    monkeypatch.setattr("stockformer_widgets.explaining._LONG", 300)
+    with make_session() as made:
+        yield made
+
+
+def test_only_what_is_not_known_yet_takes_long(session):
+    assert not session.takes_long
+    slow(session)
+    assert session.takes_long
+    session.attribution()
+    assert not session.takes_long
+    session.sample = 3
+    assert session.takes_long
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_the_last_picture_stays_until_it_is_done(session, kind):
+    async def run():
+        with kind(session) as view:
+            before, title = view.to_frame(), view.plot.title
+            slow(session)
+            await until(lambda: view.work.progress.value > 0)
+            mouse(view.figure, "mousemove", 1.5, 1.5)  # asks for nothing that is not there
+            assert view.plot.title == title
+            await until(lambda: not view.work.running)
+            assert "shapley sampling" in view.plot.title
+            window = session.dataset.window(session.sample)
+            expected = attribute(
+                session.model,
+                *window.inputs,
+                method="shapley_sampling",
+                groups="week x feature",
+                target=session._target(),
+            )
+            assert torch.equal(session.attribution().parts[0], expected.parts[0])
+            assert not np.allclose(view.to_frame().iloc[:, -1], before.iloc[:, -1])
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_a_stop_goes_back_to_the_default(session, kind):
+    async def run():
+        with kind(session) as view:
+            title = view.plot.title
+            slow(session)
+            await until(lambda: view.work.progress.value > 0)
+            view.work.stopper.click()
+            await until(lambda: not view.work.running)
+            assert session.method == "integrated_gradients"
+            assert (view.plot.title, shown_message(view)) == (title, "")
+
+    asyncio.run(run())
+
+
+def test_another_sample_begins_anew_and_nothing_is_said(session):
+    async def run():
+        with SaliencyBars(session) as view:
+            slow(session)
+            await until(lambda: view.work.progress.value > 0)
+            session.sample = 7
+            await until(lambda: view.work.progress.value > 0)
+            view.selection.query = 2  # of no consequence for what is computed
+            await until(lambda: not view.work.running)
+            assert shown_message(view) == ""
+            assert not session.takes_long
+            assert view.plot.title.endswith("all days")
+
+    asyncio.run(run())
+
+
+def test_in_the_explorer_the_other_tab_has_it_too(session):
+    async def run():
+        with AttentionExplorer(session) as explorer:
+            slow(session)
+            bars = next(view for view in explorer.views if isinstance(view, SaliencyBars))
+            await until(lambda: bars.work.progress.value > 0)
+            await until(lambda: not bars.work.running)
+            explorer.tabs.selected_index = list(explorer.tabs.titles).index("Features")
+            heatmap = next(view for view in explorer.views if isinstance(view, SaliencyHeatmap))
+            assert "shapley sampling" in heatmap.plot.title
+
+    asyncio.run(run())
+
+
+class Rows(nn.Module):
+    """Another model, that takes a batch."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.attention(x, x, x)[0].mean(dim=(1, 2))
+
+
+def test_the_first_of_another_models_batch_is_explained():
+    batch = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(1))
+    model = Rows()
+    with ExtractorSession(model, batch) as session:
+        assert torch.equal(session.saliency()[0], attribute(model, batch[:1]).parts[0])
+        assert session.attention_effects().shape == (1, 4)
+        assert len(session.head_importance()) == 2
+        assert session.check().samples == 1
+        assert "adds up to" in "".join(lines(SaliencyBars(session)))
