@@ -6,18 +6,11 @@ import { type Bundle, unpack } from "./bundle";
 import { controls, keyboard } from "./controls";
 import "./page.css";
 import { store } from "./store";
-import {
-  differenceView,
-  gateView,
-  gridView,
-  type Host,
-  mapView,
-  poolingView,
-  predictionView,
-  pricesView,
-  rowView,
-  saliencyView,
-} from "./views";
+import { predictionView, saliencyView } from "./views/bars";
+import { differenceView, mapView } from "./views/cells";
+import { gateView, poolingView, pricesView, rowView } from "./views/days";
+import { gridView } from "./views/grid";
+import type { Host } from "./views/section";
 
 const KEYS =
   "With the focus on a part: arrows move what is selected, [ and ] the layer, h and H the head; " +
