@@ -44,7 +44,7 @@ class BarsView(View):
         self.x_axis = axis(self.scales["x"], tick_format="~g")
         self.y_axis = axis(self.scales["y"], side="left", grid_lines="none")
         self.figure = figure(self.scales, [self.bars], [self.x_axis, self.y_axis], 100, left=self.left)
-        self.plot = Titled(self.figure, self.left)
+        self.plot = Titled(self.figure, self.indent)  # over the names too: a title is longer than the bars
         self._listen(self.figure)
         return *self._controls(), self.plot
 

@@ -19,6 +19,7 @@ explorer = AttentionExplorer(session)
 explorer.selection.layer, explorer.selection.query, explorer.selection.key = 2, 40, 55
 explorer
 """
+CHECKED = CELL.replace("explorer =", "session.check()\nexplorer =")
 COMPARISON = """
 from stockformer.sample import load_sample
 from stockformer_widgets import ExtractorSession, SampleComparison
@@ -37,6 +38,7 @@ _PICTURES = {
     "narrow": ("explorer", 480, "Overview"),
     "heads": ("explorer", 1400, "Layers and heads"),
     "grid": ("explorer", 1000, "Head grid"),
+    "faithfulness": ("checked", 1000, "Faithfulness"),
     "compare": ("comparison", 1400, ""),
 }
 
@@ -44,17 +46,17 @@ _PICTURES = {
 def main() -> None:
     DOCS.mkdir(exist_ok=True)
     with chromium(install()) as browser, TemporaryDirectory() as folder:
-        for name, cell in (("explorer", CELL), ("comparison", COMPARISON)):
+        for name, cell in (("explorer", CELL), ("checked", CHECKED), ("comparison", COMPARISON)):
             write_notebook(Path(folder) / f"{name}.ipynb", [cell])
         for theme in ("Light", "Dark"):
             with jupyterlab(Path(folder), theme=f"JupyterLab {theme}") as address:
                 for name, (notebook, width, tab) in _PICTURES.items():
                     page = browser.new_page(viewport={"width": width + _AROUND, "height": 3300})
                     run_notebook(page, address, f"{notebook}.ipynb")
-                    shown = page.locator(f".stockformer-{notebook}")
+                    shown = page.locator(f".stockformer-{'comparison' if notebook == 'comparison' else 'explorer'}")
                     if tab:
                         shown.locator(".lm-TabBar-tab", has_text=tab).click()
-                    shown.locator("rect.bar:visible, .stockformer-grid-maps:visible").first.wait_for()
+                    shown.locator("rect.bar:visible, .stockformer-grid-maps:visible, .curve:visible").first.wait_for()
                     page.mouse.move(0, 0)
                     page.wait_for_function("document.getAnimations().length === 0")
                     shown.screenshot(path=DOCS / f"{name}-{theme.lower()}.png")
