@@ -266,9 +266,9 @@ _HEAD = [
 ]
 
 _EXPLANATION = """\
-The shipped model, 4 layers of 8 heads, on the shipped data in windows of 60 and of 252 days, in JupyterLab and
-Chromium. Each of these has a notebook, a page and a kernel of its own, all open at the same time, and they
-take turns in every round:
+The shipped model, 4 layers of 8 heads, on the shipped data in windows of 60 and of 252 days (for these its position
+table, which is no weight, is made longer), in JupyterLab and Chromium. Each of these has a notebook, a page and a
+kernel of its own, all open at the same time, and they take turns in every round:
 
 - AttentionExplorer: its front tab with all its views on the screen.
 - matplotlib, interact: one figure of four panels (map, row, gates, saliency) under `ipywidgets.interact`.

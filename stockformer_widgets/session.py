@@ -128,8 +128,10 @@ class ExtractorSession(Explaining):
         original = self._read(last.inputs, last.dates, last.window)
         self._outputs = None
         self._refreshed += 1
-        self._forget(weights=True)
-        self._publish(original, self._changed(original, self.change), sample)
+        reading = self._changed(original, self.change)
+        with self.hold_trait_notifications():
+            self._forget(weights=True)
+            self._publish(original, reading, sample)
         return self.reading
 
     def what_if(self, **change: Any) -> Reading:

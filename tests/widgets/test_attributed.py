@@ -137,3 +137,13 @@ def test_the_first_of_another_models_batch_is_explained():
         assert len(session.head_importance()) == 2
         assert session.check().samples == 1
         assert "adds up to" in "".join(lines(SaliencyBars(session)))
+
+
+def test_new_weights_are_drawn_once(session, monkeypatch):
+    drawn = []
+    draw = SaliencyBars._draw
+    with SaliencyBars(session):
+        session.check()
+        monkeypatch.setattr(SaliencyBars, "_draw", lambda view: (drawn.append(session.reading), draw(view)))
+        session.refresh()
+    assert drawn == [session.reading]
