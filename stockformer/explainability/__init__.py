@@ -9,6 +9,29 @@ from stockformer.explainability.attention import (
     attention_weights,
     mix_values,
 )
+from stockformer.explainability.attention_plots import (
+    plot_attention_all_heads,
+    plot_attention_heatmap,
+    plot_attention_pooling,
+    plot_attention_row,
+    plot_cross_attention,
+    plot_cross_attention_all_heads,
+    plot_gate_activations,
+    plot_gate_timeseries,
+    plot_head_grid,
+    plot_head_specialization,
+    plot_layer_evolution,
+    plot_self_attention,
+)
+from stockformer.explainability.attention_summaries import (
+    summarize_gate,
+    summarize_head_grid,
+    summarize_heads,
+    summarize_layers,
+    summarize_map,
+    summarize_pooling,
+    summarize_row,
+)
 from stockformer.explainability.attribution import (
     GROUPS,
     METHODS,
@@ -72,6 +95,26 @@ from stockformer.explainability.groups import (
     measure_windows,
     window_groups,
 )
+from stockformer.explainability.input_plots import (
+    plot_feature_bars,
+    plot_prices,
+    plot_saliency_map,
+    plot_saliency_summary,
+)
+from stockformer.explainability.input_summaries import (
+    summarize_prices,
+    summarize_saliency,
+)
+from stockformer.explainability.output_plots import (
+    plot_calibration,
+    plot_group_differences,
+    plot_output_distribution,
+    plot_prediction,
+)
+from stockformer.explainability.output_summaries import (
+    summarize_change,
+    summarize_outputs,
+)
 from stockformer.explainability.outputs import (
     Calibration,
     OutputDistribution,
@@ -81,28 +124,6 @@ from stockformer.explainability.outputs import (
     class_probabilities,
     describe_outputs,
     output_batches,
-)
-from stockformer.explainability.plots import (
-    plot_attention_all_heads,
-    plot_attention_heatmap,
-    plot_attention_pooling,
-    plot_attention_row,
-    plot_calibration,
-    plot_cross_attention,
-    plot_cross_attention_all_heads,
-    plot_feature_bars,
-    plot_gate_activations,
-    plot_gate_timeseries,
-    plot_group_differences,
-    plot_head_grid,
-    plot_head_specialization,
-    plot_layer_evolution,
-    plot_output_distribution,
-    plot_prediction,
-    plot_prices,
-    plot_saliency_map,
-    plot_saliency_summary,
-    plot_self_attention,
 )
 from stockformer.explainability.rankings import (
     CELL_RANKINGS,
@@ -126,20 +147,9 @@ from stockformer.explainability.statistics import (
     head_statistics,
     map_statistics,
 )
-from stockformer.explainability.summaries import (
+from stockformer.explainability.summary import (
     Finding,
     Summary,
-    summarize_change,
-    summarize_gate,
-    summarize_head_grid,
-    summarize_heads,
-    summarize_layers,
-    summarize_map,
-    summarize_outputs,
-    summarize_pooling,
-    summarize_prices,
-    summarize_row,
-    summarize_saliency,
 )
 from stockformer.explainability.targets import (
     Target,

@@ -1,6 +1,6 @@
 """Matplotlib figures of what attention carries, and of whether to believe an explanation.
 
-As in `stockformer.explainability.plots`, each function returns a pyplot `Figure`, which the caller closes.
+See `stockformer.explainability.figures` for what the functions share.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stockformer.explainability.capture import kind_title
 from stockformer.explainability.faithfulness import Faithfulness
-from stockformer.explainability.plots import COLORS, Days, closing_on_error, day_span, finish, layer_colors, name_days
+from stockformer.explainability.figures import COLORS, Days, closing_on_error, day_span, finish, layer_colors, name_days
 
 
 @closing_on_error

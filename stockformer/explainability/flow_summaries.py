@@ -12,7 +12,7 @@ from torch import Tensor
 from stockformer.explainability.capture import kind_title
 from stockformer.explainability.faithfulness import BETTER, UNMEASURED, Faithfulness
 from stockformer.explainability.statistics import recent_days, spearman, top_share
-from stockformer.explainability.summaries import Finding, Summary
+from stockformer.explainability.summary import Finding, Summary
 
 #: Rank correlation with the weights from which a map is called like them.
 LIKE_ATTENTION = 0.8

@@ -19,11 +19,19 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from stockformer import __version__
-from stockformer.explainability import flow_plots, plots
+from stockformer.explainability import attention_plots, flow_plots, input_plots, output_plots
 from stockformer.explainability.ablation import attention_effects, head_importance
+from stockformer.explainability.attention_summaries import (
+    summarize_gate,
+    summarize_heads,
+    summarize_layers,
+    summarize_map,
+    summarize_pooling,
+)
 from stockformer.explainability.attribution import Attribution, attribute, can_attribute
 from stockformer.explainability.capture import Capture, capture_attention, kind_title
 from stockformer.explainability.faithfulness import measure_faithfulness
+from stockformer.explainability.figures import day_labels
 from stockformer.explainability.flow import has_inflow, joint_rollout, market_entry, mean_norm_map, relevance
 from stockformer.explainability.flow_summaries import (
     summarize_days,
@@ -33,19 +41,11 @@ from stockformer.explainability.flow_summaries import (
     summarize_flow_map,
     summarize_head_importance,
 )
+from stockformer.explainability.input_summaries import summarize_prices, summarize_saliency
+from stockformer.explainability.output_summaries import summarize_outputs
 from stockformer.explainability.outputs import class_names, describe_outputs
 from stockformer.explainability.rankings import CELL_RANKINGS, DAY_RANKINGS
-from stockformer.explainability.summaries import (
-    Summary,
-    summarize_gate,
-    summarize_heads,
-    summarize_layers,
-    summarize_map,
-    summarize_outputs,
-    summarize_pooling,
-    summarize_prices,
-    summarize_saliency,
-)
+from stockformer.explainability.summary import Summary
 from stockformer.explainability.trace import Trace, trace_attention
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 
@@ -166,7 +166,7 @@ def _save(picture: _Picture, folder: Path) -> Path:
 def _price_sections(prices: pd.DataFrame | None) -> Iterator[_Section]:
     if prices is not None:
         summary = summarize_prices(prices)
-        picture = _Picture("price", partial(plots.plot_prices, prices))
+        picture = _Picture("price", partial(input_plots.plot_prices, prices))
         yield _Section("Price", summary.verdict, [picture], _one_table(summary))
 
 
@@ -176,7 +176,7 @@ def _output_sections(model: nn.Module, shown: Capture, sample: int, label: float
         output = describe_outputs(shown.output[sample : sample + 1].float(), model, truth)
         names = class_names(model) or None
         summary = summarize_outputs(output, names)
-        picture = _Picture("prediction", partial(plots.plot_prediction, output, class_names=names))
+        picture = _Picture("prediction", partial(output_plots.plot_prediction, output, class_names=names))
         yield _Section("Output", summary.verdict, [picture], _one_table(summary))
 
 
@@ -187,20 +187,20 @@ def _attention_section(shown: Capture, kind: str, sample: int, dates: Sequence[A
     heads = [summarize_heads(weights) for weights in layers]
     depth = summarize_layers(layers)
     stem = _stem(kind)
-    pictures = [_Picture(f"{stem}_evolution", partial(plots.plot_layer_evolution, attn, kind, sample=sample))]
+    pictures = [_Picture(f"{stem}_evolution", partial(attention_plots.plot_layer_evolution, attn, kind, sample=sample))]
     for layer, weights in enumerate(layers):
         name, title = f"{stem}_layer{layer}", f"{kind_title(kind)}, layer {layer}"
-        labels, days = plots.day_labels(kind), [_fitting(dates, length) for length in weights.shape[1:]]
+        labels, days = day_labels(kind), [_fitting(dates, length) for length in weights.shape[1:]]
         axes: dict[str, Any] = dict(
             zip(("query_label", "key_label", "query_dates", "key_dates"), (*labels, *days), strict=True)
         )
-        mean = partial(plots.plot_attention_heatmap, weights.mean(dim=0), **axes)
+        mean = partial(attention_plots.plot_attention_heatmap, weights.mean(dim=0), **axes)
         pictures += [
             _Picture(name, partial(mean, title=f"{title}, mean of {len(weights)} heads"), maps[layer].verdict),
-            _Picture(f"{name}_heads", partial(plots.plot_attention_all_heads, weights, title=title, **axes)),
+            _Picture(f"{name}_heads", partial(attention_plots.plot_attention_all_heads, weights, title=title, **axes)),
             _Picture(
                 f"{name}_specialization",
-                partial(plots.plot_head_specialization, attn, layer, kind, sample=sample, dates=days[1]),
+                partial(attention_plots.plot_head_specialization, attn, layer, kind, sample=sample, dates=days[1]),
                 heads[layer].verdict,
             ),
         ]
@@ -215,9 +215,11 @@ def _gate_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) -> 
     if shown.gates:
         attn = shown.to_dict()
         summaries = [summarize_gate(gate[sample]) for gate in shown.gates.values()]
-        draw = partial(plots.plot_gate_activations, attn, sample=sample, dates=dates)
+        draw = partial(attention_plots.plot_gate_activations, attn, sample=sample, dates=dates)
         pictures = [
-            _Picture("gate_timeseries", partial(plots.plot_gate_timeseries, attn, sample=sample, dates=dates)),
+            _Picture(
+                "gate_timeseries", partial(attention_plots.plot_gate_timeseries, attn, sample=sample, dates=dates)
+            ),
             *(
                 _Picture(f"gate_layer{layer}", partial(draw, layer=layer), summary.verdict)
                 for layer, summary in enumerate(summaries)
@@ -229,7 +231,7 @@ def _gate_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) -> 
 def _pooling_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) -> Iterator[_Section]:
     if shown.pooling is not None:
         summary = summarize_pooling(shown.pooling[sample])
-        draw = partial(plots.plot_attention_pooling, shown.to_dict(), sample=sample, dates=dates)
+        draw = partial(attention_plots.plot_attention_pooling, shown.to_dict(), sample=sample, dates=dates)
         yield _Section("Attention pooling", summary.verdict, [_Picture("pooling", draw)], _one_table(summary))
 
 
@@ -263,10 +265,12 @@ def _attribution_section(
     pictures = []
     if len(parts) <= 2:
         named: dict[str, Any] = dict(zip(("stock_feature_names", "market_feature_names"), features, strict=False))
-        draw = partial(plots.plot_saliency_summary, *parts, **named, stream_names=names)
+        draw = partial(input_plots.plot_saliency_summary, *parts, **named, stream_names=names)
         pictures.append(_Picture("saliency_summary", draw))
     for number, (name, part) in enumerate(zip(names, parts, strict=True)):
-        draw = partial(plots.plot_saliency_map, part, features[number], signed=True, dates=_fitting(dates, len(part)))
+        draw = partial(
+            input_plots.plot_saliency_map, part, features[number], signed=True, dates=_fitting(dates, len(part))
+        )
         pictures.append(_Picture(f"saliency_{number}", partial(draw, title=f"{name}: attribution by day")))
     summary = summarize_saliency(parts)
     method = found.method.replace("_", " ")
@@ -293,7 +297,7 @@ def _carried_section(trace: Trace, dates: Sequence[Any] | None) -> _Section:
         pictures.append(_Picture("market_entry", draw, summary.verdict))
         numbers |= _one_table(summary, "How much market enters")
     for kind, layers in trace.kinds.items():
-        labels = plots.day_labels(kind)
+        labels = day_labels(kind)
         for number, layer in enumerate(layers):
             carried = mean_norm_map(layer)
             summary = summarize_flow_map(carried, layer.weights.mean(dim=0))
@@ -302,7 +306,7 @@ def _carried_section(trace: Trace, dates: Sequence[Any] | None) -> _Section:
                 zip(("query_label", "key_label", "query_dates", "key_dates"), (*labels, *named), strict=True)
             )
             title = f"{kind_title(kind)}, layer {number}: norm of what comes in"
-            draw = partial(plots.plot_attention_heatmap, carried, title=title, value="norm", **axes)
+            draw = partial(attention_plots.plot_attention_heatmap, carried, title=title, value="norm", **axes)
             pictures.append(_Picture(f"{_stem(kind)}_layer{number}_carried", draw, summary.verdict))
     return _Section("What attention carries", "", pictures, numbers)
 

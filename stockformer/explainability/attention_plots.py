@@ -1,0 +1,378 @@
+"""Matplotlib figures of maps, rows, gates, pooling, layers and heads.
+
+Functions of ``attn`` take the dictionary of `AttentionExtractor.get_data`; see `figures` for what they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from stockformer.explainability import statistics
+from stockformer.explainability.capture import kind_title
+from stockformer.explainability.figures import (
+    COLORMAP,
+    COLORS,
+    HIGHLIGHT,
+    Days,
+    checked,
+    closing_on_error,
+    day_labels,
+    day_span,
+    draw_cells,
+    draw_map,
+    draw_shares,
+    finish,
+    largest_weight,
+    layer_colors,
+    name_days,
+)
+
+
+@closing_on_error
+def plot_attention_heatmap(
+    weights: Tensor,
+    *,
+    title: str = "Attention",
+    query_label: str = "query day",
+    key_label: str = "key day",
+    query_dates: Days = None,
+    key_dates: Days = None,
+    largest: float | None = None,
+    value: str = "weight",
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """One map [query, key], colours from 0 to `largest`, by default its largest value; grey is no number.
+
+    `value` says what the cells hold; of weights, a line on the colour bar is that of a uniform row.
+    """
+    axes = ax or plt.subplots(figsize=(6.4, 5.4), layout="constrained")[1]
+    image = draw_map(axes, weights, title, largest)
+    axes.set_xlabel(key_label)
+    axes.set_ylabel(query_label)
+    name_days(axes, "x", weights.size(1), key_dates)
+    name_days(axes, "y", weights.size(0), query_dates)
+    bar = axes.figure.colorbar(image, ax=axes, label=value)
+    if value == "weight":
+        uniform = 1 / weights.size(1)
+        bar.set_label(f"weight (line: uniform, {uniform:.3g})")
+        bar.ax.axhline(uniform, color=HIGHLIGHT)
+    return finish(axes, save_path)
+
+
+@closing_on_error
+def plot_attention_all_heads(
+    weights: Tensor,
+    *,
+    title: str = "Attention by head",
+    query_label: str = "query day",
+    key_label: str = "key day",
+    query_dates: Days = None,
+    key_dates: Days = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """All heads of one layer [heads, query, key], on one colour scale."""
+    heads, queries, keys = weights.shape
+    columns = min(4, heads)
+    rows = -(-heads // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.1 * columns, 3.0 * rows), squeeze=False, layout="constrained")
+    largest = largest_weight(weights)
+    for axes in grid.flat[heads:]:
+        axes.set_visible(False)
+    for head, axes in enumerate(grid.flat[:heads]):
+        image = draw_map(axes, weights[head], f"head {head}", largest)
+        name_days(axes, "x", keys, key_dates, 3)
+        name_days(axes, "y", queries, query_dates, 3)
+        axes.tick_params(labelbottom=head + columns >= heads, labelleft=head % columns == 0)
+    figure.suptitle(title)
+    figure.supxlabel(key_label)
+    figure.supylabel(query_label)
+    figure.colorbar(image, ax=grid, label="weight", shrink=0.8)
+    return finish(grid[0, 0], save_path)
+
+
+@closing_on_error
+def plot_head_grid(
+    layers: Sequence[Tensor], *, title: str = "Attention by layer and head", save_path: str | Path | None = None
+) -> Figure:
+    """Every head's map, [heads, query, key] a layer, on one colour scale: layers down, heads across."""
+    rows, columns = len(layers), max(map(len, layers))
+    queries, keys = (max(maps.size(side) for maps in layers) for side in (1, 2))
+    # One picture of all maps: a hundred axes would take seconds.
+    down, across = round(1.15 * queries) + 1, round(1.05 * keys) + 1
+    tiles = np.full((rows * down, columns * across), np.nan)
+    figure, axes = plt.subplots(figsize=(1.2 * columns + 1, 1.3 * rows + 0.6), layout="constrained")
+    for layer, maps in enumerate(layers):
+        for head, weights in enumerate(maps):
+            top, left = (layer + 1) * down - weights.size(0), head * across
+            tiles[top : top + weights.size(0), left : left + weights.size(1)] = weights.float().numpy()
+            axes.text(left, top - 1, f"layer {layer}, head {head}", fontsize="xx-small", va="bottom")
+    colors = plt.get_cmap(COLORMAP).with_extremes(bad="white")
+    image = axes.imshow(tiles, aspect="auto", cmap=colors, vmin=0, vmax=max(map(largest_weight, layers)))
+    axes.axis("off")
+    axes.set_title(title)
+    figure.colorbar(image, ax=axes, label="weight")
+    return finish(axes, save_path)
+
+
+@closing_on_error
+def plot_cross_attention(
+    attn: Mapping[str, Any],
+    layer: int = 0,
+    head: int | None = None,
+    *,
+    sample: int = 0,
+    title: str | None = None,
+    dates: Days = None,
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Which market days each stock day attends to; the mean of the heads by default."""
+    return _plot_map_of(attn, "cross", layer, head, sample, title, dates, ax, save_path)
+
+
+@closing_on_error
+def plot_cross_attention_all_heads(
+    attn: Mapping[str, Any],
+    layer: int = 0,
+    *,
+    sample: int = 0,
+    title: str | None = None,
+    dates: Days = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Cross-attention of every head of a layer."""
+    query_label, key_label = day_labels("cross")
+    return plot_attention_all_heads(
+        _layer(attn, "cross", layer, sample),
+        title=title or f"{kind_title('cross')}, layer {layer}",
+        query_label=query_label,
+        key_label=key_label,
+        query_dates=dates,
+        key_dates=dates,
+        save_path=save_path,
+    )
+
+
+@closing_on_error
+def plot_self_attention(
+    attn: Mapping[str, Any],
+    layer: int = 0,
+    head: int | None = None,
+    *,
+    sample: int = 0,
+    title: str | None = None,
+    dates: Days = None,
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Which stock days each stock day attends to; the mean of the heads by default."""
+    return _plot_map_of(attn, "self", layer, head, sample, title, dates, ax, save_path)
+
+
+@closing_on_error
+def plot_attention_row(
+    row: Tensor,
+    *,
+    title: str = "Attention of one day",
+    dates: Days = None,
+    key: int | None = None,
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """What one query attends to [key], against a uniform share; the day `key` stands out."""
+    axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
+    bars = draw_shares(axes, row.float(), "weight", dates)
+    if key is not None:
+        bars[checked("key", key, len(row))].set_color(HIGHLIGHT)
+    axes.set(title=title, xlabel="key day")
+    return finish(axes, save_path)
+
+
+@closing_on_error
+def plot_gate_activations(
+    attn: Mapping[str, Any],
+    layer: int = 0,
+    *,
+    sample: int = 0,
+    top_k: int = 32,
+    title: str | None = None,
+    dates: Days = None,
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """The gate dimensions of a layer that vary most over the days, most variable on top."""
+    gate = _gates(attn, sample)[checked("layer", layer, len(attn["gate_values"]))]  # [T, d]
+    dimensions = gate.std(dim=0, correction=0).argsort(descending=True)[:top_k]
+    axes = ax or plt.subplots(figsize=(8, 5.4), layout="constrained")[1]
+    image = draw_cells(axes, gate[:, dimensions].T, 1.0)
+    axes.set_title(title or f"Gate activations, layer {layer}: the {len(dimensions)} most variable dimensions")
+    axes.set_xlabel("stock day")
+    axes.set_ylabel("gate dimension")
+    axes.set_yticks(range(len(dimensions)), [str(int(number)) for number in dimensions], fontsize=6)
+    name_days(axes, "x", len(gate), dates)
+    axes.figure.colorbar(image, ax=axes, label="gate (0 closed, 1 open)")
+    return finish(axes, save_path)
+
+
+@closing_on_error
+def plot_gate_timeseries(
+    attn: Mapping[str, Any],
+    *,
+    sample: int = 0,
+    layer: int | None = None,
+    title: str = "Mean gate by day",
+    dates: Days = None,
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Mean gate of every layer over the lookback; `layer` stands out, with the middle 80 % of its dimensions."""
+    gates = _gates(attn, sample)
+    chosen = None if layer is None else checked("layer", layer, len(gates))
+    axes = ax or plt.subplots(figsize=(8, 3.6), layout="constrained")[1]
+    for number, (gate, color) in enumerate(zip(gates, layer_colors(len(gates)), strict=False)):
+        alpha = 1.0 if chosen in (None, number) else 0.5
+        axes.plot(gate.mean(dim=-1).numpy(), color=color, alpha=alpha, label=f"layer {number}")
+        if number == chosen:
+            low, high = np.quantile(gate.numpy(), (0.1, 0.9), axis=-1)
+            axes.fill_between(range(len(gate)), low, high, color=color, alpha=0.2, linewidth=0)
+    axes.set(title=title, xlabel="stock day", ylabel="mean gate (0 closed, 1 open)", ylim=(0, 1))
+    axes.set_xlim(day_span(len(gates[0])))
+    axes.legend(ncols=4, fontsize="small")
+    name_days(axes, "x", len(gates[0]), dates)
+    return finish(axes, save_path)
+
+
+@closing_on_error
+def plot_attention_pooling(
+    attn: Mapping[str, Any],
+    *,
+    sample: int = 0,
+    title: str = "Attention pooling",
+    dates: Days = None,
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """How much every day counts in the pooled vector, against a uniform share."""
+    if attn["pool_weights"] is None:
+        raise ValueError("this model has no attention pooling")
+    pooling = attn["pool_weights"][checked("sample", sample, len(attn["pool_weights"]))]
+    axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
+    draw_shares(axes, pooling.float(), "pooling weight", dates)
+    axes.set(title=title, xlabel="stock day")
+    return finish(axes, save_path)
+
+
+@closing_on_error
+def plot_layer_evolution(
+    attn: Mapping[str, Any],
+    attention_type: str = "cross",
+    *,
+    sample: int = 0,
+    title: str | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Diffuseness and sparsity by layer: the mean of the heads, and each head as a dot."""
+    layers = [weights[checked("sample", sample, len(weights))] for weights in _maps(attn, attention_type)]
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for axes, compute, name in zip(
+        panels,
+        (statistics.diffuseness, statistics.sparsity),
+        ("diffuseness (entropy / log n)", "sparsity (Hoyer)"),
+        strict=True,
+    ):
+        by_head = [compute(maps) for maps in layers]  # layers may differ in heads
+        for layer, values in enumerate(by_head):
+            axes.plot([layer] * len(values), values.numpy(), ".", color="gray", alpha=0.6)
+        axes.plot([float(values.mean()) for values in by_head], "o-", color=COLORS[0])
+        axes.set(xlabel="layer", ylabel=name, xticks=range(len(layers)), ylim=(-0.05, 1.05), xlim=day_span(len(layers)))
+    figure.suptitle(title or f"{kind_title(attention_type)} by layer (dots: heads, line: their mean)")
+    return finish(panels[0], save_path)
+
+
+@closing_on_error
+def plot_head_specialization(
+    attn: Mapping[str, Any],
+    layer: int = 0,
+    attention_type: str = "cross",
+    *,
+    sample: int = 0,
+    title: str | None = None,
+    dates: Days = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Diffuseness, peak day and redundancy of every head of a layer."""
+    maps = _layer(attn, attention_type, layer, sample)
+    heads, _, keys = maps.shape
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
+    focus, peaks, repetition = panels
+    focus.bar(range(heads), statistics.diffuseness(maps).numpy(), color=COLORS[0])
+    focus.set(ylabel="diffuseness (entropy / log n)", ylim=(0, 1.05))
+    peaks.plot(range(heads), statistics.peak(maps).numpy(), "o", color=COLORS[0], clip_on=False)
+    peaks.set(ylabel="day with the most attention", ylim=day_span(keys))
+    name_days(peaks, "y", keys, dates)
+    repetition.bar(range(heads), statistics.redundancy(maps).nan_to_num(0.0).numpy(), color=COLORS[0])
+    repetition.set(ylabel="redundancy (1: equals another)", ylim=(0, 1.05))
+    for axes in panels:
+        axes.set(xlabel="head", xticks=range(heads), xlim=day_span(heads))
+    figure.suptitle(title or f"{kind_title(attention_type)}, layer {layer}, by head")
+    return finish(focus, save_path)
+
+
+def _plot_map_of(
+    attn: Mapping[str, Any],
+    kind: str,
+    layer: int,
+    head: int | None,
+    sample: int,
+    title: str | None,
+    dates: Days,
+    ax: Axes | None,
+    save_path: str | Path | None,
+) -> Figure:
+    maps = _layer(attn, kind, layer, sample)
+    which = f"mean of {len(maps)} heads" if head is None else f"head {head}"
+    query_label, key_label = day_labels(kind)
+    return plot_attention_heatmap(
+        _head(maps, head),
+        title=title or f"{kind_title(kind)}, layer {layer}, {which}",
+        query_label=query_label,
+        key_label=key_label,
+        query_dates=dates,
+        key_dates=dates,
+        ax=ax,
+        save_path=save_path,
+    )
+
+
+def _maps(attn: Mapping[str, Any], kind: str) -> list[Tensor]:
+    kinds: Mapping[str, list[Tensor]] = attn["kinds"]
+    if kind not in kinds:
+        raise ValueError(f"this model has no {kind!r} attention, it has {', '.join(kinds)}")
+    return [weights.float() for weights in kinds[kind]]
+
+
+def _layer(attn: Mapping[str, Any], kind: str, layer: int, sample: int) -> Tensor:
+    """[heads, query, key]."""
+    maps = _maps(attn, kind)
+    weights = maps[checked("layer", layer, len(maps))]
+    return weights[checked("sample", sample, len(weights))]
+
+
+def _head(maps: Tensor, head: int | None) -> Tensor:
+    return maps.mean(dim=0) if head is None else maps[checked("head", head, len(maps))]
+
+
+def _gates(attn: Mapping[str, Any], sample: int) -> list[Tensor]:
+    """[T, d] by layer."""
+    if not attn["gate_values"]:
+        raise ValueError("this model has no gates")
+    return [gate[checked("sample", sample, len(gate))].float() for gate in attn["gate_values"]]

@@ -1,0 +1,116 @@
+"""What matplotlib figures are drawn with.
+
+Every ``plot_`` function returns a pyplot `Figure`, so that ``plt.show()`` shows it; the caller closes it.
+``ax`` draws into given axes, ``dates`` names the days, ``save_path`` also writes
+the figure to a file, ``sample`` picks one of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, Literal, ParamSpec
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+from torch import Tensor
+
+COLORMAP = "viridis"
+DIVERGING_COLORMAP = "RdBu_r"
+COLORS = ("#0072b2", "#e69f00")  # stock and market, from the palette of Okabe and Ito (2008)
+HIGHLIGHT = "#d55e00"  # what is marked, from the same palette, as the rest
+_LAYER_COLORS = (*COLORS, "#009e73", "#cc79a7", "#56b4e9", "#999999")
+Days = Sequence[Any] | None
+P = ParamSpec("P")
+
+
+def closing_on_error(plot: Callable[P, Figure]) -> Callable[P, Figure]:
+    """A plot that fails leaves no figure open."""
+
+    @wraps(plot)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        before = set(plt.get_fignums())
+        try:
+            return plot(*args, **kwargs)
+        except BaseException:
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
+            raise
+
+    return guarded
+
+
+def day_labels(kind: str) -> tuple[str, str]:
+    """What the queries and keys of a kind of attention are."""
+    labels = {"cross": ("stock day", "market day"), "self": ("stock day",) * 2, "market": ("market day",) * 2}
+    return labels.get(kind, ("query step", "key step"))
+
+
+def draw_map(axes: Axes, weights: Tensor, title: str, largest: float | None = None) -> Any:
+    axes.set_title(title, fontsize="medium")
+    top = largest_weight(weights) if largest is None else largest
+    return draw_cells(axes, weights, top)
+
+
+def draw_cells(axes: Axes, values: Tensor, largest: float, signed: bool = False) -> Any:
+    colors = plt.get_cmap(DIVERGING_COLORMAP if signed else COLORMAP).with_extremes(bad="gray")
+    low = -largest if signed else 0
+    return axes.imshow(values.numpy(), aspect="auto", cmap=colors, vmin=low, vmax=largest, interpolation="none")
+
+
+def draw_shares(axes: Axes, shares: Tensor, name: str, dates: Days) -> BarContainer:
+    bars = axes.bar(range(len(shares)), shares.numpy(), color=COLORS[0], width=0.9)
+    axes.axhline(1 / len(shares), color="gray", linestyle="--", label="uniform")
+    axes.set(ylabel=name, xlim=day_span(len(shares)))
+    axes.margins(y=0.25)  # room for the legend
+    axes.legend(fontsize="small", loc="upper left")
+    name_days(axes, "x", len(shares), dates)
+    return bars
+
+
+def day_span(days: int) -> tuple[float, float]:
+    """Limits of an axis of days as a map has them, so that figures align."""
+    return -0.5, days - 0.5
+
+
+def largest_weight(weights: Tensor) -> float:
+    """The largest finite value, or 1 where there is none above 0: the end of a colour scale."""
+    return float(weights.nan_to_num(0.0, 0.0, 0.0).max()) or 1.0
+
+
+def finish(axes: Axes, save_path: str | Path | None) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    if save_path is not None:
+        figure.savefig(save_path)
+    return figure
+
+
+def checked(name: str, index: int, number: int) -> int:
+    if not 0 <= index < number:
+        raise IndexError(f"{name} is {index}, expected 0 to {number - 1}")
+    return index
+
+
+def layer_colors(layers: int) -> Any:
+    """Distinct colours for a few layers, shades for many."""
+    return _LAYER_COLORS if layers <= len(_LAYER_COLORS) else plt.get_cmap(COLORMAP)(np.linspace(0.0, 0.85, layers))
+
+
+def name_days(axes: Axes, which: Literal["x", "y"], length: int, dates: Days, number: int = 6) -> None:
+    """Put about `number` dates on an axis of day numbers, the last one always; without dates whole numbers."""
+    if dates is None:
+        axes.locator_params(axis=which, integer=True)
+        return
+    if len(dates) != length:
+        raise ValueError(f"there are {len(dates)} dates for {length} days")
+    steps = range(length - 1, -1, -max(1, round(length / number)))
+    labels = [str(dates[step])[:10] for step in steps]
+    if which == "x":
+        axes.set_xticks(list(steps), labels, rotation=30, ha="right", fontsize="small")
+    else:
+        axes.set_yticks(list(steps), labels, fontsize="small")

@@ -1,0 +1,147 @@
+"""Matplotlib figures of attributions and prices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from stockformer.explainability.figures import (
+    COLORS,
+    HIGHLIGHT,
+    Days,
+    checked,
+    closing_on_error,
+    day_span,
+    draw_cells,
+    finish,
+    largest_weight,
+    name_days,
+)
+
+
+@closing_on_error
+def plot_saliency_map(
+    saliency: Tensor,
+    feature_names: Sequence[str] | None = None,
+    *,
+    title: str = "Stock input saliency",
+    top_k: int = 20,
+    signed: bool = False,
+    dates: Days = None,
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Attribution [T, features] of the `top_k` strongest features by day: its magnitude, or with its sign."""
+    values, names, order = _by_strength(saliency, feature_names, top_k)
+    axes = ax or plt.subplots(figsize=(8.5, 0.22 * len(order) + 1.6), layout="constrained")[1]
+    cells = (saliency if signed else values)[:, order].T
+    image = draw_cells(axes, cells, largest_weight(values), signed)
+    axes.set_title(title)
+    axes.set_xlabel("day")
+    axes.set_yticks(range(len(order)), [names[feature] for feature in order], fontsize=7)
+    name_days(axes, "x", len(values), dates)
+    axes.figure.colorbar(image, ax=axes, label="attribution" if signed else "|attribution|")
+    return finish(axes, save_path)
+
+
+@closing_on_error
+def plot_feature_bars(
+    values: pd.Series,
+    *,
+    colors: Sequence[str] | str = COLORS[0],
+    title: str = "Saliency by feature",
+    xlabel: str = "attribution",
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """One bar for each feature of the index, in its order, from the top."""
+    axes = ax or plt.subplots(figsize=(6, 0.24 * len(values) + 1.4), layout="constrained")[1]
+    axes.barh(range(len(values)), values.to_numpy(), color=colors)
+    axes.set_yticks(range(len(values)), values.index.astype(str), fontsize=8)
+    axes.invert_yaxis()
+    axes.axvline(0, color="gray", linewidth=0.8)
+    axes.set(title=title, xlabel=xlabel)
+    axes.locator_params(axis="x", nbins=5)
+    return finish(axes, save_path)
+
+
+@closing_on_error
+def plot_saliency_summary(
+    stock_saliency: Tensor,
+    market_saliency: Tensor | None = None,
+    *,
+    stock_feature_names: Sequence[str] | None = None,
+    market_feature_names: Sequence[str] | None = None,
+    title: str = "Saliency by feature, all days",
+    stream_names: Sequence[str] = ("stock", "market"),
+    top_k: int = 15,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """The strongest features of stock and market side by side, added up over the days, on one scale."""
+    streams = zip(
+        stream_names, (stock_saliency, market_saliency), (stock_feature_names, market_feature_names), strict=False
+    )
+    given = [(name, part, names) for name, part, names in streams if part is not None]
+    figure, panels = plt.subplots(
+        1, len(given), figsize=(5.6 * len(given), 4.6), squeeze=False, sharex=True, layout="constrained"
+    )
+    for axes, (stream, part, feature_names), color in zip(panels[0], given, COLORS, strict=False):
+        values, names, order = _by_strength(part, feature_names, top_k)
+        axes.barh(range(len(order)), values.sum(dim=0)[order].numpy(), color=color)
+        axes.set_yticks(range(len(order)), [names[feature] for feature in order], fontsize=8)
+        axes.invert_yaxis()
+        axes.set(title=stream, xlabel="sum over days of |attribution|")
+        axes.locator_params(axis="x", nbins=4)
+    figure.suptitle(title)
+    return finish(panels[0, 0], save_path)
+
+
+@closing_on_error
+def plot_prices(
+    prices: pd.DataFrame,
+    *,
+    query: int | None = None,
+    key: int | None = None,
+    title: str = "Price",
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Close and, where known, SPY as change since the first day in percent, with the days `query` and `key` marked.
+
+    Args:
+        prices: rows of ``date, adjusted_close``, and ``spy`` (a level) where known, as of `Window.prices`.
+        query, key: day numbers.
+    """
+    axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
+    for column, name, color in zip(("adjusted_close", "spy"), ("close", "SPY"), COLORS, strict=True):
+        if column in prices:
+            level = prices[column].replace([np.inf, -np.inf], np.nan).reset_index(drop=True)
+            axes.plot(100 * (level / level.bfill().iloc[0] - 1), color=color, label=name)
+    for name, day, line in (("query day", query, "-"), ("key day", key, "--")):
+        if day is not None:
+            axes.axvline(checked(name, day, len(prices)), color=HIGHLIGHT, linestyle=line, label=name)
+    axes.axhline(0, color="gray", linewidth=0.8)
+    axes.set(title=title, xlabel="day", ylabel="change since the first day [%]", xlim=day_span(len(prices)))
+    axes.legend(fontsize="small")
+    name_days(axes, "x", len(prices), list(prices["date"]))
+    return finish(axes, save_path)
+
+
+def _by_strength(
+    saliency: Tensor, feature_names: Sequence[str] | None, top_k: int
+) -> tuple[Tensor, Sequence[str], list[int]]:
+    """Magnitudes [T, features], all names, and the strongest features in order."""
+    values = saliency.abs()
+    features = values.size(1)
+    names = [f"feature {number}" for number in range(features)] if feature_names is None else feature_names
+    if len(names) != features:
+        raise ValueError(f"there are {len(names)} feature names for {features} features")
+    order: list[int] = values.sum(dim=0).argsort(descending=True)[:top_k].tolist()
+    return values, names, order

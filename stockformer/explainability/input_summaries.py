@@ -1,0 +1,164 @@
+"""What attributions and prices say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from stockformer.explainability.statistics import (
+    Statistic,
+    effective_number,
+    recent_days,
+    top_share,
+)
+from stockformer.explainability.summary import (
+    Numbers,
+    Summary,
+    correlation,
+    findings_of,
+    percent,
+    plain,
+    summarize,
+    values_of,
+    without_numbers,
+)
+
+#: An input with at least this share of the attribution is called the main one.
+MAIN_INPUT = 2 / 3
+_MARKET_SHARE = Statistic(
+    "market_share",
+    lambda shares: shares[1].sum(),
+    "sum |market| / sum |all|",
+    "What part of the attribution lies on the market's features.",
+)
+
+_SALIENCY_RECENCY = Statistic(
+    "recency",
+    lambda shares: sum(part[-recent_days(len(part)) :].sum() for part in shares),
+    "share of |attribution| on the last quarter of the days",
+    "Above 0.25: recent days matter more than their number.",
+)
+
+_SALIENCY_STATISTICS = (
+    Statistic(
+        "effective_features",
+        lambda shares: effective_number(_by_feature(shares)),
+        "exp(entropy of the features' shares)",
+        "Over how many features it is spread, as if evenly.",
+    ),
+    Statistic(
+        "top_five_share",
+        lambda shares: top_share(_by_feature(shares), 5),
+        "sum of the five largest shares of a feature",
+        "Near 1: the output hangs on five features.",
+    ),
+)
+
+
+def summarize_saliency(parts: Sequence[Tensor]) -> Summary:
+    """What the attribution lies on, from one [T, features] an input; signs are ignored.
+
+    Two inputs are the stock and the market. Of a single day there is no recency.
+    """
+    parts = [plain(part).abs() for part in parts]
+    total = sum(float(part.sum()) for part in parts)
+    shares = [part / total if total else torch.full_like(part, math.nan) for part in parts]
+    statistics = list(_SALIENCY_STATISTICS)
+    if max(map(len, parts)) > 1:
+        statistics.insert(0, _SALIENCY_RECENCY)
+    if len(parts) == 2:
+        statistics.insert(0, _MARKET_SHARE)
+    widths = [part.size(-1) for part in parts]
+
+    def verdict(found: Numbers) -> str:
+        return _saliency_verdict(found, widths) if total else "Every attribution is 0: the output hangs on no input."
+
+    return summarize(statistics, shares, parts, verdict, "attributions")
+
+
+def _by_feature(shares: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.sum(dim=0) for part in shares])
+
+
+def _saliency_verdict(found: Numbers, widths: Sequence[int]) -> str:
+    features = sum(widths)
+    recent = f", the last quarter of the days {percent(found['recency'])}" if "recency" in found else ""
+    spread = (
+        f"As spread out as over {found['effective_features']:.0f} of {features} features; the five strongest hold "
+        f"{percent(found['top_five_share'])}{recent}."
+    )
+    market = found.get("market_share")
+    if market is None:
+        return spread
+    main = "on both stock and market"
+    if max(market, 1 - market) >= MAIN_INPUT:
+        main = f"mainly on the {'market' if market > 0.5 else 'stock'}"
+    held = f"the market's {widths[1]} of {features} features hold {percent(market)}"
+    return f"The output hangs {main}: {held}. {spread}"
+
+
+_PRICE_STATISTICS = (
+    Statistic(
+        "change_percent",
+        lambda prices: 100 * (prices["adjusted_close"].iloc[-1] / prices["adjusted_close"].iloc[0] - 1),
+        "100 (last close / first close - 1)",
+        "In percent, over all the days.",
+    ),
+    Statistic(
+        "daily_volatility_percent",
+        lambda prices: 100 * _daily_returns(prices["adjusted_close"]).std(ddof=0),
+        "100 x standard deviation of the daily returns",
+        "In percent a day. High: unsettled days.",
+    ),
+    Statistic(
+        "largest_move_percent",
+        lambda prices: 100 * _largest_move(prices)[1],
+        "100 x daily return that is largest in size",
+        "In percent, with its sign.",
+    ),
+)
+
+_SPY_CORRELATION = Statistic(
+    "spy_correlation",
+    lambda prices: correlation(_daily_returns(prices["adjusted_close"]), _daily_returns(prices["spy"])),
+    "Pearson's r of the daily returns with SPY's",
+    "1: it moves with the market; 0: on its own.",
+)
+
+
+def summarize_prices(prices: pd.DataFrame) -> Summary:
+    """What the price did, from ``date, adjusted_close`` and, where known, ``spy`` (a level)."""
+    spy = "spy" in prices
+    levels = prices[["date", "adjusted_close", *(["spy"] if spy else [])]].replace([np.inf, -np.inf], np.nan).dropna()
+    statistics = _PRICE_STATISTICS + ((_SPY_CORRELATION,) if spy else ())
+    if len(levels) < 2:
+        known = "only one finite price" if len(levels) else "no finite price"
+        return without_numbers(statistics, f"There is {known}: nothing to compute a return from.")
+    found = values_of(statistics, levels)
+    return Summary(_price_verdict(found, levels), findings_of(statistics, found))
+
+
+def _price_verdict(found: Numbers, prices: pd.DataFrame) -> str:
+    change, day = found["change_percent"], _largest_move(prices)[0]
+    moved = f"{'Down' if change < 0 else 'Up'} {abs(change):.1f} % in {len(prices)} days"
+    largest = f"{found['largest_move_percent']:+.1f} % on {str(day)[:10]}"
+    correlation = found.get("spy_correlation", math.nan)
+    market = "" if math.isnan(correlation) else f"; correlation with SPY {correlation:.2f}"
+    return f"{moved}, {found['daily_volatility_percent']:.1f} % volatility a day, largest move {largest}{market}."
+
+
+def _daily_returns(level: pd.Series) -> np.ndarray:
+    return level.pct_change().to_numpy()[1:]
+
+
+def _largest_move(prices: pd.DataFrame) -> tuple[Any, float]:
+    """Day and daily return of the largest move."""
+    returns = _daily_returns(prices["adjusted_close"])
+    step = int(np.abs(returns).argmax())
+    return prices["date"].iloc[step + 1], float(returns[step])

@@ -1,0 +1,142 @@
+"""Matplotlib figures of predictions, calibration and groups of windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from stockformer.explainability.figures import COLORS, HIGHLIGHT, checked, closing_on_error, finish
+from stockformer.explainability.groups import GroupComparison
+from stockformer.explainability.outputs import Calibration, OutputDistribution
+
+
+@closing_on_error
+def plot_group_differences(comparison: GroupComparison, *, save_path: str | Path | None = None) -> Figure:
+    """The difference between two groups of windows in every measure, with its interval, in standard deviations."""
+    table = comparison.table.iloc[::-1]
+    difference, low, high = (table[name] / table["std"] for name in ("difference", "low", "high"))
+    clear = table["low"] * table["high"] > 0
+    _, axes = plt.subplots(figsize=(7, 1.2 + 0.25 * len(table)), layout="constrained")
+    axes.axvline(0, color="gray", linewidth=1)
+    for place, measure in enumerate(table["measure"]):
+        color = HIGHLIGHT if clear.iloc[place] else COLORS[0]
+        axes.plot([low.iloc[place], high.iloc[place]], [measure, measure], color=color)
+        axes.plot(difference.iloc[place], measure, "o", color=color)
+    axes.set(title=f"{' - '.join(comparison.names)}, in standard deviations of all windows")
+    return finish(axes, save_path)
+
+
+@closing_on_error
+def plot_prediction(
+    shown: OutputDistribution,
+    class_names: Sequence[str] | None = None,
+    *,
+    sample: int = 0,
+    title: str = "Prediction",
+    ax: Axes | None = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Class probabilities of one sample, CORAL's P(class > k) too, or its value; the truth where it is known."""
+    sample = checked("sample", sample, len(shown.outputs))
+    truth = None if shown.labels is None else float(shown.labels[sample])
+    axes = ax or plt.subplots(figsize=(6, 3.4), layout="constrained")[1]
+    if shown.probabilities is None:
+        _draw_value(axes, float(shown.outputs[sample]), truth)
+    else:
+        above = None if shown.above is None else shown.above[sample]
+        _draw_classes(axes, shown.probabilities[sample], above, class_names, None if truth is None else int(truth))
+    axes.set_title(title)
+    return finish(axes, save_path)
+
+
+def _draw_value(axes: Axes, value: float, truth: float | None) -> None:
+    bars = {"predicted": value} | ({} if truth is None else {"true": truth})
+    drawn = axes.bar(list(bars), list(bars.values()), width=0.5, color=COLORS[: len(bars)])
+    axes.bar_label(drawn, fmt="%.4g", padding=2)
+    axes.axhline(0, color="gray", linewidth=0.8)
+    axes.margins(y=0.15)
+    axes.set(ylabel="value")
+
+
+def _draw_classes(
+    axes: Axes, probabilities: Tensor, above: Tensor | None, class_names: Sequence[str] | None, truth: int | None
+) -> None:
+    classes = len(probabilities)
+    names = [str(k) for k in range(classes)] if class_names is None else class_names
+    if len(names) != classes:
+        raise ValueError(f"there are {len(names)} class names for {classes} classes")
+    drawn = axes.bar(range(classes), probabilities.numpy(), width=0.6, color=COLORS[0], label="P(class)")
+    axes.bar_label(drawn, fmt="%.3f", padding=2)
+    if truth is not None:
+        drawn[checked("label", truth, classes)].set(edgecolor=HIGHLIGHT, linewidth=2.5)
+    axes.set_xticks(range(classes), [f"{name}\n(true)" if k == truth else name for k, name in enumerate(names)])
+    axes.set(xlabel="class", ylabel="probability", ylim=(0, 1.1))
+    if above is not None:
+        thresholds = np.arange(len(above)) + 0.5
+        axes.plot(thresholds, above.numpy(), "o--", color="gray", label="P(class > k), between k and k + 1")
+        axes.set(ylim=(0, 1.3), yticks=np.linspace(0, 1, 6))  # room for the legend
+        axes.legend(fontsize="small", loc="upper left", ncols=2)
+
+
+@closing_on_error
+def plot_output_distribution(
+    shown: OutputDistribution, *, title: str = "Outputs", save_path: str | Path | None = None
+) -> Figure:
+    """Predicted classes and confidence, or the values of a regression."""
+    if shown.probabilities is None:
+        figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+        axes.hist(shown.outputs.numpy(), bins=50, color=COLORS[0])
+        axes.axvline(0, color="gray", linestyle="--")
+        axes.set(title=f"{title}, {len(shown.outputs)} samples", xlabel="predicted value", ylabel="samples")
+        return finish(axes, save_path)
+    classes = shown.probabilities.size(1)
+    figure, (counts, confidence) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    counts.bar(
+        range(classes), shown.predicted_counts.numpy(), width=0.4, align="edge", color=COLORS[0], label="predicted"
+    )
+    if shown.labels is not None:
+        true_counts = np.bincount(shown.labels.numpy(), minlength=classes)
+        counts.bar(range(classes), true_counts, width=-0.4, align="edge", color=COLORS[1], label="true")
+    counts.set(xlabel="class", ylabel="samples", xticks=range(classes))
+    counts.margins(y=0.2)  # room for the legend
+    counts.legend(fontsize="small", ncols=2, loc="upper left")
+    confidence.hist(shown.confidence.numpy(), bins=40, color=COLORS[0])
+    confidence.axvline(1 / classes, color="gray", linestyle="--", label="uniform")
+    confidence.set(xlabel="confidence (largest class probability)", ylabel="samples")
+    confidence.legend(fontsize="small")
+    figure.suptitle(f"{title}, {len(shown.outputs)} samples")
+    return finish(counts, save_path)
+
+
+@closing_on_error
+def plot_calibration(
+    calibration: Calibration, *, title: str = "Calibration", ax: Axes | None = None, save_path: str | Path | None = None
+) -> Figure:
+    """Reliability curve with the number of samples in each bin."""
+    axes = ax or plt.subplots(figsize=(5, 4.4), layout="constrained")[1]
+    bins = calibration.bins
+    axes.plot([0, 1], [0, 1], "--", color="gray", label="calibrated")
+    axes.plot(bins["confidence"], bins["accuracy"], "o-", color=COLORS[0], label="model")
+    for row in bins.itertuples():
+        axes.annotate(
+            str(row.count), (row.confidence, row.accuracy), xytext=(4, -10), textcoords="offset points", fontsize=7
+        )
+    low, high = calibration.ece_interval
+    seen = bins[["confidence", "accuracy"]]
+    span = max(0.0, seen.min().min() - 0.05), min(1.0, seen.max().max() + 0.05)
+    axes.set(
+        title=f"{title}: expected error {calibration.ece:.3f} (95 %: {low:.3f} to {high:.3f})",
+        xlabel="confidence in the predicted class",
+        ylabel="share that is right",
+        xlim=span,
+        ylim=span,
+    )
+    axes.title.set_fontsize("medium")
+    axes.legend(fontsize="small")
+    return finish(axes, save_path)

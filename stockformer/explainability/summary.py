@@ -1,0 +1,96 @@
+"""What the numbers of one picture mean: a sentence, and the numbers with how to read them.
+
+Every ``summarize_`` function takes the tensors that the picture shows and returns a `Summary`.
+Where a value is NaN or infinite there are no numbers, and the sentence says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from stockformer.explainability.statistics import (
+    Statistic,
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number, its formula as text, and one sentence on how to read it."""
+
+    name: str
+    value: float
+    formula: str
+    reading: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a picture says.
+
+    Attributes:
+        verdict: what the numbers mean here, in a sentence or two.
+        findings: the numbers.
+    """
+
+    verdict: str
+    findings: tuple[Finding, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a finding: ``name, value, formula, reading``."""
+        return pd.DataFrame(self.findings, columns=["name", "value", "formula", "reading"])
+
+
+#: The values of the findings by name.
+Numbers = dict[str, float]
+
+
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's r, not a number where one of them is constant."""
+    return float(np.corrcoef(one, other)[0, 1]) if one.std() and other.std() else math.nan
+
+
+def summarize(
+    statistics: Sequence[Statistic],
+    subject: Any,
+    tensors: Sequence[Tensor],
+    verdict: Callable[[Numbers], str],
+    what: str = "weights",
+) -> Summary:
+    """Compute `statistics` of `subject`, unless its `tensors` hold what is no number."""
+    count = sum(tensor.numel() for tensor in tensors)
+    finite = sum(int(tensor.isfinite().sum()) for tensor in tensors)
+    if not finite:
+        return without_numbers(statistics, f"There are no finite {what}.")
+    if finite < count:
+        return without_numbers(statistics, f"{count - finite} of {count} {what} are not finite: there are no numbers.")
+    found = values_of(statistics, subject)
+    return Summary(verdict(found), findings_of(statistics, found))
+
+
+def without_numbers(statistics: Sequence[Statistic], verdict: str) -> Summary:
+    return Summary(verdict, findings_of(statistics, dict.fromkeys((one.name for one in statistics), math.nan)))
+
+
+def values_of(statistics: Sequence[Statistic], subject: Any) -> Numbers:
+    return {one.name: float(one.compute(subject)) for one in statistics}
+
+
+def findings_of(statistics: Sequence[Statistic], found: Numbers) -> tuple[Finding, ...]:
+    return tuple(Finding(one.name, found[one.name], one.formula, one.reading) for one in statistics)
+
+
+def plain(values: Tensor) -> Tensor:
+    """Float32 on the CPU, without gradient."""
+    return torch.as_tensor(values).detach().cpu().float()
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
