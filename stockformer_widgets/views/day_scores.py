@@ -87,8 +87,6 @@ class DayScores(AttributedView, DayView):
                 scales=self.scales,
                 interpolation="step-after",
                 colors=[color],
-                fill="bottom",
-                fill_opacities=[0.3],
                 stroke_width=1.5,
             )
             for color in STREAM_COLORS
