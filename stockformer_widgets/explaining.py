@@ -119,7 +119,7 @@ class Explaining(Followed):
                 groups=self.groups,
             )
             self._explained[key] = yield from self._unless_changed(
-                steps, lambda: (self._attribution_key(), self.reading), changed=True
+                steps, lambda: (self._attribution_key(),), changed=True
             )
         found: Attribution = self._explained[key]
         return found
@@ -267,7 +267,8 @@ class Explaining(Followed):
         return [] if self.dataset is None or self.reading.window is None else list(self.dataset.unavailable)
 
     def _attribution_key(self) -> tuple[Any, ...]:
-        return ("attribution", *(getattr(self, name) for name in EXPLAINS))
+        # With the reading: what another thread computes may be ready only after the next one was read.
+        return ("attribution", self.reading, *(getattr(self, name) for name in EXPLAINS))
 
     def _unless_changed(
         self, steps: Steps[Result], asked: Callable[[], tuple[Any, ...]], *, changed: bool = False
@@ -319,7 +320,7 @@ class Explaining(Followed):
     def _explain(self, compute: Callable[..., Result], *key: str) -> Result:
         """``compute(model, *inputs, target=...)`` of the reading, with its change; each is computed once."""
         self._check_open()
-        which = (*key, self.target)
+        which = (*key, self.reading, self.target)
         if which not in self._explained:
             with changed_model(self.model, self.change, self._original.capture):
                 self._explained[which] = compute(self.model, *self._one_sample(), target=self._target())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from traitlets import HasTraits
 
 Follower = Callable[[], None]
+#: Held while a change is published and drawn. A kernel runs cells in one thread and messages of the page in others:
+#: without it the picture of an older change, which took longer, would be the last one drawn.
+LOCK = threading.RLock()
 
 
 class Followed(HasTraits):
@@ -33,10 +37,11 @@ class Followed(HasTraits):
     def notify_change(self, change: Any) -> None:
         """Tell the observers, then the followers."""
         errors = []
-        for tell in (lambda: HasTraits.notify_change(self, change), *self._followers):
-            try:
-                tell()
-            except Exception as error:
-                errors.append(error)
+        with LOCK:
+            for tell in (lambda: HasTraits.notify_change(self, change), *self._followers):
+                try:
+                    tell()
+                except Exception as error:
+                    errors.append(error)
         if errors:
             raise errors[0]

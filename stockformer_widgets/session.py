@@ -27,6 +27,7 @@ from stockformer.explainability import (
     summarize_change,
 )
 from stockformer_widgets.explaining import EXPLAINS, Explaining
+from stockformer_widgets.followed import LOCK
 from stockformer_widgets.reading import Reading, as_inputs, check_dates, check_labels, check_names, check_widths
 
 if TYPE_CHECKING:
@@ -379,8 +380,8 @@ class ExtractorSession(Explaining):
         return None if market is None else market[None]
 
     def _publish(self, original: Reading, reading: Reading, sample: int | None) -> None:
-        self._original, self._read_sample, self._next = original, sample, None
-        with self.hold_trait_notifications():
+        with LOCK, self.hold_trait_notifications():
+            self._original, self._read_sample, self._next = original, sample, None
             self._forget(weights=False)
             self.set_trait("reading", reading)
             if self.target is not None and self.target >= len(self.targets):

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from traitlets import Bool, observe
 
 from stockformer.explainability import Summary
-from stockformer_widgets.followed import Followed
+from stockformer_widgets.followed import LOCK, Followed
 from stockformer_widgets.keyboard import Keyboard
 from stockformer_widgets.picture import Pictured, render
 from stockformer_widgets.selection import Selection
@@ -148,9 +148,10 @@ class View(Pictured):
     @observe("paused")
     def _refresh(self, change: Any = None) -> None:
         """Draw what changed; a view that fails says so and does not keep the others from drawing."""
-        if not self.session.closed:
-            with self.message.reporting():
-                self._update()
+        with LOCK:
+            if not self.session.closed:
+                with self.message.reporting():
+                    self._update()
 
     def _update(self) -> None:
         """Draw, unless paused or no longer in the page."""

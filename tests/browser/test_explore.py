@@ -136,11 +136,17 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     window, shown = sample(index)
     dates = days(index)
     weights = shown.map(kind, layer, head)
+    found = attributed(index)
+    expect_bars_of(page, found)
     expect_cell(page, weights, index, query, key)
     which = "mean of 8 heads" if head is None else f"head {head}"
     expect(view(page, "AttentionHeatmap")).to_contain_text(f"layer {layer}, {which}")
+    row, pooling = weights[query].numpy(), shown.pooling[0].numpy()
+    # What a view says comes after what it draws: so all of these are drawn.
+    expect(view(page, "AttentionRow")).to_contain_text(f"{dates[key]} {row[key]:.3g}"[:-1])
+    expect(view(page, "GateTimeline").locator(".stockformer-title")).to_contain_text(f"of layer {layer})")
+    expect(view(page, "PoolingBars")).to_contain_text(f"{dates[query]} {pooling[query]:.3g}"[:-1])
     settle(page)
-    row = weights[query].numpy()
     off = off_the_crosshair(query, key)
     shares = map_shares(page, "AttentionHeatmap", 60, 60)
     np.testing.assert_allclose(shares[off], (weights / weights.max()).numpy()[off], atol=0.008)
@@ -156,7 +162,6 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     means = np.stack([gate[0].mean(dim=-1).numpy() for gate in shown.gates.values()])
     np.testing.assert_allclose(line_values(page, "GateTimeline", slice(2, -1)), means, atol=0.01)
 
-    pooling = shown.pooling[0].numpy()
     np.testing.assert_allclose(step_values(page, "PoolingBars"), pooling, atol=0.01 * pooling.max())
     expect(view(page, "PoolingBars")).to_contain_text(f"largest: {dates[int(pooling.argmax())]}")
 
@@ -166,8 +171,6 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     )
     expect(view(page, "Prediction")).to_contain_text(f"true: {('DOWN', 'UP')[int(window.y)]}")
 
-    found = attributed(index)
-    expect_bars_of(page, found)
     totals = pd.Series(torch.cat(found.parts, dim=1).abs().sum(dim=0), index=NAMES)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
     top = totals.nlargest(len(bars))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -11,7 +12,14 @@ from cases import lines, make_session, mouse, shown_message
 from torch import nn
 
 from stockformer.explainability import attribute
-from stockformer_widgets import AttentionExplorer, DayScores, ExtractorSession, SaliencyBars, SaliencyHeatmap
+from stockformer_widgets import (
+    AttentionExplorer,
+    DayScores,
+    ExtractorSession,
+    SaliencyBars,
+    SaliencyHeatmap,
+    explaining,
+)
 
 VIEWS = [SaliencyBars, SaliencyHeatmap, DayScores]
 
@@ -147,3 +155,29 @@ def test_new_weights_are_drawn_once(session, monkeypatch):
         monkeypatch.setattr(SaliencyBars, "_draw", lambda view: (drawn.append(session.reading), draw(view)))
         session.refresh()
     assert drawn == [session.reading]
+
+
+def test_the_last_change_is_the_one_that_stays_drawn_whatever_thread_it_came_from(session, monkeypatch):
+    """Cells and messages of the page run in threads of their own; the first sample takes longer than the second."""
+    first, begun = session.dataset.window(3), threading.Event()
+    plain = explaining.attribution_steps
+
+    def slow_at_first(model, *inputs, **options):
+        if torch.equal(inputs[0][0], first.x):
+            begun.set()
+            changed.wait(0.5)
+        return (yield from plain(model, *inputs, **options))
+
+    changed = threading.Event()
+    monkeypatch.setattr(explaining, "attribution_steps", slow_at_first)
+    with SaliencyBars(session) as view, SaliencyBars(session) as other:
+        thread = threading.Thread(target=lambda: setattr(session, "sample", 3))
+        thread.start()
+        begun.wait()
+        session.sample = 9
+        changed.set()
+        thread.join()
+        expected = attribute(session.model, *session.dataset.window(9).inputs, target=session._target())
+        assert torch.equal(session.attribution().parts[0], expected.parts[0])
+        said = f"adds up to {expected.value - expected.reference:.4g}"
+        assert all(said in "".join(lines(one)) for one in (view, other))
