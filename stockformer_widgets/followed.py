@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from traitlets import HasTraits
 
+from stockformer.explainability.capture import LOCK
+
 Follower = Callable[[], None]
-#: Held while a change is published and drawn. A kernel runs cells in one thread and messages of the page in others:
-#: without it the picture of an older change, which took longer, would be the last one drawn.
-LOCK = threading.RLock()
 
 
 class Followed(HasTraits):
     """Traits with followers, who hear of every change whatever an observer of it raises.
 
     traitlets stops at the first observer that fails; a user's must not keep the
-    screen on the old state. The first error is raised when all have heard.
+    screen on the old state. The first error is raised when all have heard. One
+    change at a time is told, whatever threads they come from: else the picture of an
+    older one, which took longer, could be the last one drawn.
     """
 
     def __init__(self) -> None:

@@ -8,6 +8,7 @@ output stays bit for bit that of a plain forward pass, in every mode.
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -296,17 +297,23 @@ def capture_attention(model: nn.Module, *inputs: Tensor) -> Capture:
     return extractor.capture
 
 
+#: Held while a model runs for this package: hooks are torch's global ones, and would see the passes of other threads.
+#: A kernel runs cells in one thread and messages of the page in another.
+LOCK = threading.RLock()
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put `model` into eval mode, and every module back as it was afterwards."""
-    training = [module for module in model.modules() if module.training]
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
+    """Put `model` into eval mode, and every module back as it was afterwards; one thread at a time."""
+    with LOCK:
+        training = [module for module in model.modules() if module.training]
+        if training:
+            model.eval()
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
 
 
 def _padded(nested: Tensor) -> tuple[Tensor, Tensor]:

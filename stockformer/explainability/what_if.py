@@ -19,7 +19,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
 
 from stockformer.explainability.attention import AttentionOutput, attention_call, attention_output, called_weights
-from stockformer.explainability.capture import Capture
+from stockformer.explainability.capture import LOCK, Capture
 
 
 @dataclass(frozen=True)
@@ -159,16 +159,17 @@ def changed_model(model: nn.Module, what_if: WhatIf, shown: Capture) -> Iterator
         return None
 
     handles: list[RemovableHandle] = []
-    try:
-        # Global, so that they come before those of a capture that is opened inside.
-        if gates or attentions:
-            handles.append(register_module_forward_hook(after, with_kwargs=True))
-        # An encoder layer calls its attention only where that has a hook of its own; otherwise its fused kernel runs.
-        handles.extend(module.register_forward_hook(_nothing) for module in attentions)
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    with LOCK:
+        try:
+            # Global, so that they come before those of a capture that is opened inside.
+            if gates or attentions:
+                handles.append(register_module_forward_hook(after, with_kwargs=True))
+            # An encoder layer calls its attention only where that has a hook of its own, else its fused kernel runs.
+            handles.extend(module.register_forward_hook(_nothing) for module in attentions)
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 @dataclass

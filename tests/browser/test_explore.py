@@ -160,7 +160,7 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     expect(view(page, "PriceStrip")).to_contain_text(f"{dates[query]}: close {prices[0, query]:.2f}")
 
     means = np.stack([gate[0].mean(dim=-1).numpy() for gate in shown.gates.values()])
-    np.testing.assert_allclose(line_values(page, "GateTimeline", slice(2, -1)), means, atol=0.01)
+    np.testing.assert_allclose(line_values(page, "GateTimeline", slice(2, 2 + len(means))), means, atol=0.01)
 
     np.testing.assert_allclose(step_values(page, "PoolingBars"), pooling, atol=0.01 * pooling.max())
     expect(view(page, "PoolingBars")).to_contain_text(f"largest: {dates[int(pooling.argmax())]}")
