@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -75,6 +76,31 @@ def attention_scores(
     if key_padding_mask is not None:
         scores = _masked(scores, key_padding_mask.view(-1, 1, 1, key_padding_mask.size(-1)))
     return scores
+
+
+def key_mask(shape: Sequence[int], attn_mask: Tensor | None, key_padding_mask: Tensor | None) -> Tensor | None:
+    """Where the masks of a call forbid a query to attend to a key; None where they forbid nothing.
+
+    Args:
+        shape: of the weights, [B, heads, L, S].
+        attn_mask, key_padding_mask: as in `attention_weights`.
+
+    Returns:
+        Bool [B, heads or 1, L, S] on the CPU, True where it is forbidden; steps that the module added are allowed.
+    """
+    batch, _, queries, keys = shape
+    found = torch.zeros(batch, 1, queries, keys, dtype=torch.bool)
+    if attn_mask is not None:
+        by_head = attn_mask.view(batch, -1, *attn_mask.shape[1:]) if attn_mask.dim() == 3 else attn_mask
+        found = found | _forbidden(by_head, keys)
+    if key_padding_mask is not None:
+        found = found | _forbidden(key_padding_mask.view(-1, 1, 1, key_padding_mask.size(-1)), keys)
+    return found if found.any() else None
+
+
+def _forbidden(mask: Tensor, keys: int) -> Tensor:
+    forbidden = mask if mask.dtype == torch.bool else mask.isneginf()
+    return F.pad(forbidden.detach().cpu(), (0, keys - mask.size(-1)))
 
 
 def mix_values(module: nn.MultiheadAttention, weights: Tensor, value: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import inspect
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
-from stockformer.explainability.attention import AttentionOutput, attention_call, attention_scores
+from stockformer.explainability.attention import AttentionOutput, attention_call, attention_scores, key_mask
 
 #: Short names for the attention of the stock transformers.
 KINDS: dict[str, str] = {
@@ -54,12 +54,15 @@ class Capture:
         gates: module path -> gate values [batch, query, d_model] in 0..1.
         pooling: pooling weights [batch, time], or None where the model has none.
         output: what the model returned.
+        masks: module path -> bool [batch, heads or 1, query, key], True where a query may not attend to the key;
+            only of attentions in which something is masked. A query with every key masked has NaN as its weights.
     """
 
     attention: Mapping[str, Tensor]
     gates: Mapping[str, Tensor]
     pooling: Tensor | None
     output: Any
+    masks: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
 
     def __repr__(self) -> str:
         maps = (f"{len(layers)} {kind} {list(layers[0].shape)}" for kind, layers in self.kinds.items())
@@ -97,6 +100,7 @@ class Capture:
             ``pool_weights``: [batch, time], or None.
             ``kinds``: kind of attention -> one [batch, heads, query, key] a layer.
             ``attention``: module path -> [batch, heads, query, key], every map.
+            ``masks``: kind of attention -> by layer what `masks` has, None where nothing is masked.
 
         Lists are empty for what the model lacks.
         """
@@ -109,6 +113,7 @@ class Capture:
             "pool_weights": self.pooling,
             "kinds": kinds,
             "attention": dict(self.attention),
+            "masks": {kind: [self.masks.get(path) for path in paths] for kind, paths in self.paths.items()},
         }
 
     def map(self, kind: str, layer: int, head: int | None = None, sample: int = 0) -> Tensor:
@@ -123,6 +128,18 @@ class Capture:
             raise IndexError(f"layer is {layer}, {kind} attention has {len(self.kinds[kind])} layers")
         weights = self.kinds[kind][layer][sample].float()
         return weights.mean(dim=0) if head is None else weights[head]
+
+    def layer_mask(self, kind: str, layer: int, sample: int = 0) -> Tensor | None:
+        """What is masked in a layer, bool [heads or 1, query, key]; None where nothing is."""
+        mask = self.masks.get(self.paths[kind][layer])
+        return None if mask is None else mask[sample]
+
+    def mask(self, kind: str, layer: int, head: int | None = None, sample: int = 0) -> Tensor | None:
+        """What is masked in one `map`, bool [query, key]: in that of the mean, what is masked in every head."""
+        mask = self.layer_mask(kind, layer, sample)
+        if mask is None:
+            return None
+        return mask.all(dim=0) if head is None or len(mask) == 1 else mask[head]
 
     def to_frame(self, sample: int = 0) -> pd.DataFrame:
         """Every weight of one sample, one row each: ``kind, layer, head, query, key, weight``."""
@@ -201,6 +218,7 @@ class AttentionExtractor:
 
     def _start(self) -> None:
         self._attention: dict[str, Tensor] = {}
+        self._masks: dict[str, Tensor] = {}
         self._gates: dict[str, Tensor] = {}
         self._pooling: Tensor | None = None
         self._ran: set[nn.Module] = set()
@@ -244,11 +262,11 @@ class AttentionExtractor:
     def _record_attention(
         self, path: str, module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any], output: Any
     ) -> None:
+        call = attention_call(module, args, kwargs)
+        masks = call.get("attn_mask"), call.get("key_padding_mask")
         if isinstance(output, AttentionOutput):
-            self._attention[call_path(path, self._attention)] = _detach(output.by_head)
+            self._store(path, _detach(output.by_head), *masks)
         else:
-            call = attention_call(module, args, kwargs)
-            masks = call.get("attn_mask"), call.get("key_padding_mask")
             self._add(path, module, call["query"], call["key"], *masks)
         self._ran.add(module)
 
@@ -266,16 +284,27 @@ class AttentionExtractor:
         name = f"{path}.self_attn" if path else "self_attn"
         self._add(name, attention, stream, stream, call.get("src_mask"), padding)
 
-    def _add(self, path: str, module: nn.MultiheadAttention, *call: Any) -> None:
+    def _add(self, path: str, module: nn.MultiheadAttention, query: Any, key: Any, *masks: Any) -> None:
         with torch.no_grad():
-            scores = attention_scores(module, *call)
+            scores = attention_scores(module, query, key, *masks)
             # In place: a second tensor of this size costs more than the softmax itself.
             weights = torch.softmax(scores, dim=-1, out=scores)
-        self._attention[call_path(path, self._attention)] = weights.cpu()
+        self._store(path, weights.cpu(), *masks)
+
+    def _store(self, path: str, weights: Tensor, *masks: Tensor | None) -> None:
+        name = call_path(path, self._attention)
+        self._attention[name] = weights
+        mask = key_mask(weights.shape, *masks)
+        if mask is not None:
+            self._masks[name] = mask
 
     def _finish(self, output: Any) -> None:
         self._capture = Capture(
-            MappingProxyType(self._attention), MappingProxyType(self._gates), self._pooling, _detach(output)
+            MappingProxyType(self._attention),
+            MappingProxyType(self._gates),
+            self._pooling,
+            _detach(output),
+            MappingProxyType(self._masks),
         )
 
 

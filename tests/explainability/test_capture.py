@@ -331,6 +331,34 @@ def test_attention_weights(name, batch_first):
     with torch.no_grad(), AttentionExtractor(module) as extractor:
         module(*qkv, **masks, need_weights=False)
     assert torch.allclose(extractor.capture.attention[""], expected, atol=1e-6, rtol=0)
+    forbidden = expected == 0  # a softmax of finite scores is nowhere 0
+    masks = extractor.capture.masks
+    assert torch.equal(masks[""].expand_as(expected), forbidden) if forbidden.any() else not masks
+
+
+def test_masks_of_layers():
+    """Causal and padded, and a row of which every key is masked; also where an encoder's fused kernel ran."""
+    model, (x,), _ = MODELS["encoder"]()
+    mask = torch.ones(8, 8, dtype=torch.bool).triu(1)
+    mask[3] = True
+    with torch.no_grad(), AttentionExtractor(model.eval()) as extractor:
+        model(x, mask=mask, src_key_padding_mask=padding())
+    capture = extractor.capture
+    kind = next(iter(capture.kinds))
+    for sample, padded in enumerate(padding()):
+        assert torch.equal(capture.mask(kind, 1, head=1, sample=sample), mask | padded)
+        assert torch.equal(capture.mask(kind, 0, sample=sample), mask | padded)
+        assert capture.map(kind, 0, sample=sample)[3].isnan().all()
+    assert torch.equal(capture.to_dict()["masks"][kind][0], capture.masks[capture.paths[kind][0]])
+
+
+def test_a_head_of_its_own_mask():
+    module, qkv, masks = attention_call("bool mask by head", True)
+    with torch.no_grad(), AttentionExtractor(module) as extractor:
+        module(*qkv, **masks)
+    capture, by_head = extractor.capture, masks["attn_mask"].view(3, HEADS, 5, 7)
+    assert torch.equal(capture.mask("attention", 0, head=1, sample=2), by_head[2, 1])
+    assert torch.equal(capture.mask("attention", 0, sample=2), by_head[2].all(dim=0))
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
