@@ -1,21 +1,42 @@
 # make explore   install, then open the explorer in JupyterLab
-# make test      install, bring a Chromium, run every test
+# make test      everything below
+# make check     linting, formatting, types
+# make unit      the tests that need no browser and build nothing
+# make browser   the tests that drive notebook servers in a Chromium, which is installed where there is none
+# make format    format Python and TypeScript
 # make static    build the front-end in js/ into the package
 # make faithfulness   measure which explanations of the shipped model to believe
 
 PYTHON ?= python3
 LAB ?=
+WORKERS ?= logical
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: explore test format notebooks faithfulness static clean
+PYTEST := $(PY) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+
+.PHONY: explore test check unit browser chromium format notebooks faithfulness static clean
 
 explore: .venv/lab
 	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" $(LAB) notebooks/explore.ipynb
 
-test: .venv/test
+test: check chromium
+	$(PYTEST)
+
+check: js/node_modules
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) js/node.py run check
+	$(PY) -m mypy
+
+unit: .venv/test
+	$(PYTEST) -m "not browser and not slow"
+
+browser: chromium
+	$(PYTEST) -m browser
+
+chromium: .venv/test
 	$(PY) tests/browser/chromium.py
-	$(PY) -m pytest
 
 format: .venv/test
 	$(PY) -m ruff check --fix .
@@ -29,12 +50,15 @@ notebooks: .venv/test
 faithfulness: .venv/lab
 	$(PY) -m stockformer faithfulness --out docs/faithfulness.md --table stockformer/sample_data/faithfulness.csv
 
-static: .venv/test
-	$(PY) js/node.py ci
+static: js/node_modules
 	$(PY) js/node.py run build
 
 clean:
 	rm -rf .venv dist js/node_modules
+
+js/node_modules: js/package-lock.json | .venv/test
+	$(PY) js/node.py ci
+	touch $@
 
 # torch comes first and pinned: a range would take the newest CUDA build.
 .venv/lab: pyproject.toml constraints.txt

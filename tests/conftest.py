@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,14 +16,24 @@ from stockformer.model import create_model
 from stockformer.sample import load_sample
 
 VECTORS = Path(__file__).parent / "data"
+BROWSER = Path(__file__).parent / "browser"
 
 SMALL = {"d_model": 8, "nhead": 2, "num_layers": 2, "dim_feedforward": 12, "market_layers": 1, "market_feature_dim": 3}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the browser tests, and run what takes longest first, so that parallel workers end together."""
+    for item in items:
+        if item.path.is_relative_to(BROWSER):
+            item.add_marker(pytest.mark.browser)
+    items.sort(key=lambda item: (item.get_closest_marker("browser") is None, item.get_closest_marker("slow") is None))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _single_thread():
-    """Sums in one order, so that equal computations give equal bits."""
+    """Sums in one order, here and in processes that tests start, so that equal computations give equal bits."""
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture
