@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from traitlets import HasTraits
 
-from stockformer.explainability.capture import LOCK
+#: Held while state changes and while it is drawn: a kernel runs cells in one thread, messages of the page in another.
+LOCK = threading.RLock()
 
 Follower = Callable[[], None]
 

@@ -26,8 +26,8 @@ from stockformer.explainability import (
     output_batches,
     summarize_change,
 )
-from stockformer.explainability.capture import LOCK
 from stockformer_widgets.explaining import EXPLAINS, Explaining
+from stockformer_widgets.followed import LOCK
 from stockformer_widgets.reading import Reading, as_inputs, check_dates, check_labels, check_names, check_widths
 
 if TYPE_CHECKING:

@@ -45,7 +45,6 @@ from stockformer.explainability.capture import (
     AttentionExtractor,
     Capture,
     capture_attention,
-    evaluating,
     kind_title,
     make_extractor,
 )
@@ -165,6 +164,10 @@ from stockformer.explainability.what_if import (
     change_inputs,
     changed_model,
 )
+from stockformer.forward import (
+    evaluating,
+    in_eval_mode,
+)
 
 __all__ = [
     "BETTER",
@@ -219,6 +222,7 @@ __all__ = [
     "has_inflow",
     "head_importance",
     "head_statistics",
+    "in_eval_mode",
     "joint_rollout",
     "kind_title",
     "make_extractor",

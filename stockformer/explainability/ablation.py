@@ -8,10 +8,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from stockformer.explainability.capture import capture_attention, evaluating
+from stockformer.explainability.capture import capture_attention
 from stockformer.explainability.targets import Target, explained
 from stockformer.explainability.trace import Trace
 from stockformer.explainability.what_if import WhatIf, changed_model
+from stockformer.forward import in_eval_mode
 
 
 def head_importance(model: nn.Module, *inputs: Tensor, trace: Trace) -> pd.DataFrame:
@@ -58,11 +59,12 @@ def attention_effects(model: nn.Module, *inputs: Tensor, target: Target | None =
 
 def _changes(model: nn.Module, inputs: tuple[Tensor, ...], target: Target | None) -> Callable[[WhatIf], float]:
     """How the target of a sample moves with a change."""
+    model = in_eval_mode(model)
     shown = capture_attention(model, *inputs)
     target, value = explained(model, *inputs, target=target)
 
     def change(what_if: WhatIf) -> float:
-        with evaluating(model), torch.no_grad(), changed_model(model, what_if, shown):
+        with torch.no_grad(), changed_model(model, what_if, shown):
             return float(target(model(*inputs))[0]) - value
 
     return change

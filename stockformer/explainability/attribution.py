@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,9 +22,9 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from stockformer.explainability.capture import evaluating
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import Target, explained
+from stockformer.forward import in_eval_mode
 
 #: How `attribute` can attribute. DeepLift is none of them: through layer norms and softmaxes
 #: captum's has no rules, and silently gives input x gradient.
@@ -51,6 +52,7 @@ _NOISE = 0.15  # of SmoothGrad, as a share of the input's range; Smilkov et al. 
 _PERMUTATIONS = 25
 _BATCH = 128
 _WEEK = 5  # trading days
+_SEEDING = threading.RLock()  # torch's and numpy's random states are global
 
 
 Parts = tuple[Tensor, ...]
@@ -139,18 +141,19 @@ def attribution_steps(
     """`attribute` in steps, one for all but the methods of `BY_GROUP`; between them the model is as it was."""
     check_choice("method", method, METHODS)
     check_choice("groups", groups, GROUPS)
+    model = in_eval_mode(model)
     chosen = tuple(part.detach().clone() for part in inputs)
     bases = _baselines(chosen, baselines)
     target, value = explained(model, *chosen, target=target)
     reference = None
     if method in AGAINST_BASELINE:
-        with evaluating(model), torch.no_grad():
+        with torch.no_grad():
             reference = float(target(model(*bases)).mean())
     asked = _Explained(model, target, chosen)
     if method in BY_GROUP:
         parts = yield from _by_group(method, asked, chosen, bases, groups)
     else:
-        with _asking(model):
+        with _asking():
             parts = _GRADIENT_METHODS[method](asked, chosen, bases)
     return Attribution(tuple(part[0].detach().cpu() for part in parts), method, target, value, reference)
 
@@ -179,9 +182,9 @@ class _Explained(nn.Module):
 
 
 @contextmanager
-def _asking(model: nn.Module, seed: int = 0) -> Iterator[None]:
-    """captum may run the model: eval mode, gradients, the same random draws at every call."""
-    with evaluating(model), _quiet(), _seeded(seed), torch.enable_grad():
+def _asking(seed: int = 0) -> Iterator[None]:
+    """captum may run the model: gradients, the same random draws at every call."""
+    with _seeded(seed), _quiet(), torch.enable_grad():
         yield
 
 
@@ -238,7 +241,7 @@ def _by_group(method: str, explained: _Explained, inputs: Parts, bases: Parts, g
     sums = [torch.zeros_like(part) for part in inputs]
     for turn in range(number * rounds):
         base = tuple(part[turn // rounds][None] for part in bases)
-        with _asking(explained.model, seed=turn):
+        with _asking(seed=turn):
             found = explainer.attribute(inputs, base, **options)
         # A cell that is at the baseline already has no part in what its group does.
         moved = [part != other for part, other in zip(inputs, base, strict=True)]
@@ -297,7 +300,7 @@ def _baselines(inputs: Parts, given: Sequence[Tensor] | None) -> Parts:
 def _seeded(seed: int) -> Iterator[None]:
     """Random draws inside are always the same, and those outside are not touched."""
     state = np.random.get_state()  # noqa: NPY002  (captum draws from it)
-    with torch.random.fork_rng():
+    with _SEEDING, torch.random.fork_rng():
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         try:

@@ -8,9 +8,9 @@ output stays bit for bit that of a plain forward pass, in every mode.
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import weakref
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -20,10 +20,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.utils.hooks import RemovableHandle
 
 from stockformer.explainability.attention import AttentionOutput, attention_call, attention_scores, key_mask
+from stockformer.forward import forward_hooks, in_eval_mode, original
 
 #: Short names for the attention of the stock transformers.
 KINDS: dict[str, str] = {
@@ -179,22 +178,25 @@ class AttentionExtractor:
         if not any(isinstance(module, nn.MultiheadAttention) for module in model.modules()):
             raise ValueError(f"{type(model).__name__} has no attention to show: no nn.MultiheadAttention in it")
         self.model = model
-        self._handles: list[RemovableHandle] = []
+        self._hooks: AbstractContextManager[None] | None = None
         self._capture: Capture | None = None
         self._start()
 
     def __enter__(self) -> AttentionExtractor:
-        if self._handles:
+        if self._hooks is not None:
             raise RuntimeError("this extractor is open already")
         try:
-            self._hook()
+            self._hooks = self._watch()
+            self._hooks.__enter__()
         except BaseException:
-            self._unhook()
+            self._hooks = None
             raise
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._unhook()
+    def __exit__(self, *exception: Any) -> None:
+        hooks, self._hooks = self._hooks, None
+        if hooks is not None:
+            hooks.__exit__(*exception)
 
     @property
     def capture(self) -> Capture:
@@ -223,41 +225,37 @@ class AttentionExtractor:
         self._pooling: Tensor | None = None
         self._ran: set[nn.Module] = set()
 
-    def _hook(self) -> None:
-        paths = {module: path for path, module in self.model.named_modules()}
+    def _watch(self) -> AbstractContextManager[None]:
+        root = original(self.model)
+        paths = {original(module): path for path, module in self.model.named_modules()}
         gates = {
-            module._modules["gate"]
-            for module in paths
-            if module._modules.get("gate") is not None and _holds_attention(module)
+            original(gate)
+            for module in self.model.modules()
+            if (gate := module._modules.get("gate")) is not None and _holds_attention(module)
         }
+        # Not itself: hooks that are dropped without being closed, by an interrupt, are then closed at once.
+        this = weakref.proxy(self)
 
         def before(module: nn.Module, args: Any) -> None:
-            if module is self.model:
-                self._start()
+            if original(module) is root:
+                this._start()
 
         def after(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-            path = paths.get(module)
+            path = paths.get(original(module))
             if path is None:
                 return
             if isinstance(module, nn.MultiheadAttention):
-                self._record_attention(path, module, args, kwargs, output)
+                this._record_attention(path, module, args, kwargs, output)
             elif type(module).forward is nn.TransformerEncoderLayer.forward:
-                self._record_fused(path, module, args, kwargs)
-            elif module in gates:
-                self._gates[call_path(path, self._gates)] = _detach(output)
+                this._record_fused(path, module, args, kwargs)
+            elif original(module) in gates:
+                this._gates[call_path(path, this._gates)] = _detach(output)
             elif path.rpartition(".")[2] == "attn_pool":
-                self._pooling = _detach(torch.softmax(output, dim=1).squeeze(-1))
-            if module is self.model:
-                self._finish(output)
+                this._pooling = _detach(torch.softmax(output, dim=1).squeeze(-1))
+            if original(module) is root:
+                this._finish(output)
 
-        # Hooks on a module would take an nn.TransformerEncoderLayer off its fused path and so
-        # change its output in the last bits; torch does not count these global ones.
-        self._handles.append(register_module_forward_pre_hook(before))
-        self._handles.append(register_module_forward_hook(after, with_kwargs=True))
-
-    def _unhook(self) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+        return forward_hooks(before=before, after=after)
 
     def _record_attention(
         self, path: str, module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any], output: Any
@@ -314,35 +312,17 @@ make_extractor = AttentionExtractor
 def capture_attention(model: nn.Module, *inputs: Tensor) -> Capture:
     """Run `model` once in eval mode without gradients; return what it showed.
 
-    Training mode, hooks and gradients are afterwards as they were.
+    The model stays as it is, see `stockformer.forward.in_eval_mode`.
 
     Raises:
         ValueError: the model has no attention, or did not run it.
     """
-    with evaluating(model), torch.no_grad(), AttentionExtractor(model) as extractor:
+    model = in_eval_mode(model)
+    with torch.no_grad(), AttentionExtractor(model) as extractor:
         model(*inputs)
     if not extractor.capture.attention:
         raise ValueError(f"{type(model).__name__} has attention, but its forward pass did not run it")
     return extractor.capture
-
-
-#: Held while a model runs for this package: hooks are torch's global ones, and would see the passes of other threads.
-#: A kernel runs cells in one thread and messages of the page in another.
-LOCK = threading.RLock()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put `model` into eval mode, and every module back as it was afterwards; one thread at a time."""
-    with LOCK:
-        training = [module for module in model.modules() if module.training]
-        if training:
-            model.eval()
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True
 
 
 def _padded(nested: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from stockformer.dataset import StockDataset
-from stockformer.explainability.capture import evaluating
 from stockformer.explainability.rankings import CELL_RANKINGS, Inputs, Ranking
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import Target, explained
+from stockformer.forward import in_eval_mode
 
 #: Shares of the input that are moved, of which the areas under the curves are taken.
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -246,8 +246,8 @@ class _Movable:
             part.reshape(len(batch), *shape)
             for part, shape in zip(torch.split(batch, widths, dim=1), self._shapes, strict=True)
         ]
-        with evaluating(model), torch.no_grad():
-            found: np.ndarray = target(model(*parts)).double().cpu().numpy().reshape(2, len(FRACTIONS))
+        with torch.no_grad():
+            found: np.ndarray = target(in_eval_mode(model)(*parts)).double().cpu().numpy().reshape(2, len(FRACTIONS))
         return found
 
 

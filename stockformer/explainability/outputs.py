@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
-from stockformer.explainability.capture import evaluating
+from stockformer.forward import in_eval_mode
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 
 BINNINGS = ("equal_width", "equal_mass")
@@ -211,8 +211,8 @@ def output_batches(
 
 def _run(model: nn.Module, x: Tensor, y: Tensor, *market: Tensor) -> tuple[Tensor, Tensor]:
     like = next(model.parameters())  # its device and precision
-    with evaluating(model), torch.no_grad():
-        output = model(x.to(like), *(part.to(like) for part in market))
+    with torch.no_grad():
+        output = in_eval_mode(model)(x.to(like), *(part.to(like) for part in market))
     return output.float().cpu(), y
 
 

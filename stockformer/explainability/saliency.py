@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from stockformer.explainability.attribution import METHODS, attribute, check_choice
-from stockformer.explainability.capture import evaluating
 from stockformer.explainability.targets import Target
+from stockformer.forward import in_eval_mode
 
 
 def compute_input_saliency(
@@ -75,8 +75,8 @@ def saliency_frame(
 
 
 def _column(model: nn.Module, inputs: tuple[Tensor, ...], target_class: int | None) -> Target:
-    with evaluating(model), torch.no_grad():
-        output = model(*inputs)
+    with torch.no_grad():
+        output = in_eval_mode(model)(*inputs)
     if output.dim() == 1:
         if target_class not in (None, 0):
             raise ValueError(f"target_class is {target_class}, but the model returns a single value")

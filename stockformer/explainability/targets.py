@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from stockformer.explainability.capture import evaluating
+from stockformer.forward import in_eval_mode
 from stockformer.model import input_widths
 
 
@@ -75,8 +75,8 @@ def explained(
     model: nn.Module, *inputs: Tensor, column: int | None = None, target: Target | None = None
 ) -> tuple[Target, float]:
     """Run a model on one sample in eval mode: its target, by default that of `choose_target`, and what that is."""
-    with evaluating(model), torch.no_grad():
-        output = model(*inputs)
+    with torch.no_grad():
+        output = in_eval_mode(model)(*inputs)
         target = choose_target(model, output, column) if target is None else target
         return target, float(target(output)[0])
 

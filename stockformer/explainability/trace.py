@@ -14,8 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
-from torch.utils.hooks import RemovableHandle
 
 from stockformer.explainability.attention import (
     attention_call,
@@ -24,8 +22,9 @@ from stockformer.explainability.attention import (
     called_weights,
     value_vectors,
 )
-from stockformer.explainability.capture import AttentionExtractor, call_path, evaluating
+from stockformer.explainability.capture import AttentionExtractor, call_path
 from stockformer.explainability.targets import Target, choose_target
+from stockformer.forward import forward_hooks, in_eval_mode, original, unfused
 from stockformer.model import input_widths
 
 
@@ -87,7 +86,8 @@ def trace_attention(model: nn.Module, *inputs: Tensor, target: Target | None = N
     Raises:
         ValueError: the model has no attention.
     """
-    with evaluating(model), torch.enable_grad(), explicit_attention(model) as calls:
+    model = in_eval_mode(model)
+    with torch.enable_grad(), explicit_attention(model) as calls:
         with AttentionExtractor(model) as extractor:
             leaves = [part.detach().clone().requires_grad_(part.is_floating_point()) for part in inputs]
             output = model(*leaves)
@@ -127,36 +127,29 @@ class _Calls:
 
 @contextmanager
 def explicit_attention(model: nn.Module) -> Iterator[_Calls]:
-    """Forward passes of `model` inside compute attention from weights that gradients flow through.
+    """Forward passes of `model` inside compute attention from weights that gradients flow through, in this thread.
 
     Inside `changed_model`, the weights are the changed ones. Yields the calls by
     module path; the hooks go when the context closes, also after an exception.
     """
-    paths = {module: path for path, module in model.named_modules()}
-    attentions = [module for module in paths if isinstance(module, nn.MultiheadAttention)]
-    pooling = model.pooling if input_widths(model) is not None else None
+    paths = {original(module): path for path, module in model.named_modules()}
+    pooled = input_widths(model) is not None
     calls = _Calls({})
 
     def after(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
-        if isinstance(module, nn.MultiheadAttention) and module in paths:
+        known = original(module)
+        if isinstance(module, nn.MultiheadAttention) and known in paths:
             call = attention_call(module, args, kwargs)
             weights = _on_path(called_weights(module, call, output))
             found = _Call(module, call["query"], call["value"], weights)
-            calls.attention[call_path(paths[module], calls.attention)] = found
+            calls.attention[call_path(paths[known], calls.attention)] = found
             return attention_output(module, call, weights)
-        if module is pooling:
+        if pooled and paths.get(known) == "pooling":
             calls.pooling = output
         return None
 
-    handles: list[RemovableHandle] = []
-    try:
-        handles.append(register_module_forward_hook(after, with_kwargs=True))
-        # An encoder layer calls its attention only where that has a hook of its own.
-        handles.extend(module.register_forward_hook(lambda *call: None) for module in attentions)
+    with forward_hooks(after=after), unfused():
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _on_path(weights: Tensor) -> Tensor:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
-from torch.utils.hooks import RemovableHandle
 
 from stockformer.explainability.attention import AttentionOutput, attention_call, attention_output, called_weights
-from stockformer.explainability.capture import LOCK, Capture
+from stockformer.explainability.capture import Capture
+from stockformer.forward import forward_hooks, original, unfused
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def change_inputs(
 
 @contextmanager
 def changed_model(model: nn.Module, what_if: WhatIf, shown: Capture) -> Iterator[None]:
-    """Forward passes of `model` inside compute what it would with `what_if` applied.
+    """Forward passes of `model` inside compute what it would with `what_if` applied, in this thread.
 
     Gradients flow through what was changed, and contexts nest. `capture_attention` inside sees the
     changed gates and weights. The hooks go when the context closes, also after
@@ -151,25 +150,20 @@ def changed_model(model: nn.Module, what_if: WhatIf, shown: Capture) -> Iterator
     attentions = _changed_attentions(model, what_if, shown)
 
     def after(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
-        if module in gates:
-            return torch.full_like(output, gates[module])
-        if module in attentions:
+        known = original(module)
+        if known in gates:
+            return torch.full_like(output, gates[known])
+        if known in attentions:
             assert isinstance(module, nn.MultiheadAttention)
-            return _attend(module, attentions[module], args, kwargs, output)
+            return _attend(module, attentions[known], args, kwargs, output)
         return None
 
-    handles: list[RemovableHandle] = []
-    with LOCK:
-        try:
-            # Global, so that they come before those of a capture that is opened inside.
-            if gates or attentions:
-                handles.append(register_module_forward_hook(after, with_kwargs=True))
-            # An encoder layer calls its attention only where that has a hook of its own, else its fused kernel runs.
-            handles.extend(module.register_forward_hook(_nothing) for module in attentions)
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+    with ExitStack() as stack:
+        if gates or attentions:
+            stack.enter_context(forward_hooks(after=after))
+        if attentions:
+            stack.enter_context(unfused())
+        yield
 
 
 @dataclass
@@ -244,7 +238,7 @@ def _words(*place: Any) -> str:
 
 
 def _modules(model: nn.Module, paths: Iterable[str]) -> list[nn.Module]:
-    return [model.get_submodule(path.partition("#")[0]) for path in paths]
+    return [original(model.get_submodule(path.partition("#")[0])) for path in paths]
 
 
 def _span(days: tuple[int, int] | None, length: int) -> tuple[int, int]:
@@ -278,7 +272,3 @@ def _is_place(value: object, numbers: int) -> bool:
 
 def _all(values: object, good: Callable[[Any], bool]) -> bool:
     return isinstance(values, Sequence) and not isinstance(values, str) and all(good(value) for value in values)
-
-
-def _nothing(*call: Any) -> None:
-    """A hook that changes nothing."""

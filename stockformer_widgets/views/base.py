@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from traitlets import Bool, observe
 
 from stockformer.explainability import Summary
-from stockformer.explainability.capture import LOCK
-from stockformer_widgets.followed import Followed
+from stockformer_widgets.followed import LOCK, Followed
 from stockformer_widgets.keyboard import Keyboard
 from stockformer_widgets.picture import Pictured, render
 from stockformer_widgets.selection import Selection

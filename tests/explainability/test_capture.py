@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -244,18 +243,6 @@ def test_an_exception_inside_the_context(model):
     before = state_of(mixed(model))
     with pytest.raises(KeyError), AttentionExtractor(model):
         raise KeyError
-    assert_unchanged(model, before)
-
-
-def test_an_exception_while_hooking(model, monkeypatch):
-    before = state_of(mixed(model))
-
-    def fail(*_, **__):
-        raise MemoryError
-
-    monkeypatch.setattr("stockformer.explainability.capture.register_module_forward_hook", fail)
-    with pytest.raises(MemoryError), AttentionExtractor(model):
-        pass
     assert_unchanged(model, before)
 
 
@@ -694,24 +681,3 @@ def test_a_map_that_does_not_exist(sample, kind, layer, error, message):
     x, _, market_x = dataset[0]
     with pytest.raises(error, match=message):
         capture_attention(model, x[None], market_x[None]).map(kind, layer)
-
-
-def test_a_capture_sees_no_pass_of_another_thread(model, inputs):
-    """Hooks are torch's global ones: what runs beside a capture must not be taken for it."""
-    expected, other = capture_attention(model, *inputs), [part * 3 for part in inputs]
-    stop = threading.Event()
-
-    def run_on() -> None:
-        while not stop.is_set():
-            capture_attention(model, *other)
-
-    thread = threading.Thread(target=run_on)
-    thread.start()
-    try:
-        for _ in range(200):
-            found = capture_attention(model, *inputs)
-            assert list(found.attention) == list(expected.attention)
-            assert all(torch.equal(found.attention[path], weights) for path, weights in expected.attention.items())
-    finally:
-        stop.set()
-        thread.join()

@@ -1,0 +1,153 @@
+"""Forward passes of somebody else's model: in eval mode, and watched or changed in one thread only.
+
+A kernel runs cells in one thread and messages of the page in another, and torch's hooks are global. What is
+done here to a pass concerns the thread that does it; the model and the passes of other threads stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_module
+from torch.overrides import BaseTorchFunctionMode
+
+#: Called with a module and its arguments, before it runs.
+Before = Callable[[nn.Module, tuple[Any, ...]], None]
+#: Called with a module, its arguments and its output; returns another output, or None to leave it.
+After = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]
+
+_ORIGINAL = "_in_eval_mode_of"
+
+
+def in_eval_mode(model: nn.Module) -> nn.Module:
+    """A model in eval mode that computes what `model` would: itself, or a copy where a module is in training mode.
+
+    The copy shares parameters and buffers. So the model's own modules never change mode: another thread may be
+    training them, and nothing is left to undo.
+
+    Raises:
+        ValueError: a module in training mode cannot be copied, because its `forward` was replaced by a function
+            that may belong to the module itself.
+    """
+    if not any(module.training for module in model.modules()):
+        return model
+    return _in_eval_mode(model, {})
+
+
+def original(module: nn.Module) -> nn.Module:
+    """The module that `in_eval_mode` copied, or the module itself."""
+    found: nn.Module = module.__dict__.get(_ORIGINAL, module)
+    return found
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put `model` into eval mode, and every module back as it was afterwards.
+
+    Other threads see it too. `in_eval_mode` is for passes that leave the model alone.
+    """
+    training = [module for module in model.modules() if module.training]
+
+    def restore() -> None:
+        for module in training:
+            module.training = True
+
+    try:
+        if training:
+            model.eval()
+        yield
+    finally:
+        try:
+            restore()
+        except BaseException:  # an interrupt: start again
+            restore()
+            raise
+
+
+@contextmanager
+def forward_hooks(*, before: Before | None = None, after: After | None = None) -> Iterator[None]:
+    """Call `before` and `after` around every module that this thread runs while the context is open.
+
+    Hooks on a module itself would run in other threads too, and would take an `nn.TransformerEncoderLayer` off its
+    fused path and so change its output in the last bits; torch does not count global ones.
+    """
+    thread = threading.get_ident()
+
+    # Whether a hook takes keyword arguments stands beside it, and another thread may read that a moment too late.
+    def guarded_before(module: nn.Module, *call: Any) -> None:
+        if before is not None and threading.get_ident() == thread:
+            before(module, *call)
+
+    def guarded_after(module: nn.Module, *call: Any) -> Any:
+        return after(module, *call) if after is not None and threading.get_ident() == thread else None
+
+    # Not through torch's handles: they are numbered without a lock, so two threads can get one number, and an
+    # interrupt between the registration and its handle would leave a hook that nobody can remove.
+    pre_hooks: dict[Any, Any] = torch_module._global_forward_pre_hooks
+    hooks: dict[Any, Any] = torch_module._global_forward_hooks
+    with_kwargs: dict[Any, Any] = torch_module._global_forward_hooks_with_kwargs
+
+    def remove() -> None:
+        pre_hooks.pop(guarded_before, None)
+        hooks.pop(guarded_after, None)
+        with_kwargs.pop(guarded_after, None)
+
+    try:
+        if before is not None:
+            pre_hooks[guarded_before] = guarded_before
+        if after is not None:
+            with_kwargs[guarded_after] = True
+            hooks[guarded_after] = guarded_after
+        yield
+    finally:
+        try:
+            remove()
+        except BaseException:  # an interrupt: start again
+            remove()
+            raise
+
+
+def unfused() -> AbstractContextManager[Any]:
+    """While open, an `nn.TransformerEncoderLayer` that this thread runs calls its attention, not a fused kernel.
+
+    torch takes the fused path only where no function is overridden; this mode overrides them by themselves.
+    """
+    return BaseTorchFunctionMode()
+
+
+def _in_eval_mode(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Module:
+    module = getattr(module, "_orig_mod", module)  # of torch.compile
+    if module in copies:
+        return copies[module]
+    if isinstance(module, torch.jit.ScriptModule):
+        copies[module] = copy.deepcopy(module).eval() if module.training else module
+        return copies[module]
+    own = copies[module] = object.__new__(type(module))
+    for name, value in module.__dict__.items():
+        own.__dict__[name] = copy.copy(value) if isinstance(value, dict) else value
+    own.__dict__["training"] = False
+    own.__dict__[_ORIGINAL] = module
+    own.__dict__["_compiled_call_impl"] = None
+    if "forward" in module.__dict__:
+        own.__dict__["forward"] = _bound(module.__dict__["forward"], module, own)
+    own.__dict__["_modules"] = {
+        name: None if child is None else _in_eval_mode(child, copies) for name, child in module._modules.items()
+    }
+    return own
+
+
+def _bound(forward: Any, module: nn.Module, own: nn.Module) -> Any:
+    """A `forward` that replaced that of the class, for a copy of the module."""
+    if isinstance(forward, MethodType) and forward.__self__ is module:
+        return MethodType(forward.__func__, own)
+    raise ValueError(
+        f"{type(module).__name__}.forward was replaced by a function that may belong to this one module, which is "
+        "in training mode: call model.eval() first"
+    )
