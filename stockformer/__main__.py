@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
-from stockformer.checkpoint import load_checkpoint, save_checkpoint
+from stockformer.checkpoint import save_checkpoint
 from stockformer.dataset import StockDataset
 from stockformer.explainability import generate_report
 from stockformer.explainability.faithfulness_report import write_faithfulness
 from stockformer.model import LABEL_MODES
+from stockformer.opening import open_model
 from stockformer.sample import load_sample, write_sample
 from stockformer.training import Model, fit
+
+_DATA = "a CSV with one row per ticker and day, a folder with all_data_*.csv, or a glob"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning
+            arguments.run(arguments)
     except (ValueError, OSError, ImportError) as error:
         print(f"stockformer: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+def _print_warning(message: Warning | str, *origin: Any, **options: Any) -> None:
+    """A warning as a line for the person at the terminal, who did not write the code that it points to."""
+    print(f"stockformer: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write figures and a page about one day")
     report.add_argument("checkpoint", help="a .pt file")
-    report.add_argument("csv", help="a table with one row per ticker and day")
+    report.add_argument("data", help=_DATA)
     report.add_argument("--date", required=True, help="the last day of the window")
     report.add_argument("--ticker", help="whose; default: the first that has that day")
     report.add_argument("--out", required=True, help="folder to write into")
@@ -55,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
     faithfulness = commands.add_parser("faithfulness", help="measure which explanations of a model to believe")
     faithfulness.add_argument("checkpoint", nargs="?", help="a .pt file (default: the shipped model and data)")
-    faithfulness.add_argument("csv", nargs="?", help="a table with one row per ticker and day")
+    faithfulness.add_argument("data", nargs="?", help=_DATA)
     faithfulness.add_argument("--windows", type=int, default=64, help="how many, evenly spread (default: %(default)s)")
     faithfulness.add_argument("--out", required=True, help="Markdown page to write")
     faithfulness.add_argument("--table", help="CSV file to write as well")
@@ -84,20 +96,19 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _faithfulness(arguments: argparse.Namespace) -> None:
-    if arguments.checkpoint is not None and arguments.csv is None:
-        raise ValueError(f"{arguments.checkpoint} needs a CSV file after it")
-    dataset, model = load_sample() if arguments.checkpoint is None else _load(arguments)
+    if arguments.checkpoint is not None and arguments.data is None:
+        raise ValueError(f"{arguments.checkpoint} needs a CSV file or a folder after it")
+    dataset, model = load_sample() if arguments.checkpoint is None else _open(arguments)
     write_faithfulness(model, dataset, arguments.out, windows=arguments.windows, table=arguments.table)
     print(arguments.out)
 
 
-def _load(arguments: argparse.Namespace) -> tuple[StockDataset, Model]:
-    model, info = load_checkpoint(arguments.checkpoint)
-    return StockDataset(pd.read_csv(arguments.csv), **info.dataset_settings), model
+def _open(arguments: argparse.Namespace) -> tuple[StockDataset, Model]:
+    return open_model(arguments.checkpoint, arguments.data)
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    dataset, model = _load(arguments)
+    dataset, model = _open(arguments)
     window = dataset.window(dataset.index_of(arguments.date, arguments.ticker))
     streams = [("Stock", window.x, dataset.feature_cols), ("Market", window.market_x, dataset.market_feature_cols)]
     given = [(name, part[None], columns) for name, part, columns in streams if part is not None and columns is not None]
@@ -109,7 +120,7 @@ def _report(arguments: argparse.Namespace) -> None:
         feature_names=[columns for _, _, columns in given],
         dates=list(window.dates),
         prices=window.prices,
-        label=float(window.y),
+        label=None if window.y is None else float(window.y),
         title=f"{window.ticker}, {window.dates[-1].date()}",
     )
     print(saved["report"])

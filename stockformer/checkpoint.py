@@ -12,9 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stockformer.dataset import Normalization
+from stockformer.config import ENCODER_FEATURE_COLUMNS
 from stockformer.files import write_whole
-from stockformer.model import CrossAttentionStockTransformer, StockTransformer, create_model, infer_arch_from_state_dict
+from stockformer.model import (
+    CrossAttentionStockTransformer,
+    StockTransformer,
+    create_model,
+    read_arch,
+    warn_of_heads,
+)
+from stockformer.preprocessing import Normalization, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,13 @@ class CheckpointInfo:
             inputs as the model was trained on them; without normalisation
             statistics where the file has none.
         metrics: scores that the trainer wrote.
+        nhead_is_guessed: neither file nor ``.meta`` gives the head count.
     """
 
     arch: dict[str, Any]
     dataset_settings: dict[str, Any]
     metrics: dict[str, Any] = field(default_factory=dict)
+    nhead_is_guessed: bool = False
 
 
 def load_checkpoint(
@@ -51,6 +60,16 @@ def load_checkpoint(
         ValueError: the file is damaged, would run code when unpickled, or is
             not a StockFormer checkpoint.
     """
+    model, info = read_checkpoint(path, nhead=nhead, output_mode=output_mode)
+    if info.nhead_is_guessed:
+        warn_of_heads(info.arch["nhead"])
+    return model, info
+
+
+def read_checkpoint(
+    path: str | Path, *, nhead: int | None = None, output_mode: str | None = None
+) -> tuple[CrossAttentionStockTransformer | StockTransformer, CheckpointInfo]:
+    """As `load_checkpoint`, which warns where the head count is a guess."""
     path = Path(path)
     content = _read(path)
     state_dict = content.get("model_state_dict", content)
@@ -58,7 +77,7 @@ def load_checkpoint(
         raise ValueError(f"{path} holds no state dict: expected parameter names with tensors")
     settings = _mapping(content, "dataset_settings")
     mode = output_mode or settings.get("label_mode")
-    arch = infer_arch_from_state_dict(
+    arch, guessed = read_arch(
         state_dict, path, nhead=content.get("nhead") if nhead is None else nhead, output_mode=mode
     )
     model = _build(arch, settings.get("bucket_edges"))
@@ -68,13 +87,18 @@ def load_checkpoint(
         raise ValueError(f"{path} is no {arch['model_type']} checkpoint: {' '.join(str(error).split())}") from None
     if settings.get("normalization") is not None:
         settings["normalization"] = _normalization(path, settings["normalization"])
+        settings["preprocessing"] = Preprocessing(**settings.get("preprocessing", {}))
+    else:
+        settings["preprocessing"] = None
     broken = sum(int((~torch.isfinite(tensor)).sum()) for tensor in state_dict.values())
     if broken:
         raise ValueError(f"{path} has {broken} weights that are NaN or infinite, expected none")
     settings["label_mode"] = arch["output_mode"]
     if arch["model_type"] == "encoder":
         settings["market_feature_cols"] = None
-    return model.eval(), CheckpointInfo(arch, settings, _mapping(content, "metrics"))
+        if arch["feature_dim"] == len(ENCODER_FEATURE_COLUMNS):
+            settings.setdefault("feature_cols", ENCODER_FEATURE_COLUMNS)
+    return model.eval(), CheckpointInfo(arch, settings, _mapping(content, "metrics"), guessed)
 
 
 def save_checkpoint(
@@ -100,6 +124,8 @@ def save_checkpoint(
     settings = dict(dataset_settings or {"label_mode": model.label_mode})
     if isinstance(settings.get("normalization"), Normalization):
         settings["normalization"] = asdict(settings["normalization"])
+    if isinstance(settings.get("preprocessing"), Preprocessing):
+        settings["preprocessing"] = asdict(settings["preprocessing"])
     content = {
         "model_state_dict": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
         "nhead": nhead,

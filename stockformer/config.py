@@ -64,6 +64,22 @@ MARKET_FEATURE_COLUMNS: list[str] = [
     "nonfarm_payroll",
 ]
 
+#: Features of an encoder-only model without a market stream: all of the above, the market's in another order.
+ENCODER_FEATURE_COLUMNS: list[str] = [
+    *BASE_FEATURE_COLUMNS,
+    "treasury_yield_10year",
+    "treasury_yield_2year",
+    "unemployment",
+    "nonfarm_payroll",
+    "sector_etf_ret_1d",
+    "sector_etf_ret_5d",
+    "sector_etf_vol_5d",
+    "sector_rel_ret_1d",
+    "spy_ret_1d",
+    "spy_ret_5d",
+    "spy_vol_5d",
+]
+
 #: Stock features that no price, volume or market series yields: they need
 #: fundamentals, analysts or option data.
 FUNDAMENTAL_FEATURE_COLUMNS: list[str] = [

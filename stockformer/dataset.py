@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,26 +16,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from stockformer.config import BASE_FEATURE_COLUMNS, LOOKBACK, MARKET_FEATURE_COLUMNS
-from stockformer.features import PRICE_COLUMNS, add_derived_features, is_derivable
+from stockformer.features import PRICE_COLUMNS, add_derived_features
+from stockformer.market import ETFS, add_market_features
 from stockformer.model import LABEL_MODES
-
-TRAIN_FRACTION = 0.7
-_ALIASES = {"ticker": "symbol", "close": "adjusted_close"}
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """z-score statistics per ticker, from training dates only.
-
-    Attributes:
-        columns: feature names, stock then market.
-        mean, std: ticker -> one value a column; a standard deviation under
-            1e-6 is stored as 1.
-    """
-
-    columns: list[str]
-    mean: Mapping[str, list[float]]
-    std: Mapping[str, list[float]]
+from stockformer.preprocessing import TRAINED_HERE, Normalization, Preprocessing, fit_normalization, normalize
+from stockformer.table import check_unique, in_order, listed
 
 
 @dataclass(frozen=True)
@@ -43,16 +30,16 @@ class Window:
     Attributes:
         x: stock features [T, F], normalised.
         market_x: market features [T, M], normalised; None without market features.
-        y: the label: a float for ``regression``, else the class number.
+        y: the label: a float for ``regression``, else the class number; None in a dataset without a target.
         ticker: whose days these are.
         prices: T rows of ``date, open, high, low, adjusted_close, volume``, gaps filled forward;
             where the data has ``spy_ret_1d`` also ``spy``, SPY's level relative to the ticker's first row.
-        forward_return: relative change of the adjusted close after the last day, a fraction.
+        forward_return: relative change of the adjusted close after the last day, a fraction; NaN without a target.
     """
 
     x: Tensor
     market_x: Tensor | None
-    y: Tensor
+    y: Tensor | None
     ticker: str
     prices: pd.DataFrame
     forward_return: float
@@ -76,29 +63,33 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
     another, in the order of their names.
 
     Args:
-        df: one row per ticker and day, dates ascending within a ticker. Needs
-            ``date``, ``symbol`` (or ``ticker``), ``open, high, low,
-            adjusted_close`` (or ``close``), ``volume``, and the features;
-            those that follow from prices and volumes are computed where absent.
+        df: one row per ticker and day. Needs ``date``, ``symbol`` (or ``ticker``), ``open, high, low,
+            adjusted_close`` (or ``close``) and ``volume``. A feature that is absent is computed where prices,
+            volumes or ETF rows give it (`stockformer.market.ETFS`; these rows are no samples), else it is empty.
         feature_cols: stock features, in the model's order.
         market_feature_cols: market features, or None for a model without market.
-        target_col: ``close_{h}d_fwd_return``, computed where absent.
+        target_col: ``close_{h}d_fwd_return``, computed from unfilled prices where absent. None where h is not
+            known: every window is a sample, its ``y`` is NaN.
         lookback: T, in trading days.
         label_mode: ``regression``, ``binary`` or ``buckets``.
-        threshold: a ``binary`` label is 1 where the return is at least this fraction.
-        bucket_edges: edges of ``buckets``, in percent.
-        train_end: last date whose rows give the normalisation statistics;
-            by default the first 70 % of the dates do.
+        threshold: a ``binary`` label is 1 where the return is at least this fraction; by default as
+            `preprocessing` says.
+        bucket_edges: edges of ``buckets``, in percent; or a number of buckets, whose edges are quantiles of all
+            targets of the data.
+        train_end: last date whose rows give the normalisation statistics; by default as `preprocessing` says.
         normalization: statistics that a model was trained with; they replace
             those of this data.
+        preprocessing: how inputs are made, `TRAINED_HERE` or `TRAINED_ELSEWHERE`. `load_checkpoint` sets it to
+            None where a checkpoint does not say, and then a choice has to be made.
+        assumed: what of the labels is a guess, in words; it is shown wherever the truth is.
 
     Attributes:
         target_dates: the day on which each sample's return is known.
         unavailable: features without a single value in the data. They are 0
             everywhere, so they can explain nothing.
+        notes: what was done to the data that its owner should know, also given as one warning.
 
-    Infinite values count as missing; missing values are filled forward inside a
-    ticker, then with 0.
+    Missing values are filled forward inside a ticker, then with 0.
 
     Raises:
         ValueError: the table cannot give a single correct window; the message
@@ -110,22 +101,25 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         df: pd.DataFrame,
         feature_cols: Sequence[str] = BASE_FEATURE_COLUMNS,
         market_feature_cols: Sequence[str] | None = MARKET_FEATURE_COLUMNS,
-        target_col: str = "close_3d_fwd_return",
+        target_col: str | None = "close_3d_fwd_return",
         lookback: int = LOOKBACK,
         label_mode: str = "binary",
         *,
-        threshold: float = 0.0,
-        bucket_edges: Sequence[float] | None = None,
+        threshold: float | None = None,
+        bucket_edges: Sequence[float] | int | None = None,
         train_end: str | pd.Timestamp | None = None,
         normalization: Normalization | None = None,
+        preprocessing: Preprocessing | None = TRAINED_HERE,
+        assumed: Sequence[str] = (),
     ) -> None:
+        if preprocessing is None:
+            raise ValueError(
+                "the checkpoint has no normalisation statistics and does not say how its inputs were made: open it "
+                "with stockformer.open_model, or pass preprocessing=TRAINED_ELSEWHERE or TRAINED_HERE of "
+                "stockformer.preprocessing"
+            )
         if label_mode not in LABEL_MODES:
             raise ValueError(f"label_mode is {label_mode!r}, expected one of {', '.join(LABEL_MODES)}")
-        edges = None if bucket_edges is None else [float(edge) for edge in bucket_edges]
-        if label_mode == "buckets" and not edges:
-            raise ValueError("label_mode 'buckets' needs at least one bucket edge, found none")
-        if edges is not None and edges != sorted(set(edges)):
-            raise ValueError(f"bucket_edges are {edges}, expected ascending percentages")
         if not isinstance(lookback, int) or lookback < 1:
             raise ValueError(f"lookback is {lookback!r}, expected at least 1 day")
         if not isinstance(df, pd.DataFrame):
@@ -135,29 +129,44 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         self.target_col = target_col
         self.lookback = lookback
         self.label_mode = label_mode
-        self.threshold = float(threshold)
-        self.bucket_edges = edges
-        self.horizon = _horizon(target_col)
+        self.threshold = _threshold(preprocessing.threshold if threshold is None else threshold)
+        self.preprocessing = preprocessing
+        self.assumed = tuple(assumed)
+        self.horizon = None if target_col is None else _horizon(target_col)
 
         columns = self.feature_cols + (self.market_feature_cols or [])
-        _check_unique(columns, "the features asked for")
-        rows = _prepare(df, columns, target_col, self.horizon)
-        self.unavailable = [name for name in columns if rows[name].isna().all()]
+        check_unique(columns, "the features asked for")
+        numbers = columns if target_col is None else [*columns, target_col]
+        rows, self.notes = in_order(df, numbers, preprocessing)
+        rows = rows.assign(**{_TARGET: _targets(rows, target_col, self.horizon, preprocessing)})
+        rows, self.unavailable = _add_features(rows, columns, preprocessing, self.notes)
+        if self.horizon is not None and rows[_TARGET].isna().all():
+            raise ValueError(f"no row has a target: {target_col} is missing in all {len(rows)} rows")
         self.prices = rows[["date", *PRICE_COLUMNS]].assign(**_spy_level(rows, columns))
         self.tickers = rows["symbol"].to_numpy()
-        self.returns = rows[target_col].to_numpy(dtype=np.float64)
-        filled = rows.groupby("symbol", sort=False)[columns].ffill().fillna(0.0)
-        self.train_end = _train_end(rows["date"], train_end)
+        self.returns = rows[_TARGET].to_numpy(dtype=np.float64)
+        self.bucket_edges = _bucket_edges(bucket_edges, self.returns) if label_mode == "buckets" else None
+        smallest = 0.0 if label_mode == "regression" else preprocessing.min_return
+        self.ends = _window_ends(self.tickers, self.returns, lookback, smallest, self.horizon is not None)
+        self._note_tickers_without_window()
+        days = rows["date"] if preprocessing.split_by == "rows" else rows["date"].iloc[self.ends]
+        self.train_end = _train_end(rows["date"], days, preprocessing.training_fraction, train_end)
+        filled = _fill(rows, columns, preprocessing)
         training = (rows["date"] <= self.train_end).to_numpy()
-        self.normalization = normalization or _fit(filled, self.tickers, training)
-        values = _normalise(filled, self.tickers, self.normalization)
+        raw = [] if preprocessing.market_is_normalized else self.market_feature_cols or []
+        self.normalization = normalization or fit_normalization(
+            filled, self.tickers, training, raw, preprocessing.fewest_training_rows
+        )
+        values = normalize(filled, self.tickers, self.normalization)
         # Statistics from elsewhere would make numbers of what this data does not have.
         values[:, [name in self.unavailable for name in columns]] = 0.0
+        _check_finite(values, filled, rows)
         self._x = values[:, : len(self.feature_cols)]
         self._market_x = values[:, len(self.feature_cols) :]
-        self.ends = _window_ends(self.tickers, self.returns, lookback)
         self.labels = self._label(self.returns)
-        self.target_dates = _target_dates(rows, self.horizon).iloc[self.ends]
+        self.target_dates = _target_dates(rows, self.horizon or 0).iloc[self.ends]
+        if self.notes:
+            warnings.warn("; ".join(self.notes), stacklevel=2)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -178,7 +187,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         return Window(
             x=self._x[span],
             market_x=None if self.market_feature_cols is None else self._market_x[span],
-            y=self.labels[last],
+            y=None if self.horizon is None else self.labels[last],
             ticker=str(self.tickers[last]),
             prices=self.prices.iloc[span].reset_index(drop=True),
             forward_return=float(self.returns[last]),
@@ -194,21 +203,31 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         """The sample whose last day is `date`, of `ticker` or of the first that has one.
 
         Raises:
-            ValueError: no window ends on that day, or `date` is none.
+            ValueError: no window ends on that day, there is no such ticker, or `date` is not a date.
         """
-        try:
-            day = pd.Timestamp(date)
-        except ValueError:
-            raise ValueError(f"{date!r} is no date, expected one such as '2008-10-15'") from None
-        match = self.end_dates == day
+        day = _day(date)
+        whose, of_ticker = "", np.ones(len(self), dtype=bool)
         if ticker is not None:
-            match &= self.end_tickers == ticker
-        found = np.flatnonzero(match)
-        if not len(found):
-            whose = f" of {ticker}" if ticker is not None else ""
-            first, last = self.end_dates.min().date(), self.end_dates.max().date()
-            raise ValueError(f"no window{whose} ends on {day.date()}; windows end from {first} to {last}")
-        return int(found[0])
+            whose, of_ticker = f" of {ticker}", self.end_tickers == ticker
+            if not of_ticker.any():
+                tickers = list(dict.fromkeys(self.end_tickers))
+                raise ValueError(f"there is no window of {ticker}; the tickers are {listed(tickers, 20)}")
+        match = np.flatnonzero(of_ticker & (self.end_dates == day))
+        if not len(match):
+            ends = self.end_dates[of_ticker]
+            small = self.preprocessing.min_return if self.label_mode != "regression" else 0.0
+            left_out = f" (days whose return is within {small:.2%} of 0 are left out)" if small else ""
+            raise ValueError(
+                f"no window{whose} ends on {day.date()}; windows end from {ends.min().date()} to {ends.max().date()}"
+                f"{left_out}"
+            )
+        return int(match[0])
+
+    @property
+    def first_validation_date(self) -> pd.Timestamp | None:
+        """The first day after the training dates; None where there is no later row."""
+        later = self.prices["date"][self.prices["date"] > self.train_end]
+        return None if later.empty else later.min()
 
     @property
     def end_dates(self) -> pd.DatetimeIndex:
@@ -243,21 +262,54 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             "bucket_edges": self.bucket_edges,
             "train_end": str(self.train_end.date()),
             "normalization": self.normalization,
+            "preprocessing": self.preprocessing,
+            "assumed": list(self.assumed),
         }
 
+    def _note_tickers_without_window(self) -> None:
+        rows = pd.Series(self.tickers).value_counts(sort=False).drop(self.end_tickers, errors="ignore")
+        if len(rows):
+            counts = listed([f"{ticker} ({number} rows)" for ticker, number in rows.items()])
+            self.notes.append(f"no window of {self.lookback} days with a target fits into {counts}")
+
     def _label(self, returns: np.ndarray) -> Tensor:
-        if self.label_mode == "regression":
+        if self.label_mode == "regression" or self.horizon is None:
             return torch.tensor(returns).float()
         if self.label_mode == "binary":
             return torch.from_numpy(returns >= self.threshold).long()
         return torch.from_numpy(np.searchsorted(self.bucket_edges or [], returns * 100, side="right"))
 
 
+#: The target among the rows' columns, whatever a table calls its own.
+_TARGET = "target"
+
+
 def _spy_level(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.Series]:
     if "spy_ret_1d" not in columns or rows["spy_ret_1d"].isna().all():
         return {}
-    growth = 1 + rows["spy_ret_1d"].fillna(0.0)
+    growth = 1 + rows["spy_ret_1d"].where(np.isfinite(rows["spy_ret_1d"]), 0.0)
     return {"spy": growth.groupby(rows["symbol"], sort=False).cumprod()}
+
+
+def _threshold(threshold: float) -> float:
+    if not math.isfinite(threshold):
+        raise ValueError(f"threshold is {threshold}, expected a fraction such as 0.015")
+    return float(threshold)
+
+
+def _bucket_edges(edges: Sequence[float] | int | None, returns: np.ndarray) -> list[float]:
+    """Edges in percent; of a number of buckets the quantiles of all targets."""
+    if isinstance(edges, int):
+        if edges < 2:
+            raise ValueError(f"bucket_edges is {edges}, expected edges in percent or at least 2 buckets")
+        known = returns[np.isfinite(returns)]
+        return [float(np.quantile(100 * known, k / edges)) for k in range(1, edges)]
+    numbers = [float(edge) for edge in edges] if edges is not None else []
+    if not numbers:
+        raise ValueError("label_mode 'buckets' needs at least one bucket edge, found none")
+    if numbers != sorted(set(numbers)) or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"bucket_edges are {numbers}, expected ascending percentages")
+    return numbers
 
 
 def _horizon(target_col: str) -> int:
@@ -267,134 +319,111 @@ def _horizon(target_col: str) -> int:
     return int(match[1])
 
 
+def _day(date: str | pd.Timestamp) -> pd.Timestamp:
+    # pandas reads "May" as the first of May in the year 1.
+    if not isinstance(date, str) or re.search(r"\d{4}", date):
+        try:
+            day = pd.Timestamp(date)
+        except ValueError:
+            day = None
+        if isinstance(day, pd.Timestamp):
+            return day.tz_localize(None).normalize()
+    raise ValueError(f"{date!r} is not a date, expected one such as '2008-10-15'")
+
+
 def _target_dates(rows: pd.DataFrame, horizon: int) -> pd.Series:
     """The day on which a row's forward return is known; after all days where the table ends before."""
     known = rows.groupby("symbol", sort=False)["date"].shift(-horizon)
     return known.fillna(rows["date"].max() + pd.Timedelta(days=1))
 
 
-def _prepare(df: pd.DataFrame, columns: Sequence[str], target_col: str, horizon: int) -> pd.DataFrame:
-    """Check the table; return it by ticker with all columns, missing values as NaN."""
-    if df.empty:
-        raise ValueError("the table has no rows")
-    _check_unique(list(df.columns), "the table's headers")
-    rows = df.rename(columns={k: v for k, v in _ALIASES.items() if k in df and v not in df})
-    _check_columns(rows, columns)
-    unnamed = int(rows["symbol"].isna().sum())
-    if unnamed:
-        raise ValueError(f"{unnamed} of {len(rows)} rows have no symbol")
-    rows = rows.assign(date=_dates(rows["date"]), symbol=rows["symbol"].astype(str))
-    rows = rows.sort_values("symbol", kind="stable", ignore_index=True)
-    _check_order(rows)
-    numbers = [name for name in {*PRICE_COLUMNS, *columns, target_col} if name in rows]
-    rows[numbers] = _numeric(rows[numbers])
-    by_ticker = rows.groupby("symbol", sort=False)
-    rows[PRICE_COLUMNS] = by_ticker[PRICE_COLUMNS].ffill()
-    rows = add_derived_features(rows, columns)
-    rows[list(columns)] = rows[list(columns)].replace([np.inf, -np.inf], np.nan)
-    if target_col not in rows:
-        close = rows.groupby("symbol", sort=False)["adjusted_close"]
-        rows = rows.assign(**{target_col: close.shift(-horizon) / rows["adjusted_close"] - 1})
-    if rows[target_col].isna().all():
-        raise ValueError(f"no row has a target: {target_col} is missing in all {len(rows)} rows")
-    return rows
+def _targets(
+    rows: pd.DataFrame, target_col: str | None, horizon: int | None, preprocessing: Preprocessing
+) -> pd.Series:
+    """Relative change of the price over the next `horizon` rows; NaN where either price is missing."""
+    if horizon is None:
+        return pd.Series(np.nan, index=rows.index)
+    if target_col in rows and not preprocessing.recomputed:
+        targets = rows[target_col]
+    else:
+        price = rows["adjusted_close"].where(np.isfinite(rows["adjusted_close"]))
+        targets = price.groupby(rows["symbol"], sort=False).shift(-horizon) / price - 1
+    return targets.where(np.isfinite(targets))
 
 
-def _check_unique(names: Sequence[str], whose: str) -> None:
-    twice = sorted({str(name) for name in names if list(names).count(name) > 1})
-    if twice:
-        raise ValueError(f"{whose} name a column more than once: {', '.join(twice)}")
-
-
-def _check_columns(rows: pd.DataFrame, columns: Sequence[str]) -> None:
-    needed = [
-        "date",
-        "symbol",
-        *PRICE_COLUMNS,
-        *(name for name in columns if not is_derivable(name, list(rows.columns))),
+def _add_features(
+    rows: pd.DataFrame, columns: Sequence[str], preprocessing: Preprocessing, notes: list[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of samples with all columns, missing values as NaN, prices filled; and the columns without a value."""
+    rows = _recompute(rows, preprocessing.recomputed)
+    prices = rows[PRICE_COLUMNS].replace([np.inf, -np.inf], np.nan)
+    rows[PRICE_COLUMNS] = prices.groupby(rows["symbol"], sort=False).ffill()
+    rows = add_derived_features(add_market_features(rows, columns), columns)
+    samples = ~rows["symbol"].isin(ETFS)
+    if not samples.any():
+        raise ValueError(f"all rows are of ETFs ({listed(list(rows['symbol'].unique()))}), which are no samples")
+    absent = [name for name in columns if name not in rows]
+    if absent:
+        notes.append(
+            f"{len(absent)} of {len(columns)} features are not in the data and are 0 everywhere, so they get no "
+            f"attribution: {', '.join(absent)}"
+        )
+    rows = rows[samples].reset_index(drop=True).reindex(columns=[*rows.columns, *absent])
+    empty = [
+        name
+        for name in columns
+        if not np.isfinite(rows[name]).any() or (name in preprocessing.recomputed and not rows[name].any())
     ]
-    missing = [name for name in needed if name not in rows]
-    if missing:
-        raise ValueError(f"the table lacks {len(missing)} needed columns: {', '.join(missing)}")
+    return rows, empty
 
 
-def _dates(column: pd.Series) -> pd.Series:
-    try:
-        # 20081015 is a day, not nanoseconds.
-        dates = pd.to_datetime(column.astype(str) if pd.api.types.is_integer_dtype(column) else column)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"the date column cannot be read as dates: {str(error).splitlines()[0]}") from None
-    if dates.isna().any():
-        raise ValueError(f"{int(dates.isna().sum())} of {len(dates)} rows have no date")
-    return dates.dt.tz_localize(None).dt.normalize()
+def _recompute(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Compute features from prices as they are, in the place of the table's own."""
+    without = rows.drop(columns=list(names), errors="ignore")
+    made = add_derived_features(add_market_features(without, names), names, missing=0.0)
+    new = [name for name in names if name in made]
+    kept = rows[[name for name in names if name in rows and name not in new]]
+    return made.assign(**made[new].fillna(0.0), **kept)
 
 
-def _check_order(rows: pd.DataFrame) -> None:
-    step = rows.groupby("symbol", sort=False)["date"].diff()
-    for wrong, what in ((step == pd.Timedelta(0), "twice"), (step < pd.Timedelta(0), "after a later day")):
-        if wrong.any():
-            row = rows[wrong].iloc[0]
-            raise ValueError(
-                f"{row['symbol']} has {row['date'].date()} {what}: expected one row a day, dates ascending"
-            )
+def _fill(rows: pd.DataFrame, columns: list[str], preprocessing: Preprocessing) -> pd.DataFrame:
+    values = rows[columns]
+    if preprocessing.infinite_is_missing:
+        values = values.replace([np.inf, -np.inf], np.nan)
+    filled = values.groupby(rows["symbol"], sort=False).ffill().fillna(0.0)
+    return filled.replace([np.inf, -np.inf], 0.0)
 
 
-def _numeric(columns: pd.DataFrame) -> pd.DataFrame:
-    try:
-        return columns.astype(np.float64).replace([np.inf, -np.inf], np.nan)
-    except (ValueError, TypeError):
-        texts = [
-            str(name)
-            for name, column in columns.items()
-            if pd.to_numeric(column, errors="coerce").count() < column.count()
-        ]
-        raise ValueError(f"columns with text where numbers were expected: {', '.join(sorted(texts))}") from None
-
-
-def _train_end(dates: pd.Series, given: str | pd.Timestamp | None) -> pd.Timestamp:
+def _train_end(dates: pd.Series, split: pd.Series, fraction: float, given: str | pd.Timestamp | None) -> pd.Timestamp:
+    """The last of `dates` before the one that lies `fraction` into the distinct dates of `split`."""
     if given is not None:
         return pd.Timestamp(given)
-    days = np.sort(dates.unique())
-    return pd.Timestamp(days[max(0, int(TRAIN_FRACTION * len(days)) - 1)])
+    days = np.sort(split.unique())
+    end: pd.Timestamp = dates[dates < days[int(fraction * len(days))]].max()
+    return end
 
 
-def _fit(filled: pd.DataFrame, tickers: np.ndarray, training: np.ndarray) -> Normalization:
-    mean: dict[str, list[float]] = {}
-    std: dict[str, list[float]] = {}
-    for ticker in dict.fromkeys(tickers):
-        rows = filled[(tickers == ticker) & training]
-        if rows.empty:
-            raise ValueError(f"{ticker} has no rows in the training dates, so it cannot be normalised")
-        spread = rows.std(ddof=0)
-        # A constant is its own mean to the last bit, so that it normalises to exactly 0.
-        mean[ticker] = rows.mean().where(rows.nunique() > 1, rows.iloc[0]).tolist()
-        std[ticker] = spread.where(spread >= 1e-6, 1.0).tolist()
-    return Normalization(list(filled.columns), mean, std)
-
-
-def _normalise(filled: pd.DataFrame, tickers: np.ndarray, statistics: Normalization) -> Tensor:
-    if list(filled.columns) != list(statistics.columns):
+def _check_finite(values: Tensor, filled: pd.DataFrame, rows: pd.DataFrame) -> None:
+    bad = (~torch.isfinite(values)).nonzero()
+    if len(bad):
+        row, column = bad[0].tolist()
         raise ValueError(
-            f"the normalisation statistics are for {len(statistics.columns)} columns that are not, in this order, "
-            f"the {filled.shape[1]} features asked for"
+            f"{filled.columns[column]} of {rows['symbol'].iloc[row]} is {filled.to_numpy()[row, column]:g} on "
+            f"{rows['date'].iloc[row].date()}, and not finite once it is normalised: expected smaller numbers"
         )
-    unknown = sorted(set(tickers) - set(statistics.mean))
-    if unknown:
-        raise ValueError(
-            f"no normalisation statistics for {', '.join(unknown)}; there are some for "
-            f"{', '.join(sorted(statistics.mean))} (without normalization= they come from this data's training dates)"
-        )
-    mean = np.array([statistics.mean[ticker] for ticker in tickers])
-    std = np.array([statistics.std[ticker] for ticker in tickers])
-    return torch.from_numpy((filled.to_numpy() - mean) / std).float()
 
 
-def _window_ends(tickers: np.ndarray, returns: np.ndarray, lookback: int) -> np.ndarray:
-    """Row numbers that close a full window of one ticker and have a target."""
+def _window_ends(
+    tickers: np.ndarray, returns: np.ndarray, lookback: int, smallest: float, needs_target: bool
+) -> np.ndarray:
+    """Row numbers that close a full window of one ticker and have a target of at least `smallest`, either way."""
     first = np.r_[True, tickers[1:] != tickers[:-1]]
     starts = np.flatnonzero(first)
     position = np.arange(len(tickers)) - np.repeat(starts, np.diff(np.r_[starts, len(tickers)]))
-    ends = np.flatnonzero((position >= lookback - 1) & np.isfinite(returns))
+    fits = position >= lookback - 1
+    if needs_target:
+        fits &= np.abs(returns) >= smallest  # False for NaN
+    ends = np.flatnonzero(fits)
     if not len(ends):
         raise ValueError(
             f"no window fits: the longest ticker has {int(position.max()) + 1} rows, expected at least "

@@ -18,32 +18,34 @@ PRICE_COLUMNS: list[str] = ["open", "high", "low", "adjusted_close", "volume"]
 TRADING_YEAR = 252
 
 
-def add_derived_features(df: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def add_derived_features(df: pd.DataFrame, columns: Sequence[str], *, missing: float | None = None) -> pd.DataFrame:
     """Append those of `columns` that `df` lacks and that can be computed.
 
     Args:
         df: columns ``symbol``, ``date`` and `PRICE_COLUMNS`, dates ascending
-            within each ticker. ``beta`` also needs ``spy_ret_1d``.
+            within each ticker. ``beta`` also needs ``spy_ret_1d``, ``sector_rel_ret_1d`` ``sector_etf_ret_1d``.
         columns: feature names. What `df` has already is kept as it is; a name
             that nothing here computes is left out of the result.
+        missing: replaces missing and infinite values of every feature before the next one is computed.
 
     Raises:
         ImportError: an indicator is asked for and TA-Lib is not installed.
     """
-    wanted = [name for name in columns if name not in df and name in _DERIVED]
+    wanted = [name for name in columns if name not in df and is_derivable(name, list(df.columns))]
     if not wanted:
         return df
-    parts = [_derive(group, wanted) for _, group in df.groupby("symbol", sort=False)]
+    parts = [_derive(group, wanted, missing) for _, group in df.groupby("symbol", sort=False)]
     return pd.concat([df, pd.concat(parts).reindex(df.index)], axis=1)
 
 
-def _derive(group: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+def _derive(group: pd.DataFrame, wanted: Sequence[str], missing: float | None) -> pd.DataFrame:
     """Compute `wanted` for one ticker, and on the way what they build on."""
     known = group.copy()
 
     def need(name: str) -> pd.Series:
         if name not in known:
-            known[name] = _DERIVED[name](known, need)
+            values = _DERIVED[name](known, need)
+            known[name] = values if missing is None else values.where(np.isfinite(values), missing)
         return known[name]
 
     return pd.DataFrame({name: need(name) for name in wanted}, index=group.index)
@@ -144,14 +146,19 @@ _DERIVED: dict[str, Feature] = {
     "bollinger_bands_signal": _bollinger_signal,
     "sma_cross_signal": lambda df, need: _sign(_sma(df, 20) > _sma(df, 50), _sma(df, 20) < _sma(df, 50)),
     "beta": _beta,
+    "sector_rel_ret_1d": lambda df, need: need("close_1d_roc") - df["sector_etf_ret_1d"],
     "day_of_week_num": lambda df, need: df["date"].dt.day_of_week.astype(float),
     "month": lambda df, need: df["date"].dt.month.astype(float),
 }
 
 
+#: What a feature needs besides prices and volumes.
+_NEEDS = {"beta": "spy_ret_1d", "sector_rel_ret_1d": "sector_etf_ret_1d"}
+
+
 def is_derivable(name: str, available: Sequence[str]) -> bool:
     """Whether `add_derived_features` computes `name` from a file that has `available`."""
-    return name in _DERIVED and (name != "beta" or "spy_ret_1d" in available)
+    return name in _DERIVED and (name not in _NEEDS or _NEEDS[name] in available)
 
 
 def _talib() -> Any:

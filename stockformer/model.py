@@ -288,6 +288,24 @@ def infer_arch_from_state_dict(
     The head count is in no tensor. When neither the caller nor a ``.meta`` gives
     it, the first of 4, 8, 2, 1 that divides the width is taken, with a warning.
     """
+    arch, guessed = read_arch(state_dict, path, nhead=nhead, output_mode=output_mode)
+    if guessed:
+        warn_of_heads(arch["nhead"])
+    return arch
+
+
+def warn_of_heads(nhead: int) -> None:
+    warnings.warn(
+        f"the head count is not in the checkpoint and there is no .meta beside it: {nhead} heads assumed; "
+        "a wrong count loads without error and draws wrong maps, so pass nhead= if it differs",
+        stacklevel=3,
+    )
+
+
+def read_arch(
+    state_dict: Mapping[str, Tensor], path: str | Path | None, *, nhead: int | None, output_mode: str | None
+) -> tuple[dict[str, Any], bool]:
+    """What `infer_arch_from_state_dict` returns, and whether the head count is a guess."""
     meta = _read_meta(path)
     cross = "market_encoder.input_proj.weight" in state_dict
     layers = "stock_layers" if cross else "encoder.layers"
@@ -312,13 +330,14 @@ def infer_arch_from_state_dict(
         "output_mode": output_mode or _output_mode(num_buckets, use_coral, path),
         "model_type": "cross_attention" if cross else "encoder",
     }
-    if arch["nhead"] is None:
-        arch["nhead"] = _guess_heads(d_model)
+    guessed = arch["nhead"] is None
+    if guessed:
+        arch["nhead"] = next(n for n in (4, 8, 2, 1) if d_model % n == 0)
     if cross:
         arch["market_layers"] = _count(state_dict, "market_encoder.encoder.layers")
         arch["market_dim"] = _shape(state_dict, "market_encoder.input_proj.weight", 2)[1]
     _check_heads(d_model, arch["nhead"])
-    return arch
+    return arch, guessed
 
 
 def _read_meta(path: str | Path | None) -> dict[str, Any]:
@@ -328,7 +347,7 @@ def _read_meta(path: str | Path | None) -> dict[str, Any]:
         return {}
     try:
         meta = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not JSON: {error}") from None
     if not isinstance(meta, dict) or not isinstance(meta.get("nhead", 1), int):
         raise ValueError(f"{file} holds {meta!r}, expected an object with an integer 'nhead'")
@@ -344,22 +363,12 @@ def _shape(state_dict: Mapping[str, Tensor], name: str, dimensions: int) -> tupl
     return shape
 
 
-def _guess_heads(d_model: int) -> int:
-    nhead = next(n for n in (4, 8, 2, 1) if d_model % n == 0)
-    warnings.warn(
-        f"the head count is not in the checkpoint and there is no .meta beside it: {nhead} heads assumed; "
-        "a wrong count loads without error and draws wrong maps, so pass nhead= if it differs",
-        stacklevel=3,
-    )
-    return nhead
-
-
 def _output_mode(num_buckets: int, use_coral: bool, path: str | Path | None) -> str:
     """One class is a regression, two are a binary model unless the file's name says buckets."""
     if num_buckets == 1:
         return "regression"
     words = set(re.split(r"[^a-z]+", Path(path).name.lower())) if path is not None else set()
-    if use_coral or num_buckets > 2 or words & {"bucket", "buckets"}:
+    if use_coral or num_buckets > 2 or words & {"buck", "bucket", "buckets"}:
         return "buckets"
     return "binary"
 

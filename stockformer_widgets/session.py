@@ -205,7 +205,9 @@ class ExtractorSession(Explaining):
         reading = self.original if original else self.reading
         window = reading.window
         self._stock_model()
-        return self._describe(reading.capture.output, None if window is None else window.y.reshape(1))
+        return self._describe(
+            reading.capture.output, None if window is None or window.y is None else window.y.reshape(1)
+        )
 
     def _describe(self, outputs: Tensor, labels: Tensor | None) -> OutputDistribution:
         return describe_outputs(outputs.float(), self._stock_model(), labels)

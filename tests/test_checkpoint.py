@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from stockformer.checkpoint import load_checkpoint, save_checkpoint
-from stockformer.dataset import Normalization, StockDataset
+from stockformer.dataset import StockDataset
+from stockformer.preprocessing import TRAINED_HERE, Normalization
 
 SETTINGS = {
     "feature_cols": ["a", "b", "c", "d", "e"],
@@ -33,7 +34,7 @@ def test_both_containers(model, inputs, tmp_path, wrapped, legacy):
     loaded, info = load_checkpoint(tmp_path / "a.pt", nhead=2)
     assert not loaded.training
     assert torch.equal(loaded(*inputs), model(*inputs))
-    assert info.dataset_settings == {"label_mode": "binary"}
+    assert info.dataset_settings == {"label_mode": "binary", "preprocessing": None}
     assert info.metrics == {}
 
 
@@ -167,7 +168,7 @@ def test_round_trip(model, inputs, tmp_path):
     path = save_checkpoint(tmp_path / "deep" / "a.pt", model, SETTINGS, metrics)
     loaded, info = load_checkpoint(path)
     assert torch.equal(loaded(*inputs), model(*inputs))
-    assert info.dataset_settings == SETTINGS
+    assert info.dataset_settings == SETTINGS | {"preprocessing": TRAINED_HERE}
     assert info.metrics == metrics
     assert (info.arch["nhead"], info.arch["model_type"]) == (2, "cross_attention")
 

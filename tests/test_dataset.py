@@ -119,7 +119,7 @@ def test_index_of(table):
     [
         ("2020-01-06", None, "no window ends on 2020-01-06; windows end from 2020-01-07 to 2020-02-20"),
         ("2020-01-11", "AAA", "no window of AAA ends on 2020-01-11"),
-        ("2020-01-07", "CCC", "no window of CCC ends on 2020-01-07"),
+        ("2020-01-07", "CCC", "there is no window of CCC; the tickers are AAA, BBB$"),
     ],
 )
 def test_index_of_a_day_without_window(table, date, ticker, message):
@@ -253,13 +253,18 @@ def given_target(table):
     return {}
 
 
-def test_missing_prices_are_filled_forward(table):
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_a_halted_ticker_has_no_target(table, missing):
     holes = table.copy()
-    holes.loc[7:8, "adjusted_close"] = np.nan
+    holes.loc[7:8, "adjusted_close"] = missing
     dataset = plain(holes, label_mode="regression", target_col="close_1d_fwd_return")
+    ends = dataset.end_dates[dataset.end_tickers == "AAA"]
+    assert set(table["date"][T - 1 : 39]) - set(ends) == set(table["date"][6:9])
     close = table["adjusted_close"]
-    rows = [dataset.index_of(table["date"][day], "AAA") for day in (6, 7, 8)]
-    assert [dataset[i][1].item() for i in rows] == pytest.approx([0.0, 0.0, close[9] / close[6] - 1], rel=1e-5)
+    expected = close[10] / close[9] - 1
+    assert dataset[dataset.index_of(table["date"][9], "AAA")][1].item() == pytest.approx(expected, rel=1e-5)
+    shown = dataset.window(dataset.index_of(table["date"][9], "AAA")).prices["adjusted_close"]
+    assert shown.tolist() == [close[5], close[6], close[6], close[6], close[9]]  # the last known price is drawn
 
 
 def test_unavailable_features(table):
@@ -354,10 +359,23 @@ def refuse(message, table, **options):
 
 
 def test_missing_columns_are_named(table):
-    refuse("lacks 3 needed columns: high, volume, m0$", table.drop(columns=["high", "volume", "m0"]))
-    refuse("lacks 1 needed columns: pe_ratio$", table, feature_cols=["rsi_14", "month", "pe_ratio"])
+    refuse("lacks 2 needed columns: high, volume$", table.drop(columns=["high", "volume", "m0"]))
     refuse("lacks 2 needed columns: date, symbol$", table.drop(columns=["date", "symbol"]))
-    refuse("lacks 1 needed columns: beta$", table, feature_cols=["beta"])
+
+
+def test_absent_features_are_empty_with_one_warning(table):
+    with pytest.warns(UserWarning, match="features are not in the data") as warned:
+        dataset = make(table.drop(columns="m0"), feature_cols=["f0", "beta", "pe_ratio"])
+    (warning,) = warned
+    assert str(warning.message) == (
+        "3 of 4 features are not in the data and are 0 everywhere, so they get no attribution: beta, pe_ratio, m0"
+    )
+    assert dataset.unavailable == ["beta", "pe_ratio", "m0"]
+    assert dataset.notes == [str(warning.message)]
+    x, _, market_x = dataset[-1]
+    assert not x[:, 1:].any()
+    assert not market_x.any()
+    assert torch.equal(x[:, 0], make(table)[-1][0][:, 0])
 
 
 def test_an_empty_table(table):
@@ -384,10 +402,15 @@ def test_prices_all_missing(table, features):
     refuse("no row has a target", table.assign(adjusted_close=np.nan), feature_cols=features)
 
 
-def test_unsorted_dates(table):
-    swapped = table.iloc[[0, 2, 1, *range(3, len(table))]]
-    refuse("AAA has 2020-01-02 after a later day: expected one row a day, dates ascending", swapped)
-    refuse("after a later day", table.iloc[::-1])
+@pytest.mark.parametrize("seed", range(3))
+def test_unsorted_rows_are_sorted_with_a_note(table, seed):
+    shuffled = table.sample(frac=1, random_state=seed)
+    with pytest.warns(UserWarning, match="^the dates of AAA, BBB were not ascending: rows are sorted$"):
+        dataset = make(shuffled)
+    expected = make(table)
+    assert dataset.normalization == expected.normalization
+    assert list(dataset.end_dates) == list(expected.end_dates)
+    assert all(torch.equal(a, b) for i in range(len(expected)) for a, b in zip(dataset[i], expected[i], strict=True))
 
 
 def test_duplicate_dates(table):
@@ -542,5 +565,5 @@ def test_spy_without_a_value_has_no_level(table):
 
 
 def test_the_index_of_what_is_no_date(table):
-    with pytest.raises(ValueError, match="'foo' is no date, expected one such as '2008-10-15'"):
+    with pytest.raises(ValueError, match="'foo' is not a date, expected one such as '2008-10-15'"):
         make(table).index_of("foo")

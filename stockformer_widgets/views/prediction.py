@@ -86,7 +86,7 @@ class Prediction(BarsView):
         """The name of the true class, where it is known."""
         window = self.session.reading.window
         names = self.session.class_names
-        return names[int(window.y)] if window is not None and names else None
+        return names[int(window.y)] if window is not None and window.y is not None and names else None
 
     def _draw(self) -> None:
         names, values = self._outcomes()

@@ -1,0 +1,164 @@
+"""A checkpoint and data as people have them, opened together."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from stockformer.checkpoint import CheckpointInfo, read_checkpoint
+from stockformer.config import BASE_FEATURE_COLUMNS, ENCODER_FEATURE_COLUMNS, LOOKBACK, MARKET_FEATURE_COLUMNS
+from stockformer.dataset import StockDataset
+from stockformer.model import CrossAttentionStockTransformer, StockTransformer
+from stockformer.preprocessing import TRAINED_ELSEWHERE, Preprocessing
+from stockformer.table import read_table
+
+Model = CrossAttentionStockTransformer | StockTransformer
+
+_HORIZON = re.compile(r"(?<![a-z])(?:bin(?:ary)?|buck(?:ets?)?|reg(?:ression)?)_([1-9]\d*)d(?![a-z\d])")
+
+
+def open_model(
+    checkpoint: str | Path,
+    data: str | Path | pd.DataFrame,
+    *,
+    horizon: int | None = None,
+    threshold: float | None = None,
+    bucket_edges: Sequence[float] | Literal["auto"] | None = None,
+    min_return: float | None = None,
+    validation_fraction: float | None = None,
+    lookback: int | None = None,
+) -> tuple[StockDataset, Model]:
+    """A model, and windows whose inputs are made as those it was trained on.
+
+    What the checkpoint says is used: one that `stockformer.checkpoint.save_checkpoint` wrote has statistics and
+    settings. One without statistics is read as `stockformer.preprocessing.TRAINED_ELSEWHERE` says; its file name
+    (``model_bin_3d.pt``, ``coral_buck_10d.pt``) gives the horizon and, where shapes leave it open, the label mode.
+    What neither tells is assumed, and one warning lists it.
+
+    Args:
+        checkpoint: a ``.pt`` file.
+        data: a CSV, a folder with ``all_data_*.csv``, a glob or a table: one row per ticker and day.
+            Market features are columns, or come from rows of ETFs and a column ``sector``.
+        horizon: how many rows ahead the target is. Where it is not known, no window has a label.
+        threshold: the smallest return whose binary label is 1, a fraction; assumed: 0.015.
+        bucket_edges: in percent, or ``auto`` for quantiles of all targets; assumed: -1 and 1 for three buckets,
+            else ``auto``.
+        min_return: for classes, a window with a smaller return, either way, is left out; assumed: 0.0025.
+        validation_fraction: the last part of the windows' dates, which gives no statistics; assumed: 0.2.
+        lookback: days per window; assumed: 60.
+
+    Returns:
+        The dataset and the model, in eval mode on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint, or no data.
+        ValueError: one of them cannot be read, or they do not fit each other.
+
+    Example:
+        >>> dataset, model = open_model("model_bin_3d.pt", "data/")
+    """
+    model, info = read_checkpoint(checkpoint)
+    name, classes = Path(checkpoint).name, info.arch["num_buckets"]
+    given = {
+        "target_col": None if horizon is None else f"close_{horizon}d_fwd_return",
+        "threshold": threshold,
+        "bucket_edges": classes if isinstance(bucket_edges, str) and bucket_edges == "auto" else bucket_edges,
+        "lookback": lookback,
+    }
+    settings = info.dataset_settings | {key: value for key, value in given.items() if value is not None}
+    assumptions: list[_Assumption] = []
+    if settings["preprocessing"] is None:
+        settings["preprocessing"] = TRAINED_ELSEWHERE
+        settings = _columns(name, info) | _target(name) | settings
+        assumptions = list(_assumptions(info, settings, min_return, validation_fraction))
+        settings |= {assumption.setting: assumption.value for assumption in assumptions if assumption.setting}
+        settings["assumed"] = [assumption.words for assumption in assumptions if assumption.of_labels]
+    settings["preprocessing"] = _changed(settings["preprocessing"], min_return, validation_fraction)
+    if info.nhead_is_guessed:
+        words = f"{info.arch['nhead']} heads, where a wrong count draws wrong maps"
+        assumptions.append(_Assumption(words, f'{{"nhead": 8}} in {name}.meta'))
+    edges = settings.get("bucket_edges")
+    if settings["label_mode"] == "buckets" and not isinstance(edges, int) and len(edges or ()) + 1 != classes:
+        raise ValueError(f"{name} has {classes} buckets, expected {classes - 1} bucket_edges, found {edges}")
+    dataset = StockDataset(read_table(data), **settings)
+    if assumptions:
+        listed = "; ".join(f"{assumption.words} ({assumption.otherwise})" for assumption in assumptions)
+        warnings.warn(f"{name} does not say everything. Assumed, with how to say otherwise: {listed}", stacklevel=2)
+    return dataset, model
+
+
+@dataclass(frozen=True)
+class _Assumption:
+    """What stands in for a setting that no file tells.
+
+    Attributes:
+        words: the assumption.
+        otherwise: how the caller says otherwise.
+        setting, value: of `StockDataset`, where it is one.
+        of_labels: whether labels depend on it.
+    """
+
+    words: str
+    otherwise: str
+    setting: str = ""
+    value: Any = None
+    of_labels: bool = False
+
+
+def _assumptions(
+    info: CheckpointInfo, settings: Mapping[str, Any], min_return: float | None, validation_fraction: float | None
+) -> Iterator[_Assumption]:
+    way, mode, classes = TRAINED_ELSEWHERE, info.arch["output_mode"], info.arch["num_buckets"]
+    if "target_col" not in settings:
+        yield _Assumption("the horizon is not known, so no window has a label", "horizon=3", "target_col")
+    elif mode == "binary" and "threshold" not in settings:
+        words = f"UP from a return of {way.threshold:+.1%}"
+        yield _Assumption(words, "threshold=0.02", "threshold", way.threshold, True)
+    elif mode == "buckets" and settings.get("bucket_edges") is None:
+        known = way.bucket_edges if classes == 3 else None
+        words = "edges at -1 and 1 %" if known else "edges at the quantiles of all targets in these data"
+        yield _Assumption(words, "bucket_edges=[-2, 2]", "bucket_edges", list(known) if known else classes, True)
+    if mode != "regression" and min_return is None and settings.get("target_col"):
+        yield _Assumption(f"no window ends on a day with a return within {way.min_return:.2%} of 0", "min_return=0")
+    if validation_fraction is None:
+        words = f"statistics from the first {way.training_fraction:.0%} of the windows' dates"
+        yield _Assumption(words, "validation_fraction=0.3")
+    if "lookback" not in settings:
+        yield _Assumption(f"{LOOKBACK} days per window", "lookback=30", "lookback", LOOKBACK)
+
+
+def _columns(name: str, info: CheckpointInfo) -> dict[str, list[str] | None]:
+    """The features that a model without settings reads, by how many they are."""
+    stock = {len(columns): columns for columns in (BASE_FEATURE_COLUMNS, ENCODER_FEATURE_COLUMNS)}
+    market: dict[int | None, list[str] | None] = {None: None, len(MARKET_FEATURE_COLUMNS): MARKET_FEATURE_COLUMNS}
+    widths = info.arch["feature_dim"], info.arch.get("market_dim")
+    if widths[0] not in stock or widths[1] not in market:
+        raise ValueError(
+            f"{name} takes {widths[0]} stock and {widths[1] or 0} market features, and does not name them: expected "
+            f"{' or '.join(map(str, stock))} stock and 0 or {len(MARKET_FEATURE_COLUMNS)} market features"
+        )
+    return {"feature_cols": stock[widths[0]], "market_feature_cols": market[widths[1]]}
+
+
+def _target(name: str) -> dict[str, str]:
+    match = _HORIZON.search(name.lower())
+    return {} if match is None else {"target_col": f"close_{match[1]}d_fwd_return"}
+
+
+def _changed(way: Preprocessing, min_return: float | None, validation_fraction: float | None) -> Preprocessing:
+    if min_return is not None:
+        if not 0 <= min_return < math.inf:
+            raise ValueError(f"min_return is {min_return}, expected a fraction such as 0.0025, or 0")
+        way = replace(way, min_return=min_return)
+    if validation_fraction is not None:
+        if not 0 < validation_fraction < 1:
+            raise ValueError(f"validation_fraction is {validation_fraction}, expected more than 0 and less than 1")
+        way = replace(way, training_fraction=1 - validation_fraction)
+    return way

@@ -1,0 +1,147 @@
+"""How a table of daily rows becomes a model's inputs; the way of two trainers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from stockformer.market import ETF_FEATURE_COLUMNS
+
+#: A smaller standard deviation counts as 1.
+_SMALLEST_DEVIATION = 1e-6
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """z-score statistics per ticker, from training dates only.
+
+    Attributes:
+        columns: feature names, stock then market.
+        mean, std: ticker -> one value per column; a standard deviation under
+            1e-6 is stored as 1, and a feature that stays raw has mean 0 and standard deviation 1.
+    """
+
+    columns: list[str]
+    mean: Mapping[str, list[float]]
+    std: Mapping[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a trainer makes inputs, targets and statistics from a table.
+
+    Attributes:
+        ticker_column: ``symbol`` or ``ticker``, the one that is read where the table has both.
+        price_column: ``adjusted_close`` or ``close``, likewise.
+        recomputed: features that are computed from prices, volumes and ETF rows as they are, gaps included,
+            and replace the table's own; a value that is missing or infinite is 0 before the next feature is
+            computed. With any of them the target is computed anew too.
+        infinite_is_missing: an infinite value is filled like a missing one; else it becomes 0 after filling.
+        market_is_normalized: market features are z-scored like stock features; else they stay raw.
+        split_by: the training dates are the first part of the distinct dates of all ``rows``, or of the last
+            days of all ``windows``.
+        training_fraction: that part.
+        fewest_training_rows: a ticker with fewer rows in the training dates stays raw.
+        min_return: for classes, a row whose target is smaller than this fraction, either way, ends no window.
+        threshold: a binary label is 1 where the target is at least this fraction, unless another is given.
+        bucket_edges: of three buckets, in percent, unless others are given.
+    """
+
+    ticker_column: Literal["symbol", "ticker"] = "symbol"
+    price_column: Literal["adjusted_close", "close"] = "adjusted_close"
+    recomputed: tuple[str, ...] = ()
+    infinite_is_missing: bool = True
+    market_is_normalized: bool = True
+    split_by: Literal["rows", "windows"] = "rows"
+    training_fraction: float = 0.7
+    fewest_training_rows: int = 0
+    min_return: float = 0.0
+    threshold: float = 0.0
+    bucket_edges: tuple[float, ...] | None = None
+
+
+#: As ``python -m stockformer train`` does: the statistics travel with the checkpoint.
+TRAINED_HERE = Preprocessing()
+
+#: As the trainer of checkpoints without statistics does, such as ``model_bin_3d.pt``.
+TRAINED_ELSEWHERE = Preprocessing(
+    ticker_column="ticker",
+    price_column="close",
+    recomputed=(
+        "close_1d_roc",
+        "close_3d_roc",
+        "close_10d_roc",
+        "vol_3d_mean",
+        "vol_10d_mean",
+        "close_5d_vol",
+        *ETF_FEATURE_COLUMNS,
+    ),
+    infinite_is_missing=False,
+    market_is_normalized=False,
+    split_by="windows",
+    training_fraction=0.8,
+    fewest_training_rows=2,
+    min_return=0.0025,
+    threshold=0.015,
+    bucket_edges=(-1.0, 1.0),
+)
+
+
+def fit_normalization(
+    filled: pd.DataFrame, tickers: np.ndarray, training: np.ndarray, raw: list[str], fewest_rows: int
+) -> Normalization:
+    """Mean and population standard deviation of the training rows of every ticker.
+
+    Args:
+        filled: features without gaps, one row per ticker and day.
+        tickers, training: of every row its ticker, and whether its date is a training date.
+        raw: features that stay as they are.
+        fewest_rows: a ticker with fewer training rows stays as it is.
+
+    Raises:
+        ValueError: a ticker has no training rows.
+    """
+    mean: dict[str, list[float]] = {}
+    std: dict[str, list[float]] = {}
+    for ticker in dict.fromkeys(tickers):
+        rows = filled[(tickers == ticker) & training]
+        if len(rows) < fewest_rows:
+            mean[ticker], std[ticker] = [0.0] * filled.shape[1], [1.0] * filled.shape[1]
+            continue
+        if rows.empty:
+            raise ValueError(f"{ticker} has no rows in the training dates, so it cannot be normalised")
+        spread = rows.std(ddof=0)
+        # A constant is its own mean to the last bit, so that it normalises to exactly 0.
+        centre = rows.mean().where(rows.nunique() > 1, rows.iloc[0])
+        centre[raw], spread[raw] = 0.0, 1.0
+        mean[ticker] = centre.tolist()
+        std[ticker] = spread.where(spread >= _SMALLEST_DEVIATION, 1.0).tolist()
+    return Normalization(list(filled.columns), mean, std)
+
+
+def normalize(filled: pd.DataFrame, tickers: np.ndarray, statistics: Normalization) -> Tensor:
+    """z-scores in float32, [rows, features].
+
+    Raises:
+        ValueError: the statistics are for other features, or lack a ticker.
+    """
+    if list(filled.columns) != list(statistics.columns):
+        raise ValueError(
+            f"the normalisation statistics are for {len(statistics.columns)} columns that are not, in this order, "
+            f"the {filled.shape[1]} features asked for"
+        )
+    unknown = sorted(set(tickers) - set(statistics.mean))
+    if unknown:
+        raise ValueError(
+            f"no normalisation statistics for {', '.join(unknown)}; there are some for "
+            f"{', '.join(sorted(statistics.mean))} (without normalization= they come from this data's training dates)"
+        )
+    mean = np.array([statistics.mean[ticker] for ticker in tickers])
+    std = np.array([statistics.std[ticker] for ticker in tickers])
+    return torch.from_numpy((filled.to_numpy() - mean) / std).float()
