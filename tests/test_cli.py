@@ -277,7 +277,7 @@ def test_faithfulness_writes_nothing_when_it_cannot(checkpoint, small_csv, tmp_p
     assert main([*call, "--windows", "100000"]) == 1
     assert_one_line(capsys, "windows is 100000, expected 1 to ")
     assert main(["faithfulness", str(checkpoint), "--out", str(page)]) == 1
-    assert_one_line(capsys, "needs a CSV file after it")
+    assert_one_line(capsys, "needs a CSV file or a folder after it")
     assert not page.exists()
 
 
