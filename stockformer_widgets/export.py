@@ -274,7 +274,9 @@ def _about(session: ExtractorSession) -> list[str]:
     if session.change:
         lines.append(f"What if: {session.change}.")
     note = market_note(session, "cross")
-    return [*lines, f"{note[0].upper()}{note[1:]}."] if note else lines
+    if note:
+        lines.append(f"{note[0].upper()}{note[1:]}.")
+    return [*lines, *(f"{caveat}." for caveat in session.reading.capture.caveats_of())]
 
 
 def _fingerprint(model: nn.Module) -> str:

@@ -28,9 +28,9 @@ def attention_output(module: nn.MultiheadAttention, call: dict[str, Any], weight
     if call.get("need_weights", True):
         asked = weights.mean(dim=1) if call.get("average_attn_weights", True) else weights
         asked = asked[0] if call["query"].dim() == 2 else asked
-    found = AttentionOutput((mix_values(module, weights, call["value"]), asked))
-    found.by_head = weights
-    return found
+    result = AttentionOutput((mix_values(module, weights, call["value"]), asked))
+    result.by_head = weights
+    return result
 
 
 def attention_weights(
@@ -43,7 +43,7 @@ def attention_weights(
     """softmax(Q K^T / sqrt(head_dim) + masks), from the module's own parameters.
 
     Vaswani et al. 2017, equation 1. Unlike the weights that the module returns
-    these are on the gradient path, and before dropout.
+    these are on the gradient path, and before dropout. Half precision is widened to float32 after the projections.
 
     Args:
         query, key: as given to the module: [B, L, E] or [L, B, E] by its
@@ -55,21 +55,24 @@ def attention_weights(
         Weights [B, heads, L, S]; B is 1 without batch. S counts a ``bias_k`` or
         an added zero step. A row without any allowed key is NaN.
     """
-    return attention_scores(module, query, key, attn_mask, key_padding_mask).softmax(dim=-1)
+    scores = _scores(module, query, key, attn_mask, key_padding_mask)
+    # In place where there is no gradient: a second tensor of this size costs more than the softmax itself.
+    return scores.softmax(dim=-1) if torch.is_grad_enabled() else torch.softmax(scores, dim=-1, out=scores)
 
 
-def attention_scores(
+def _scores(
     module: nn.MultiheadAttention,
     query: Tensor,
     key: Tensor,
-    attn_mask: Tensor | None = None,
-    key_padding_mask: Tensor | None = None,
+    attn_mask: Tensor | None,
+    key_padding_mask: Tensor | None,
 ) -> Tensor:
-    """Q K^T / sqrt(head_dim) + masks: what `attention_weights` takes the softmax of."""
+    """Q K^T / sqrt(head_dim) + masks."""
     q, k = (_project(module, part, batch_first(module, tensor)) for part, tensor in enumerate((query, key)))
     k = _with_added_steps(module, k, module.bias_k)
-    q, k = (_by_head(module, tensor) for tensor in (q, k))  # [B, heads, steps, head_dim]
-    scores = (q / math.sqrt(module.head_dim)) @ k.transpose(-2, -1)
+    q, k = (wide(_by_head(module, tensor)) for tensor in (q, k))  # [B, heads, steps, head_dim]
+    with torch.autocast(q.device.type, enabled=False):
+        scores = (q / math.sqrt(module.head_dim)) @ k.transpose(-2, -1)
     if attn_mask is not None:
         by_head = attn_mask.view(scores.size(0), -1, *attn_mask.shape[1:]) if attn_mask.dim() == 3 else attn_mask
         scores = _masked(scores, by_head)
@@ -114,7 +117,7 @@ def mix_values(module: nn.MultiheadAttention, weights: Tensor, value: Tensor) ->
         The module's output in its own layout: [B, L, E], [L, B, E] or [L, E].
     """
     v = _with_added_steps(module, _project(module, 2, batch_first(module, value)), module.bias_v)
-    mixed = (weights @ _by_head(module, v)).transpose(1, 2).flatten(start_dim=2)  # [B, L, E]
+    mixed = (weights.to(v.dtype) @ _by_head(module, v)).transpose(1, 2).flatten(start_dim=2)  # [B, L, E]
     output = F.linear(mixed, module.out_proj.weight, module.out_proj.bias)
     if value.dim() == 2:
         return output.squeeze(0)
@@ -135,16 +138,67 @@ def value_vectors(module: nn.MultiheadAttention, value: Tensor) -> Tensor:
     return torch.einsum("bhkc,ehc->bhke", v, out)
 
 
+_FORWARD = inspect.signature(nn.MultiheadAttention.forward)
+_NAMES = tuple(_FORWARD.parameters)[1:]
+
+
 def attention_call(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call of an attention by name."""
-    return inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    """The arguments of a call of an attention, by the names that `nn.MultiheadAttention.forward` has for them.
+
+    In a forward of its own, arguments of other names are query, key and value in their order; a key that is missing
+    is the query, a value the key. A nested tensor is padded: ``key_padding_mask`` is then True where it is, and
+    ``nested`` is True.
+
+    Raises:
+        TypeError: the call has no tensor.
+    """
+    call = _by_name(module, args, kwargs)
+    missing = [name for name in ("query", "key", "value") if name not in call]
+    others = [name for name, value in call.items() if name not in _NAMES and isinstance(value, Tensor)]
+    for name, other in zip(missing, others, strict=False):
+        call[name] = call.pop(other)
+    if "query" not in call:
+        raise TypeError(f"{type(module).__name__} was called without a query, with {', '.join(call) or 'nothing'}")
+    call.setdefault("key", call["query"])
+    call.setdefault("value", call["key"])
+    if call["query"].is_nested:  # torch nests in self-attention only
+        steps, padding = padded(call["query"])
+        call |= {"query": steps, "key": steps, "value": steps, "key_padding_mask": padding, "nested": True}
+    return call
 
 
-def called_weights(module: nn.MultiheadAttention, call: dict[str, Any], output: Any) -> Tensor:
-    """The weights of a call that returned `output`, [B, heads, L, S]: those it was computed from, where it says so."""
-    if isinstance(output, AttentionOutput):
-        return output.by_head
-    return attention_weights(module, call["query"], call["key"], call.get("attn_mask"), call.get("key_padding_mask"))
+def _by_name(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by the names of the module's own forward; those that it takes as ``*args`` by torch's names."""
+    if not has_own_forward(module, nn.MultiheadAttention):
+        return _FORWARD.bind(module, *args, **kwargs).arguments
+    signature = inspect.signature(module.forward)
+    call: dict[str, Any] = {}
+    for name, value in signature.bind(*args, **kwargs).arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            call |= dict(zip(_NAMES[len(call) :], value, strict=False))
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            call |= value
+        else:
+            call[name] = value
+    return call
+
+
+def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module runs another forward than that of `kind`: of a subclass, or set on the object."""
+    return getattr(module.forward, "__func__", None) is not kind.forward
+
+
+def padded(nested: Tensor) -> tuple[Tensor, Tensor]:
+    """A nested tensor as [B, T, E] with zeros, and which steps are padding [B, T]."""
+    steps = nested.to_padded_tensor(0.0)
+    lengths = torch.tensor([len(part) for part in nested.unbind()], device=steps.device)
+    return steps, torch.arange(steps.size(1), device=steps.device) >= lengths[:, None]
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """A tensor in single precision at least."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def batch_first(module: nn.MultiheadAttention, tensor: Tensor) -> Tensor:

@@ -2,14 +2,16 @@
 
 Hooks recompute the attention weights of every `nn.MultiheadAttention` from its
 inputs and parameters. The module's own call is left as it is, so the model's
-output stays bit for bit that of a plain forward pass, in every mode.
+output stays bit for bit that of a plain forward pass, in every mode. The output
+of each attention is compared with what the weights give: where they differ, a
+caveat says so.
 """
 
 from __future__ import annotations
 
-import inspect
+import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +23,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from stockformer.explainability.attention import AttentionOutput, attention_call, attention_scores, key_mask
+from stockformer.explainability.attention import has_own_forward, wide
+from stockformer.explainability.recording import AttentionRecord, record_call, record_fused
 from stockformer.forward import forward_hooks, in_eval_mode, original
 
 #: Short names for the attention of the stock transformers.
@@ -49,12 +52,16 @@ class Capture:
     """What one forward pass showed. Tensors are detached and on the CPU.
 
     Attributes:
-        attention: module path -> weights [batch, heads, query, key], rows sum to 1.
+        attention: module path -> weights [batch, heads, query, key], rows sum to 1; half precision as float32.
         gates: module path -> gate values [batch, query, d_model] in 0..1.
         pooling: pooling weights [batch, time], or None where the model has none.
         output: what the model returned.
         masks: module path -> bool [batch, heads or 1, query, key], True where a query may not attend to the key;
             only of attentions in which something is masked. A query with every key masked has NaN as its weights.
+        discrepancy: module path -> how far the attention's output is from what its weights give, as the norm of the
+            difference over that of the output; about 1e-7 in single precision. NaN where it cannot be told.
+        caveats: module path -> a sentence, where the weights may not be those that the output was computed from, or
+            could not be recorded.
     """
 
     attention: Mapping[str, Tensor]
@@ -62,6 +69,8 @@ class Capture:
     pooling: Tensor | None
     output: Any
     masks: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    discrepancy: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    caveats: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __repr__(self) -> str:
         maps = (f"{len(layers)} {kind} {list(layers[0].shape)}" for kind, layers in self.kinds.items())
@@ -88,6 +97,20 @@ class Capture:
             found.setdefault(names.get(pattern, pattern), []).append(path)
         order = dict.fromkeys([*names.values(), *found])
         return {kind: found[kind] for kind in order if kind in found}
+
+    def caveats_of(self, kind: str | None = None, layer: int | None = None) -> list[str]:
+        """Caveats of a layer, of a kind, or of all attention, each with its module path.
+
+        Those of attention that could not be recorded always count: no one knows of which kind it is.
+        """
+        paths = set(self.attention)
+        if kind is not None:
+            paths = set(self.paths[kind] if layer is None else [self.paths[kind][layer]])
+        return [
+            f"{path or 'attention'}: {caveat}"
+            for path, caveat in self.caveats.items()
+            if path in paths or path not in self.attention
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """What the plots take.
@@ -197,6 +220,10 @@ class AttentionExtractor:
         hooks, self._hooks = self._hooks, None
         if hooks is not None:
             hooks.__exit__(*exception)
+        if exception[0] is None and self._capture is not None and self._capture.caveats:
+            first, *others = self._capture.caveats_of()
+            more = f" (and {len(others)} more, see Capture.caveats)" if others else ""
+            warnings.warn(first + more, stacklevel=2)
 
     @property
     def capture(self) -> Capture:
@@ -221,6 +248,8 @@ class AttentionExtractor:
     def _start(self) -> None:
         self._attention: dict[str, Tensor] = {}
         self._masks: dict[str, Tensor] = {}
+        self._discrepancy: dict[str, float] = {}
+        self._caveats: dict[str, str] = {}
         self._gates: dict[str, Tensor] = {}
         self._pooling: Tensor | None = None
         self._ran: set[nn.Module] = set()
@@ -246,55 +275,50 @@ class AttentionExtractor:
                 return
             if isinstance(module, nn.MultiheadAttention):
                 this._record_attention(path, module, args, kwargs, output)
-            elif type(module).forward is nn.TransformerEncoderLayer.forward:
-                this._record_fused(path, module, args, kwargs)
+            elif isinstance(module, nn.TransformerEncoderLayer):
+                this._record_fused(path, module, args, kwargs, output)
             elif original(module) in gates:
-                this._gates[call_path(path, this._gates)] = _detach(output)
+                this._gates[call_path(path, this._gates)] = wide(_detach(output))
             elif path.rpartition(".")[2] == "attn_pool":
-                this._pooling = _detach(torch.softmax(output, dim=1).squeeze(-1))
+                this._pooling = _detach(torch.softmax(wide(output), dim=1).squeeze(-1))
             if original(module) is root:
                 this._finish(output)
 
         return forward_hooks(before=before, after=after)
 
-    def _record_attention(
-        self, path: str, module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any], output: Any
-    ) -> None:
-        call = attention_call(module, args, kwargs)
-        masks = call.get("attn_mask"), call.get("key_padding_mask")
-        if isinstance(output, AttentionOutput):
-            self._store(path, _detach(output.by_head), *masks)
-        else:
-            self._add(path, module, call["query"], call["key"], *masks)
+    def _record_attention(self, path: str, module: nn.MultiheadAttention, *call: Any) -> None:
         self._ran.add(module)
+        self._record(path, lambda: record_call(module, *call))
 
-    def _record_fused(self, path: str, layer: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    def _record_fused(self, path: str, layer: nn.TransformerEncoderLayer, *call: Any) -> None:
         """The attention of an encoder layer whose fused kernel did not call it."""
-        attention: nn.MultiheadAttention = layer.self_attn
-        if attention in self._ran:
-            self._ran.discard(attention)
+        if layer.self_attn in self._ran:
+            self._ran.discard(layer.self_attn)
             return
-        call = inspect.signature(layer.forward).bind(*args, **kwargs).arguments
-        src, padding = call["src"], call.get("src_key_padding_mask")
-        if src.is_nested:
-            src, padding = _padded(src)
-        stream = layer.norm1(src) if layer.norm_first else src
-        name = f"{path}.self_attn" if path else "self_attn"
-        self._add(name, attention, stream, stream, call.get("src_mask"), padding)
 
-    def _add(self, path: str, module: nn.MultiheadAttention, query: Any, key: Any, *masks: Any) -> None:
-        with torch.no_grad():
-            scores = attention_scores(module, query, key, *masks)
-            # In place: a second tensor of this size costs more than the softmax itself.
-            weights = torch.softmax(scores, dim=-1, out=scores)
-        self._store(path, weights.cpu(), *masks)
+        def record() -> AttentionRecord:
+            found = record_fused(layer, *call)
+            if has_own_forward(layer, nn.TransformerEncoderLayer) and found.caveat:
+                raise ValueError(
+                    f"its layer, {type(layer).__name__}, has a forward of its own and did not call it; "
+                    "torch.backends.mha.set_fastpath_enabled(False) shows attention that torch's fused kernel hides"
+                )
+            return found
 
-    def _store(self, path: str, weights: Tensor, *masks: Tensor | None) -> None:
-        name = call_path(path, self._attention)
-        self._attention[name] = weights
-        mask = key_mask(weights.shape, *masks)
-        if mask is not None:
-            self._masks[name] = mask
+        self._record(f"{path}.self_attn" if path else "self_attn", record)
+
+    def _record(self, path: str, record: Callable[[], AttentionRecord]) -> None:
+        name = call_path(path, {**self._attention, **self._caveats})
+        try:
+            found = record()
+        except Exception as error:  # the pass is the user's: what cannot be recorded must not end it
+            self._caveats[name] = f"there is no map of it: {error}"
+            return
+        self._attention[name], self._discrepancy[name] = found.weights, found.discrepancy
+        if found.mask is not None:
+            self._masks[name] = found.mask
+        if found.caveat:
+            self._caveats[name] = found.caveat
 
     def _finish(self, output: Any) -> None:
         self._capture = Capture(
@@ -303,6 +327,8 @@ class AttentionExtractor:
             self._pooling,
             _detach(output),
             MappingProxyType(self._masks),
+            MappingProxyType(self._discrepancy),
+            MappingProxyType(self._caveats),
         )
 
 
@@ -323,13 +349,6 @@ def capture_attention(model: nn.Module, *inputs: Tensor) -> Capture:
     if not extractor.capture.attention:
         raise ValueError(f"{type(model).__name__} has attention, but its forward pass did not run it")
     return extractor.capture
-
-
-def _padded(nested: Tensor) -> tuple[Tensor, Tensor]:
-    """A nested tensor as [B, T, E] with zeros, and which steps are padding [B, T]."""
-    padded = nested.to_padded_tensor(0.0)
-    lengths = torch.tensor([len(part) for part in nested.unbind()], device=padded.device)
-    return padded, torch.arange(padded.size(1), device=padded.device) >= lengths[:, None]
 
 
 def _layer_pattern(path: str) -> str:

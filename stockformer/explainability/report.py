@@ -196,19 +196,27 @@ def _attention_section(shown: Capture, kind: str, sample: int, dates: Sequence[A
         )
         mean = partial(attention_plots.plot_attention_heatmap, weights.mean(dim=0), **axes)
         pictures += [
-            _Picture(name, partial(mean, title=f"{title}, mean of {len(weights)} heads"), maps[layer].verdict),
-            _Picture(f"{name}_heads", partial(attention_plots.plot_attention_all_heads, weights, title=title, **axes)),
+            _Picture(
+                name,
+                partial(mean, title=f"{title}, mean of {len(weights)} heads"),
+                _sentences(*shown.caveats_of(kind, layer), maps[layer].verdict),
+            ),
+            _Picture(
+                f"{name}_heads",
+                partial(attention_plots.plot_attention_all_heads, weights, title=title, **axes),
+                _sentences(*shown.caveats_of(kind, layer)),
+            ),
             _Picture(
                 f"{name}_specialization",
                 partial(attention_plots.plot_head_specialization, attn, layer, kind, sample=sample, dates=days[1]),
-                heads[layer].verdict,
+                _sentences(*shown.caveats_of(kind, layer), heads[layer].verdict),
             ),
         ]
     numbers = {
         "Maps, mean of the heads": _by_layer(maps),
         "Heads": _by_layer(heads),
     } | _one_table(depth, "From the first layer to the last")
-    return _Section(kind_title(kind), depth.verdict, pictures, numbers)
+    return _Section(kind_title(kind), _sentences(*shown.caveats_of(kind), depth.verdict), pictures, numbers)
 
 
 def _gate_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) -> Iterator[_Section]:
@@ -248,9 +256,13 @@ def _explained_sections(
         return
     one = tuple(part[sample : sample + 1] for part in inputs)
     yield _attribution_section(attribute(model, *one), names, feature_names, dates)
-    trace = trace_attention(model, *one)
-    yield _carried_section(trace, dates)
-    yield _importance_section(model, one, trace)
+    try:
+        trace = trace_attention(model, *one)
+    except ValueError as error:
+        yield _Section("What attention carries", f"Left out: {error}.", [], {})
+    else:
+        yield _carried_section(trace, dates)
+        yield _importance_section(model, one, trace)
     yield _faithfulness_section(model, one, has_inflow(model))
 
 
@@ -343,6 +355,11 @@ def _faithfulness_section(model: nn.Module, inputs: tuple[Tensor, ...], by_day: 
 def _stem(kind: str) -> str:
     """A kind as the start of a file's name."""
     return kind.replace("*", "").replace("..", ".").strip(".").replace(".", "_")
+
+
+def _sentences(*parts: str) -> str:
+    """Sentences one after the other."""
+    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
 
 
 def _fitting(dates: Sequence[Any] | None, days: int) -> Sequence[Any] | None:

@@ -19,10 +19,10 @@ from stockformer.explainability.attention import (
     attention_call,
     attention_output,
     batch_first,
-    called_weights,
     value_vectors,
 )
 from stockformer.explainability.capture import AttentionExtractor, call_path
+from stockformer.explainability.recording import called_weights
 from stockformer.explainability.targets import Target, choose_target
 from stockformer.forward import forward_hooks, in_eval_mode, original, unfused
 from stockformer.model import input_widths

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stockformer.explainability.attention import AttentionOutput, attention_call, attention_output, called_weights
+from stockformer.explainability.attention import AttentionOutput, attention_call, attention_output
 from stockformer.explainability.capture import Capture
+from stockformer.explainability.recording import called_weights
 from stockformer.forward import forward_hooks, original, unfused
 
 

@@ -23,6 +23,7 @@ class AttentionEffects(PanelView):
     """What the target does when a layer's attention is flat, or shuffled within its rows. A click selects the layer."""
 
     label = "Effect of attention by layer"
+    attention = "all"
     follows_session = ("reading", "target")
     follows = ("kind", "layer")
     selects = horizontal = "layer"

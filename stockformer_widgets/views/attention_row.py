@@ -24,6 +24,7 @@ class AttentionRow(DayView):
     """
 
     label = "Attention of the selected day"
+    attention = "layer"
     follows = ("kind", "layer", "head", "query", "key", "shown_keys")
     selects = horizontal = "key"
     height = 140

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from stockformer_widgets.keyboard import Keyboard
 from stockformer_widgets.picture import Pictured, render
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.parts import MARGIN, MessageLine, plain, summary_html
+from stockformer_widgets.views.parts import HIGHLIGHT, MARGIN, MessageLine, plain, summary_html, warning_html
 
 _STEPS = {
     "ArrowLeft": ("horizontal", -1),
@@ -34,6 +35,7 @@ _STEPS = {
     "End": ("query", sys.maxsize),
 }
 
+_CAPTION = 90  # characters of a line below a saved picture
 _ZOOM = {"+": 1, "-": -1}
 _PAN = {">": 1, "<": -1}
 
@@ -57,6 +59,8 @@ class View(Pictured):
     #: Traits of the selection and of the session that change the picture.
     follows: tuple[str, ...] = ()
     follows_session: tuple[str, ...] = ("reading",)
+    #: Which attention is drawn: that of the selected ``layer``, of the selected ``kind``, ``all`` or none.
+    attention: ClassVar[str] = ""
     #: What the arrow keys move.
     horizontal, vertical = "key", "query"
     #: Pixels left of the words.
@@ -103,7 +107,11 @@ class View(Pictured):
         if not self.shows(self.session):
             raise ValueError(f"{type(self).__name__} has nothing to show of {self.session.title}")
         self._catch_up()
-        return render(self._plot(), dpi)
+        figure = self._plot()
+        if caveats := self._caveats():
+            words = "\n".join(textwrap.fill(caveat, _CAPTION) for caveat in caveats)
+            figure.supxlabel(words, fontsize=8, color=HIGHLIGHT, parse_math=False)
+        return render(figure, dpi)
 
     def _build(self) -> tuple[Widget, ...]:
         """Make the widgets, once."""
@@ -137,6 +145,19 @@ class View(Pictured):
         """What is said besides, wherever the mouse is, as HTML."""
         return ""
 
+    def _caveats(self) -> list[str]:
+        """Why the attention that is drawn may not be what the model used."""
+        if not self.attention:
+            return []
+        kind = None if self.attention == "all" else self.selection.kind
+        layer = self.selection.layer if self.attention == "layer" else None
+        captures = [session.reading.capture for session in self._drawn_sessions()]
+        return list(dict.fromkeys(caveat for capture in captures for caveat in capture.caveats_of(kind, layer)))
+
+    def _drawn_sessions(self) -> tuple[ExtractorSession, ...]:
+        """The sessions whose attention is drawn."""
+        return (self.session,)
+
     def _summary(self) -> Summary:
         """What the numbers on the screen mean."""
         raise NotImplementedError
@@ -169,7 +190,7 @@ class View(Pictured):
         if shown:
             self._draw()
             self._read_out()
-            self.summary.value = summary_html(self._summary())
+            self.summary.value = "".join(map(warning_html, self._caveats())) + summary_html(self._summary())
         self._drawn = state
 
     def _state(self, of_selection: Sequence[str]) -> tuple[Any, ...]:

@@ -67,6 +67,9 @@ class ComparedView(View):
         """A and B."""
         return self.session, self.other
 
+    def _drawn_sessions(self) -> tuple[ExtractorSession, ...]:
+        return self.pair
+
     def _follow(self) -> None:
         if self.other.closed:
             self.close()
@@ -83,6 +86,7 @@ class AttentionDifference(ComparedView, MapView):
     """A's map minus B's: diverging colours, 0 in the middle. A click selects query and key."""
 
     label = "Difference of the attention maps"
+    attention = "layer"
     content = ("kind", "layer", "head")
     follows = (*content, "query", "key", "shown_queries", "shown_keys")
     row_days, column_days = "query", "key"
@@ -234,6 +238,7 @@ class ComparedRow(ComparedDays):
     """The selected query's attention in both samples."""
 
     label = "Attention of the selected day in both"
+    attention = "layer"
     follows = ("kind", "layer", "head", "query", "key", "shown_keys")
     selects = horizontal = "key"
 

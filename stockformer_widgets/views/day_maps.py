@@ -30,6 +30,7 @@ class DayMapView(MapView):
     content = ("kind", "layer", "head")
     follows = (*content, "query", "key", "shown_queries", "shown_keys")
     row_days, column_days = "query", "key"
+    attention = "layer"
     height, named_rows = 380, 8
     axes_text = "query ↓ key →"
     #: What a cell holds.

@@ -46,6 +46,7 @@ class DayScores(AttributedView, DayView):
     """
 
     label = "What reaches the prediction by day"
+    attention = "all"
     follows_session = ("reading", *EXPLAINS, "faithfulness")
     follows = ("query", "shown_queries")
     height = 190

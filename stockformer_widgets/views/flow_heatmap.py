@@ -41,6 +41,7 @@ class FlowHeatmap(DayMapView):
     """
 
     label = "What attention carries"
+    attention = "all"
     follows_session = ("reading", "target", "faithfulness")
     indent = 20
     value_name = "value"

@@ -44,6 +44,7 @@ class HeadGrid(View):
     """
 
     label = "All heads"
+    attention = "kind"
     follows = ("kind", "layer", "head", "query", "key")
     horizontal, vertical = "head", "layer"
     indent = 0

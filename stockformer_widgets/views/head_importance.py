@@ -27,6 +27,7 @@ class HeadImportance(PanelView):
     """
 
     label = "Importance by head"
+    attention = "all"
     follows_session = ("reading", "target")
     follows = ("kind", "layer", "head")
     selects = horizontal = "head"

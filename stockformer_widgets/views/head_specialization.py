@@ -26,6 +26,7 @@ class HeadSpecialization(PanelView):
     """Diffuseness, peak day, recency, distance and redundancy of every head of the layer. A click selects the head."""
 
     label = "Attention by head"
+    attention = "layer"
     follows = ("kind", "layer", "head")
     selects = horizontal = "head"
     mark, titles = bq.Bars, tuple(_NUMBERS)

@@ -18,6 +18,7 @@ class LayerEvolution(PanelView):
     """Diffuseness and sparsity of every kind of attention by layer, mean of the heads. A click selects the layer."""
 
     label = "Attention by layer"
+    attention = "kind"
     follows = ("kind", "layer")
     selects = horizontal = "layer"
     mark, titles = bq.Lines, tuple(_NUMBERS)

@@ -17,6 +17,7 @@ class MarketEntry(DayView):
     """The length of what each layer's gate lets in, as a part of the stream that it joins. A click selects the day."""
 
     label = "Market that enters by day"
+    attention = "all"
     follows = ("layer", "query", "shown_queries")
     height = 170
 

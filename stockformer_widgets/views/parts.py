@@ -202,6 +202,11 @@ def summary_html(summary: Summary) -> str:
     return f'{text(summary.verdict)}<br><span style="{_QUIET}">{numbers}</span>'
 
 
+def warning_html(sentence: str) -> str:
+    """A sentence that a reader must not miss, as HTML."""
+    return f'<div role="note" style="color: {HIGHLIGHT}">⚠ {text(sentence)}</div>'
+
+
 def neighbour(names: Sequence[str], current: str | None, by: int) -> str:
     """The name so many places after the current one, or the first where none is current."""
     if current not in names:
