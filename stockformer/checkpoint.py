@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
+import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stockformer.config import ENCODER_FEATURE_COLUMNS
+from stockformer.config import DEFAULT_MODEL_CONFIG, ENCODER_FEATURE_COLUMNS
 from stockformer.files import write_whole
 from stockformer.model import (
     CrossAttentionStockTransformer,
@@ -22,6 +25,9 @@ from stockformer.model import (
     warn_of_heads,
 )
 from stockformer.preprocessing import Normalization, Preprocessing
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_LAYER_TENSORS = 12  # of one self-attention layer
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,9 @@ def load_checkpoint(
 ) -> tuple[CrossAttentionStockTransformer | StockTransformer, CheckpointInfo]:
     """Load a model in eval mode, on the CPU, without running code from the file.
 
+    What is built is no larger than the file. A damaged file is refused; one of torch before 1.6 has no
+    checksums, and where its numbers alone are damaged nobody can tell: it loads with a warning.
+
     Args:
         path: a ``.pt`` file: a bare state dict, or a dict that holds one under
             ``model_state_dict``. ``PATH.meta`` beside it may give ``nhead``.
@@ -57,8 +66,8 @@ def load_checkpoint(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, would run code when unpickled, or is
-            not a StockFormer checkpoint.
+        ValueError: the file is damaged, would run code when unpickled, claims more than it holds,
+            or is not a StockFormer checkpoint with finite floating-point weights.
     """
     model, info = read_checkpoint(path, nhead=nhead, output_mode=output_mode)
     if info.nhead_is_guessed:
@@ -71,28 +80,19 @@ def read_checkpoint(
 ) -> tuple[CrossAttentionStockTransformer | StockTransformer, CheckpointInfo]:
     """As `load_checkpoint`, which warns where the head count is a guess."""
     path = Path(path)
-    content = _read(path)
-    state_dict = content.get("model_state_dict", content)
-    if not isinstance(state_dict, Mapping) or not all(isinstance(v, Tensor) for v in state_dict.values()):
-        raise ValueError(f"{path} holds no state dict: expected parameter names with tensors")
+    content, size = _read(path)
+    state_dict = _checked_weights(path, content.get("model_state_dict", content), size)
     settings = _mapping(content, "dataset_settings")
     mode = output_mode or settings.get("label_mode")
     arch, guessed = read_arch(
         state_dict, path, nhead=content.get("nhead") if nhead is None else nhead, output_mode=mode
     )
-    model = _build(arch, settings.get("bucket_edges"))
-    try:
-        model.load_state_dict(state_dict)
-    except RuntimeError as error:
-        raise ValueError(f"{path} is no {arch['model_type']} checkpoint: {' '.join(str(error).split())}") from None
+    model = _build(path, arch, state_dict)
     if settings.get("normalization") is not None:
         settings["normalization"] = _normalization(path, settings["normalization"])
         settings["preprocessing"] = Preprocessing(**settings.get("preprocessing", {}))
     else:
         settings["preprocessing"] = None
-    broken = sum(int((~torch.isfinite(tensor)).sum()) for tensor in state_dict.values())
-    if broken:
-        raise ValueError(f"{path} has {broken} weights that are NaN or infinite, expected none")
     settings["label_mode"] = arch["output_mode"]
     if arch["model_type"] == "encoder":
         settings["market_feature_cols"] = None
@@ -132,29 +132,83 @@ def save_checkpoint(
         "dataset_settings": settings,
         "metrics": dict(metrics or {}),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
+    torch.save(content, file)
     meta = json.dumps({"model_type": model_type, "nhead": nhead})
-    write_whole(
-        {
-            path: lambda file: torch.save(content, file),
-            Path(f"{path}.meta"): lambda file: file.write_text(meta, encoding="utf-8"),
-        }
-    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(dict(zip(checkpoint_files(path), (file.getvalue(), meta.encode()), strict=True)))
     return path
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def checkpoint_files(path: Path) -> tuple[Path, Path]:
+    """The two files that `save_checkpoint` writes: the checkpoint, and the ``.meta`` beside it."""
+    return path, path.with_name(f"{path.name}.meta")
+
+
+def _read(path: Path) -> tuple[Mapping[str, Any], int]:
+    """What a file holds, and its bytes."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
+    file = path.read_bytes()  # once, so that what is checked is what is loaded
+    archive = file.startswith(b"PK")
+    checked = io.BytesIO(_checked_archive(path, file) if archive else file)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(checked, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds, for damage and for refusal
         if isinstance(error, pickle.UnpicklingError) and ("global" in str(error) or "function" in str(error)):
             raise ValueError(f"{path} was refused: it would run code, expected tensors and plain values") from None
         raise ValueError(f"{path} is damaged or was not written by torch.save") from None
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict")
-    return content
+    if not archive:
+        warnings.warn(
+            f"{path} is a file of torch before 1.6, which has no checksums: damaged numbers in it cannot be noticed; "
+            "torch.save it again to give it some",
+            stacklevel=4,
+        )
+    return content, len(file)
+
+
+def _checked_archive(path: Path, file: bytes) -> bytes:
+    """The zip file again, packed from members that match their checksums and are no larger than it.
+
+    torch does not compare checksums, and what it makes of a damaged directory is another thing than zipfile:
+    of a copy both make the same. torch never compresses.
+    """
+    copy = io.BytesIO()
+    try:
+        with zipfile.ZipFile(io.BytesIO(file)) as archive, zipfile.ZipFile(copy, "w") as checked:
+            members = archive.infolist()
+            stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+            bounded = stored and sum(member.file_size for member in members) <= len(file)
+            for member in members if bounded else ():
+                checked.writestr(member.filename, archive.read(member))
+    except Exception:  # zipfile raises half a dozen kinds
+        raise ValueError(f"{path} is damaged or was not written by torch.save") from None
+    if not bounded:
+        raise ValueError(f"{path} was refused: it unpacks to more than its size, expected a file of torch.save")
+    return copy.getvalue()
+
+
+def _checked_weights(path: Path, weights: Any, size: int) -> dict[str, Tensor]:
+    """Weights as a model takes them; `size` is of the file, in bytes."""
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(name, str) and isinstance(values, Tensor) for name, values in weights.items()
+    ):
+        raise ValueError(f"{path} holds no state dict: expected parameter names with tensors")
+    for name, values in weights.items():
+        if values.dtype not in _DTYPES or values.layout != torch.strided or values.device.type != "cpu":
+            described = f"{values.dtype}, {values.layout} on {values.device}".replace("torch.", "")
+            raise ValueError(f"{path} has weights {name!r} of {described}, expected floating-point numbers")
+    # A tensor may repeat a few numbers to any shape.
+    claimed = sum(values.numel() * values.element_size() for values in weights.values())
+    if claimed > size:
+        raise ValueError(f"{path} was refused: its weights would take {claimed:,} bytes, and the file has {size:,}")
+    broken = sum(int((~torch.isfinite(values)).sum()) for values in weights.values())
+    if broken:
+        raise ValueError(f"{path} has {broken} weights that are NaN or infinite, expected none")
+    dtype = torch.get_default_dtype()
+    return {name: values.to(dtype).clone(memory_format=torch.contiguous_format) for name, values in weights.items()}
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -171,13 +225,23 @@ def _normalization(path: Path, stored: Any) -> Normalization:
 
 
 def _build(
-    arch: Mapping[str, Any], bucket_edges: list[float] | None
+    path: Path, arch: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> CrossAttentionStockTransformer | StockTransformer:
-    edges = bucket_edges or [float(edge) for edge in range(arch["num_buckets"] - 1)]
+    """A model of these weights. No memory is taken for others, and no random number is drawn."""
+    layers = arch["num_layers"] + arch.get("market_layers", 0)
+    if layers * _LAYER_TENSORS > len(weights):  # before so many modules are made
+        raise ValueError(f"{path} names {layers} layers but holds only {len(weights)} tensors")
     cfg = {
         **arch,
-        "dropout": 0.1,
+        "dropout": DEFAULT_MODEL_CONFIG["dropout"],
         "market_feature_dim": arch.get("market_dim"),
         "loss_name": "coral" if arch["use_coral"] else None,
     }
-    return create_model(arch["feature_dim"], arch["output_mode"], edges, cfg, arch["model_type"])
+    edges = [float(edge) for edge in range(arch["num_buckets"] - 1)]
+    with torch.device("meta"):
+        model = create_model(arch["feature_dim"], arch["output_mode"], edges, cfg, arch["model_type"])
+    try:
+        model.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is no {arch['model_type']} checkpoint: {' '.join(str(error).split())}") from None
+    return model

@@ -3,29 +3,107 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import secrets
+import stat
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+
+_KINDS = {"d": "a folder", "p": "a pipe", "s": "a socket", "c": "a device", "b": "a device"}
+_PROBE = bytes(2**16)
 
 
-def check_writable(path: Path) -> None:
-    """Raise an OSError unless there is a folder to write this file into; ask before long work."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, expected a file to write")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+def check_writable(outputs: Iterable[Path], inputs: Iterable[Path] = (), *, make_folders: bool = False) -> None:
+    """Raise unless every output can be written; call it before long work.
+
+    A probe of 64 KiB is written beside each output and removed.
+
+    Args:
+        inputs: files that are read, and so may not be outputs.
+        make_folders: whether missing folders will be made; they are not made here.
+
+    Raises:
+        OSError: an output is a folder, device, pipe or socket, may not be written, or its disk is full.
+        ValueError: two outputs are one file, or an output is an input.
+    """
+    for target in _targets(outputs, inputs):
+        folder = target.parent
+        while make_folders and not folder.exists():
+            folder = folder.parent
+        probe = _neighbour(folder)
+        try:
+            _write(probe, _PROBE)
+        finally:
+            probe.unlink(missing_ok=True)
 
 
-def write_whole(files: Mapping[Path, Callable[[Path], Any]]) -> None:
-    """Write neighbours, then rename them all: a reader never sees a part, a failure changes nothing."""
-    for path in files:
-        check_writable(path)
-    parts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
+def write_whole(files: Mapping[Path, bytes]) -> None:
+    """Write neighbours, then rename them in order: a reader never sees a part, a failed write changes nothing.
+
+    A link stays a link, and the file that it leads to is replaced. A file that was there keeps its
+    permissions; a new one has those of the umask.
+
+    Raises:
+        OSError: a path is a folder, device, pipe or socket, or it cannot be written.
+        ValueError: two paths are one file.
+    """
+    targets = _targets(files)
+    parts = [_neighbour(target.parent) for target in targets]
     try:
-        for path, write in files.items():
-            write(parts[path])
-        for path, part in parts.items():
-            part.replace(path)
+        for target, part, content in zip(targets, parts, files.values(), strict=True):
+            _write(part, content, target.stat().st_mode & 0o777 if target.exists() else None)
+        for target, part in zip(targets, parts, strict=True):
+            part.replace(target)
     finally:
-        for part in parts.values():
+        for part in parts:
             part.unlink(missing_ok=True)
+
+
+def _targets(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> list[Path]:
+    """Each output with all links followed."""
+    taken = {_identity(path): f"is read as {path}" for path in inputs}
+    targets = []
+    for path in outputs:
+        _check_regular(path)
+        identity = _identity(path)
+        if identity in taken:
+            raise ValueError(f"{path} is an output and {taken[identity]}: expected different files")
+        taken[identity] = f"written as {path}"
+        targets.append(Path(os.path.realpath(path)))
+    return targets
+
+
+def _check_regular(path: Path) -> None:
+    if not path.exists():
+        if os.path.islink(os.path.realpath(path)):
+            raise OSError(f"{path} is a link that leads back to itself")
+        return
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.filemode(mode)[0], "no regular file")
+        raise (IsADirectoryError if stat.S_ISDIR(mode) else OSError)(f"{path} is {kind}, expected a file to write")
+    if not os.access(path, os.W_OK):
+        raise PermissionError(f"{path} is read-only")
+
+
+def _identity(path: Path) -> object:
+    """Equal for two names of one file."""
+    if not path.exists():
+        return os.path.realpath(path)
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _neighbour(folder: Path) -> Path:
+    """A name that nobody can foresee, short whatever the file is called."""
+    return folder / f".{secrets.token_hex(8)}.part"
+
+
+def _write(path: Path, content: bytes, mode: int | None = None) -> None:
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write into")
+    with path.open("xb") as file:  # exclusive: never through a link, never over a file
+        if mode is not None and hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), mode)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

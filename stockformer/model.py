@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from stockformer.config import DEFAULT_MODEL_CONFIG
 
 LABEL_MODES = ("regression", "binary", "buckets")
+_LARGEST_META = 2**16  # bytes
 MODEL_TYPES = ("cross_attention", "encoder")
 
 
@@ -34,8 +36,9 @@ class PositionalEncoding(nn.Module):
 
     def __init__(self, d_model: int, max_len: int) -> None:
         super().__init__()
-        position = torch.arange(max_len).unsqueeze(1)
-        frequency = torch.exp(torch.arange(0, d_model, 2) * (-math.log(10000.0) / d_model))
+        # On the CPU: for a model without storage ("meta") torch would first load its compiler, which takes seconds.
+        position = torch.arange(max_len, device="cpu").unsqueeze(1)
+        frequency = torch.exp(torch.arange(0, d_model, 2, device="cpu") * (-math.log(10000.0) / d_model))
         pe = torch.zeros(1, max_len, d_model)
         pe[0, :, 0::2] = torch.sin(position * frequency)
         pe[0, :, 1::2] = torch.cos(position * frequency[: d_model // 2])
@@ -313,9 +316,11 @@ def read_arch(
         d_model, feature_dim = _shape(state_dict, "input_proj.weight", 2)
         feedforward = _shape(state_dict, f"{layers}.0.linear1.weight", 2)[0]
         num_buckets = _shape(state_dict, "bucket_head.3.bias", 1)[0]
-        _, max_len, _ = _shape(state_dict, "pos_encoder.pe", 3)
+        _, max_len, width = _shape(state_dict, "pos_encoder.pe", 3)
     except KeyError as error:
         raise ValueError(f"not a StockFormer state dict: it lacks {error.args[0]!r}") from None
+    if width != d_model:
+        raise ValueError(f"not a StockFormer state dict: its positions have {width} dimensions, its model {d_model}")
     use_coral = "coral_head.3.bias" in state_dict
     arch: dict[str, Any] = {
         "feature_dim": feature_dim,
@@ -345,12 +350,15 @@ def _read_meta(path: str | Path | None) -> dict[str, Any]:
     file = Path(f"{path}.meta")
     if path is None or not file.is_file():
         return {}
+    if file.stat().st_size > _LARGEST_META:
+        raise ValueError(f"{file} has {file.stat().st_size:,} bytes, expected a small JSON object")
     try:
         meta = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not JSON: {error}") from None
     if not isinstance(meta, dict) or not isinstance(meta.get("nhead", 1), int):
-        raise ValueError(f"{file} holds {meta!r}, expected an object with an integer 'nhead'")
+        found = reprlib.repr(meta)
+        raise ValueError(f"{file} holds {found}, expected an object with an integer 'nhead'")
     return meta
 
 

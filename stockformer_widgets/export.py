@@ -116,7 +116,7 @@ def write_page(path: str | Path, bundle: dict[str, Any], data: bytes) -> Path:
         bundle=json.dumps(bundle, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         data=base64.b64encode(zlib.compress(data, 9)).decode("ascii"),
     )
-    write_whole({path: lambda part: part.write_bytes(page.encode("utf-8", errors="replace"))})
+    write_whole({path: page.encode("utf-8", errors="replace")})
     return path
 
 

@@ -37,8 +37,7 @@ class Pictured(VBox):
         path = Path(path)
         if path.suffix.lower() != ".png":
             raise ValueError(f"the picture is a PNG: expected a path that ends in .png, found {str(path)!r}")
-        picture = self._png(_FILE_DPI)
-        write_whole({path: lambda part: part.write_bytes(picture)})
+        write_whole({path: self._png(_FILE_DPI)})
         return path
 
     def _png(self, dpi: int) -> bytes:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
+import re
+import resource
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +127,170 @@ def test_damaged_bytes_never_raise_anything_else(model, tmp_path, legacy):
         except Exception as error:
             refused = error
         assert refused is None or isinstance(refused, ValueError), repr(refused)
+
+
+def flipped(file, bit):
+    damaged = bytearray(file)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
+
+
+def test_no_flipped_bit_changes_the_model(make_model, tmp_path):
+    model = make_model("encoder", num_layers=1)
+    path = save_checkpoint(tmp_path / "a.pt", model, SETTINGS)
+    sound, state, rng = path.read_bytes(), model.state_dict(), np.random.default_rng(0)
+    settings = load_checkpoint(path)[1].dataset_settings
+    bits, refusals = 8 * len(sound), []
+    # The end holds the directory of the archive; one bit of an entry's attributes makes it a folder.
+    entries = [8 * (match.start() + 38) + 4 for match in re.finditer(b"PK\x01\x02", sound)]
+    for bit in [*rng.integers(bits, size=300), *rng.integers(bits - 8 * 3_000, bits, size=300), *entries]:
+        path.write_bytes(flipped(sound, bit))
+        try:
+            loaded, info = load_checkpoint(path)
+        except ValueError as error:
+            refusals.append(str(error))
+        else:
+            assert all(torch.equal(values, state[name]) for name, values in loaded.state_dict().items())
+            assert info.dataset_settings == settings
+    assert len(refusals) > 300
+    assert all(message.startswith(str(path)) and "\n" not in message for message in refusals)
+
+
+def test_a_file_without_checksums_loads_with_a_warning(model, tmp_path):
+    save_legacy(model.state_dict(), tmp_path / "a.pt")
+    with pytest.warns(UserWarning, match=r"a\.pt is a file of torch before 1\.6, which has no checksums"):
+        load_checkpoint(tmp_path / "a.pt", nhead=2)
+
+
+def test_an_archive_that_unpacks_to_more_than_its_size(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "stored.pt")
+    packed = zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "stored.pt") as stored, packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    with pytest.raises(ValueError, match=r"a\.pt was refused: it unpacks to more"):
+        load_checkpoint(tmp_path / "a.pt", nhead=2)
+
+
+def test_members_that_share_their_bytes(tmp_path):
+    """Two entries of the directory for one stored member."""
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data", bytes(100_000))
+        again = copy.copy(archive.getinfo("a/data"))
+        again.filename = "a/more"
+        archive.filelist.append(again)
+    with pytest.raises(ValueError, match=r"a\.pt was refused: it unpacks to more"):
+        load_checkpoint(tmp_path / "a.pt", nhead=2)
+
+
+@pytest.fixture
+def limited_memory():
+    """Whoever takes more than 2 GiB than is in use fails."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**31, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+HUGE = 10**9
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    ("name", "claimed"),
+    [
+        ("pos_encoder.pe", torch.zeros(1).expand(1, HUGE, 8)),
+        ("input_proj.weight", torch.zeros(1).expand(HUGE, 5)),
+        ("stock_layers.0.linear1.weight", torch.zeros(1).expand(HUGE, 8)),
+        ("bucket_head.3.bias", torch.zeros(1).expand(HUGE)),
+        ("market_encoder.input_proj.weight", torch.zeros(1).expand(8, HUGE)),
+        ("pos_encoder.pe", torch.zeros(1).as_strided((1, HUGE, 8), (0, 0, 0))),
+        ("unused", torch.zeros(1).expand(HUGE)),
+    ],
+)
+def test_shapes_that_the_file_does_not_hold(model, tmp_path, limited_memory, name, claimed, legacy):
+    (save_legacy if legacy else torch.save)(model.state_dict() | {name: claimed}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a\.pt was refused: its weights would take [\d,]{13,} bytes"):
+        load_checkpoint(tmp_path / "a.pt", nhead=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("input_proj.weight", torch.zeros(100_000, 1)),  # d^2 weights would follow
+        ("stock_layers.0.linear1.weight", torch.zeros(10**6, 1)),
+        ("bucket_head.3.bias", torch.zeros(10**6)),
+        ("market_encoder.input_proj.weight", torch.zeros(1, 10**6)),
+    ],
+)
+def test_one_large_tensor_makes_no_large_model(model, tmp_path, limited_memory, name, values):
+    torch.save(model.state_dict() | {name: values}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"checkpoint|state dict"):
+        load_checkpoint(tmp_path / "a.pt", nhead=2)
+
+
+def test_names_of_layers_make_no_layers(model, tmp_path):
+    names = {f"stock_layers.{layer}.x": torch.zeros(1) for layer in range(2, 1000)}
+    torch.save(model.state_dict() | names, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"names 1001 layers but holds only \d+ tensors"):
+        load_checkpoint(tmp_path / "a.pt", nhead=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
+def test_weights_that_are_no_floating_point_numbers(model, tmp_path, dtype):
+    state = model.state_dict()
+    torch.save(state | {"input_proj.bias": state["input_proj.bias"].to(dtype)}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=f"'input_proj.bias' of {str(dtype)[6:]}.*expected floating-point numbers"):
+        load_checkpoint(tmp_path / "a.pt", nhead=2)
+
+
+@pytest.mark.parametrize("values", [torch.empty(8, device="meta"), torch.zeros(8).to_sparse()])
+def test_weights_that_are_no_plain_tensors(model, tmp_path, values):
+    torch.save(model.state_dict() | {"input_proj.bias": values}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a\.pt has weights 'input_proj.bias' of float32, "):
+        load_checkpoint(tmp_path / "a.pt", nhead=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision(model, inputs, tmp_path, dtype):
+    torch.save({name: values.to(dtype) for name, values in model.state_dict().items()}, tmp_path / "a.pt")
+    loaded, _ = load_checkpoint(tmp_path / "a.pt", nhead=2)
+    assert torch.equal(loaded(*inputs), model.to(dtype).float()(*inputs))
+
+
+def test_weights_that_are_views(model, inputs, tmp_path):
+    """A checkpoint may hold transposed views, and slices of one storage."""
+    state = {name: values.clone() for name, values in model.state_dict().items()}
+    weight = "input_proj.weight"
+    state[weight] = state[weight].t().contiguous().t()
+    torch.save(state, tmp_path / "a.pt")
+    loaded, _ = load_checkpoint(tmp_path / "a.pt", nhead=2)
+    assert loaded.input_proj.weight.is_contiguous()
+    assert torch.equal(loaded(*inputs), model(*inputs))
+
+
+def test_loading_draws_no_random_number(model, tmp_path):
+    path = save_checkpoint(tmp_path / "a.pt", model)
+    before = torch.random.get_rng_state()
+    load_checkpoint(path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ("[" * 50_000, "is not JSON"),
+        ('{"nhead": ' * 6_000, "is not JSON"),
+        ("[1]" + " " * 10**6, "has 1,000,003 bytes, expected a small JSON object"),
+        ("[0" + ", 0" * 1000 + "]", r"holds \[0, 0, 0, 0, 0, 0, \.\.\.\], expected an object"),
+    ],
+)
+def test_a_hostile_meta(model, tmp_path, meta, message):
+    torch.save(model.state_dict(), tmp_path / "a.pt")
+    (tmp_path / "a.pt.meta").write_text(meta)
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(tmp_path / "a.pt")
 
 
 def test_a_missing_file(tmp_path):
@@ -253,26 +422,19 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def disk_full(content, path):
-    """Stands in for `torch.save`: a part is written, then the disk is full."""
-    path.write_bytes(b"part of a checkpoint")
-    raise OSError(28, "No space left on device")
-
-
-def test_a_failing_save_leaves_the_old_files(make_model, tmp_path, monkeypatch):
-    save_checkpoint(tmp_path / "a.pt", make_model(nhead=4))
+@pytest.mark.parametrize("there", [True, False])
+def test_a_failing_save_changes_nothing(make_model, tmp_path, monkeypatch, there):
+    if there:
+        save_checkpoint(tmp_path / "a.pt", make_model(nhead=4))
     before = contents(tmp_path)
-    monkeypatch.setattr(torch, "save", disk_full)
+
+    def disk_full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(tmp_path / "a.pt", make_model(nhead=2))
     assert contents(tmp_path) == before
-
-
-def test_a_failing_save_leaves_no_part(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "save", disk_full)
-    with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(tmp_path / "a.pt", model)
-    assert contents(tmp_path) == {}
 
 
 def test_written_files_are_for_everyone_that_the_umask_lets_read(model, tmp_path):

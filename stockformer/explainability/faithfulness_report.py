@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,24 +36,19 @@ def write_faithfulness(
         Those numbers: ``unit`` and the columns of `Faithfulness.table`.
 
     Raises:
-        ValueError: the dataset has fewer windows.
+        ValueError: the dataset has fewer windows, or page and table are one file.
         OSError: a file cannot be written.
     """
-    for one in (path, table):
-        if one is not None:
-            check_writable(Path(one))
+    places = [Path(one) for one in (path, table) if one is not None]
+    check_writable(places)
     samples = spread_windows(dataset, windows)
     cells = measure_faithfulness(model, samples, CELL_RANKINGS)
     days = measure_faithfulness(model, samples, DAY_RANKINGS)
     few = spread_windows(dataset, min(windows, _FEW))
     sections = [_HEAD.format(windows=windows), *_ranked(cells, days), *_checks(model, dataset, cells, samples, few)]
     numbers = pd.concat([found.table.assign(unit=found.unit) for found in (cells, days)], ignore_index=True)
-    files: dict[Path, Callable[[Path], Any]] = {
-        Path(path): lambda part: part.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
-    }
-    if table is not None:
-        files[Path(table)] = lambda part: numbers.to_csv(part, index=False, float_format="%.6g")
-    write_whole(files)
+    texts = ["\n\n".join(sections) + "\n", numbers.to_csv(index=False, float_format="%.6g")]
+    write_whole({place: text.encode(errors="replace") for place, text in zip(places, texts, strict=False)})
     return numbers
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import zlib
 from pathlib import Path
@@ -129,11 +130,10 @@ def test_a_failed_export_leaves_the_file_that_was_there(session, tmp_path, monke
     path = AttentionExplorer(session).export_html(tmp_path / "page.html")
     before = path.read_bytes()
 
-    def half(self, content):
-        self.open("wb").write(content[:100])
+    def disk_full(file):
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(OSError, match="no space left"):
         AttentionExplorer(session).export_html(path)
     assert [path] == list(tmp_path.iterdir())
