@@ -1,6 +1,6 @@
 # make explore   install, then open the explorer in JupyterLab
 # make test      everything below
-# make check     linting, formatting, types
+# make check     linting, formatting, types of Python and TypeScript
 # make unit      the tests that need no browser and build nothing
 # make browser   the tests that drive notebook servers in a Chromium, which is installed where there is none
 # make format    format Python and TypeScript
@@ -11,7 +11,7 @@ PYTHON ?= python3
 LAB ?=
 WORKERS ?= logical
 PY := .venv/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt --editable
 
 PYTEST := $(PY) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
@@ -38,9 +38,10 @@ browser: chromium
 chromium: .venv/test
 	$(PY) tests/browser/chromium.py
 
-format: .venv/test
+format: js/node_modules
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+	$(PY) js/node.py run format
 
 # The notebooks whose pictures are saved in them.
 notebooks: .venv/test
@@ -60,14 +61,14 @@ js/node_modules: js/package-lock.json | .venv/test
 	$(PY) js/node.py ci
 	touch $@
 
-# torch comes first and pinned: a range would take the newest CUDA build.
-.venv/lab: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv .venv
-	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --constraint constraints.txt --editable '.[lab,indicators]'
+.venv/lab: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) '.[lab,indicators]'
 	touch $@
 
-.venv/test: .venv/lab
-	$(PIP) --constraint constraints.txt --editable '.[lab,indicators,test]'
-	touch $@
+.venv/test: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) '.[lab,indicators,test]'
+	touch .venv/lab $@
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv

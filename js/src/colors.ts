@@ -11,7 +11,12 @@ export type Palette = Uint32Array;
 
 export const SEQUENTIAL: Palette = palette(interpolateViridis);
 /** Blue to red: red is above 0. */
-export const DIVERGING: Palette = palette(scaleLinear([...schemeRdBu[11]!.keys()].map((stop) => 1 - stop / 10), schemeRdBu[11]!));
+export const DIVERGING: Palette = palette(
+  scaleLinear(
+    [...schemeRdBu[11]!.keys()].map((stop) => 1 - stop / 10),
+    schemeRdBu[11]!,
+  ),
+);
 
 function palette(interpolate: (share: number) => string): Palette {
   const colors = Array.from({ length: LEVELS }, (_, level) => interpolate(level / (LEVELS - 1)));

@@ -52,7 +52,11 @@ export function headGrid(root: HTMLElement, handlers: GridHandlers, signal: Abor
     pictures = maps.map((map, number) => {
       const level = levels(map, codes[number]!, shared ? whole : map.largest);
       const canvas = new OffscreenCanvas(map.keys, map.queries);
-      canvas.getContext("2d")!.putImageData(picture(map.queries, map.keys, SEQUENTIAL, (cell) => level[cell]!), 0, 0);
+      canvas.getContext("2d")!.putImageData(
+        picture(map.queries, map.keys, SEQUENTIAL, (cell) => level[cell]!),
+        0,
+        0,
+      );
       return canvas;
     });
     legend.replaceChildren(
@@ -107,10 +111,14 @@ export function headGrid(root: HTMLElement, handlers: GridHandlers, signal: Abor
     return { layer, head, query, key: Math.min(keys - 1, Math.floor(found.across * keys)) };
   }
 
-  box.addEventListener("click", (event) => {
-    const cell = cellAt(event);
-    if (cell !== null) handlers.select(cell);
-  }, { signal });
+  box.addEventListener(
+    "click",
+    (event) => {
+      const cell = cellAt(event);
+      if (cell !== null) handlers.select(cell);
+    },
+    { signal },
+  );
   box.addEventListener("mousemove", (event) => handlers.hover(cellAt(event)), { signal });
   box.addEventListener("mouseleave", () => handlers.hover(null), { signal });
   redrawing(box, draw, signal);
@@ -132,4 +140,3 @@ export function headGrid(root: HTMLElement, handlers: GridHandlers, signal: Abor
     },
   };
 }
-

@@ -17,7 +17,24 @@ interface Context {
   signal: AbortSignal;
 }
 
-const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "[", "]", "h", "H", "+", "-", "0", "<", ">", "Escape"];
+const KEYS = [
+  "ArrowLeft",
+  "ArrowRight",
+  "ArrowUp",
+  "ArrowDown",
+  "Home",
+  "End",
+  "[",
+  "]",
+  "h",
+  "H",
+  "+",
+  "-",
+  "0",
+  "<",
+  ">",
+  "Escape",
+];
 const WHEEL_STEP = 50; // pixels
 
 function render({ model, el, signal }: Context): void {
@@ -74,7 +91,8 @@ function attach(view: HTMLElement, live: HTMLElement, model: AnyModel<Traits>, s
   // The wheel alone scrolls the notebook. Small steps of a touchpad add up to one.
   let turned = 0;
   const turn = (event: WheelEvent) => {
-    if (!(event.ctrlKey || event.metaKey || event.shiftKey) || (event.target as Element).closest(".bqplot") === null) return;
+    if (!(event.ctrlKey || event.metaKey || event.shiftKey) || (event.target as Element).closest(".bqplot") === null)
+      return;
     event.preventDefault();
     turned += event.deltaY || event.deltaX;
     if (Math.abs(turned) < WHEEL_STEP) return;

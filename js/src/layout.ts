@@ -56,7 +56,11 @@ export function layout(maps: readonly HeadMap[], width: number, by: string | nul
 }
 
 /** The map at a point, and the point in it as shares of its sides; null between maps. */
-export function find({ places, side }: Layout, x: number, y: number): { place: Place; across: number; down: number } | null {
+export function find(
+  { places, side }: Layout,
+  x: number,
+  y: number,
+): { place: Place; across: number; down: number } | null {
   const place = places.find((one) => x >= one.x && x < one.x + side && y >= one.y - CAPTION && y < one.y + side);
   if (place === undefined) return null;
   return { place, across: (x - place.x) / side, down: Math.max(0, (y - place.y) / side) };

@@ -64,7 +64,11 @@ export function weights(map: HeadMap, codes: Codes): Float32Array {
 }
 
 /** What a function makes of every code: ten times as fast as `from`, which asks an iterator. */
-function each<T extends Uint8Array | Float32Array>(codes: Codes, Made: new (length: number) => T, of: (code: number) => number): T {
+function each<T extends Uint8Array | Float32Array>(
+  codes: Codes,
+  Made: new (length: number) => T,
+  of: (code: number) => number,
+): T {
   const made = new Made(codes.length);
   for (let place = 0; place < codes.length; place++) made[place] = of(codes[place]!);
   return made;

@@ -32,7 +32,9 @@ test("bytes are cut into codes and saliency, sample by sample", () => {
   const made = bundle("explorer", sample("A", 1, 2, 2, 3), sample("B", 1, 1, 1, 1));
   const codes = Uint16Array.from({ length: 12 }, (_, place) => 0x7400 + 64 * place); // 16, 17, ... 32nds
   const saliency = Float32Array.from([1, -2, 3, 4]);
-  const bytes = new Uint8Array([codes, saliency, Uint16Array.of(0x7800), saliency].flatMap((part) => [...new Uint8Array(part.buffer)]));
+  const bytes = new Uint8Array(
+    [codes, saliency, Uint16Array.of(0x7800), saliency].flatMap((part) => [...new Uint8Array(part.buffer)]),
+  );
   const arrays = unpack(made, bytes);
   const [first, second] = made.samples;
   expect([...arrays.codes.get(first!.kinds[0]!)![1]!]).toEqual([...codes.slice(6)]);
@@ -40,7 +42,9 @@ test("bytes are cut into codes and saliency, sample by sample", () => {
   expect([...arrays.saliency.get(second!)![0]!]).toEqual([1, -2, 3, 4]);
   const mean = selectedMap(arrays, first!.kinds[0]!, 0, null);
   expect([...mean.values]).toEqual([3, 4, 5, 6, 7, 8].map((step) => (16 + step) / 32));
-  expect([...selectedMap(arrays, first!.kinds[0]!, 0, 1).values]).toEqual([6, 7, 8, 9, 10, 11].map((step) => (16 + step) / 32));
+  expect([...selectedMap(arrays, first!.kinds[0]!, 0, 1).values]).toEqual(
+    [6, 7, 8, 9, 10, 11].map((step) => (16 + step) / 32),
+  );
   expect(selectedMap(arrays, first!.kinds[0]!, 0, null)).toBe(mean);
   expect(byFeature(first!.saliency!.inputs, arrays.saliency.get(first!)!)).toEqual([
     { name: "a", input: 0, value: 4 },
@@ -122,6 +126,8 @@ test("numbers as text", () => {
 test("up and down go through the bars in their order", () => {
   const state = store(bundle("explorer", sample("A", 1, 1, 2, 2)));
   const press = (key: string) => state.set(moved(state, key, "query", "feature", ["b", "a"])!);
-  const seen = ["ArrowDown", "ArrowDown", "ArrowDown", "ArrowUp", "Escape"].map((key) => (press(key), state.where.feature));
+  const seen = ["ArrowDown", "ArrowDown", "ArrowDown", "ArrowUp", "Escape"].map(
+    (key) => (press(key), state.where.feature),
+  );
   expect(seen).toEqual(["b", "a", "a", "b", null]);
 });

@@ -41,7 +41,8 @@ export function drawDays({ context, width, height }: Frame, days: readonly strin
 export function drawRows({ context, height }: Frame, names: readonly string[], wanted: number): void {
   context.textAlign = "right";
   context.textBaseline = "middle";
-  for (const row of namedSteps(names.length, wanted)) context.fillText(names[row]!, -6, ((row + 0.5) / names.length) * height);
+  for (const row of namedSteps(names.length, wanted))
+    context.fillText(names[row]!, -6, ((row + 0.5) / names.length) * height);
 }
 
 /** Ticks of a number axis; gives the scale from values to pixels. */

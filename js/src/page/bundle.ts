@@ -30,7 +30,12 @@ export interface Sample {
   pooling: Numbers | null;
   prices: { name: string; values: Numbers }[];
   days: string[];
-  saliency: { method: string; target: string; inputs: { names: string[]; days: string[] }[]; unavailable: number } | null;
+  saliency: {
+    method: string;
+    target: string;
+    inputs: { names: string[]; days: string[] }[];
+    unavailable: number;
+  } | null;
   prediction: { title: string; names: string[]; values: Numbers; classes: boolean; truth: string | null } | null;
 }
 
@@ -64,7 +69,10 @@ export function unpack(bundle: Bundle, bytes: Uint8Array): Arrays {
       arrays.codes.set(kind, split(kind.maps, new Uint16Array(take(2 * cells))));
     }
     const inputs = sample.saliency?.inputs ?? [];
-    arrays.saliency.set(sample, inputs.map(({ names, days }) => new Float32Array(take(4 * names.length * days.length))));
+    arrays.saliency.set(
+      sample,
+      inputs.map(({ names, days }) => new Float32Array(take(4 * names.length * days.length))),
+    );
   }
   if (start !== bytes.length) throw new Error(`${bytes.length} bytes for a bundle of ${start}`);
   return arrays;
@@ -86,7 +94,8 @@ function decoded(kind: Kind, codes: readonly Uint16Array[], layer: number, head:
   });
   const chosen = places.map((place) => weights(kind.maps[place]!, codes[place]!));
   const values = new Float32Array(chosen[0]!.length);
-  for (const one of chosen) for (let cell = 0; cell < values.length; cell++) values[cell]! += one[cell]! / chosen.length;
+  for (const one of chosen)
+    for (let cell = 0; cell < values.length; cell++) values[cell]! += one[cell]! / chosen.length;
   const { queries, keys } = kind.maps[places[0]!]!;
   return { values, rows: queries, columns: keys };
 }
@@ -100,7 +109,8 @@ export interface Grid {
 
 export function largest(values: Iterable<number | null>): number {
   let found = 0;
-  for (const value of values) if (value !== null && Number.isFinite(value) && Math.abs(value) > found) found = Math.abs(value);
+  for (const value of values)
+    if (value !== null && Number.isFinite(value) && Math.abs(value) > found) found = Math.abs(value);
   return found;
 }
 

@@ -21,7 +21,10 @@ export function controls(store: Store, parent: HTMLElement, signal: AbortSignal)
     const where = store.where;
     const size = sizes(shown(store.bundle, where), where.kind, where.layer);
     sample?.offer(titles, titles[where.sample]!);
-    kind.offer(names().map(({ title }) => title), names().find(({ name }) => name === where.kind)!.title);
+    kind.offer(
+      names().map(({ title }) => title),
+      names().find(({ name }) => name === where.kind)!.title,
+    );
     layer.offer(counting(size.layers), String(where.layer));
     head.offer([MEAN, ...counting(size.heads)], where.head === null ? MEAN : String(where.head));
   });
@@ -33,18 +36,22 @@ const counting = (length: number) => Array.from({ length }, (_, place) => String
 export function keyboard(store: Store, root: HTMLElement, signal: AbortSignal): void {
   const live = element("div", "stockformer-page-live", root);
   live.setAttribute("aria-live", "polite");
-  root.addEventListener("keydown", (event) => {
-    const view = (event.target as Element).closest<HTMLElement>(".stockformer-page-view");
-    const elsewhere = view === null || (event.target as Element).closest("select") !== null;
-    if (elsewhere || event.ctrlKey || event.metaKey || event.altKey) return;
-    const features = [...view.querySelectorAll<HTMLElement>("[data-name]")].map((bar) => bar.dataset["name"]!);
-    const change = moved(store, event.key, view.dataset["horizontal"]!, view.dataset["vertical"]!, features);
-    if (change === null) return;
-    event.preventDefault();
-    event.stopPropagation();
-    store.set(change);
-    live.textContent = view.querySelector(".stockformer-page-words")?.textContent ?? "";
-  }, { signal });
+  root.addEventListener(
+    "keydown",
+    (event) => {
+      const view = (event.target as Element).closest<HTMLElement>(".stockformer-page-view");
+      const elsewhere = view === null || (event.target as Element).closest("select") !== null;
+      if (elsewhere || event.ctrlKey || event.metaKey || event.altKey) return;
+      const features = [...view.querySelectorAll<HTMLElement>("[data-name]")].map((bar) => bar.dataset["name"]!);
+      const change = moved(store, event.key, view.dataset["horizontal"]!, view.dataset["vertical"]!, features);
+      if (change === null) return;
+      event.preventDefault();
+      event.stopPropagation();
+      store.set(change);
+      live.textContent = view.querySelector(".stockformer-page-words")?.textContent ?? "";
+    },
+    { signal },
+  );
 }
 
 /** What a key changes, among features in this order; null for a key that does nothing. */

@@ -37,7 +37,9 @@ export function shown(bundle: Bundle, where: Selection): Sample[] {
 
 /** The kinds of attention that all of these have. */
 export function kindsOf(samples: readonly Sample[]): Kind[] {
-  return samples[0]!.kinds.filter(({ name }) => samples.every((sample) => sample.kinds.some((kind) => kind.name === name)));
+  return samples[0]!.kinds.filter(({ name }) =>
+    samples.every((sample) => sample.kinds.some((kind) => kind.name === name)),
+  );
 }
 
 export function kindOf(sample: Sample, name: string): Kind {

@@ -31,7 +31,8 @@ export function saliencyView(host: Host, parent: HTMLElement): void {
     const targets = [...new Set(samples.map((sample) => sample.saliency!.target))].join(" and ");
     title.textContent = `|${samples[0]!.saliency!.method}| for ${targets}, ${by}`;
     drawBars(list, strongest, largest(strongest.flatMap(({ values }) => values)), (place) => named(host, place));
-    if (compares(host)) view.say(...samples.map((sample, place) => ({ text: `${"AB"[place]}: ${sample.title}`, color: color(place) })));
+    if (compares(host))
+      view.say(...samples.map((sample, place) => ({ text: `${"AB"[place]}: ${sample.title}`, color: color(place) })));
     else view.say(...chosen(store.where.feature, found[0]!), ...shares(samples[0]!, found[0]!));
   });
 }
@@ -70,8 +71,12 @@ export function predictionView(host: Host, parent: HTMLElement): void {
     title.textContent = found.map((one, place) => `${named(host, place)}${one!.title}`).join("; ");
     const bars = first.names.map((name, place) => ({ name, values: found.map((one) => one!.values[place]!) }));
     const whole = first.classes ? 1 : largest(bars.flatMap(({ values }) => values));
-    drawBars(list, compares(host) ? bars : bars.map((bar) => ({ ...bar, color: color(0) })), whole, (place) => named(host, place));
-    view.say(found.map((one, place) => (one!.truth === null ? "" : `${named(host, place)}true: ${one!.truth}`)).join("  "));
+    drawBars(list, compares(host) ? bars : bars.map((bar) => ({ ...bar, color: color(0) })), whole, (place) =>
+      named(host, place),
+    );
+    view.say(
+      found.map((one, place) => (one!.truth === null ? "" : `${named(host, place)}true: ${one!.truth}`)).join("  "),
+    );
   });
 }
 

@@ -6,7 +6,19 @@ import { drawDays, drawRows, type Frame, HIGHLIGHT, number } from "../axes";
 import { difference, type Grid, largest } from "../bundle";
 import { picture } from "../picture";
 import { kindOf } from "../store";
-import { compares, counted, dayOf, DIGITS, type Host, mapOf, mapTitle, named, pair, section, type Section } from "./section";
+import {
+  compares,
+  counted,
+  dayOf,
+  DIGITS,
+  type Host,
+  mapOf,
+  mapTitle,
+  named,
+  pair,
+  section,
+  type Section,
+} from "./section";
 
 /** One map; of the sample at a place among those that are shown. */
 export function mapView(host: Host, parent: HTMLElement, place: number): void {
@@ -25,7 +37,8 @@ export function mapView(host: Host, parent: HTMLElement, place: number): void {
       colors: SEQUENTIAL,
       queries,
       keys,
-      words: (query, key, value) => `query ${dayOf(queries, query)}, key ${dayOf(keys, key)}, weight ${number(value, DIGITS)}`,
+      words: (query, key, value) =>
+        `query ${dayOf(queries, query)}, key ${dayOf(keys, key)}, weight ${number(value, DIGITS)}`,
     };
   });
 }
@@ -112,7 +125,15 @@ function cellsView(host: Host, view: Section, read: () => Cells): void {
 }
 
 /** Paint cells with the selected query and key marked. */
-function paintMap(frame: Frame, grid: Grid, low: number, high: number, colors: Palette, row: number, column: number): void {
+function paintMap(
+  frame: Frame,
+  grid: Grid,
+  low: number,
+  high: number,
+  colors: Palette,
+  row: number,
+  column: number,
+): void {
   const { context, width, height } = frame;
   const cells = new OffscreenCanvas(grid.columns, grid.rows);
   const level = (cell: number) => levelOf(grid.values[cell]!, low, high);

@@ -13,7 +13,12 @@ export function rowView(host: Host, parent: HTMLElement): void {
     const lines = samples.map((sample, place) => {
       const { values, rows, columns } = mapOf(host, sample);
       const row = values.subarray((rows - 1 - query) * columns, (rows - query) * columns);
-      return { name: `${named(host, place)}weight`, values: numbers(row), color: color(place), filled: !compares(host) };
+      return {
+        name: `${named(host, place)}weight`,
+        values: numbers(row),
+        color: color(place),
+        filled: !compares(host),
+      };
     });
     const keys = samples.map((sample) => kindOf(sample, kind).keys);
     const title = `What ${compares(host) ? `day ${-query}` : dayOf(kindOf(samples[0]!, kind).queries, query)} attends to`;
@@ -27,9 +32,18 @@ export function gateView(host: Host, parent: HTMLElement): void {
     const layers = Math.min(...samples.map((sample) => sample.gates.length));
     if (layers === 0) return null;
     const layer = Math.min(host.store.where.layer, layers - 1);
-    const days = { low: 0, high: 1, ...aligned(host, samples.map((sample) => sample.days)) };
+    const days = {
+      low: 0,
+      high: 1,
+      ...aligned(
+        host,
+        samples.map((sample) => sample.days),
+      ),
+    };
     if (compares(host)) {
-      const lines = samples.map((sample, place) => gateLine(sample, layer, `${named(host, place)}gate`, color(place), false));
+      const lines = samples.map((sample, place) =>
+        gateLine(sample, layer, `${named(host, place)}gate`, color(place), false),
+      );
       return { title: `Mean gate of layer ${layer}`, lines, ...days };
     }
     const sample = samples[0]!;
@@ -48,9 +62,17 @@ export function poolingView(host: Host, parent: HTMLElement): void {
     const samples = pair(host);
     if (samples.some((sample) => sample.pooling === null)) return null;
     const lines = samples.map((sample, place) => {
-      return { name: `${named(host, place)}weight`, values: sample.pooling!, color: color(place), filled: !compares(host) };
+      return {
+        name: `${named(host, place)}weight`,
+        values: sample.pooling!,
+        color: color(place),
+        filled: !compares(host),
+      };
     });
-    const days = aligned(host, samples.map((sample) => sample.days));
+    const days = aligned(
+      host,
+      samples.map((sample) => sample.days),
+    );
     return { title: "How much each day counts in the pooled vector", lines, low: 0, ...days };
   });
 }
@@ -71,7 +93,8 @@ function aligned(host: Host, days: string[][]): Pick<Days, "days" | "daysOf"> {
 
 const longest = (lists: string[][]) => lists.reduce((one, other) => (other.length > one.length ? other : one));
 
-const numbers = (values: Float32Array): Numbers => Array.from(values, (value) => (Number.isFinite(value) ? value : null));
+const numbers = (values: Float32Array): Numbers =>
+  Array.from(values, (value) => (Number.isFinite(value) ? value : null));
 
 interface Line {
   name: string;

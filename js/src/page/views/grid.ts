@@ -29,7 +29,8 @@ export function gridView(host: Host, parent: HTMLElement): void {
     view.root,
     {
       select: (cell) => store.set({ layer: cell.layer, head: cell.head, ...before(cell) }),
-      hover: (cell) => view.say(cell === null ? selected() : words(cell.layer, cell.head, before(cell).query, before(cell).key)),
+      hover: (cell) =>
+        view.say(cell === null ? selected() : words(cell.layer, cell.head, before(cell).query, before(cell).key)),
     },
     host.signal,
   );
