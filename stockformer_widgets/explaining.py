@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from traitlets import Bool, Dict, Enum, Instance, Int, TraitError, default, observe, validate
+from traitlets import Bool, Dict, Enum, Instance, Int, TraitError, default, validate
 
 from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
@@ -41,7 +41,7 @@ from stockformer.explainability.rankings import Ranking, rank_cells
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
 from stockformer.training import Model
-from stockformer_widgets.followed import Followed
+from stockformer_widgets.followed import Followed, reacts
 from stockformer_widgets.reading import Reading
 
 #: What methods that move from or to a baseline take for "nothing known".
@@ -400,7 +400,7 @@ class Explaining(Followed):
             raise TraitError(f"{proposal['value']!r} needs a session with a dataset")
         return str(proposal["value"])
 
-    @observe("target", "baseline", "groups")
+    @reacts("target", "baseline", "groups")
     def _forget_the_checks(self, change: Any) -> None:
         kept = () if change["name"] == "target" else ("day",)  # days are ranked from the training mean, whatever is set
         self.set_trait("faithfulness", {unit: found for unit, found in self.faithfulness.items() if unit in kept})

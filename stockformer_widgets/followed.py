@@ -1,27 +1,84 @@
-"""State that the package's own parts follow."""
+"""State that the package's own parts follow, changed by one thread at a time."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, TypeVar
 
 from traitlets import HasTraits
 
-#: Held while state changes and while it is drawn: a kernel runs cells in one thread, messages of the page in another.
-LOCK = threading.RLock()
-
 Follower = Callable[[], None]
+Method = TypeVar("Method", bound=Callable[..., None])
+
+_LOCK = threading.RLock()
+
+
+class _Turn:
+    """What the thread that holds the lock has changed so far."""
+
+    open = False
+    changes: ClassVar[list[tuple[Followed, Any]]] = []  # that observers have not heard of
+    owners: ClassVar[dict[Followed, None]] = {}  # whose followers have not heard
+
+
+@contextmanager
+def changing() -> Iterator[None]:
+    """Change state, and draw it, while no other thread does.
+
+    A kernel runs cells in one thread and messages of the page in others. At the end of the outermost of these
+    contexts, the followers of what has changed are called, still inside; then the observers, outside: they are
+    the user's and may wait for another thread. The first error is raised when all have heard.
+    """
+    if _LOCK._is_owned():  # type: ignore[attr-defined]
+        yield
+        return
+    errors: list[Exception] = []
+    with _LOCK:
+        try:
+            yield
+        except Exception as error:
+            errors.append(error)
+        while _Turn.owners:
+            next(iter(_Turn.owners)).call_followers(errors)
+        changes = _Turn.changes[:]
+        _Turn.changes.clear()
+    for owner, change in changes:
+        try:
+            HasTraits.notify_change(owner, change)
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def reacts(*names: str) -> Callable[[Method], Method]:
+    """Mark a method of a `Followed` that changes more of its state when these traits change; it takes the change."""
+
+    def mark(method: Method) -> Method:
+        method.reacts_to = names  # type: ignore[attr-defined]
+        return method
+
+    return mark
 
 
 class Followed(HasTraits):
     """Traits with followers, who hear of every change whatever an observer of it raises.
 
-    traitlets stops at the first observer that fails; a user's must not keep the
-    screen on the old state. The first error is raised when all have heard. One
-    change at a time is told, whatever threads they come from: else the picture of an
-    older one, which took longer, could be the last one drawn.
+    Values are checked and set, and `reacts` methods and followers are called, inside `changing`, so that what is
+    drawn is always the newest state, and whole. Observers are called outside of it.
     """
+
+    #: Trait -> names of the methods that react to it.
+    _reactions: ClassVar[dict[str, list[str]]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._reactions = {}
+        for method in dir(cls):
+            for name in getattr(getattr(cls, method, None), "reacts_to", ()):
+                cls._reactions.setdefault(name, []).append(method)
 
     def __init__(self) -> None:
         self._followers: list[Follower] = []
@@ -36,14 +93,41 @@ class Followed(HasTraits):
         if follower in self._followers:
             self._followers.remove(follower)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self.has_trait(name):
+            with changing():
+                super().__setattr__(name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def set_trait(self, name: str, value: Any) -> None:
+        """Set a trait, also one that is read-only."""
+        with changing():
+            super().set_trait(name, value)
+
+    @contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Check and tell several changes together, at the end; other threads wait."""
+        with changing(), super().hold_trait_notifications():
+            yield
+
     def notify_change(self, change: Any) -> None:
-        """Tell the observers, then the followers."""
-        errors = []
-        with LOCK:
-            for tell in (lambda: HasTraits.notify_change(self, change), *self._followers):
+        """Change what depends on it; followers and observers hear at the end of `changing`."""
+        with changing():
+            _Turn.changes.append((self, change))
+            _Turn.owners[self] = None
+            for name in self._reactions.get(change["name"], ()):
+                getattr(self, name)(change)
+
+    def call_followers(self, errors: list[Exception]) -> None:
+        """Call the followers now, not only at the end of `changing`; what they raise is added to `errors`."""
+        _Turn.owners.pop(self, None)
+        try:
+            for follower in list(self._followers):
                 try:
-                    tell()
+                    follower()
                 except Exception as error:
                     errors.append(error)
-        if errors:
-            raise errors[0]
+        except BaseException:  # an interrupt: they hear with the next change
+            _Turn.owners[self] = None
+            raise

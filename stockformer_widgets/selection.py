@@ -6,9 +6,9 @@ import weakref
 from difflib import get_close_matches
 from typing import Any
 
-from traitlets import Int, TraitError, Tuple, Unicode, observe, validate
+from traitlets import Int, TraitError, Tuple, Unicode, validate
 
-from stockformer_widgets.followed import Followed
+from stockformer_widgets.followed import Followed, reacts
 from stockformer_widgets.session import ExtractorSession
 
 #: What is selected -> the part of it that is shown.
@@ -171,7 +171,7 @@ class Selection(Followed):
             raise TraitError(f"{name} is {shown}, expected the first and the last of some from 0 to {size - 1}")
         return shown
 
-    @observe("query", "key")
+    @reacts("query", "key")
     def _keep_in_sight(self, change: Any) -> None:
         """Move the shown days along with the selected one."""
         shown = getattr(self, _SHOWN[change["name"]])
@@ -179,7 +179,7 @@ class Selection(Followed):
             beyond = change["new"] - min(max(change["new"], shown[0]), shown[1])
             setattr(self, _SHOWN[change["name"]], (shown[0] + beyond, shown[1] + beyond))
 
-    @observe("shown_queries", "shown_keys")
+    @reacts("shown_queries", "shown_keys")
     def _stay_among_the_shown(self, change: Any) -> None:
         if change["new"] is not None:
             name = "query" if change["name"] == "shown_queries" else "key"
@@ -194,7 +194,7 @@ class Selection(Followed):
             raise TraitError(f"there is no feature {name!r}" + (f", the nearest is {near[0]!r}" if near else ""))
         return name
 
-    @observe("kind", "layer")
+    @reacts("kind", "layer")
     def _fit(self, change: Any = None) -> None:
         """Move what no longer exists to the nearest that does."""
         if all(session.closed for session in self.sessions):

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from traitlets import Int, TraitError, observe, validate
+from traitlets import Int, TraitError, validate
 
 from stockformer.dataset import StockDataset, Window
 from stockformer.explainability import (
@@ -27,7 +27,7 @@ from stockformer.explainability import (
     summarize_change,
 )
 from stockformer_widgets.explaining import EXPLAINS, Explaining
-from stockformer_widgets.followed import LOCK
+from stockformer_widgets.followed import changing, reacts
 from stockformer_widgets.reading import Reading, as_inputs, check_dates, check_labels, check_names, check_widths
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class ExtractorSession(Explaining):
         """
         return cls(model, dataset=dataset, index=index)
 
+    @changing()
     def run(self, *inputs: Any, dates: Sequence[Any] | None = None) -> Reading:
         """Run the model on tensors given by hand; `sample` becomes None.
 
@@ -122,6 +123,7 @@ class ExtractorSession(Explaining):
             self.sample = None
         return reading
 
+    @changing()
     def refresh(self) -> Reading:
         """Run the model again on what it was run on last, for instance after its weights changed."""
         self._check_open()
@@ -135,6 +137,7 @@ class ExtractorSession(Explaining):
             self._publish(original, reading, sample)
         return self.reading
 
+    @changing()
     def what_if(self, **change: Any) -> Reading:
         """Run the model with parts of it changed, or with nothing changed; the views follow.
 
@@ -159,6 +162,7 @@ class ExtractorSession(Explaining):
         self._past.append(past)
         return reading
 
+    @changing()
     def undo(self) -> Reading:
         """Go back to before the last `what_if`; without one nothing happens."""
         self._check_open()
@@ -292,16 +296,21 @@ class ExtractorSession(Explaining):
 
     def close(self) -> None:
         """Close the views of this session and let go of model, dataset and tensors."""
-        if self.closed:
-            return
-        self.set_trait("closed", True)
-        self.unobserve_all()
-        self._followers.clear()
-        self._forget(weights=True)
-        self._outputs = self._next = None
-        self._trait_values.pop("reading", None)
-        del self._original
-        self.model, self.dataset = nn.Module(), None
+        errors: list[Exception] = []
+        try:
+            with changing():
+                self.set_trait("closed", True)
+                self.call_followers(errors)
+                self._followers.clear()
+                self._forget(weights=True)
+                self._outputs = self._next = None
+                self._trait_values.pop("reading", None)
+                vars(self).pop("_original", None)
+                self.model, self.dataset = nn.Module(), None
+        finally:
+            self.unobserve_all()
+        if errors:
+            raise errors[0]
 
     def __enter__(self) -> ExtractorSession:
         return self
@@ -338,14 +347,19 @@ class ExtractorSession(Explaining):
             self._next = original, self._changed(original, self.change), index
         return index
 
-    @observe("sample")
+    @reacts("sample")
     def _show_sample(self, change: Any) -> None:
         index = change["new"]
         # Unless its check was skipped: by an error while notifications were held.
         if index is not None and self._next is None and index != self._read_sample:
             self._run_sample({"value": index})
         if index is not None and self._next is not None:
-            self._publish(*self._next)
+            try:
+                self._publish(*self._next)
+            except BaseException:
+                if index != self._read_sample:  # an interrupt: the old sample stays
+                    self._trait_values["sample"] = change["old"]
+                raise
 
     def _read(self, inputs: Sequence[Any], dates: pd.DatetimeIndex | None, window: Window | None) -> Reading:
         tensors = as_inputs(self.model, inputs)
@@ -382,7 +396,7 @@ class ExtractorSession(Explaining):
         return None if market is None else market[None]
 
     def _publish(self, original: Reading, reading: Reading, sample: int | None) -> None:
-        with LOCK, self.hold_trait_notifications():
+        with self.hold_trait_notifications():
             self._original, self._read_sample, self._next = original, sample, None
             self._forget(weights=False)
             self.set_trait("reading", reading)

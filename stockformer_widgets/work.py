@@ -45,27 +45,32 @@ class Work(HBox):
             then()
         else:
             self._task = loop.create_task(self._run(steps, then))
+            self._show(True)
 
     def stop(self) -> None:
         """Leave the computation where it is; nothing of it is kept."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        # A button of the page, or a cell, can be in another thread than the task, which notices by itself:
+        # `Task.cancel` may only be called in the thread of its loop.
+        self._task = None
+        self._show(False)
 
     def close(self) -> None:
         self.stop()
         super().close()
 
     async def _run(self, steps: Iterator[float], then: Callable[[], None]) -> None:
-        self._show(True)
+        task = asyncio.current_task()
         try:
             with self._message.reporting():
                 for share in steps:
                     self.progress.value = share
                     await asyncio.sleep(0.001)
+                    if self._task is not task:
+                        return
                 then()
         finally:
-            self._show(False)
+            if self._task is task:
+                self.stop()
 
     def _show(self, running: bool) -> None:
         self.progress.value = 0.0

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from traitlets import Bool, observe
 
 from stockformer.explainability import Summary
-from stockformer_widgets.followed import LOCK, Followed
+from stockformer_widgets.followed import Followed, changing
 from stockformer_widgets.keyboard import Keyboard
 from stockformer_widgets.picture import Pictured, render
 from stockformer_widgets.selection import Selection
@@ -169,7 +169,7 @@ class View(Pictured):
     @observe("paused")
     def _refresh(self, change: Any = None) -> None:
         """Draw what changed; a view that fails says so and does not keep the others from drawing."""
-        with LOCK:
+        with changing():
             if not self.session.closed:
                 with self.message.reporting():
                     self._update()
