@@ -121,6 +121,7 @@ def _report(arguments: argparse.Namespace) -> None:
         dates=list(window.dates),
         prices=window.prices,
         label=None if window.y is None else float(window.y),
+        assumption=dataset.assumption,
         title=f"{window.ticker}, {window.dates[-1].date()}",
     )
     print(saved["report"])

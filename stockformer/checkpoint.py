@@ -98,7 +98,8 @@ def read_checkpoint(
         settings["market_feature_cols"] = None
         if arch["feature_dim"] == len(ENCODER_FEATURE_COLUMNS):
             settings.setdefault("feature_cols", ENCODER_FEATURE_COLUMNS)
-    return model.eval(), CheckpointInfo(arch, settings, _mapping(content, "metrics"), guessed)
+    model.checkpoint = CheckpointInfo(arch, settings, _mapping(content, "metrics"), guessed)
+    return model.eval(), model.checkpoint
 
 
 def save_checkpoint(

@@ -216,12 +216,17 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         if not len(match):
             ends = self.end_dates[of_ticker]
             small = self.preprocessing.min_return if self.label_mode != "regression" else 0.0
-            left_out = f" (days whose return is within {small:.2%} of 0 are left out)" if small else ""
+            left_out = f" (days whose return is within {100 * small:g} % of 0 are left out)" if small else ""
             raise ValueError(
                 f"no window{whose} ends on {day.date()}; windows end from {ends.min().date()} to {ends.max().date()}"
                 f"{left_out}"
             )
         return int(match[0])
+
+    @property
+    def assumption(self) -> str:
+        """What of the labels is a guess, in words to stand beside a truth; empty where nothing is."""
+        return f"assumed: {'; '.join(self.assumed)}" if self.assumed else ""
 
     @property
     def first_validation_date(self) -> pd.Timestamp | None:

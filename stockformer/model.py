@@ -107,7 +107,13 @@ class _PooledClassifier(nn.Module):
 
     All of the regression, binary and bucket heads exist whichever is used, as
     in the checkpoints; ``label_mode`` and ``use_coral`` choose the one that speaks.
+
+    Attributes:
+        checkpoint: what the file that the weights come from says, a `stockformer.checkpoint.CheckpointInfo`;
+            None without a file.
     """
+
+    checkpoint: Any = None
 
     def __init__(self, d_model: int, label_mode: str, num_buckets: int, use_coral: bool, dropout: float) -> None:
         super().__init__()

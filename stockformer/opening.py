@@ -119,16 +119,18 @@ def _assumptions(
     if "target_col" not in settings:
         yield _Assumption("the horizon is not known, so no window has a label", "horizon=3", "target_col")
     elif mode == "binary" and "threshold" not in settings:
-        words = f"UP from a return of {way.threshold:+.1%}"
+        words = f"UP from a return of {100 * way.threshold:+g} %"
         yield _Assumption(words, "threshold=0.02", "threshold", way.threshold, True)
     elif mode == "buckets" and settings.get("bucket_edges") is None:
         known = way.bucket_edges if classes == 3 else None
         words = "edges at -1 and 1 %" if known else "edges at the quantiles of all targets in these data"
         yield _Assumption(words, "bucket_edges=[-2, 2]", "bucket_edges", list(known) if known else classes, True)
     if mode != "regression" and min_return is None and settings.get("target_col"):
-        yield _Assumption(f"no window ends on a day with a return within {way.min_return:.2%} of 0", "min_return=0")
+        yield _Assumption(
+            f"no window ends on a day with a return within {100 * way.min_return:g} % of 0", "min_return=0"
+        )
     if validation_fraction is None:
-        words = f"statistics from the first {way.training_fraction:.0%} of the windows' dates"
+        words = f"statistics from the first {100 * way.training_fraction:g} % of the windows' dates"
         yield _Assumption(words, "validation_fraction=0.3")
     if "lookback" not in settings:
         yield _Assumption(f"{LOOKBACK} days per window", "lookback=30", "lookback", LOOKBACK)

@@ -59,6 +59,8 @@ def temporal_split(dataset: StockDataset) -> TemporalSplit:
     Raises:
         ValueError: a part would be empty.
     """
+    if dataset.horizon is None:
+        raise ValueError("the dataset has no labels to train on: its horizon is not known")
     days = pd.DatetimeIndex(np.sort(dataset.prices["date"].unique()))
     later = days[days > dataset.train_end]
     if len(later) < 2:

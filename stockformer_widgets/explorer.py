@@ -231,7 +231,7 @@ def _headline(session: ExtractorSession) -> str:
     if window is None or dataset is None:
         batch = next(iter(session.reading.capture.attention.values())).size(0)
         return "<b>tensors given by hand</b>" + (f", the first of the batch's {batch}" if batch > 1 else "")
-    return (
-        f"<b>{text(window.ticker)}, {window.dates[-1].date()}</b> &nbsp; "
-        f"return of the next {dataset.horizon} days: {window.forward_return:+.1%}"
-    )
+    said = [f"<b>{text(window.ticker)}, {window.dates[-1].date()}</b>"]
+    if dataset.horizon is not None:
+        said.append(f"return of the next {dataset.horizon} days: {window.forward_return:+.1%}")
+    return " &nbsp; ".join([*said, *map(text, filter(None, [dataset.assumption, session.doubt]))])

@@ -242,7 +242,7 @@ def _prediction(session: ExtractorSession) -> dict[str, Any] | None:
     if shown is None:
         return None
     table, title = shown
-    truth = list(table["outcome"][table["true"]])
+    truth = [f"{name} {_assumption(session)}".strip() for name in table["outcome"][table["true"]]]
     return {
         "title": title,
         "names": list(table["outcome"]),
@@ -250,6 +250,11 @@ def _prediction(session: ExtractorSession) -> dict[str, Any] | None:
         "classes": bool(session.class_names),
         "truth": truth[0] if truth else None,
     }
+
+
+def _assumption(session: ExtractorSession) -> str:
+    assumption = "" if session.dataset is None else session.dataset.assumption
+    return f"({assumption})" if assumption else ""
 
 
 def _saliency(session: ExtractorSession) -> dict[str, Any] | None:
@@ -276,6 +281,7 @@ def _about(session: ExtractorSession) -> list[str]:
     note = market_note(session, "cross")
     if note:
         lines.append(f"{note[0].upper()}{note[1:]}.")
+    lines += [f"{session.doubt}."] if session.doubt else []
     return [*lines, *(f"{caveat}." for caveat in session.reading.capture.caveats_of())]
 
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from stockformer.dataset import StockDataset, Window
 from stockformer.explainability import Capture
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
+from stockformer.preprocessing import Normalization
+from stockformer.table import listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +117,36 @@ def check_labels(model: nn.Module, dataset: StockDataset) -> None:
         raise ValueError(
             f"the model has {model.num_buckets} buckets, the dataset's {edges} bucket_edges make {edges + 1}"
         )
+
+
+def doubt_inputs(model: nn.Module, dataset: StockDataset) -> str:
+    """Why the dataset's inputs may not be those that the model was trained on, or nothing."""
+    checkpoint = getattr(model, "checkpoint", None)
+    if checkpoint is None:
+        return ""
+    known: Normalization | None = checkpoint.dataset_settings.get("normalization")
+    if known is None:
+        if dataset.preprocessing.recomputed:
+            return ""
+        return (
+            "the checkpoint has no normalisation statistics, and these inputs are normalised as stockformer's own "
+            "trainer does it, so the model may never have seen such inputs: open it with stockformer.open_model"
+        )
+    other = [ticker for ticker in dict.fromkeys(dataset.tickers) if not _agree(known, dataset.normalization, ticker)]
+    if not other:
+        return ""
+    return (
+        f"the inputs of {listed(other)} are normalised with other statistics than the checkpoint's, so the model "
+        "never saw such inputs: open it with stockformer.open_model"
+    )
+
+
+def _agree(one: Normalization, other: Normalization, ticker: str) -> bool:
+    """Whether two sets of statistics are the same for a ticker, but for rounding."""
+    if list(one.columns) != list(other.columns) or ticker not in one.mean:
+        return False
+    pairs = (one.mean, other.mean), (one.std, other.std)
+    return all(np.allclose(a[ticker], b[ticker], rtol=1e-6, atol=1e-9) for a, b in pairs)
 
 
 def _words(widths: tuple[int, ...]) -> str:

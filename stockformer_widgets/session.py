@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,15 @@ from stockformer.explainability import (
 )
 from stockformer_widgets.explaining import EXPLAINS, Explaining
 from stockformer_widgets.followed import changing, reacts
-from stockformer_widgets.reading import Reading, as_inputs, check_dates, check_labels, check_names, check_widths
+from stockformer_widgets.reading import (
+    Reading,
+    as_inputs,
+    check_dates,
+    check_labels,
+    check_names,
+    check_widths,
+    doubt_inputs,
+)
 
 if TYPE_CHECKING:
     from stockformer_widgets.comparison import SampleComparison
@@ -54,6 +63,10 @@ class ExtractorSession(Explaining):
         feature_names: one list an input; known for a dataset and for the
             standard 41 + 11 features.
         dates: the T trading days of the inputs.
+
+    Attributes:
+        doubt: why the dataset's inputs may not be those that the model was trained on, also given as a warning;
+            empty where nothing speaks against it.
 
     Raises:
         TypeError: `model` is no module, or `dataset` no `StockDataset`.
@@ -90,9 +103,13 @@ class ExtractorSession(Explaining):
         self._read_sample: int | None = None
         self._next: tuple[Reading, Reading, int] | None = None
         self._past: list[WhatIf] = []
+        self.doubt = ""
         if dataset is not None:
             check_widths(model, tuple(len(names) for names in self._dataset_columns()), "the dataset has")
             check_labels(model, dataset)
+            self.doubt = doubt_inputs(model, dataset)
+            if self.doubt:
+                warnings.warn(self.doubt, stacklevel=2)
         if inputs:
             self.run(*inputs, dates=dates)
         else:
@@ -214,7 +231,8 @@ class ExtractorSession(Explaining):
         )
 
     def _describe(self, outputs: Tensor, labels: Tensor | None) -> OutputDistribution:
-        return describe_outputs(outputs.float(), self._stock_model(), labels)
+        assumption = "" if self.dataset is None else self.dataset.assumption
+        return describe_outputs(outputs.float(), self._stock_model(), labels, assumption=assumption)
 
     def knows(self, landmark: str) -> bool:
         """Whether `find` can tell without running the model over the dataset."""
@@ -266,7 +284,8 @@ class ExtractorSession(Explaining):
             yield sum(map(len, labels)) / len(self.dataset)
             if self._refreshed != refreshed:
                 raise RuntimeError("the weights have changed meanwhile: scan again")
-        self._outputs = self._describe(torch.cat(outputs), torch.cat(labels))
+        known = None if self.dataset.horizon is None else torch.cat(labels)
+        self._outputs = self._describe(torch.cat(outputs), known)
 
     def at(self, index: int) -> ExtractorSession:
         """Another session, on another sample of the dataset, with the same change, explained in the same way.

@@ -78,16 +78,16 @@ def test_one_warning_lists_what_was_assumed(panel):
     (warning,) = warned
     said = str(warning.message)
     for part in (
-        "+1.5% (threshold=",
-        "0.25% of 0 (min_return=",
-        "80% of",
+        "+1.5 % (threshold=",
+        "0.25 % of 0 (min_return=",
+        "80 % of",
         "(validation_fraction=",
         "60 days",
         "lookback=",
     ):
         assert part in said
     assert "horizon" not in said  # the name gives it
-    assert dataset.assumed == ("UP from a return of +1.5%",)
+    assert dataset.assumed == ("UP from a return of +1.5 %",)
 
 
 def test_what_is_said_is_not_assumed(panel):

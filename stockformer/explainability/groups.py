@@ -172,6 +172,8 @@ def window_groups(
         raise ValueError(f"by is {by!r}, expected one of {', '.join(GROUPINGS)}")
     if model.label_mode == "regression":
         raise ValueError("a regression's values are not right or wrong")
+    if dataset.horizon is None:
+        raise ValueError("the dataset has no labels: its horizon is not known")
     outputs, labels = map(torch.cat, zip(*output_batches(model, dataset), strict=True))
     right = (describe_outputs(outputs, model).predictions == labels).numpy()
     return {"right": np.flatnonzero(right), "wrong": np.flatnonzero(~right)}

@@ -51,7 +51,7 @@ def plot_prediction(
     else:
         above = None if shown.above is None else shown.above[sample]
         _draw_classes(axes, shown.probabilities[sample], above, class_names, None if truth is None else int(truth))
-    axes.set_title(title)
+    axes.set_title(f"{title}\ntruth {shown.assumption}" if truth is not None and shown.assumption else title)
     return finish(axes, save_path)
 
 

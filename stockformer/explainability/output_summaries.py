@@ -185,11 +185,17 @@ def _single_verdict(shown: OutputDistribution, class_names: Sequence[str] | None
         sure = "nearly sure"
     elif found["relative_entropy"] >= UNDECIDED:
         sure = "near uniform"
-    truth = "" if shown.labels is None else f" The truth is {_class_name(int(shown.labels[0]), class_names)}."
+    truth = ""
+    if shown.labels is not None:
+        truth = f" The truth is {_class_name(int(shown.labels[0]), class_names)}{_assumption(shown)}."
     order = " The cumulative probabilities are out of order." if found.get("violations_share") else ""
     said = _class_name(int(shown.predictions[0]), class_names)
     said = said[0].upper() + said[1:]
     return f"{said}, confidence {percent(found['mean_confidence'])}: {sure}.{truth}{order}"
+
+
+def _assumption(shown: OutputDistribution) -> str:
+    return f" ({shown.assumption})" if shown.assumption else ""
 
 
 def _class_verdict(shown: OutputDistribution, found: Numbers) -> str:
@@ -228,7 +234,9 @@ def _skill(found: Numbers, samples: int) -> str:
 
 def _regression_verdict(shown: OutputDistribution, found: Numbers) -> str:
     if len(shown.outputs) == 1:
-        truth = "" if shown.labels is None else f" The true value is {float(shown.labels[0]):.4g}."
+        truth = ""
+        if shown.labels is not None:
+            truth = f" The true value is {float(shown.labels[0]):.4g}{_assumption(shown)}."
         return f"The value is {found['mean']:.4g}.{truth}"
     spread = f"Values are {found['mean']:.4g} on average, standard deviation {found['std']:.4g}."
     if "rmse" not in found:

@@ -47,12 +47,14 @@ class OutputDistribution:
         probabilities: per class [n, K]; None for a regression.
         above: CORAL's P(class > k) [n, K-1]; None for others.
         labels: [n], or None where not known.
+        assumption: what of the labels is a guess, in words; see `StockDataset.assumption`.
     """
 
     outputs: Tensor
     probabilities: Tensor | None
     above: Tensor | None = None
     labels: Tensor | None = None
+    assumption: str = ""
 
     @property
     def predictions(self) -> Tensor:
@@ -180,7 +182,8 @@ def analyze_output_distribution(
     batches = output_batches(model, dataset, indices, batch_size)
     total = math.ceil(samples / batch_size)
     outputs, labels = zip(*tqdm(batches, total=total, desc="outputs", unit="batch", disable=not progress), strict=True)
-    return describe_outputs(torch.cat(outputs), model, torch.cat(labels))
+    known = None if dataset.horizon is None else torch.cat(labels)
+    return describe_outputs(torch.cat(outputs), model, known, assumption=dataset.assumption)
 
 
 def output_batches(
@@ -198,7 +201,7 @@ def output_batches(
         indices: which samples; all of them by default.
 
     Returns:
-        Outputs [batch] or [batch, columns] in float32 on the CPU, and labels [batch].
+        Outputs [batch] or [batch, columns] in float32 on the CPU, and labels [batch], NaN without a target.
 
     Raises:
         ValueError: there is no sample to run.
@@ -217,13 +220,18 @@ def _run(model: nn.Module, x: Tensor, y: Tensor, *market: Tensor) -> tuple[Tenso
 
 
 def describe_outputs(
-    outputs: Tensor, model: CrossAttentionStockTransformer | StockTransformer, labels: Tensor | None = None
+    outputs: Tensor,
+    model: CrossAttentionStockTransformer | StockTransformer,
+    labels: Tensor | None = None,
+    *,
+    assumption: str = "",
 ) -> OutputDistribution:
-    """Read raw outputs the way `model` means them."""
+    """Read raw outputs the way `model` means them; `labels` and `assumption` are kept beside them."""
     if model.label_mode == "regression":
-        return OutputDistribution(outputs, None, labels=labels)
+        return OutputDistribution(outputs, None, labels=labels, assumption=assumption)
     probabilities = class_probabilities(outputs, coral=model.use_coral)
-    return OutputDistribution(outputs, probabilities, outputs.sigmoid() if model.use_coral else None, labels)
+    above = outputs.sigmoid() if model.use_coral else None
+    return OutputDistribution(outputs, probabilities, above, labels, assumption)
 
 
 def calibrate(

@@ -81,6 +81,7 @@ def generate_report(
     dates: Sequence[Any] | None = None,
     prices: pd.DataFrame | None = None,
     label: float | None = None,
+    assumption: str = "",
     title: str = "Attention report",
 ) -> dict[str, Path]:
     """Write every figure as PNG, and ``report.html`` with all of them and the numbers.
@@ -95,6 +96,7 @@ def generate_report(
         dates: the T days of that sample.
         prices: what the price did on these days, as `Window.prices`.
         label: the true value or class number of that sample, where it is known.
+        assumption: what of the label is a guess, in words; see `StockDataset.assumption`.
 
     Returns:
         Name of the figure -> its file, and ``report`` -> the page, which needs
@@ -111,7 +113,7 @@ def generate_report(
     shown = capture_attention(model, *inputs)
     sections = [
         *_price_sections(prices),
-        *_output_sections(model, shown, sample, label),
+        *_output_sections(model, shown, sample, label, assumption),
         *(_attention_section(shown, kind, sample, dates) for kind in shown.kinds),
         *_gate_sections(shown, sample, dates),
         *_pooling_sections(shown, sample, dates),
@@ -170,10 +172,12 @@ def _price_sections(prices: pd.DataFrame | None) -> Iterator[_Section]:
         yield _Section("Price", summary.verdict, [picture], _one_table(summary))
 
 
-def _output_sections(model: nn.Module, shown: Capture, sample: int, label: float | None) -> Iterator[_Section]:
+def _output_sections(
+    model: nn.Module, shown: Capture, sample: int, label: float | None, assumption: str
+) -> Iterator[_Section]:
     if isinstance(model, CrossAttentionStockTransformer | StockTransformer):
         truth = None if label is None else torch.tensor([label])
-        output = describe_outputs(shown.output[sample : sample + 1].float(), model, truth)
+        output = describe_outputs(shown.output[sample : sample + 1].float(), model, truth, assumption=assumption)
         names = class_names(model) or None
         summary = summarize_outputs(output, names)
         picture = _Picture("prediction", partial(output_plots.plot_prediction, output, class_names=names))

@@ -117,7 +117,8 @@ class Prediction(BarsView):
 
     def _describe(self, place: int | None) -> str:
         truth = self._truth()
-        known = "" if truth is None else f"; true: <b>{text(truth)}</b>"
+        assumption = self.session.prediction().assumption
+        known = "" if truth is None else f"; true: <b>{text(truth)}</b>{f' ({text(assumption)})' if assumption else ''}"
         if place is None:
             return f"saliency explains <b>{text(self.session.target_name)}</b>{known}"
         return super()._describe(place) + known

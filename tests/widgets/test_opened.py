@@ -1,0 +1,103 @@
+"""A checkpoint that another trainer wrote, on the screen: whose truth it is, and on which inputs it runs."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from cases import plain
+
+from stockformer import open_model
+from stockformer.checkpoint import load_checkpoint, save_checkpoint
+from stockformer.dataset import StockDataset
+from stockformer.explainability import analyze_output_distribution, plot_prediction, window_groups
+from stockformer.preprocessing import Normalization
+from stockformer.training import fit
+from stockformer_widgets import AttentionExplorer, ExplorerPage, ExtractorSession, Prediction
+
+FOLDER = Path(__file__).parents[1] / "data" / "trained_elsewhere"
+DAY = "2009-10-23"
+
+
+@pytest.fixture(scope="module")
+def panel():
+    return pd.read_csv(FOLDER / "all_data_0.csv.xz")
+
+
+def opened(path, panel, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return open_model(path, panel, **options)
+
+
+def session_of(path, panel, **options):
+    dataset, model = opened(path, panel, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        return ExtractorSession.from_dataset(model, dataset, dataset.index_of(DAY, "AAPL"))
+
+
+def test_an_assumed_truth_says_so_wherever_it_is_shown(panel):
+    assumption = "assumed: UP from a return of +1.5 %"
+    with session_of(FOLDER / "cross_bin_3d.pt", panel) as session:
+        view = Prediction(session)
+        assert f"true: DOWN ({assumption})" in plain(view.readout.value)
+        assert f"The truth is DOWN ({assumption})." in plain(view.summary.value)
+        assert assumption in plot_prediction(session.prediction()).axes[0].get_title()
+        assert assumption in plain(AttentionExplorer(session).headline.value)
+
+
+def test_a_truth_that_is_known_does_not(panel):
+    with session_of(FOLDER / "cross_bin_3d.pt", panel, threshold=0.02) as session:
+        view = Prediction(session)
+        assert "true: DOWN" in plain(view.readout.value)
+        assert "assumed" not in plain(view.readout.value) + plain(AttentionExplorer(session).headline.value)
+
+
+def test_where_the_horizon_is_unknown_there_is_no_truth(panel, tmp_path):
+    for end in (".pt", ".pt.meta"):
+        shutil.copyfile(FOLDER / f"cross_bin_3d{end}", tmp_path / f"best{end}")
+    with session_of(tmp_path / "best.pt", panel) as session:
+        view = Prediction(session)
+        assert not view.to_frame()["true"].any()
+        assert "tru" not in plain(view.readout.value)
+        assert "return" not in plain(AttentionExplorer(session).headline.value)
+        assert analyze_output_distribution(session.model, session.dataset, [0, 1], progress=False).labels is None
+        with pytest.raises(ValueError, match="no labels"):
+            window_groups(session.model, session.dataset, "correct")
+        with pytest.raises(ValueError, match="no labels"):
+            fit(session.dataset, epochs=1)
+
+
+def test_inputs_made_in_another_way_than_the_checkpoint_says_are_doubted(panel):
+    model, _ = load_checkpoint(FOLDER / "cross_bin_3d.pt")
+    ours = StockDataset(panel)
+    with pytest.warns(UserWarning, match=r"has no normalisation statistics.*open it with stockformer\.open_model"):
+        session = ExtractorSession.from_dataset(model, ours)
+    assert session.doubt in plain(AttentionExplorer(session).headline.value)
+
+
+def test_other_statistics_than_the_checkpoints_are_doubted(panel, tmp_path):
+    dataset, model = opened(FOLDER / "cross_bin_3d.pt", panel)
+    loaded, info = load_checkpoint(save_checkpoint(tmp_path / "a.pt", model, dataset.settings))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ExtractorSession.from_dataset(loaded, StockDataset(panel, **info.dataset_settings)).close()
+    known = dataset.normalization
+    moved = {
+        ticker: (np.array(mean) + (0.01 if ticker == "MSFT" else 0)).tolist() for ticker, mean in known.mean.items()
+    }
+    other = StockDataset(panel, **dataset.settings | {"normalization": Normalization(known.columns, moved, known.std)})
+    with pytest.warns(UserWarning, match="^the inputs of MSFT are normalised with other statistics"):
+        ExtractorSession.from_dataset(loaded, other)
+
+
+def test_the_exported_page_says_what_is_assumed(panel):
+    with session_of(FOLDER / "cross_bin_3d.pt", panel) as session:
+        bundle = ExplorerPage(session).bundle
+    (prediction,) = [sample["prediction"] for sample in bundle["samples"]]
+    assert prediction["truth"] == "DOWN (assumed: UP from a return of +1.5 %)"
