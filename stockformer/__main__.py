@@ -1,4 +1,4 @@
-"""Command line: ``python -m stockformer sample``, ``train``, ``report`` and ``faithfulness``."""
+"""Command line: ``python -m stockformer sample``, ``check``, ``train``, ``report`` and ``faithfulness``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from stockformer.check import check_table
 from stockformer.checkpoint import save_checkpoint
 from stockformer.dataset import StockDataset
 from stockformer.explainability import generate_report
@@ -57,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     train.set_defaults(run=_train)
 
+    check = commands.add_parser("check", help="say what a table holds, lacks and has that is odd; nothing is run")
+    check.add_argument("data", help=_DATA)
+    check.add_argument("--model", help="a .pt file that the table is for")
+    check.set_defaults(run=_check)
+
     report = commands.add_parser("report", help="write figures and a page about one day")
     report.add_argument("checkpoint", help="a .pt file")
     report.add_argument("data", help=_DATA)
@@ -93,6 +99,10 @@ def _train(arguments: argparse.Namespace) -> None:
     for name, value in result.metrics.items():
         print(f"{name:24} {value:.4f}")
     print(path)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    print(check_table(arguments.data, arguments.model))
 
 
 def _faithfulness(arguments: argparse.Namespace) -> None:

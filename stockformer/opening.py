@@ -76,7 +76,7 @@ def open_model(
     assumptions: list[_Assumption] = []
     if settings["preprocessing"] is None:
         settings["preprocessing"] = TRAINED_ELSEWHERE
-        settings = _columns(name, info) | _target(name) | settings
+        settings = feature_columns(name, info) | _target(name) | settings
         assumptions = list(_assumptions(info, settings, min_return, validation_fraction))
         settings |= {assumption.setting: assumption.value for assumption in assumptions if assumption.setting}
         settings["assumed"] = [assumption.words for assumption in assumptions if assumption.of_labels]
@@ -136,8 +136,15 @@ def _assumptions(
         yield _Assumption(f"{LOOKBACK} days per window", "lookback=30", "lookback", LOOKBACK)
 
 
-def _columns(name: str, info: CheckpointInfo) -> dict[str, list[str] | None]:
-    """The features that a model without settings reads, by how many they are."""
+def feature_columns(name: str, info: CheckpointInfo) -> dict[str, list[str] | None]:
+    """The stock and market features that a model reads: as its file says, else by how many they are.
+
+    Raises:
+        ValueError: the file called `name` does not say, and no features that are known are as many.
+    """
+    settings = info.dataset_settings
+    if "feature_cols" in settings and "market_feature_cols" in settings:
+        return {key: settings[key] for key in ("feature_cols", "market_feature_cols")}
     stock = {len(columns): columns for columns in (BASE_FEATURE_COLUMNS, ENCODER_FEATURE_COLUMNS)}
     market: dict[int | None, list[str] | None] = {None: None, len(MARKET_FEATURE_COLUMNS): MARKET_FEATURE_COLUMNS}
     widths = info.arch["feature_dim"], info.arch.get("market_dim")

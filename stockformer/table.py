@@ -72,8 +72,7 @@ def in_order(df: pd.DataFrame, numbers: Sequence[str], preprocessing: Preprocess
     if df.empty:
         raise ValueError("the table has no rows")
     check_unique(list(df.columns), "the table's headers")
-    rows = _rename(df, "symbol", "ticker", preprocessing.ticker_column)
-    rows = _rename(rows, "adjusted_close", "close", preprocessing.price_column)
+    rows = renamed(df, preprocessing)
     missing = [name for name in ("date", "symbol", *PRICE_COLUMNS) if name not in rows]
     if missing:
         raise ValueError(f"the table lacks {len(missing)} needed columns: {', '.join(missing)}")
@@ -95,6 +94,12 @@ def in_order(df: pd.DataFrame, numbers: Sequence[str], preprocessing: Preprocess
     numeric = [name for name in dict.fromkeys([*PRICE_COLUMNS, *numbers]) if name in rows]
     rows[numeric] = _numeric(rows[numeric])
     return rows, notes
+
+
+def renamed(df: pd.DataFrame, preprocessing: Preprocessing) -> pd.DataFrame:
+    """The table with ``symbol`` and ``adjusted_close``, whichever names it has."""
+    rows = _rename(df, "symbol", "ticker", preprocessing.ticker_column)
+    return _rename(rows, "adjusted_close", "close", preprocessing.price_column)
 
 
 def listed(names: Sequence[Any], most: int = 5) -> str:
