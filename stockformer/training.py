@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from stockformer.dataset import StockDataset
 from stockformer.explainability.outputs import OutputDistribution, analyze_output_distribution
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, create_model
+from stockformer.seeding import kept_random_state
 
 Model = CrossAttentionStockTransformer | StockTransformer
 
@@ -74,6 +75,7 @@ def temporal_split(dataset: StockDataset) -> TemporalSplit:
     return TemporalSplit(*parts)
 
 
+@kept_random_state()
 def fit(
     dataset: StockDataset,
     cfg: Mapping[str, Any] | None = None,

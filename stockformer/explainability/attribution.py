@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from captum.attr import (
     FeatureAblation,
@@ -25,6 +23,7 @@ from torch import Tensor, nn
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import Target, explained
 from stockformer.forward import in_eval_mode
+from stockformer.seeding import seeded
 
 #: How `attribute` can attribute. DeepLift is none of them: through layer norms and softmaxes
 #: captum's has no rules, and silently gives input x gradient.
@@ -52,7 +51,6 @@ _NOISE = 0.15  # of SmoothGrad, as a share of the input's range; Smilkov et al. 
 _PERMUTATIONS = 25
 _BATCH = 128
 _WEEK = 5  # trading days
-_SEEDING = threading.RLock()  # torch's and numpy's random states are global
 
 
 Parts = tuple[Tensor, ...]
@@ -184,7 +182,7 @@ class _Explained(nn.Module):
 @contextmanager
 def _asking(seed: int = 0) -> Iterator[None]:
     """captum may run the model: gradients, the same random draws at every call."""
-    with _seeded(seed), _quiet(), torch.enable_grad():
+    with seeded(seed), _quiet(), torch.enable_grad():
         yield
 
 
@@ -294,19 +292,6 @@ def _baselines(inputs: Parts, given: Sequence[Tensor] | None) -> Parts:
         found, wanted = (" and ".join(str(list(part.shape)) for part in parts) for parts in (bases, inputs))
         raise ValueError(f"the baselines are {found}, expected [N, ...] and otherwise the inputs' {wanted}")
     return bases
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Random draws inside are always the same, and those outside are not touched."""
-    state = np.random.get_state()  # noqa: NPY002  (captum draws from it)
-    with _SEEDING, torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
 
 
 @contextmanager

@@ -246,7 +246,7 @@ def _batches(
     model: nn.Module, dataset: StockDataset, samples: np.ndarray, batch_size: int
 ) -> Iterator[tuple[Tensor, ...]]:
     like = next(model.parameters())
-    for x, _, *market in DataLoader(Subset(dataset, samples.tolist()), batch_size):
+    for x, _, *market in DataLoader(Subset(dataset, samples.tolist()), batch_size, generator=torch.Generator()):
         yield tuple(part.to(like) for part in (x, *market))
 
 

@@ -209,7 +209,9 @@ def output_batches(
     chosen = range(len(dataset)) if indices is None else [int(index) for index in indices]
     if not len(chosen):
         raise ValueError("no samples to analyse: indices is empty")
-    return (_run(model, *batch) for batch in DataLoader(Subset(dataset, chosen), batch_size))
+    return (
+        _run(model, *batch) for batch in DataLoader(Subset(dataset, chosen), batch_size, generator=torch.Generator())
+    )
 
 
 def _run(model: nn.Module, x: Tensor, y: Tensor, *market: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from stockformer.explainability.rankings import Inputs
 from stockformer.explainability.statistics import spearman
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import explained
+from stockformer.seeding import seeded
 
 
 def randomisation_check(
@@ -104,8 +105,7 @@ def _moved(inputs: Inputs, parts: Sequence[Tensor]) -> Tensor:
 def _randomised(model: nn.Module, seed: int) -> nn.Module:
     """A copy with fresh weights."""
     fresh = copy.deepcopy(model)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         for module in fresh.modules():
             reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
             if reset is not None:
