@@ -32,7 +32,8 @@ class GroupDifferences(Pictured):
     """Every measure of a `GroupComparison`: its difference with the interval, in standard deviations, and the table.
 
     Points are the differences between the means of the groups, lines their 95 %
-    intervals; measures whose interval leaves out 0 are in the second colour.
+    intervals; measures that differ by more than chance are in the second colour. The
+    note below the table says what intervals and p-values are.
 
     Example:
         >>> groups = window_groups(model, dataset, "volatility")
@@ -44,7 +45,7 @@ class GroupDifferences(Pictured):
             raise TypeError(f"expected a GroupComparison, got {type(comparison).__name__}")
         self.comparison = comparison
         self.verdict = HTML(f"<b>{text(comparison.verdict)}</b>")
-        super().__init__([self.verdict, self._draw(), HTML(_table(comparison))])
+        super().__init__([self.verdict, self._draw(), HTML(_table(comparison)), HTML(text(comparison.note))])
         self.add_class("stockformer-groups")
 
     def to_frame(self) -> pd.DataFrame:
@@ -69,9 +70,8 @@ class GroupDifferences(Pictured):
         ends = table[["low", "high"]].T.fillna(table["difference"]).T  # no interval: a point
         scaled = finite(ends.assign(difference=table["difference"]).to_numpy() / table[["std"]].to_numpy())
         places = np.arange(len(table)) + 0.5
-        clear = (table["low"] * table["high"] > 0).to_numpy()
         scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=True)}
-        colors = [HIGHLIGHT if one else NEUTRAL for one in clear]
+        colors = [HIGHLIGHT if differs else NEUTRAL for differs in self.comparison.differs]
         self.intervals = bq.Lines(x=scaled[:, :2], y=np.stack([places, places], axis=1), scales=scales, colors=colors)
         self.dots = bq.Scatter(**points(scaled[:, 2], places), scales=scales, colors=colors, default_size=50)
         zero = bq.Lines(x=[0, 0], y=[0, len(table)], scales=scales, colors=["gray"], stroke_width=1)
@@ -90,14 +90,21 @@ class GroupDifferences(Pictured):
 
 def _table(comparison: GroupComparison) -> str:
     one, other = (text(name) for name in comparison.names)
-    head = "".join(f"<th>{name}</th>" for name in ("measure", one, other, "difference", "95 % interval", "p"))
+    titles = ("measure", one, other, "difference", "95 % interval", "p", "adjusted p")
+    head = "".join(f"<th>{title}</th>" for title in titles)
     rows = "".join(
         f"<tr><td>{text(row.measure)}</td><td>{row.mean_a:.4g}</td><td>{row.mean_b:.4g}</td>"
-        f"<td>{row.difference:+.3g}</td><td>{_interval(row.low, row.high)}</td><td>{row.p:.2g}</td></tr>"
+        f"<td>{row.difference:+.3g}</td><td>{_interval(row.low, row.high)}</td>"
+        f"<td>{_p(row.p)}</td><td>{_p(row.p_adjusted)}</td></tr>"
         for row in comparison.table.itertuples()
     )
-    return f'<table style="line-height: 1.4; text-align: right; border-spacing: 10px 0"><tr>{head}</tr>{rows}</table>'
+    style = "line-height: 1.4; text-align: right; border-spacing: 10px 0; white-space: nowrap"
+    return f'<table style="{style}"><tr>{head}</tr>{rows}</table>'
 
 
 def _interval(low: Any, high: Any) -> str:
-    return "too few days" if np.isnan(low) else f"{low:+.3g} to {high:+.3g}"
+    return "none" if np.isnan(low) else f"{low:+.3g} to {high:+.3g}"
+
+
+def _p(value: Any) -> str:
+    return "none" if np.isnan(value) else f"{value:.2g}"

@@ -41,6 +41,7 @@ from stockformer.explainability.attribution import (
     attribution_steps,
     can_attribute,
 )
+from stockformer.explainability.calibration import Calibration, calibrate
 from stockformer.explainability.capture import (
     AttentionExtractor,
     Capture,
@@ -115,10 +116,8 @@ from stockformer.explainability.output_summaries import (
     summarize_outputs,
 )
 from stockformer.explainability.outputs import (
-    Calibration,
     OutputDistribution,
     analyze_output_distribution,
-    calibrate,
     class_names,
     class_probabilities,
     describe_outputs,

@@ -15,6 +15,13 @@ from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
 from stockformer.explainability.capture import Capture, capture_attention
+from stockformer.explainability.dependence import FEWEST_BLOCKS
+from stockformer.explainability.group_statistics import (
+    FEWEST_STRETCHES,
+    LEVEL,
+    Labels,
+    group_table,
+)
 from stockformer.explainability.outputs import describe_outputs, output_batches
 from stockformer.explainability.statistics import diffuseness, recency, recent_days
 from stockformer.explainability.targets import targets_of
@@ -33,25 +40,25 @@ MEASURES: Mapping[str, str] = {
     "value": "the output of a regression",
 }
 GROUPINGS = ("volatility", "correct", "ticker")
-#: Blocks of days: with fewer no interval is given, and with fewer the verdict warns.
-_FEWEST_BLOCKS, _FEW_BLOCKS = 5, 10
-_LEVEL = 0.05
-_CHUNK = 100
+#: With fewer blocks of days than this the verdict warns.
+_FEW_BLOCKS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class GroupComparison:
-    """What two groups of windows have in common, and what not.
+    """What two groups of windows have in common, and where they differ.
 
     Attributes:
         names: of the groups.
-        windows: one row a window: ``sample, group, date`` (its last day) and every measure.
-        table: one row a measure: ``measure, mean_a, mean_b, std, difference, low, high, p``; `std` is over
-            all windows, the difference is a - b, `low` and `high` are the ends of its interval, NaN where
-            the windows are too few for one.
+        windows: one row per window of the groups: ``sample, group, date`` (its last day) and every measure.
+        table: one row per measure: ``measure, mean_a, mean_b, std, difference, low, high, p, p_adjusted``; `std` is
+            over all windows, the difference is a - b, `low` and `high` are the ends of its 95 % interval,
+            which is not adjusted for the number of measures; `p_adjusted` is. NaN where the
+            data allow no p-value and no interval.
         maps: kind of attention -> the mean map of each layer and group, [layers, 2, query, key].
-        block: how many windows in a row share days, the length of a block of the bootstrap.
-        shifts: how many shifts the p-values come from; none is below ``1 / (1 + shifts)``.
+        block: how many windows in a row share days.
+        shifts: how many shifts the p-values come from, none of which is below ``1 / (1 + shifts)``;
+            0 where they come from daily differences instead.
     """
 
     names: tuple[str, str]
@@ -62,30 +69,55 @@ class GroupComparison:
     shifts: int
 
     @property
+    def differs(self) -> np.ndarray:
+        """Which measures differ by more than chance, after adjustment for their number: [measures], booleans."""
+        clear: np.ndarray = (self.table["p_adjusted"] < LEVEL).to_numpy()
+        return clear
+
+    @property
     def verdict(self) -> str:
         """The clearest difference in a sentence, or that there is none; and how much data there is."""
-        clear = self.table[(self.table["p"] * len(self.table) < _LEVEL) & (self.table["low"] * self.table["high"] > 0)]
         one, other = self.names
-        if len(self.table) / (1 + self.shifts) >= _LEVEL:
-            said = (
-                f"Too few shifts to tell {one} from {other}: with {self.shifts} of them no p-value is below "
-                f"{1 / (1 + self.shifts):.2g}, and one of {len(self.table)} measures would have to be below "
-                f"{_LEVEL / len(self.table):.2g}."
+        floor = 1 / (1 + self.shifts) if self.shifts else 0.0
+        if self.table["p"].isna().all():
+            sentence = (
+                f"Too few changes between {one} and {other} to tell a difference from a trend: p-values need tickers "
+                f"whose windows change between the groups {FEWEST_STRETCHES - 1} times or more, or groups of different "
+                f"tickers over the same days, {FEWEST_BLOCKS} times {self.block} of them or more."
             )
-        elif clear.empty:
-            said = f"No measure tells {one} from {other}: what differs could be chance."
+        elif floor >= LEVEL:
+            sentence = (
+                f"Too few days to tell {one} from {other}: with {self.shifts} shifts no p-value is below {floor:.2g}."
+            )
+        elif not self.differs.any():
+            sentence = f"No measure tells {one} from {other}: what differs could be chance."
         else:
-            row = clear.iloc[int((clear["difference"].abs() / clear["std"]).argmax())]
+            rows = self.table[self.differs]
+            row = rows.iloc[int((rows["difference"].abs() / rows["std"]).argmax())]
             more = "higher" if row["difference"] > 0 else "lower"
-            said = (
-                f"{len(clear)} of {len(self.table)} measures differ; clearest: {row['measure']} is {more} in {one} "
-                f"({row['mean_a']:.3g}) than in {other} ({row['mean_b']:.3g}), p = {row['p']:.2g}."
+            sentence = (
+                f"{len(rows)} of {len(self.table)} measures differ; clearest: {row['measure']} is {more} in {one} "
+                f"({row['mean_a']:.3g}) than in {other} ({row['mean_b']:.3g}), p = {row['p_adjusted']:.2g} after "
+                f"adjustment for {len(self.table)} measures."
             )
         days = self.windows.groupby("group")["date"].nunique()
         few = [f"{name} end on {days[name]} days" for name in self.names if days[name] < _FEW_BLOCKS * self.block]
         if few:
-            said += f" Little data: the windows of {' and of '.join(few)}, and {self.block} in a row share days."
-        return said
+            sentence += f" Little data: the windows of {' and of '.join(few)}, and {self.block} in a row share days."
+        return sentence
+
+    @property
+    def note(self) -> str:
+        """What the intervals and p-values of the table are."""
+        measures = len(self.table)
+        origin, adjustment = "daily differences between the tickers", f"p times {measures} (Bonferroni)"
+        if self.shifts:
+            origin = f"{self.shifts} shifts of the calendar"
+            adjustment = f"share of shifts at which any of {measures} measures differs as clearly (Westfall and Young)"
+        return (
+            f"Intervals: 95 % for each measure alone, not adjusted for {measures} measures. p: from {origin}. "
+            f"Adjusted p: {adjustment}. Highlighted: adjusted p below {LEVEL}."
+        )
 
 
 def compare_groups(
@@ -96,30 +128,28 @@ def compare_groups(
     *,
     names: tuple[str, str] = ("a", "b"),
     batch_size: int = 32,
-    resamples: int = 1000,
-    seed: int = 0,
+    resamples: int = 10_000,
 ) -> GroupComparison:
     """Gates, attention, saliency and output over two groups of windows, with what chance alone could do.
 
     The model runs in batches, with a progress bar; of every window only its
     measures are kept (see `MEASURES`), of every group its mean maps.
 
-    Windows that follow each other share all days but one, so they are no
-    independent draws. The interval (95 %) is that of a circular block bootstrap
-    (Politis and Romano 1992): blocks of `dataset.lookback` trading days, each with
-    the windows of all tickers that end on them, drawn with their groups. With few
-    blocks it is too narrow (in a simulation of averages over 60 days it covered the
-    truth in 84 % of cases with 5 blocks, in 90 % with 10 and in 91 % with 30), so
-    with fewer than 5 there is none. The p-value is two-sided, from circular shifts
-    of the groups along the windows, which leave the dependence between neighbours
-    and between tickers as it is:
-    ``(1 + shifts with a difference as large) / (1 + shifts)``.
+    Windows that follow each other share all days but one, and tickers move together, so
+    windows are no independent draws. p-values and intervals come from shifts of both
+    groups along the calendar, all tickers by the same number of days, see `shift_test`.
+    Shifted groups fall on other windows, so those of the same tickers between the first and
+    the last day are measured too.
+
+    Where the groups are different tickers, a shift changes nothing, and p-values and
+    intervals come from the daily differences, see `paired_test`. Where the groups change fewer
+    than three times per ticker, such as one year against the next, there is neither.
+    docs/statistics.md has levels and coverages.
 
     Args:
         group_a, group_b: indices of windows, or a boolean for every window of the dataset.
         names: what the groups are called.
-        resamples: of the bootstrap, and the largest number of shifts.
-        seed: of the bootstrap.
+        resamples: the largest number of shifts; there are as many as days between the first and the last, less one.
 
     Raises:
         TypeError: the model is no stock transformer.
@@ -138,15 +168,15 @@ def compare_groups(
     both = np.intersect1d(groups[0], groups[1])
     if len(both):
         raise ValueError(f"{len(both)} windows are in both groups, {both[0]} for one")
-    samples = np.sort(np.concatenate(groups))
-    in_a = np.isin(samples, groups[0])
-    values, maps = _measure_all(model, dataset, samples, in_a, batch_size)
-    dates = dataset.end_dates[samples]
-    windows = pd.DataFrame({"sample": samples, "group": np.where(in_a, *names), "date": dates, **values})
-    days = np.searchsorted(np.unique(dataset.end_dates), dates)
-    table = _table(pd.DataFrame(values), in_a, days, dataset.lookback, resamples, np.random.default_rng(seed))
-    shifts = len(_shifts(len(samples), resamples))
-    return GroupComparison(names, windows, table, maps, dataset.lookback, shifts)
+    grouped = np.sort(np.concatenate(groups))
+    samples = _around(dataset, grouped) if _labels(dataset, grouped, groups).alternate else grouped
+    labels = _labels(dataset, samples, groups)
+    values, maps = _measure_all(model, dataset, samples, labels.group, batch_size)
+    table, shifts = group_table(values, labels, dataset.lookback, resamples)
+    inside = labels.group != 0
+    group = np.where(labels.group > 0, *names)
+    windows = pd.DataFrame({"sample": samples, "group": group, "date": dataset.end_dates[samples]}).join(values)
+    return GroupComparison(names, windows[inside].reset_index(drop=True), table, maps, dataset.lookback, shifts)
 
 
 def window_groups(
@@ -219,13 +249,13 @@ def _measure_all(
     model: CrossAttentionStockTransformer | StockTransformer,
     dataset: StockDataset,
     samples: np.ndarray,
-    in_a: np.ndarray,
+    group: np.ndarray,
     batch_size: int,
-) -> tuple[dict[str, np.ndarray], dict[str, Tensor]]:
-    """Measures by window, and mean maps by kind."""
+) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """Measures by window, and by kind the mean maps of the groups that are 1 and -1 in `group`."""
     values: dict[str, np.ndarray] = {}
     maps: dict[str, Tensor] = {}
-    shares = torch.tensor(np.stack([in_a / in_a.sum(), ~in_a / (~in_a).sum()]))  # [2, n]
+    shares = torch.tensor(np.stack([(group == sign) / (group == sign).sum() for sign in (1, -1)]))  # [2, n]
     start = 0
     total = -(-len(samples) // batch_size)
     for inputs in tqdm(_batches(model, dataset, samples, batch_size), desc="windows", total=total):
@@ -239,7 +269,7 @@ def _measure_all(
             share = torch.einsum("gb,lbqk->lgqk", shares[:, start:stop], means)
             maps.setdefault(kind, torch.zeros_like(share)).add_(share)
         start = stop
-    return values, {kind: mean.float() for kind, mean in maps.items()}
+    return pd.DataFrame(values), {kind: mean.float() for kind, mean in maps.items()}
 
 
 def _batches(
@@ -250,80 +280,18 @@ def _batches(
         yield tuple(part.to(like) for part in (x, *market))
 
 
-def _table(
-    values: pd.DataFrame, in_a: np.ndarray, days: np.ndarray, block: int, resamples: int, rng: np.random.Generator
-) -> pd.DataFrame:
-    numbers = values.to_numpy()
-    difference = _difference(np.ones(len(in_a)), in_a, numbers)
-    low, high = _interval(_bootstrap(numbers, in_a, days, block, resamples, rng))
-    return pd.DataFrame(
-        {
-            "measure": values.columns,
-            "mean_a": numbers[in_a].mean(axis=0),
-            "mean_b": numbers[~in_a].mean(axis=0),
-            "std": numbers.std(axis=0),
-            "difference": difference,
-            "low": low,
-            "high": high,
-            "p": _p_values(numbers, in_a, difference, resamples),
-        }
-    )
+def _labels(dataset: StockDataset, samples: np.ndarray, groups: Sequence[np.ndarray]) -> Labels:
+    """The groups of windows and their places in the calendar."""
+    group = np.isin(samples, groups[0]).astype(int) - np.isin(samples, groups[1])
+    days = np.searchsorted(np.unique(dataset.end_dates), dataset.end_dates[samples])
+    return Labels(group, days - days.min(), np.unique(dataset.end_tickers[samples], return_inverse=True)[1])
 
 
-def _difference(weights: np.ndarray, in_a: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Weighted mean over a minus that over b: weights and groups [..., n], values [n, measures] -> [..., measures]."""
-    a, b = weights * in_a, weights * ~in_a
-    with np.errstate(invalid="ignore"):  # a draw without any window of a group
-        means: np.ndarray = a @ values / a.sum(axis=-1)[..., None] - b @ values / b.sum(axis=-1)[..., None]
-    return means
-
-
-def _interval(drawn: np.ndarray) -> np.ndarray:
-    """Both ends [2, measures] of what was drawn [draws, measures]."""
-    ends: np.ndarray = (
-        np.nanquantile(drawn, (0.025, 0.975), axis=0) if len(drawn) else np.full((2, drawn.shape[1]), np.nan)
-    )
-    return ends
-
-
-def _bootstrap(
-    values: np.ndarray, in_a: np.ndarray, days: np.ndarray, block: int, resamples: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Differences in draws of blocks of days: [resamples, measures], none where the blocks are too few.
-
-    Args:
-        days: on which of the calendar's days each window ends, [n].
-    """
-    days = days - days.min()
-    length = int(days.max()) + 1
-    if length < _FEWEST_BLOCKS * block:
-        return np.empty((0, values.shape[1]))
-    parts = []
-    for first in range(0, resamples, _CHUNK):
-        number = min(_CHUNK, resamples - first)
-        starts = rng.integers(length, size=(number, -(-length // block), 1))
-        drawn = ((starts + np.arange(block)) % length).reshape(number, -1)[:, :length]
-        counts = np.stack([np.bincount(one, minlength=length) for one in drawn])
-        parts.append(_difference(counts[:, days], in_a, values))
-    return np.concatenate(parts)
-
-
-def _p_values(values: np.ndarray, in_a: np.ndarray, difference: np.ndarray, resamples: int) -> np.ndarray:
-    """Two-sided, from circular shifts of the groups that are spread evenly: [measures]."""
-    length = len(values)
-    shifts = _shifts(length, resamples)
-    as_large = np.zeros(values.shape[1])
-    for chunk in np.array_split(shifts, -(-len(shifts) // _CHUNK)):
-        shifted = np.stack([np.roll(in_a, shift) for shift in chunk])
-        found = _difference(np.ones(length), shifted, values)
-        as_large += (np.abs(found) >= np.abs(difference) * (1 - 1e-9)).sum(axis=0)
-    p: np.ndarray = (1 + as_large) / (1 + len(shifts))
-    return p
-
-
-def _shifts(length: int, most: int) -> np.ndarray:
-    """Up to so many shifts, spread evenly over those that there are."""
-    return np.unique(np.linspace(1, length - 1, min(most, length - 1)).round().astype(int))
+def _around(dataset: StockDataset, samples: np.ndarray) -> np.ndarray:
+    """All windows of the same tickers between the first and the last day."""
+    dates = dataset.end_dates[samples]
+    inside = (dataset.end_dates >= dates.min()) & (dataset.end_dates <= dates.max())
+    return np.flatnonzero(inside & np.isin(dataset.end_tickers, dataset.end_tickers[samples]))
 
 
 def _indices(dataset: StockDataset, group: Sequence[int] | np.ndarray, name: str) -> np.ndarray:

@@ -11,21 +11,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from stockformer.explainability.calibration import Calibration
 from stockformer.explainability.figures import COLORS, HIGHLIGHT, checked, closing_on_error, finish
 from stockformer.explainability.groups import GroupComparison
-from stockformer.explainability.outputs import Calibration, OutputDistribution
+from stockformer.explainability.outputs import OutputDistribution
 
 
 @closing_on_error
 def plot_group_differences(comparison: GroupComparison, *, save_path: str | Path | None = None) -> Figure:
-    """The difference between two groups of windows in every measure, with its interval, in standard deviations."""
+    """The difference between two groups of windows in every measure, with its interval, in standard deviations.
+
+    Measures that differ by more than chance are in the second colour.
+    """
     table = comparison.table.iloc[::-1]
     difference, low, high = (table[name] / table["std"] for name in ("difference", "low", "high"))
-    clear = table["low"] * table["high"] > 0
     _, axes = plt.subplots(figsize=(7, 1.2 + 0.25 * len(table)), layout="constrained")
     axes.axvline(0, color="gray", linewidth=1)
-    for place, measure in enumerate(table["measure"]):
-        color = HIGHLIGHT if clear.iloc[place] else COLORS[0]
+    for place, (measure, differs) in enumerate(zip(table["measure"], comparison.differs[::-1], strict=True)):
+        color = HIGHLIGHT if differs else COLORS[0]
         axes.plot([low.iloc[place], high.iloc[place]], [measure, measure], color=color)
         axes.plot(difference.iloc[place], measure, "o", color=color)
     axes.set(title=f"{' - '.join(comparison.names)}, in standard deviations of all windows")
@@ -128,10 +131,13 @@ def plot_calibration(
             str(row.count), (row.confidence, row.accuracy), xytext=(4, -10), textcoords="offset points", fontsize=7
         )
     low, high = calibration.ece_interval
+    corrected = f"corrected for chance {calibration.ece_corrected:.3f} (95 %: {low:.3f} to {high:.3f})"
+    if np.isnan(low):
+        corrected = "too few days for an interval"
     seen = bins[["confidence", "accuracy"]]
     span = max(0.0, seen.min().min() - 0.05), min(1.0, seen.max().max() + 0.05)
     axes.set(
-        title=f"{title}: expected error {calibration.ece:.3f} (95 %: {low:.3f} to {high:.3f})",
+        title=f"{title}: expected error {calibration.ece:.3f}\n{corrected}",
         xlabel="confidence in the predicted class",
         ylabel="share that is right",
         xlim=span,

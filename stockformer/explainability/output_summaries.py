@@ -8,7 +8,8 @@ from functools import partial
 
 import torch
 
-from stockformer.explainability.outputs import OutputDistribution, calibrate
+from stockformer.explainability.calibration import calibrate
+from stockformer.explainability.outputs import OutputDistribution
 from stockformer.explainability.statistics import (
     Statistic,
 )
@@ -74,7 +75,7 @@ _CLASS_SCORES = (
         "calibration_error",
         lambda shown: calibrate(shown.probabilities, shown.labels.long(), resamples=1).ece,
         "mean over samples of |accuracy - confidence| of their bin",
-        "0: a stated 80 % is right in 80 % of the cases.",
+        "0: a stated 80 % is right in 80 % of the cases; chance alone makes it larger.",
     ),
 )
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
 from stockformer.forward import in_eval_mode
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
-
-BINNINGS = ("equal_width", "equal_mass")
 
 
 def class_names(model: CrossAttentionStockTransformer | StockTransformer, edges: Sequence[float] = ()) -> list[str]:
@@ -48,6 +45,7 @@ class OutputDistribution:
         above: CORAL's P(class > k) [n, K-1]; None for others.
         labels: [n], or None where not known.
         assumption: what of the labels is a guess, in words; see `StockDataset.assumption`.
+        dates: of each sample's last day, [n], or None where not known.
     """
 
     outputs: Tensor
@@ -55,6 +53,7 @@ class OutputDistribution:
     above: Tensor | None = None
     labels: Tensor | None = None
     assumption: str = ""
+    dates: pd.DatetimeIndex | None = None
 
     @property
     def predictions(self) -> Tensor:
@@ -122,29 +121,6 @@ class OutputDistribution:
         return self.probabilities
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Whether a stated confidence comes true.
-
-    Attributes:
-        bins: one row a bin that holds samples: ``lower, upper`` edge, mean
-            ``confidence``, ``accuracy``, ``count``.
-        ece: expected calibration error (Naeini et al. 2015), the count-weighted
-            mean of |accuracy - confidence|.
-        ece_interval: its 95 % bootstrap percentile interval.
-        brier: mean over samples of ``sum_k (p_k - [label = k])^2`` (Brier 1950), 0..2.
-    """
-
-    bins: pd.DataFrame
-    ece: float
-    ece_interval: tuple[float, float]
-    brier: float
-
-    def to_frame(self) -> pd.DataFrame:
-        """The reliability curve, one row a bin."""
-        return self.bins
-
-
 def class_probabilities(logits: Tensor, *, coral: bool = False) -> Tensor:
     """Class probabilities [B, K] from logits.
 
@@ -182,8 +158,10 @@ def analyze_output_distribution(
     batches = output_batches(model, dataset, indices, batch_size)
     total = math.ceil(samples / batch_size)
     outputs, labels = zip(*tqdm(batches, total=total, desc="outputs", unit="batch", disable=not progress), strict=True)
+    dates = dataset.end_dates if indices is None else dataset.end_dates[[int(index) for index in indices]]
     known = None if dataset.horizon is None else torch.cat(labels)
-    return describe_outputs(torch.cat(outputs), model, known, assumption=dataset.assumption)
+    distribution = describe_outputs(torch.cat(outputs), model, known, assumption=dataset.assumption)
+    return replace(distribution, dates=dates)
 
 
 def output_batches(
@@ -234,64 +212,3 @@ def describe_outputs(
     probabilities = class_probabilities(outputs, coral=model.use_coral)
     above = outputs.sigmoid() if model.use_coral else None
     return OutputDistribution(outputs, probabilities, above, labels, assumption)
-
-
-def calibrate(
-    probabilities: Tensor,
-    labels: Tensor,
-    *,
-    bins: int = 10,
-    binning: str = "equal_width",
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Calibration:
-    """Compare the confidence in the predicted class with how often it is right.
-
-    Args:
-        probabilities: [n, K].
-        labels: [n], class numbers.
-        binning: ``equal_width`` bins of 0..1, or ``equal_mass`` bins of as many samples each.
-        resamples: bootstrap resamples for the interval of the error.
-
-    Raises:
-        ValueError: an unknown binning, or not one label a sample.
-    """
-    if binning not in BINNINGS:
-        raise ValueError(f"binning is {binning!r}, expected one of {', '.join(BINNINGS)}")
-    if probabilities.dim() != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
-        raise ValueError(
-            f"expected probabilities [n, K] and labels [n], found {list(probabilities.shape)} and {list(labels.shape)}"
-        )
-    confidence, predicted = (part.numpy() for part in probabilities.double().max(dim=-1))
-    correct = predicted == labels.numpy()
-    edges = _edges(confidence, bins, binning)
-    which = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, len(edges) - 2)
-    table = pd.DataFrame({"bin": which, "confidence": confidence, "accuracy": correct.astype(float)})
-    grouped = table.groupby("bin")
-    curve = grouped.mean().assign(count=grouped.size()).reset_index(names="bin")
-    curve.insert(0, "lower", edges[curve["bin"]])
-    curve.insert(1, "upper", edges[curve["bin"] + 1])
-    gaps = correct - confidence
-    rng = np.random.default_rng(seed)
-    draws = (rng.integers(0, len(gaps), len(gaps)) for _ in range(resamples))
-    drawn = [_calibration_error(gaps[draw], which[draw]) for draw in draws]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    truth = F.one_hot(labels.long(), probabilities.size(1))
-    return Calibration(
-        bins=curve.drop(columns="bin"),
-        ece=_calibration_error(gaps, which),
-        ece_interval=(float(low), float(high)),
-        brier=float((probabilities - truth).square().sum(dim=-1).mean()),
-    )
-
-
-def _edges(confidence: np.ndarray, bins: int, binning: str) -> np.ndarray:
-    if binning == "equal_width":
-        return np.linspace(0, 1, bins + 1)
-    edges = np.unique(np.quantile(confidence, np.linspace(0, 1, bins + 1)))
-    return edges if len(edges) > 1 else np.repeat(edges, 2)
-
-
-def _calibration_error(gaps: np.ndarray, which: np.ndarray) -> float:
-    """sum over bins of |sum of (correct - confidence)| / n."""
-    return float(np.abs(np.bincount(which, weights=gaps)).sum() / len(gaps))

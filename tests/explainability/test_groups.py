@@ -21,7 +21,6 @@ from stockformer.explainability import (
     measure_windows,
     window_groups,
 )
-from stockformer.explainability.groups import _bootstrap, _difference, _p_values, _table
 from stockformer.model import create_model
 
 STOCK, MARKET = ["f0", "f1", "f2"], ["m0", "m1"]
@@ -149,66 +148,32 @@ def test_a_mask_and_negative_indices_are_windows_too(model, dataset):
     assert by_mask["group"].tolist() == ["b", "b", "a", "a", "a"]
 
 
-def dependent(rng, length):
-    """Means of 20 neighbours of white noise: like windows that share days."""
-    return np.convolve(rng.normal(size=length + 19), np.ones(20) / 20, "valid")[:, None]
+def test_windows_in_neither_group_serve_the_shifts_only(model, dataset):
+    random = np.random.default_rng(0).permutation(len(dataset))
+    comparison = compare_groups(model, dataset, random[:15], random[15:30])
+    assert sorted(comparison.windows["sample"]) == sorted(random[:30])
+    expected = pd.DataFrame([one_window(model, dataset, index) for index in np.sort(random[:30])])
+    np.testing.assert_allclose(comparison.windows[expected.columns], expected, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(comparison.table["std"], expected.std(ddof=0), rtol=0.02, atol=2e-5)
+    days = dataset.end_dates[random[:30]]
+    between = dataset.end_dates[(dataset.end_dates >= days.min()) & (dataset.end_dates <= days.max())]
+    assert 0 < comparison.shifts < between.nunique()
 
 
-def test_chance_is_rarely_called_a_difference_though_windows_overlap():
-    rng = np.random.default_rng(1)
-    half = np.arange(600) < 300
-    days = np.arange(600)
-    tables = [_table(pd.DataFrame(dependent(rng, 600)), half, days, 20, 200, rng) for _ in range(60)]
-    called = np.mean([table["p"][0] < 0.05 for table in tables])
-    covered = np.mean([table["low"][0] <= 0 <= table["high"][0] for table in tables])
-    assert called <= 0.15
-    assert covered >= 0.8
+def test_one_stretch_against_the_next_has_no_p_value(model, dataset):
+    comparison = compare_groups(model, dataset, range(10), range(12, 22))
+    assert comparison.table[["low", "high", "p", "p_adjusted"]].isna().all(axis=None)
+    assert comparison.verdict.startswith("Too few changes between a and b to tell a difference from a trend: ")
+    assert not comparison.differs.any()
 
 
-def test_a_planted_difference_is_found():
-    rng = np.random.default_rng(2)
-    in_a = rng.permutation(np.repeat([True, False], 20)).repeat(20)  # runs of 20 windows
-    values = dependent(rng, 800) + 0.5 * in_a[:, None]
-    table = _table(pd.DataFrame(values), in_a, np.arange(800), 20, 500, rng)
-    assert 0.2 < table["low"][0] < table["difference"][0] < table["high"][0] < 0.8
-    assert table["p"][0] < 0.02
-
-
-def test_shifts_by_brute_force():
-    rng = np.random.default_rng(3)
-    values, in_a = rng.normal(size=(12, 2)), np.arange(12) % 5 < 2
-    difference = values[in_a].mean(axis=0) - values[~in_a].mean(axis=0)
-    np.testing.assert_allclose(_difference(np.ones(12), in_a, values), difference)
-    as_large = np.ones(2)
-    for shift in range(1, 12):
-        shifted = np.array([in_a[(place - shift) % 12] for place in range(12)])
-        as_large += np.abs(values[shifted].mean(axis=0) - values[~shifted].mean(axis=0)) >= np.abs(difference) - 1e-12
-    np.testing.assert_allclose(_p_values(values, in_a, difference, 1000), as_large / 12)
-
-
-def test_a_draw_by_hand():
-    # One measure, ten days of two tickers; the second ticker is group a. Blocks of two days.
-    days, in_a = np.tile(np.arange(10), 2), np.repeat([False, True], 10)
-    values = np.r_[np.zeros(10), np.arange(10.0)][:, None]
-    drawn = _bootstrap(values, in_a, days, 2, 100, np.random.default_rng(0))
-    starts = np.random.default_rng(0).integers(10, size=(100, 5, 1))
-    # The mean over a of five blocks: of days k and k + 1, where the last is followed by the first.
-    np.testing.assert_allclose(drawn[:, 0], ((starts + np.arange(2)) % 10).reshape(100, -1).mean(axis=1))
-
-
-def test_tickers_that_move_together_are_no_independent_draws():
-    half, days = np.arange(800) < 400, np.arange(800)
-    common = pd.DataFrame(dependent(np.random.default_rng(4), 800))
-    alone = _table(common, half, days, 20, 500, np.random.default_rng(0))
-    four = pd.concat([common] * 4), np.tile(half, 4), np.tile(days, 4)
-    together = _table(*four, 20, 500, np.random.default_rng(0))
-    pd.testing.assert_frame_equal(alone[["low", "high"]], together[["low", "high"]])
-
-
-def test_too_few_days_have_no_interval(model, dataset):
-    table = compare_groups(model, dataset, range(10), range(22, 32), resamples=50).table
-    assert table[["low", "high"]].isna().all(axis=None)
-    assert table["p"].notna().all()
+def test_tickers_are_compared_day_by_day(model, dataset, monkeypatch):
+    monkeypatch.setattr(dataset, "lookback", 5)  # 33 days hold five blocks of 5 days, not of 8
+    comparison = compare_groups(model, dataset, *window_groups(model, dataset, "ticker").values())
+    assert comparison.shifts == 0
+    assert comparison.table[["low", "high", "p"]].notna().all(axis=None)
+    outside = (comparison.table["low"] > 0) | (comparison.table["high"] < 0)
+    assert (outside == (comparison.table["p"] < 0.05)).all()
 
 
 def test_heads_that_are_switched_off_have_no_part_in_the_measures(model, dataset):
@@ -241,11 +206,11 @@ def test_window_groups(model, dataset):
 
 
 def test_the_verdict(model, dataset):
-    names = ("calm", "volatile")
-    groups = window_groups(model, dataset, "volatility")
-    verdict = compare_groups(model, dataset, *groups.values(), names=names, resamples=100).verdict
-    assert verdict.startswith("Too few shifts to tell calm from volatile: with ")
-    assert "Little data: the windows of calm end on " in verdict
+    names = ("even", "odd")
+    groups = range(30, 45, 3), range(31, 45, 3)
+    verdict = compare_groups(model, dataset, *groups, names=names).verdict
+    assert verdict.startswith("Too few days to tell even from odd: with ")
+    assert "Little data: the windows of even end on " in verdict
     assert verdict.endswith("days, and 8 in a row share days.")
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom, norm
 from scipy.stats import entropy as scipy_entropy
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
@@ -99,9 +100,59 @@ def test_one_confidence_for_all_samples():
     assert found.ece == pytest.approx(0.2)
 
 
+def days_that_share_returns(rng, gap):
+    """Stated and true classes of 3 tickers on 600 days: returns over three days, half of them the market's."""
+    slow = np.convolve(rng.normal(size=630), np.ones(31) / 31, "valid")[:, None] + 0.1 * rng.normal(size=(600, 3))
+    confidence = 0.7 + 0.06 * slow.clip(-2, 2)
+    daily = (rng.normal(size=(602, 1)) + rng.normal(size=(602, 3))) / math.sqrt(6)
+    right = norm.cdf(daily[2:] + daily[1:-1] + daily[:-2]) < confidence - gap
+    stated = torch.tensor(np.stack([1 - confidence, confidence], axis=-1).reshape(-1, 2))
+    return stated, torch.tensor(right.ravel().astype(int)), np.repeat(np.arange(600), 3)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.05])
+def test_the_interval_holds_the_true_error_of_days_that_share_returns(gap):
+    """Draws of single samples hold 0 never, and 0.05 in about 6 of 10."""
+    rng = np.random.default_rng(0)
+    held, corrected = 0, []
+    for _ in range(80):
+        stated, labels, days = days_that_share_returns(rng, gap)
+        calibration = calibrate(stated, labels, days=days, binning="equal_mass", resamples=200)
+        held += calibration.ece_interval[0] <= gap <= calibration.ece_interval[1]
+        corrected.append((calibration.ece, calibration.ece_corrected))
+    assert held >= binom.ppf(0.01, 80, 0.92)
+    error, better = np.mean(corrected, axis=0)
+    assert abs(better - gap) < abs(error - gap)
+
+
+def test_noise_of_independent_days():
+    """Of one bin, the interval is that of a mean of independent days."""
+    rng = np.random.default_rng(0)
+    correct = rng.random(2000) < 0.6
+    stated = torch.tensor([[0.3, 0.7]]).repeat(2000, 1)
+    calibration = calibrate(stated, torch.tensor(correct.astype(int)), resamples=20000)
+    low, high = calibration.ece_interval
+    error = correct.std() / math.sqrt(2000)
+    assert calibration.ece == pytest.approx(abs(correct.mean() - 0.7))
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.15)
+    assert calibration.ece_corrected == pytest.approx(calibration.ece, abs=1e-3)
+
+
+def test_samples_without_days_are_in_the_order_of_time():
+    stated, labels, _ = days_that_share_returns(np.random.default_rng(1), 0.05)
+    dates = np.datetime64("2020-01-01") + np.arange(len(labels))
+    assert calibrate(stated, labels).ece_interval == calibrate(stated, labels, days=dates).ece_interval
+
+
+def test_too_few_days_have_no_interval():
+    calibration = calibrate(torch.tensor([[0.3, 0.7], [0.1, 0.9]]), torch.tensor([0, 1]))
+    assert np.isnan([calibration.ece_corrected, *calibration.ece_interval]).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"days": [0, 1, 2]}, r"expected one day for each of 2 samples, found \[3\]"),
         ({"binning": "odd"}, "binning is 'odd'"),
         ({"labels": torch.zeros(3)}, r"found \[2, 2\] and \[3\]"),
     ],
@@ -183,6 +234,7 @@ def test_over_a_dataset_is_the_loop_over_single_samples(sample):
     np.testing.assert_allclose(frame["p_1"], probabilities[:, 1], rtol=1e-5)
     np.testing.assert_allclose(frame["entropy"], scipy_entropy(probabilities, axis=1), rtol=1e-5)
     assert frame["label"].tolist() == [int(dataset[i][1]) for i in indices]
+    assert shown.dates.equals(dataset.end_dates[indices])
     assert shown.predicted_counts.tolist() == np.bincount(frame["prediction"], minlength=2).tolist()
 
 

@@ -11,8 +11,9 @@ import torch
 
 from stockformer import explainability as plots
 from stockformer.explainability import AttentionExtractor, GroupComparison
+from stockformer.explainability.calibration import calibrate
 from stockformer.explainability.figures import day_labels
-from stockformer.explainability.outputs import OutputDistribution, calibrate, describe_outputs
+from stockformer.explainability.outputs import OutputDistribution, describe_outputs
 
 PRICES = pd.DataFrame(
     {
@@ -27,7 +28,14 @@ COMPARISON = GroupComparison(
     ("calm", "wild"),
     pd.DataFrame({"sample": [0, 1], "group": ["calm", "wild"]}),
     pd.DataFrame(
-        {"measure": ["gate", "recency"], "std": 2.0, "difference": [1, -4.0], "low": [-1, -6.0], "high": [3, -2.0]}
+        {
+            "measure": ["gate", "recency"],
+            "std": 2.0,
+            "difference": [1, -4.0],
+            "low": [-1, -6.0],
+            "high": [3, -2.0],
+            "p_adjusted": [0.8, 0.04],
+        }
     ),
     {},
     block=5,
@@ -295,6 +303,7 @@ def test_a_signed_saliency_map_is_centred_on_zero():
 def test_calibration_shows_where_the_samples_are():
     shown = calibrate(torch.tensor([[0.45, 0.55], [0.4, 0.6], [0.42, 0.58]]), torch.tensor([1, 1, 1]), resamples=5)
     axes = plots.plot_calibration(shown).axes[0]
+    assert axes.get_title().endswith("too few days for an interval")
     assert axes.get_xlim() == axes.get_ylim()
     low, high = axes.get_xlim()
     assert 0.45 < low < shown.bins["confidence"].min()

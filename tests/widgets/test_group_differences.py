@@ -11,22 +11,25 @@ from ipywidgets import HTML
 
 from stockformer.explainability import compare_groups
 from stockformer_widgets import GroupDifferences
+from stockformer_widgets.views.parts import HIGHLIGHT, NEUTRAL
 
 NAMES = ("<b>calm</b>", "volatile")
 
 
 @pytest.fixture(scope="module")
-def few_days():
-    """Windows of 8 days that end on 20 days: too few for intervals."""
-    return compare_groups(model(), dataset(), range(15), range(20, 38), names=NAMES, resamples=50)
+def two_stretches():
+    """Windows before and after a day: without intervals."""
+    return compare_groups(model(), dataset(), range(15), range(20, 38), names=NAMES)
 
 
 @pytest.fixture(scope="module")
-def comparison(few_days):
-    """With intervals, some of them clear of 0."""
-    difference = few_days.table["difference"]
-    spread = few_days.table["std"] * np.linspace(0.01, 2, len(difference))
-    return replace(few_days, table=few_days.table.assign(low=difference - spread, high=difference + spread))
+def comparison(two_stretches):
+    """With intervals, and every second measure that differs."""
+    table = two_stretches.table
+    spread = table["std"] * np.linspace(0.01, 2, len(table))
+    p = np.where(np.arange(len(table)) % 2, 0.001, 0.2)
+    bounds = {"low": table["difference"] - spread, "high": table["difference"] + spread}
+    return replace(two_stretches, table=table.assign(**bounds, p=p, p_adjusted=np.minimum(1, p * len(table))))
 
 
 def test_points_intervals_and_table(comparison):
@@ -36,13 +39,13 @@ def test_points_intervals_and_table(comparison):
     np.testing.assert_allclose(shown.dots.x, table["difference"] / table["std"])
     np.testing.assert_allclose(shown.intervals.x[:, 0], table["low"] / table["std"])
     np.testing.assert_allclose(shown.intervals.x[:, 1], table["high"] / table["std"])
-    coloured = np.array([color == shown.intervals.colors[0] for color in shown.intervals.colors])
-    outside = (table["low"] > 0) | (table["high"] < 0)
-    assert (coloured == coloured[0]).all() == (outside.nunique() == 1)
+    assert shown.intervals.colors == [(HIGHLIGHT if row.p_adjusted < 0.05 else NEUTRAL) for row in table.itertuples()]
+    assert shown.dots.colors == shown.intervals.colors
     html = [part.value for part in parts(shown) if isinstance(part, HTML)]
     assert not any("<b>calm" in one for one in html)
     said = plain(" ".join(html))
     assert comparison.verdict in said
+    assert f"not adjusted for {len(table)} measures" in said
     for row in table.itertuples():
         assert f"{row.measure}{row.mean_a:.4g}{row.mean_b:.4g}{row.difference:+.3g}" in said
     assert shown.to_frame() is table
@@ -50,12 +53,14 @@ def test_points_intervals_and_table(comparison):
     assert widgets() == before
 
 
-def test_without_intervals_there_are_points(few_days):
-    shown = GroupDifferences(few_days)
+def test_without_intervals_there_are_points(two_stretches):
+    shown = GroupDifferences(two_stretches)
     for side in (0, 1):
-        np.testing.assert_allclose(shown.intervals.x[:, side], few_days.table["difference"] / few_days.table["std"])
+        np.testing.assert_allclose(
+            shown.intervals.x[:, side], two_stretches.table["difference"] / two_stretches.table["std"]
+        )
     assert len(set(shown.intervals.colors)) == 1
-    assert plain(shown.children[-1].value).count("too few days") == len(few_days.table)
+    assert plain(shown.children[2].value).count("nonenonenone") == len(two_stretches.table)
 
 
 def test_other_things_are_refused():
