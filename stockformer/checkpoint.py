@@ -24,7 +24,8 @@ from stockformer.model import (
     read_arch,
     warn_of_heads,
 )
-from stockformer.preprocessing import Normalization, Preprocessing
+from stockformer.preprocessing import TRAINED_HERE, Normalization, Preprocessing
+from stockformer.settings import read_settings
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _LAYER_TENSORS = 12  # of one self-attention layer
@@ -82,17 +83,18 @@ def read_checkpoint(
     path = Path(path)
     content, size = _read(path)
     state_dict = _checked_weights(path, content.get("model_state_dict", content), size)
-    settings = _mapping(content, "dataset_settings")
+    try:
+        settings = read_settings(_mapping(content, "dataset_settings"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     mode = output_mode or settings.get("label_mode")
     arch, guessed = read_arch(
         state_dict, path, nhead=content.get("nhead") if nhead is None else nhead, output_mode=mode
     )
     model = _build(path, arch, state_dict)
-    if settings.get("normalization") is not None:
-        settings["normalization"] = _normalization(path, settings["normalization"])
-        settings["preprocessing"] = Preprocessing(**settings.get("preprocessing", {}))
-    else:
-        settings["preprocessing"] = None
+    # Without statistics nobody knows how inputs were made, whatever else is stored.
+    known = settings.get("normalization") is not None
+    settings["preprocessing"] = (settings.get("preprocessing") or TRAINED_HERE) if known else None
     settings["label_mode"] = arch["output_mode"]
     if arch["model_type"] == "encoder":
         settings["market_feature_cols"] = None
@@ -216,13 +218,6 @@ def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
     """An entry of ours; other programs may use its name for something else."""
     value = content.get(key)
     return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _normalization(path: Path, stored: Any) -> Normalization:
-    try:
-        return Normalization(**stored)
-    except TypeError:
-        raise ValueError(f"{path} holds normalisation statistics that are not columns, mean and std") from None
 
 
 def _build(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import pickle
 import re
 import resource
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -444,3 +446,42 @@ def test_written_files_are_for_everyone_that_the_umask_lets_read(model, tmp_path
     finally:
         os.umask(umask)
     assert {oct(file.stat().st_mode & 0o777) for file in tmp_path.iterdir()} == {"0o644"}
+
+
+def settings_with(changes):
+    stored = {**SETTINGS, "normalization": asdict(SETTINGS["normalization"]), "preprocessing": asdict(TRAINED_HERE)}
+    return stored | changes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"colour": "red"},
+        {7: 7},
+        *({name: value} for name in ("feature_cols", "market_feature_cols") for value in (5, "abc", [1, 2], {})),
+        *({name: value} for name in ("lookback", "target_col", "train_end", "label_mode") for value in ([], 1.5, {})),
+        *({"threshold": value} for value in ("high", [0.5], math.nan, True)),
+        *({"bucket_edges": value} for value in ("auto", [None], [math.inf], 3)),
+        {"assumed": 3},
+        *({"normalization": value} for value in (3, "abc", {}, {"columns": ["a"], "mean": 1, "std": 1})),
+        {"normalization": {"columns": list("ab"), "mean": {"AAA": [1.0]}, "std": {"AAA": [1.0]}}},
+        {"normalization": {"columns": ["a"], "mean": {"AAA": [1.0]}, "std": {"BBB": [1.0]}}},
+        {"normalization": {"columns": ["a"], "mean": {"AAA": [1.0]}, "std": {"AAA": [math.nan]}}},
+        *({"preprocessing": value} for value in (3, {"colour": 1}, {"recomputed": 3}, {"split_by": "weeks"})),
+        *({"preprocessing": {"min_return": value}} for value in ("small", math.nan, None)),
+    ],
+    ids=repr,
+)
+def test_settings_that_are_not_settings_are_one_sentence(model, tmp_path, changes):
+    content = {"model_state_dict": model.state_dict(), "nhead": 2, "dataset_settings": settings_with(changes)}
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a\.pt|label_mode") as error:
+        load_checkpoint(tmp_path / "a.pt")
+    assert "\n" not in str(error.value)
+
+
+def test_a_deeply_nested_meta(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "a.pt")
+    (tmp_path / "a.pt.meta").write_text("[" * 4000)
+    with pytest.raises(ValueError, match=r"a\.pt\.meta (is not JSON|has)"):
+        load_checkpoint(tmp_path / "a.pt")
