@@ -105,7 +105,7 @@ def fit_normalization(
         fewest_rows: a ticker with fewer training rows stays as it is.
 
     Raises:
-        ValueError: a ticker has no training rows.
+        ValueError: a ticker has no training rows, or values that are too large.
     """
     mean: dict[str, list[float]] = {}
     std: dict[str, list[float]] = {}
@@ -116,7 +116,15 @@ def fit_normalization(
             continue
         if rows.empty:
             raise ValueError(f"{ticker} has no rows in the training dates, so it cannot be normalised")
-        spread = rows.std(ddof=0)
+        with np.errstate(over="ignore"):
+            spread = rows.std(ddof=0)
+        huge = spread[~np.isfinite(spread)]
+        if len(huge):
+            name = str(huge.index[0])
+            raise ValueError(
+                f"{name} of {ticker} has values up to {rows[name].abs().max():g}, too large to be normalised: expected "
+                "smaller numbers"
+            )
         # A constant is its own mean to the last bit, so that it normalises to exactly 0.
         centre = rows.mean().where(rows.nunique() > 1, rows.iloc[0])
         centre[raw], spread[raw] = 0.0, 1.0

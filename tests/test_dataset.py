@@ -9,7 +9,10 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 
-from stockformer.dataset import Normalization, StockDataset
+from stockformer.config import MARKET_FEATURE_COLUMNS
+from stockformer.dataset import StockDataset
+from stockformer.preprocessing import Normalization
+from stockformer.table import read_table
 
 FEATURES, MARKET = ["f0", "f1"], ["m0"]
 COLUMNS = FEATURES + MARKET
@@ -567,3 +570,107 @@ def test_spy_without_a_value_has_no_level(table):
 def test_the_index_of_what_is_no_date(table):
     with pytest.raises(ValueError, match="'foo' is not a date, expected one such as '2008-10-15'"):
         make(table).index_of("foo")
+
+
+# Tables as people have them
+
+
+def test_dates_with_offsets_that_change_with_daylight_saving(make_table):
+    table = make_table(days=100)  # from January to May
+    local = table["date"].dt.tz_localize("America/New_York")
+    text = [f"{day.strftime('%Y-%m-%d %H:%M:%S')}{str(day)[-6:]}" for day in local]
+    assert {one[-6:] for one in text} == {"-05:00", "-04:00"}
+    expected = make(table)
+    for dates in (text, local, [one[:-3] + one[-2:] for one in text], [one.replace(" ", "T") for one in text]):
+        assert list(make(table.assign(date=dates)).end_dates) == list(expected.end_dates)
+    late = [f"{day.date()} 23:30:00-0500" for day in table["date"]]  # the next day in UTC
+    assert list(make(table.assign(date=late)).end_dates) == list(expected.end_dates)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [1e300, -1.7e308])
+@pytest.mark.parametrize("rows", [slice(3, 4), slice(0, 20)])
+def test_numbers_that_cannot_be_normalised(table, value, rows):
+    huge = table.copy()
+    huge.loc[huge.index[rows], "f0"] = value * np.linspace(0.9, 1, rows.stop - rows.start)
+    refuse(r"^f0 of AAA has values up to \d.*e\+30\d, too large to be normalised: expected smaller numbers$", huge)
+
+
+def test_numbers_that_only_a_later_day_has(table):
+    table.loc[35, "f0"] = 1e300
+    refuse(r"^f0 of AAA is 1e\+300 on 2020-02-19, and not finite once it is normalised", table)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": np.nan}, "threshold is nan"),
+        ({"threshold": np.inf}, "threshold is inf"),
+        ({"label_mode": "buckets", "bucket_edges": [np.nan]}, r"bucket_edges are \[nan\]"),
+        ({"label_mode": "buckets", "bucket_edges": [-1.0, np.nan, 1.0]}, "bucket_edges are"),
+        ({"label_mode": "buckets", "bucket_edges": [0.0, np.inf]}, "bucket_edges are"),
+        ({"label_mode": "buckets", "bucket_edges": 1}, "bucket_edges is 1, expected edges in percent or at least 2"),
+    ],
+)
+def test_options_that_are_not_finite(table, options, message):
+    refuse(message, table, **options)
+
+
+def test_buckets_by_number_hold_as_many_targets_each(table):
+    dataset = make(table, label_mode="buckets", bucket_edges=4, lookback=1)
+    counts = torch.bincount(dataset.labels[dataset.ends])
+    assert counts.tolist() == pytest.approx([len(dataset) / 4] * 4, abs=1)
+
+
+def test_a_repeated_header_in_a_file(table, tmp_path):
+    text = table.to_csv(index=False)
+    head, rest = text.split("\n", 1)
+    (tmp_path / "a.csv").write_text(head.replace("f1", "open") + "\n" + rest)
+    with pytest.raises(ValueError, match=r"a\.csv: the headers name a column more than once: open$"):
+        read_table(tmp_path / "a.csv")
+
+
+def test_a_ticker_that_is_too_short_does_not_vanish_without_a_word(make_table):
+    rows = pd.concat([make_table(("AAA", "BBB")), make_table(("NEW",), days=6)])
+    with pytest.warns(UserWarning, match=r"^no window of 5 days with a target fits into NEW \(6 rows\)$"):
+        dataset = make(rows)
+    assert set(dataset.end_tickers) == {"AAA", "BBB"}
+
+
+def test_etf_rows_are_no_samples_and_give_market_features(make_table):
+    rows = make_table(("AAA", "SPY", "XLE", "QQQ")).assign(sector="Energy")
+    dataset = StockDataset(rows, ["close_1d_roc"], MARKET_FEATURE_COLUMNS[:7], lookback=5)
+    assert set(dataset.end_tickers) == {"AAA"}
+    assert dataset.unavailable == []
+    mean, std = (np.array(part["AAA"]) for part in (dataset.normalization.mean, dataset.normalization.std))
+    window = dataset.window(-1)
+    found = np.hstack([window.x, window.market_x]) * std + mean
+    price = rows.pivot(index="date", columns="symbol", values="adjusted_close").loc[: window.dates[-1]]
+    change = price.pct_change()
+    expected = [change["AAA"]]
+    for fund in ("SPY", "XLE"):
+        expected += [change[fund], price[fund].pct_change(5), change[fund].rolling(5).std()]
+    expected.append(change["AAA"] - change["XLE"])
+    np.testing.assert_allclose(found, np.array(expected).T[-5:], rtol=1e-4, atol=1e-6)
+
+
+def test_columns_of_our_format_win_over_etf_rows(make_table):
+    rows = make_table(("AAA", "SPY")).assign(spy_ret_1d=0.5)
+    dataset = StockDataset(rows, ["f0"], ["spy_ret_1d"], lookback=5)
+    assert dataset.normalization.mean["AAA"][1] == 0.5
+
+
+def test_nothing_but_etf_rows(make_table):
+    refuse(r"all rows are of ETFs \(QQQ, SPY\), which are no samples", make_table(("SPY", "QQQ")))
+
+
+@pytest.mark.parametrize("date", ["May", "soon", "", "15 Oct", "2008-13-45"])
+def test_what_is_not_a_date(table, date):
+    with pytest.raises(ValueError, match=f"^{date!r} is not a date, expected one such as '2008-10-15'$"):
+        make(table).index_of(date)
+
+
+def test_the_range_is_that_of_the_ticker(make_table):
+    rows = pd.concat([make_table(("AAA",), days=40), make_table(("BBB",), days=30)])
+    with pytest.raises(ValueError, match="of BBB ends on 2020-02-20; windows end from 2020-01-07 to 2020-02-06"):
+        make(rows).index_of("2020-02-20", "BBB")
