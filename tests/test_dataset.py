@@ -593,7 +593,7 @@ def test_dates_with_offsets_that_change_with_daylight_saving(make_table):
 def test_numbers_that_cannot_be_normalised(table, value, rows):
     huge = table.copy()
     huge.loc[huge.index[rows], "f0"] = value * np.linspace(0.9, 1, rows.stop - rows.start)
-    refuse(r"^f0 of AAA has values up to \d.*e\+30\d, too large to be normalised: expected smaller numbers$", huge)
+    refuse(r"^f0 of AAA has values up to \d.*e\+\d+, too large to be normalised: expected smaller numbers$", huge)
 
 
 def test_numbers_that_only_a_later_day_has(table):
