@@ -179,17 +179,18 @@ def _pack_sample(session: ExtractorSession) -> tuple[dict[str, Any], bytes]:
     kinds, arrays = [], []
     for name, layers in reading.capture.kinds.items():
         maps = [one[0] for one in layers]
+        masks = [reading.capture.layer_mask(name, layer) for layer in range(len(maps))]
         queries, keys = (max(one.size(side) for one in maps) for side in (1, 2))
         kinds.append(
             {
                 "name": name,
                 "title": kind_title(name),
-                "maps": describe_maps(maps, head_statistics(maps)),
+                "maps": describe_maps(maps, head_statistics(maps, masks), masks),
                 "queries": reading.days(queries),
                 "keys": reading.days(keys),
             }
         )
-        arrays.append(half_maps(maps))
+        arrays.append(half_maps(maps, masks))
     saliency = _saliency(session)
     if saliency is not None:
         arrays += [part.numpy().astype("<f4").tobytes() for part in session.saliency()]

@@ -42,9 +42,11 @@ class Reading:
 
     def days(self, length: int) -> list[str]:
         """Names of `length` steps: their dates, or their numbers where no dates are known."""
-        if len(self._day_names) != length:
-            return [f"step {step}" for step in range(length)]
-        return self._day_names
+        return self.dates_of(length) or [f"step {step}" for step in range(length)]
+
+    def dates_of(self, length: int) -> list[str] | None:
+        """The dates of `length` steps, None where they are not known."""
+        return self._day_names if len(self._day_names) == length else None
 
     @cached_property
     def _day_names(self) -> list[str]:

@@ -9,12 +9,24 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+Masks = Sequence[Tensor | None]
 
-def describe_maps(layers: Sequence[Tensor], statistics: pd.DataFrame) -> list[dict[str, Any]]:
+
+def grey_words(values: np.ndarray, masked: np.ndarray | None) -> str:
+    """What the grey cells of a map are, in words; nothing where there are none."""
+    hidden = np.zeros(values.shape, bool) if masked is None else masked
+    missing = (~np.isfinite(values) & ~hidden).any()
+    return " or ".join(name for name, some in (("masked", hidden.any()), ("not a number", missing)) if some)
+
+
+def describe_maps(
+    layers: Sequence[Tensor], statistics: pd.DataFrame, masks: Masks | None = None
+) -> list[dict[str, Any]]:
     """What the front-end is told of every map beside its weights.
 
     Args:
-        layers: one [heads, query, key] a layer.
+        layers: one [heads, query, key] per layer.
+        masks: what is masked in each, bool [heads or 1, query, key] or None.
         statistics: what is said of each, by `stockformer.explainability.head_statistics`.
 
     Returns:
@@ -23,36 +35,48 @@ def describe_maps(layers: Sequence[Tensor], statistics: pd.DataFrame) -> list[di
     described = []
     for one in statistics.to_dict("records"):
         layer, head = int(one.pop("layer")), int(one.pop("head"))
-        weights = layers[layer][head].float().numpy()
+        weights, masked = _head(layers, masks, layer, head)
         queries, keys = weights.shape
         numbers = {str(name): float(value) if np.isfinite(value) else None for name, value in one.items()}
         place = {"layer": layer, "head": head, "queries": queries, "keys": keys}
-        described.append(place | {"largest": _largest(weights), "statistics": numbers})
+        described.append(
+            place | {"largest": _largest(weights), "grey": grey_words(weights, masked), "statistics": numbers}
+        )
     return described
 
 
-def display_maps(layers: Sequence[Tensor]) -> bytes:
-    """Every map, one after the other, row by row, a byte a weight: enough for a picture.
+def display_maps(layers: Sequence[Tensor], masks: Masks | None = None) -> bytes:
+    """Every map, one after the other, row by row, a byte per weight: enough for a picture.
 
-    0 to 254 is 0 to the map's largest weight, 255 is no number.
+    0 to 254 is 0 to the map's largest weight, 255 is masked or no number.
     """
-    return b"".join(_levels(weights).tobytes() for weights in _heads(layers))
+    return b"".join(_levels(weights).tobytes() for weights in _heads(layers, masks))
 
 
 #: Weights of 1 and less leave the upper half of the exponents of half precision unused; this moves them there.
 HALF_SCALE = 2.0**15
 
 
-def half_maps(layers: Sequence[Tensor]) -> bytes:
-    """Every map, one after the other, row by row, times `HALF_SCALE` in half precision.
+def half_maps(layers: Sequence[Tensor], masks: Masks | None = None) -> bytes:
+    """Every map, one after the other, row by row, times `HALF_SCALE` in half precision; NaN where masked.
 
     Weights from 2e-9 to 1 keep three significant digits; below 1e-12 they are 0.
     """
-    return b"".join((weights * HALF_SCALE).astype("<f2").tobytes() for weights in _heads(layers))
+    return b"".join((weights * HALF_SCALE).astype("<f2").tobytes() for weights in _heads(layers, masks))
 
 
-def _heads(layers: Sequence[Tensor]) -> Iterator[np.ndarray]:
-    return (weights.float().numpy() for maps in layers for weights in maps)
+def _heads(layers: Sequence[Tensor], masks: Masks | None) -> Iterator[np.ndarray]:
+    places = ((layer, head) for layer, maps in enumerate(layers) for head in range(len(maps)))
+    return (_head(layers, masks, *place)[0] for place in places)
+
+
+def _head(layers: Sequence[Tensor], masks: Masks | None, layer: int, head: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """A head's weights, NaN where masked, and what is masked."""
+    weights, mask = layers[layer][head].float(), None if masks is None else masks[layer]
+    if mask is None:
+        return weights.numpy(), None
+    masked = mask.expand(layers[layer].shape)[head]
+    return weights.masked_fill(masked, float("nan")).numpy(), masked.numpy()
 
 
 def _levels(weights: np.ndarray) -> np.ndarray:

@@ -30,10 +30,14 @@ from stockformer.explainability.figures import (
     draw_map,
     draw_shares,
     finish,
+    hidden,
     largest_weight,
     layer_colors,
     name_days,
 )
+
+#: Below every weight: the colour under the scale.
+_GREY = -1.0
 
 
 @closing_on_error
@@ -47,21 +51,23 @@ def plot_attention_heatmap(
     key_dates: Days = None,
     largest: float | None = None,
     value: str = "weight",
+    mask: Tensor | None = None,
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """One map [query, key], colours from 0 to `largest`, by default its largest value; grey is no number.
+    """One map [query, key], colours from 0 to `largest`, by default its largest value; grey is masked or no number.
 
-    `value` says what the cells hold; of weights, a line on the colour bar is that of a uniform row.
+    `value` says what the cells hold; of weights, a line on the colour bar is that of a uniform row, where no key is
+    masked by `mask`, bool [query, key].
     """
     axes = ax or plt.subplots(figsize=(6.4, 5.4), layout="constrained")[1]
-    image = draw_map(axes, weights, title, largest)
+    image = draw_map(axes, hidden(weights, mask), title, largest)
     axes.set_xlabel(key_label)
     axes.set_ylabel(query_label)
     name_days(axes, "x", weights.size(1), key_dates)
     name_days(axes, "y", weights.size(0), query_dates)
-    bar = axes.figure.colorbar(image, ax=axes, label=value)
-    if value == "weight":
+    bar = axes.figure.colorbar(image, ax=axes, label=value if mask is None else f"{value} (grey: masked)")
+    if value == "weight" and mask is None:
         uniform = 1 / weights.size(1)
         bar.set_label(f"weight (line: uniform, {uniform:.3g})")
         bar.ax.axhline(uniform, color=HIGHLIGHT)
@@ -77,9 +83,11 @@ def plot_attention_all_heads(
     key_label: str = "key day",
     query_dates: Days = None,
     key_dates: Days = None,
+    mask: Tensor | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """All heads of one layer [heads, query, key], on one colour scale."""
+    """All heads of one layer [heads, query, key], on one colour scale; what `mask` hides is grey."""
+    weights = hidden(weights, mask)
     heads, queries, keys = weights.shape
     columns = min(4, heads)
     rows = -(-heads // columns)
@@ -95,15 +103,23 @@ def plot_attention_all_heads(
     figure.suptitle(title)
     figure.supxlabel(key_label)
     figure.supylabel(query_label)
-    figure.colorbar(image, ax=grid, label="weight", shrink=0.8)
+    figure.colorbar(image, ax=grid, label="weight" if mask is None else "weight (grey: masked)", shrink=0.8)
     return finish(grid[0, 0], save_path)
 
 
 @closing_on_error
 def plot_head_grid(
-    layers: Sequence[Tensor], *, title: str = "Attention by layer and head", save_path: str | Path | None = None
+    layers: Sequence[Tensor],
+    *,
+    masks: Sequence[Tensor | None] | None = None,
+    title: str = "Attention by layer and head",
+    save_path: str | Path | None = None,
 ) -> Figure:
-    """Every head's map, [heads, query, key] a layer, on one colour scale: layers down, heads across."""
+    """Every head's map, [heads, query, key] per layer, on one colour scale: layers down, heads across.
+
+    What `masks` hide, bool [heads or 1, query, key] per layer, is grey.
+    """
+    layers = [hidden(maps, mask) for maps, mask in zip(layers, masks or [None] * len(layers), strict=True)]
     rows, columns = len(layers), max(map(len, layers))
     queries, keys = (max(maps.size(side) for maps in layers) for side in (1, 2))
     # One picture of all maps: a hundred axes would take seconds.
@@ -113,13 +129,16 @@ def plot_head_grid(
     for layer, maps in enumerate(layers):
         for head, weights in enumerate(maps):
             top, left = (layer + 1) * down - weights.size(0), head * across
-            tiles[top : top + weights.size(0), left : left + weights.size(1)] = weights.float().numpy()
+            tiles[top : top + weights.size(0), left : left + weights.size(1)] = (
+                weights.float().nan_to_num(_GREY).numpy()
+            )
             axes.text(left, top - 1, f"layer {layer}, head {head}", fontsize="xx-small", va="bottom")
-    colors = plt.get_cmap(COLORMAP).with_extremes(bad="white")
+    colors = plt.get_cmap(COLORMAP).with_extremes(bad="white", under="gray")
     image = axes.imshow(tiles, aspect="auto", cmap=colors, vmin=0, vmax=max(map(largest_weight, layers)))
     axes.axis("off")
     axes.set_title(title)
-    figure.colorbar(image, ax=axes, label="weight")
+    grey = any(not maps.isfinite().all() for maps in layers)
+    figure.colorbar(image, ax=axes, label="weight (grey: masked or no number)" if grey else "weight")
     return finish(axes, save_path)
 
 
@@ -158,6 +177,7 @@ def plot_cross_attention_all_heads(
         key_label=key_label,
         query_dates=dates,
         key_dates=dates,
+        mask=_mask(attn, "cross", layer, sample),
         save_path=save_path,
     )
 
@@ -281,15 +301,18 @@ def plot_layer_evolution(
     save_path: str | Path | None = None,
 ) -> Figure:
     """Diffuseness and sparsity by layer: the mean of the heads, and each head as a dot."""
-    layers = [weights[checked("sample", sample, len(weights))] for weights in _maps(attn, attention_type)]
+    layers = [
+        (weights[checked("sample", sample, len(weights))], _mask(attn, attention_type, layer, sample))
+        for layer, weights in enumerate(_maps(attn, attention_type))
+    ]
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for axes, compute, name in zip(
         panels,
         (statistics.diffuseness, statistics.sparsity),
-        ("diffuseness (entropy / log n)", "sparsity (Hoyer)"),
+        ("heads' diffuseness (entropy / log n)", "heads' sparsity (Hoyer)"),
         strict=True,
     ):
-        by_head = [compute(maps) for maps in layers]  # layers may differ in heads
+        by_head = [compute(*layer) for layer in layers]  # layers may differ in heads
         for layer, values in enumerate(by_head):
             axes.plot([layer] * len(values), values.numpy(), ".", color="gray", alpha=0.6)
         axes.plot([float(values.mean()) for values in by_head], "o-", color=COLORS[0])
@@ -310,16 +333,16 @@ def plot_head_specialization(
     save_path: str | Path | None = None,
 ) -> Figure:
     """Diffuseness, peak day and redundancy of every head of a layer."""
-    maps = _layer(attn, attention_type, layer, sample)
+    maps, mask = _layer(attn, attention_type, layer, sample), _mask(attn, attention_type, layer, sample)
     heads, _, keys = maps.shape
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
     focus, peaks, repetition = panels
-    focus.bar(range(heads), statistics.diffuseness(maps).numpy(), color=COLORS[0])
+    focus.bar(range(heads), statistics.diffuseness(maps, mask).numpy(), color=COLORS[0])
     focus.set(ylabel="diffuseness (entropy / log n)", ylim=(0, 1.05))
-    peaks.plot(range(heads), statistics.peak(maps).numpy(), "o", color=COLORS[0], clip_on=False)
+    peaks.plot(range(heads), statistics.peak(maps, mask).numpy(), "o", color=COLORS[0], clip_on=False)
     peaks.set(ylabel="day with the most attention", ylim=day_span(keys))
     name_days(peaks, "y", keys, dates)
-    repetition.bar(range(heads), statistics.redundancy(maps).nan_to_num(0.0).numpy(), color=COLORS[0])
+    repetition.bar(range(heads), statistics.redundancy(maps, mask).nan_to_num(0.0).numpy(), color=COLORS[0])
     repetition.set(ylabel="redundancy (1: equals another)", ylim=(0, 1.05))
     for axes in panels:
         axes.set(xlabel="head", xticks=range(heads), xlim=day_span(heads))
@@ -341,8 +364,12 @@ def _plot_map_of(
     maps = _layer(attn, kind, layer, sample)
     which = f"mean of {len(maps)} heads" if head is None else f"head {head}"
     query_label, key_label = day_labels(kind)
+    mask = _mask(attn, kind, layer, sample)
+    if mask is not None:
+        mask = mask.all(dim=0) if head is None else mask.expand(maps.shape)[head]
     return plot_attention_heatmap(
         _head(maps, head),
+        mask=mask,
         title=title or f"{kind_title(kind)}, layer {layer}, {which}",
         query_label=query_label,
         key_label=key_label,
@@ -365,6 +392,13 @@ def _layer(attn: Mapping[str, Any], kind: str, layer: int, sample: int) -> Tenso
     maps = _maps(attn, kind)
     weights = maps[checked("layer", layer, len(maps))]
     return weights[checked("sample", sample, len(weights))]
+
+
+def _mask(attn: Mapping[str, Any], kind: str, layer: int, sample: int) -> Tensor | None:
+    """What is masked in a layer, [heads or 1, query, key]."""
+    masks: Mapping[str, list[Tensor | None]] = attn.get("masks", {})
+    mask = masks[kind][layer] if kind in masks else None
+    return None if mask is None else mask[sample]
 
 
 def _head(maps: Tensor, head: int | None) -> Tensor:

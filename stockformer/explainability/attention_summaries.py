@@ -1,9 +1,17 @@
-"""What maps, rows, gates, pooling, layers and heads say."""
+"""What maps, rows, gates, pooling, layers and heads say.
+
+A sentence states what was computed, and a word that judges has one rule: the constants below. Shares are compared with
+*even* ones, those of attention that spreads alike over the keys that a query may attend to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -12,159 +20,320 @@ from stockformer.explainability.statistics import (
     GATE_STATISTICS,
     MAP_STATISTICS,
     Statistic,
+    allowed_keys,
     diffuseness,
     effective_number,
+    even_weights,
     peak,
+    peak_times,
     recency,
-    recent_days,
+    recent_keys,
     redundancy,
     sparsity,
     top_share,
 )
-from stockformer.explainability.summary import Numbers, Summary, percent, plain, summarize, values_of, without_numbers
+from stockformer.explainability.summary import (
+    Numbers,
+    Summary,
+    percent,
+    plain,
+    summarize,
+    times,
+    without_numbers,
+)
 
-#: Attention whose diffuseness is at least this is called nearly uniform.
-NEARLY_UNIFORM = 0.95
-#: A map has a diagonal, stripes, or only the past where the share is at least this.
-DIAGONAL, STRIPES, CAUSAL = 0.5, 0.5, 0.95
-#: A map looks at near days where its distance is at most this part of a uniform map's.
+#: Attention is nearly uniform, and the rest of it even, where no weight is further than this part from its even share.
+NEARLY_UNIFORM = 0.25
+#: A day is named where it gets at least this many times its even share.
+NAMED = 2.0
+#: Named days are stripes of a map where at least this share of the queries gives them `NAMED` times their even share.
+STRIPES = 0.5
+#: A map has a diagonal where it holds at least this share and `NAMED` times its even one; it looks back at `BACK`.
+DIAGONAL, BACK = 0.5, 0.95
+#: A map is a band around the diagonal where its mean distance is at most this part of an even map's.
 NEAR = 0.25
-#: A gate whose mean is under the first or over the second is called closed or open.
+#: A gate whose mean is under the first or over the second is called mostly closed or open: most of its values are.
 CLOSED_GATE, OPEN_GATE = 0.25, 0.75
-#: A gate whose daily mean has less than this standard deviation hardly changes from day to day.
-CONSTANT_GATE = 0.02
 #: Layers or heads whose diffuseness differs by less than this are called alike.
 ALIKE = 0.05
-#: Heads that repeat their nearest fellow this much on average are called redundant.
+#: Heads that all repeat their nearest fellow this much are called alike.
 REDUNDANT = 0.95
+
 _OFF = "All weights are 0: this attention is switched off."
-_ONE_DAY = "One day: there is no other to attend to."
+_MASKED = "Every key is masked: there is nothing to attend to."
+_MOST_NAMED = 3
 
 
-def summarize_map(weights: Tensor) -> Summary:
-    """The shape of an attention map [query, key], compared with a uniform one."""
-    weights = plain(weights)
-    if not weights.any():
-        return without_numbers(MAP_STATISTICS, _OFF)
-    if weights.size(-1) == 1:
-        return summarize(MAP_STATISTICS, weights, [weights], lambda found: _ONE_DAY)
-    uniform = values_of(MAP_STATISTICS, torch.full_like(weights, 1 / weights.size(-1)))
-    return summarize(MAP_STATISTICS, weights, [weights], lambda found: _map_verdict(found, uniform))
+@dataclass(frozen=True)
+class _Shares:
+    """Attention of the queries that have any, each as shares of its whole.
+
+    Attributes:
+        values: [query, key], rows sum to 1; 0 where masked.
+        even: what even attention would be, [query, key].
+        names: of the keys; None where their days are not known.
+        masked: whether some keys are masked.
+    """
+
+    values: np.ndarray
+    even: np.ndarray
+    names: Sequence[str] | None
+    masked: bool
+
+    @property
+    def unit(self) -> str:
+        return "step" if self.names is None else "day"
+
+    def name(self, key: int) -> str:
+        return f"step {key}" if self.names is None else self.names[key]
+
+    @cached_property
+    def by_key(self) -> np.ndarray:
+        """Share of each key over all queries, [key]."""
+        return np.asarray(self.values.mean(axis=0))
+
+    @cached_property
+    def even_by_key(self) -> np.ndarray:
+        return np.asarray(self.even.mean(axis=0))
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Keys that some query may attend to, [key]."""
+        return self.even_by_key > 0
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """How many times its even share each key gets, [key]; 0 for what is masked for all."""
+        return self.by_key / np.where(self.usable, self.even_by_key, 1.0)
+
+    @property
+    def keys(self) -> str:
+        """How many keys a query may attend to, in words."""
+        numbers = (self.even > 0).sum(axis=1)
+        fewest, most = int(numbers.min()), int(numbers.max())
+        number = f"{most}" if fewest == most else f"{fewest} to {most}"
+        return f"{number} {'allowed ' if self.masked else ''}{self.unit}{'s' * (most != 1)}"
+
+    def spread(self, without: int | None = None) -> tuple[float, float]:
+        """The smallest and the largest weight as multiples of their even shares, of all keys or of all but one."""
+        keys = np.arange(self.values.shape[1]) != without
+        values, even = self.values[:, keys], self.even[:, keys]
+        left = values.sum(axis=1, keepdims=True) > 0
+        values = values / np.where(left, values.sum(axis=1, keepdims=True), 1)
+        even = even / np.where(even.sum(axis=1, keepdims=True) > 0, even.sum(axis=1, keepdims=True), 1)
+        ratios = (values / np.where(even > 0, even, 1))[(even > 0) & left]
+        return (float(ratios.min()), float(ratios.max())) if ratios.size else (math.nan, math.nan)
 
 
-def _map_verdict(found: Numbers, uniform: Numbers) -> str:
-    if found["diffuseness"] >= NEARLY_UNIFORM:
-        return f"Nearly uniform (diffuseness {found['diffuseness']:.2f} of 1): read no shapes into it."
-    late = f"The last quarter of the days gets {_against(found, uniform, 'recency')}."
-    shapes = _shapes(found, uniform)
-    if shapes:
-        return f"{'; '.join(shapes).capitalize()}. {late}"
-    return (
-        f"Mixed, no single shape: a day looks {found['distance']:.0f} days away on average "
-        f"(uniform: {uniform['distance']:.0f}). {late}"
+def _shares(weights: Tensor, mask: Tensor | None, names: Sequence[str] | None) -> _Shares:
+    allowed = allowed_keys(weights, mask)
+    values = weights.double().masked_fill(~allowed, 0.0)
+    total = values.sum(dim=-1, keepdim=True)
+    some = total[:, 0] > 0
+    return _Shares(
+        (values / total)[some].numpy(),
+        even_weights(weights.double(), mask)[some].numpy(),
+        names,
+        not bool(allowed.all()),
     )
 
 
-def _shapes(found: Numbers, uniform: Numbers) -> list[str]:
-    diagonal = found["diagonal_share"] >= DIAGONAL
-    near = found["distance"] <= NEAR * uniform["distance"]
-    shapes = []
+def _is_even(spread: tuple[float, float]) -> bool:
+    return spread[0] >= 1 - NEARLY_UNIFORM and spread[1] <= 1 + NEARLY_UNIFORM
+
+
+def _summarize_shares(
+    statistics: Sequence[Statistic],
+    weights: Tensor,
+    mask: Tensor | None,
+    names: Sequence[str] | None,
+    verdict: Callable[[_Shares, Numbers], str],
+    of: str,
+) -> Summary:
+    """Summary of attention weights [query, key], of what a verdict makes of their shares."""
+    allowed = weights[allowed_keys(weights, mask)]
+    if not allowed.numel():
+        return without_numbers(statistics, _MASKED, of)
+    if not allowed.any():
+        return without_numbers(statistics, _OFF, of)
+
+    def words(found: Numbers) -> str:
+        shares = _shares(weights, mask, names)
+        if (shares.even > 0).sum(axis=1).max() == 1:
+            return f"One {shares.unit}: there is no other to attend to."
+        return verdict(shares, found)
+
+    return summarize(statistics, (weights, mask), [allowed], words, of=of)
+
+
+def _evenness(shares: _Shares) -> str | None:
+    """What is said of attention that is nearly uniform; None of any other."""
+    low, high = spread = shares.spread()
+    if not _is_even(spread):
+        return None
+    return f"Nearly uniform over {shares.keys}: every weight is {low:.2f} to {high:.2f} times its even share"
+
+
+def _named(shares: _Shares) -> str:
+    """Which days get at least `NAMED` times their even share, or that none does."""
+    order = np.argsort(-shares.by_key, kind="stable")
+    named = [int(key) for key in order if shares.times[key] >= NAMED]
+    first, unit = int(shares.times.argmax()), shares.unit
+    if not named:
+        most = f"{times(shares.times[first])} times, is on {shares.name(first)} ({percent(shares.by_key[first])})"
+        return f"No {unit} gets twice its even share; the most, {most}."
+    on_them, even = (part[:, named].sum(axis=1) for part in (shares.values, shares.even))
+    stripes = len(shares.values) > 1 and (on_them >= NAMED * even).mean() >= STRIPES
+    if len(named) == 1:
+        rest = "the rest is even" if _is_even(shares.spread(without=first)) else "no other gets twice its own"
+        gets = f"gets {percent(shares.by_key[first])}, {times(shares.times[first])} times its even share"
+        return f"{'Vertical stripe: one' if stripes else 'One'} {unit}, {shares.name(first)}, {gets}; {rest}."
+    together = percent(float(shares.by_key[named].sum()))
+    largest = ", ".join(
+        f"{shares.name(key)} {percent(shares.by_key[key])} ({times(shares.times[key])} times)"
+        for key in named[:_MOST_NAMED]
+    )
+    get = f"{len(named)} {unit}s get at least twice their even share, {together} together"
+    return f"{'Vertical stripes: ' if stripes else ''}{get}; the largest: {largest}."
+
+
+def _late(shares: _Shares) -> str:
+    """What the last quarter of the days gets."""
+    last = recent_keys(torch.from_numpy(shares.usable)).numpy()
+    number = int(last.sum())
+    which = f"last {shares.unit} gets" if number == 1 else f"last {number} {shares.unit}s get"
+    held, even = shares.by_key[last].sum(), shares.even_by_key[last].sum()
+    return f"The {which} {percent(float(held))} (even: {percent(float(even))})."
+
+
+def summarize_map(weights: Tensor, mask: Tensor | None = None, days: Sequence[str] | None = None) -> Summary:
+    """The shape of an attention map [query, key], compared with an even one.
+
+    Args:
+        mask: where a query may not attend to a key, bool [query, key].
+        days: names of the keys.
+    """
+    return _summarize_shares(MAP_STATISTICS, plain(weights), mask, days, _map_verdict, "this map")
+
+
+def _map_verdict(shares: _Shares, found: Numbers) -> str:
+    even = _evenness(shares)
+    if even is not None:
+        return f"{even}. Read no shapes into it."
+    spread = float(np.mean([float(effective_number(torch.from_numpy(row))) for row in shares.values]))
+    focus = f"On average a query is as spread out as over {spread:.1f} of {shares.keys}."
+    return " ".join([*_shapes(shares), _named(shares), focus, _late(shares)])
+
+
+def _shapes(shares: _Shares) -> list[str]:
+    """Shapes along the diagonal, of a map whose queries and keys are the same days."""
+    if shares.values.shape[0] != shares.values.shape[1]:
+        return []
+    steps = np.arange(len(shares.values))
+    offsets = steps - steps[:, None]
+    same, distance, past = (
+        [float((part * kind).sum(axis=1).mean()) for part in (shares.values, shares.even)]
+        for kind in (offsets == 0, abs(offsets), offsets <= 0)
+    )
+    diagonal = same[0] >= max(DIAGONAL, NAMED * same[1])
+    found = []
     if diagonal:
-        shapes.append(f"diagonal: {_against(found, uniform, 'diagonal_share')} is on the same day")
-    elif near:
-        shapes.append(f"a band around the diagonal: days look {found['distance']:.1f} days away on average")
-    if found["stripe_share"] >= STRIPES:
-        shapes.append(f"vertical stripes: all days share {percent(found['stripe_share'])} of their attention")
-    if found["past_share"] >= CAUSAL and not diagonal:
-        shapes.append(f"causal: {_against(found, uniform, 'past_share')} is on the same and earlier days")
-    return shapes
+        found.append(f"Diagonal: {percent(same[0])} (even: {percent(same[1])}) is on the same {shares.unit}.")
+    elif distance[0] <= NEAR * distance[1]:
+        near = f"{distance[0]:.2g} {shares.unit}s away on average (even: {distance[1]:.2g})"
+        found.append(f"A band around the diagonal: what a query attends to is {near}.")
+    if past[0] >= BACK > past[1] and not diagonal:
+        found.append(
+            f"Looks back: {percent(past[0])} (even: {percent(past[1])}) is on the same and earlier {shares.unit}s."
+        )
+    return found
 
 
 _ROW_STATISTICS = (
-    Statistic("effective_days", effective_number, "exp(-sum w log w)", "On how many days it is spread, as if evenly."),
-    Statistic("diffuseness", lambda row: diffuseness(row[None]), "entropy / log n", "Near 1: no day stands out."),
+    Statistic(
+        "effective_days",
+        lambda row, mask: effective_number(row[0] if mask is None else row[0].masked_fill(mask[0], 0.0)),
+        "exp(-sum w log w)",
+        "On how many days it is spread, as if evenly.",
+    ),
+    Statistic("diffuseness", diffuseness, "entropy / log n", "1: all days get alike; 0: one gets all."),
+    Statistic("peak_times", peak_times, "max of w / even share", "1: every day gets its even share."),
     Statistic(
         "recency",
-        lambda row: recency(row[None]),
+        recency,
         "attention on the last quarter",
         "Above 0.25: recent days get more than their share.",
     ),
     Statistic(
-        "top_three_share", lambda row: top_share(row, 3), "sum of the three largest w", "Near 3 / n: no day stands out."
+        "top_three_share",
+        lambda row, mask: top_share(row[0] if mask is None else row[0].masked_fill(mask[0], 0.0), 3),
+        "sum of the three largest w",
+        "3 / n: no day gets more than its even share.",
     ),
 )
 
 
-def summarize_row(row: Tensor) -> Summary:
-    """On how many and on which days one query's attention [key] lies."""
-    row = plain(row)
-    if not row.any():
-        return without_numbers(_ROW_STATISTICS, _OFF)
-    return summarize(_ROW_STATISTICS, row, [row], lambda found: _row_verdict(found, len(row)))
+def summarize_row(row: Tensor, mask: Tensor | None = None, days: Sequence[str] | None = None) -> Summary:
+    """On how many and on which days one query's attention [key] lies.
+
+    Args:
+        mask: which keys it may not attend to, bool [key].
+        days: names of the keys.
+    """
+    mask = None if mask is None else mask[None]
+    return _summarize_shares(_ROW_STATISTICS, plain(row)[None], mask, days, _row_verdict, "this row")
 
 
-def _row_verdict(found: Numbers, days: int) -> str:
-    if days == 1:
-        return _ONE_DAY
-    if found["diffuseness"] >= NEARLY_UNIFORM:
-        return f"Nearly uniform over {days} days (diffuseness {found['diffuseness']:.2f} of 1): no day stands out."
-    return f"On about {found['effective_days']:.0f} of {days} days: {_strongest(found, days)}"
+def _row_verdict(shares: _Shares, found: Numbers) -> str:
+    even = _evenness(shares)
+    if even is not None:
+        return f"{even}."
+    spread = float(effective_number(torch.from_numpy(shares.values[0])))
+    return f"As spread out as over {spread:.1f} of {shares.keys}. {_named(shares)} {_late(shares)}"
 
 
 _POOLING_STATISTICS = (
-    *_ROW_STATISTICS[1:3],
+    *_ROW_STATISTICS[1:4],
     Statistic(
         "days_from_peak",
-        lambda weights: len(weights) - 1 - weights.argmax(),
+        lambda weights, mask: weights.size(1) - 1 - weights[0].argmax(),
         "last day - day of the largest w",
-        "0: the last day counts most; high: an early day does.",
+        "0: the last day has the largest weight; high: an early day has.",
     ),
-    _ROW_STATISTICS[3],
+    _ROW_STATISTICS[4],
 )
 
 
-def summarize_pooling(weights: Tensor) -> Summary:
-    """Which days count in the pooled vector, from the pooling weights [T]."""
-    weights = plain(weights)
-    return summarize(_POOLING_STATISTICS, weights, [weights], lambda found: _pooling_verdict(found, len(weights)))
+def summarize_pooling(weights: Tensor, days: Sequence[str] | None = None) -> Summary:
+    """Which days count in the pooled vector, from the pooling weights [T].
 
-
-def _pooling_verdict(found: Numbers, days: int) -> str:
-    if days == 1:
-        return _ONE_DAY
-    if found["diffuseness"] >= NEARLY_UNIFORM:
-        diffuse = f"Nearly uniform (diffuseness {found['diffuseness']:.2f} of 1)"
-        return f"{diffuse}: no day stands out, pooling is close to the plain mean of the days."
-    behind = found["days_from_peak"]
-    which = "A late day counts most" if behind < recent_days(days) else "Long range, an early day counts most"
-    when = "the last" if behind == 0 else f"{behind:.0f} before the last"
-    return f"{which} ({when}): {_strongest(found, days)}"
-
-
-def _strongest(found: Numbers, days: int) -> str:
-    top, late = min(3, days) / days, recent_days(days) / days
-    return (
-        f"the three strongest hold {percent(found['top_three_share'])}, the last quarter "
-        f"{percent(found['recency'])} (uniform: {percent(top)} and {percent(late)})."
+    Args:
+        days: their names.
+    """
+    return _summarize_shares(
+        _POOLING_STATISTICS, plain(weights)[None], None, days, _pooling_verdict, "the pooling weights"
     )
+
+
+def _pooling_verdict(shares: _Shares, found: Numbers) -> str:
+    even = _evenness(shares)
+    if even is not None:
+        return f"{even}; pooling is close to the plain mean of the {shares.unit}s."
+    return _row_verdict(shares, found)
 
 
 def summarize_gate(gate: Tensor) -> Summary:
     """How far a layer's gate [T, d] lets the market in."""
     gate = plain(gate)
-    return summarize(GATE_STATISTICS, gate, [gate], _gate_verdict, "gate values")
+    daily = gate.mean(dim=-1)
+    return summarize(GATE_STATISTICS, (gate,), [gate], lambda found: _gate_verdict(found, daily), "gate values")
 
 
-def _gate_verdict(found: Numbers) -> str:
-    mean, days = found["mean"], found["day_std"]
-    if mean < CLOSED_GATE:
-        state = "Mostly closed: the stock's own signal dominates"
-    elif mean > OPEN_GATE:
-        state = "Mostly open: the market's context dominates"
-    else:
-        state = "Partly open: stock and market both count"
-    answer = "hardly changes from day to day" if days < CONSTANT_GATE else "changes from day to day"
-    return f"{state} (mean {mean:.2f}). Its mean {answer} (standard deviation {days:.3f})."
+def _gate_verdict(found: Numbers, daily: Tensor) -> str:
+    mean = found["mean"]
+    state = "Mostly closed" if mean < CLOSED_GATE else "Mostly open" if mean > OPEN_GATE else "Partly open"
+    course = f"The daily mean runs from {float(daily.min()):.2f} to {float(daily.max()):.2f}."
+    return f"{state}: the mean gate is {mean:.2f}. {course}"
 
 
 _LAYERS_STATISTICS = (
@@ -172,93 +341,140 @@ _LAYERS_STATISTICS = (
         "first_diffuseness",
         lambda by_layer: by_layer[0][0],
         "mean over heads of entropy / log n, first layer",
-        "Near 1: unfocused.",
+        "1: every head attends to all days alike.",
     ),
     Statistic(
         "last_diffuseness",
         lambda by_layer: by_layer[-1][0],
         "mean over heads of entropy / log n, last layer",
-        "Near 1: no layer has learned to tell the days apart.",
+        "1: every head attends to all days alike.",
     ),
     Statistic(
         "diffuseness_change",
         lambda by_layer: by_layer[-1][0] - by_layer[0][0],
         "last - first",
-        "Below 0: the layers sharpen the attention.",
+        "Below 0: the last layer is sharper than the first.",
     ),
     Statistic(
         "sparsity_change",
         lambda by_layer: by_layer[-1][1] - by_layer[0][1],
         "mean Hoyer sparsity, last - first",
-        "Above 0: deeper layers attend to fewer days.",
+        "Above 0: the last layer attends to fewer days than the first.",
     ),
 )
 
 
-def summarize_layers(layers: Sequence[Tensor]) -> Summary:
-    """How attention changes with depth: one [heads, query, key] a layer, means of the heads."""
-    layers = [plain(layer) for layer in layers]
-    by_layer = [(diffuseness(layer).mean(), sparsity(layer).mean()) for layer in layers]
-    return summarize(_LAYERS_STATISTICS, by_layer, layers, lambda found: _layers_verdict(found, len(layers)))
+def summarize_layers(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> Summary:
+    """How attention changes with depth: one [heads, query, key] per layer, means of the heads' own numbers.
+
+    Args:
+        masks: what is masked in each layer, bool [heads or 1, query, key] or None.
+    """
+    layers, masks = [plain(layer) for layer in layers], list(masks or [None] * len(layers))
+    pairs = list(zip(layers, masks, strict=True))
+    by_layer = [tuple(float(of(*pair).mean()) for of in (diffuseness, sparsity)) for pair in pairs]
+    allowed = [layer[allowed_keys(layer, mask)] for layer, mask in pairs]
+    course = [numbers[0] for numbers in by_layer]
+    return summarize(
+        _LAYERS_STATISTICS,
+        (by_layer,),
+        allowed,
+        lambda found: _layers_verdict(course),
+        of="mean of the heads' own numbers",
+    )
 
 
-def _layers_verdict(found: Numbers, layers: int) -> str:
-    first, last = found["first_diffuseness"], found["last_diffuseness"]
-    if layers == 1:
-        return f"One layer, diffuseness {last:.2f} of 1: there is no depth to compare."
-    course = f"the heads' mean diffuseness goes from {first:.2f} to {last:.2f}"
-    if abs(last - first) < ALIKE:
-        flat = "Flat and high: the layers have not learned to tell the days apart" if last >= NEARLY_UNIFORM else "Flat"
-        return f"{flat}; {course}."
-    return f"{'Sharpens' if last < first else 'Spreads out'} with depth: {course}."
+def _layers_verdict(course: Sequence[float]) -> str:
+    """The course of the heads' mean diffuseness; steps that two digits do not show count as none."""
+    digits = [round(value, 2) for value in course]
+    first, last, lowest, highest = digits[0], digits[-1], min(digits), max(digits)
+    what = "the heads' mean diffuseness"
+    if len(course) == 1:
+        return f"One layer: {what} is {last:.2f} of 1."
+    if highest - lowest < ALIKE:
+        return f"Alike in every layer: {what} is {lowest:.2f} to {highest:.2f} of 1."
+    steps = np.diff(digits)
+    if (steps <= 0).all() or (steps >= 0).all():
+        trend = "Sharpens" if last < first else "Spreads out"
+        return f"{trend} with depth: {what} goes from {first:.2f} to {last:.2f} of 1, never back."
+    low, high = digits.index(lowest), digits.index(highest)
+    return (
+        f"Up and down with depth: {what} goes from {first:.2f} to {last:.2f} of 1, with the lowest, {lowest:.2f}, in "
+        f"layer {low} and the highest, {highest:.2f}, in layer {high}."
+    )
 
 
 _HEADS_STATISTICS = (
     Statistic(
         "lowest_diffuseness",
-        lambda maps: diffuseness(maps).min(),
+        lambda maps, mask: diffuseness(maps, mask).min(),
         "smallest entropy / log n of a head",
-        "Of the most focused head. Near 1: none is focused.",
+        "Of the most focused head.",
     ),
     Statistic(
         "diffuseness_range",
-        lambda maps: diffuseness(maps).max() - diffuseness(maps).min(),
+        lambda maps, mask: diffuseness(maps, mask).max() - diffuseness(maps, mask).min(),
         "largest - smallest entropy / log n",
         "High: some heads are focused, others diffuse.",
     ),
     Statistic(
         "distinct_peaks",
-        lambda maps: len(set(peak(maps).tolist())),
+        lambda maps, mask: len(set(peak(maps, mask).tolist())),
         "number of different days with a head's largest mean weight",
         "1: all heads look at the same day most.",
     ),
     Statistic(
         "mean_redundancy",
-        lambda maps: redundancy(maps).mean(),
+        lambda maps, mask: redundancy(maps, mask).mean(),
         "mean of 1 - min JSD / log 2",
         "1: every head has an equal; 0: no two share a day.",
     ),
 )
 
 
-def summarize_heads(maps: Tensor) -> Summary:
-    """Whether the heads of a layer [heads, query, key] do different things."""
+def summarize_heads(maps: Tensor, mask: Tensor | None = None) -> Summary:
+    """Whether the heads of a layer [heads, query, key] do different things.
+
+    Args:
+        mask: where a query may not attend to a key, bool [heads or 1, query, key].
+    """
     maps = plain(maps)
-    return summarize(_HEADS_STATISTICS, maps, [maps], lambda found: _heads_verdict(found, len(maps)))
-
-
-def _heads_verdict(found: Numbers, heads: int) -> str:
-    if heads == 1:
-        return "One head: there is no other to compare it with."
-    if found["lowest_diffuseness"] >= NEARLY_UNIFORM:
-        return f"All {heads} heads are nearly uniform: they differ in nothing that matters, and their peaks say little."
-    repeat = "repeat one another, which wastes capacity" if found["mean_redundancy"] >= REDUNDANT else "differ"
-    lowest, spread = found["lowest_diffuseness"], found["diffuseness_range"]
-    focus = "all are about as focused" if spread < ALIKE else "some are focused, others diffuse"
-    return (
-        f"The {heads} heads {repeat} (mean redundancy {found['mean_redundancy']:.2f} of 1). Diffuseness runs from "
-        f"{lowest:.2f} to {lowest + spread:.2f}: {focus}. Different peak days: {found['distinct_peaks']:.0f}."
+    allowed = maps[allowed_keys(maps, mask)]
+    return summarize(
+        _HEADS_STATISTICS, (maps, mask), [allowed], lambda found: _heads_verdict(maps, mask), of="each head's own map"
     )
+
+
+def _heads_verdict(maps: Tensor, mask: Tensor | None) -> str:
+    on = [head for head, one in enumerate(maps) if one.nan_to_num(0.0).any()]
+    if len(on) < len(maps):
+        off = ", ".join(str(head) for head in range(len(maps)) if head not in on)
+        return f"Switched off: head {off}. {_on_heads_verdict(maps, mask, on) if on else ''}".strip()
+    return _on_heads_verdict(maps, mask, on)
+
+
+def _on_heads_verdict(maps: Tensor, mask: Tensor | None, on: Sequence[int]) -> str:
+    if len(on) == 1:
+        return "One head: there is no other to compare it with."
+    masks = None if mask is None else mask.expand(len(maps), -1, -1)[on]
+    maps, which = maps[on], f"{len(on)} heads"
+    each, repeats = diffuseness(maps, masks), redundancy(maps, masks)
+    spreads = [_shares(one, None if masks is None else masks[place], None).spread() for place, one in enumerate(maps)]
+    if all(map(_is_even, spreads)):
+        low, high = min(low for low, _ in spreads), max(high for _, high in spreads)
+        return f"All {which} are nearly uniform: every weight is {low:.2f} to {high:.2f} times its even share."
+    lowest, highest = round(float(each.min()), 2), round(float(each.max()), 2)
+    if highest - lowest < ALIKE:
+        focus = f"All {which} are about equally diffuse: {lowest:.2f} to {highest:.2f} of 1."
+    else:
+        focus = (
+            f"Diffuseness of the {which} runs from {lowest:.2f} (head {on[int(each.argmin())]}) to {highest:.2f} of 1 "
+            f"(head {on[int(each.argmax())]})."
+        )
+    least = round(float(repeats.min()), 2)
+    if least >= REDUNDANT:
+        return f"{focus} Every head is much like another: the redundancy is {least:.2f} of 1 or more."
+    return f"{focus} Least like any other is head {on[int(repeats.argmin())]}: its redundancy is {least:.2f} of 1."
 
 
 _GRID_STATISTICS = (
@@ -266,19 +482,19 @@ _GRID_STATISTICS = (
         "lowest_diffuseness",
         lambda heads: heads["diffuseness"].min(),
         "smallest entropy / log n of a head",
-        "Of the most focused head. Near 1: none is focused.",
+        "Of the most focused head.",
+    ),
+    Statistic(
+        "median_diffuseness",
+        lambda heads: heads["diffuseness"].median(),
+        "median over heads of entropy / log n",
+        "Half of the heads are more focused.",
     ),
     Statistic(
         "mean_diffuseness",
         lambda heads: heads["diffuseness"].mean(),
         "mean over heads of entropy / log n",
-        "Near 1: the heads hardly tell the days apart.",
-    ),
-    Statistic(
-        "nearly_uniform_share",
-        lambda heads: (heads["diffuseness"] >= NEARLY_UNIFORM).mean(),
-        f"share of heads with entropy / log n of {NEARLY_UNIFORM} or more",
-        "Maps of such heads have no shape to read.",
+        "1: every head attends to all days alike.",
     ),
     Statistic(
         "mean_redundancy",
@@ -293,14 +509,16 @@ def summarize_head_grid(heads: pd.DataFrame) -> Summary:
     """What all heads of a kind of attention do, from `stockformer.explainability.head_statistics`."""
 
     def verdict(found: Numbers) -> str:
-        uniform = round(found["nearly_uniform_share"] * len(heads))
-        flat = f"{uniform} of {len(heads)} heads {'is' if uniform == 1 else 'are'} nearly uniform"
-        focused = heads.sort_values("diffuseness").to_dict("records")[0]
-        which = f"layer {focused['layer']}, head {focused['head']}"
-        return f"{flat}. The most focused is {which} (diffuseness {found['lowest_diffuseness']:.2f} of 1)."
+        by_focus = heads.sort_values("diffuseness", kind="stable").to_dict("records")
+        ends = (
+            f"layer {one['layer']}, head {one['head']} ({one['diffuseness']:.2f} of 1)"
+            for one in (by_focus[0], by_focus[-1])
+        )
+        most, least = ends
+        return (
+            f"The most focused of {len(heads)} heads by diffuseness is {most}, the most diffuse {least}; "
+            f"the median is {found['median_diffuseness']:.2f}."
+        )
 
-    return summarize(_GRID_STATISTICS, heads, [torch.tensor(heads["diffuseness"].tolist())], verdict)
-
-
-def _against(found: Numbers, uniform: Numbers, name: str) -> str:
-    return f"{percent(found[name])} (uniform: {percent(uniform[name])})"
+    tensor = torch.tensor(heads["diffuseness"].tolist())
+    return summarize(_GRID_STATISTICS, (heads,), [tensor], verdict, of="each head's own map")

@@ -5,51 +5,59 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from stockformer.explainability.capture import kind_title
 from stockformer.explainability.faithfulness import BETTER, UNMEASURED, Faithfulness
-from stockformer.explainability.statistics import recent_days, spearman, top_share
-from stockformer.explainability.summary import Finding, Summary
+from stockformer.explainability.statistics import allowed_keys, recent_days, recent_keys, spearman, top_share
+from stockformer.explainability.summary import Finding, Summary, percent
 
-#: Rank correlation with the weights from which a map is called like them.
-LIKE_ATTENTION = 0.8
-#: A gate's mean and what really enters differ when their ratio is beyond this, either way.
-MISLEADING = 1.5
-#: A layer whose flat attention moves the target by less than this part of it is called without effect.
-NO_EFFECT = 0.05
+#: Rank correlations from which two orders are called much the same, and below which they are called different.
+SAME_ORDER, OTHER_ORDER = 0.8, 0.5
+#: A layer whose attention, flat or shuffled, moves the target by less than this part of the largest move does little.
+LITTLE = 0.1
 _TOP = 5
 
 
-def summarize_flow_map(values: Tensor, weights: Tensor) -> Summary:
-    """A map [query, key] beside the attention weights of the same map, or for all layers beside their mean."""
-    if not values.isfinite().all():
+def _order(correlation: float) -> str:
+    """Two orders compared, in words."""
+    alike = "much the same order" if correlation >= SAME_ORDER else "partly the same order"
+    return f"{'a different order' if correlation < OTHER_ORDER else alike} (rank correlation {correlation:.2f})"
+
+
+def summarize_flow_map(values: Tensor, weights: Tensor, mask: Tensor | None = None) -> Summary:
+    """A map [query, key] beside the attention weights of the same map, or for all layers beside their mean.
+
+    Args:
+        mask: where a query may not attend to a key, bool [query, key].
+    """
+    allowed = allowed_keys(values, mask)
+    if not values[allowed].isfinite().all():
         return _no_numbers("Some values are not finite: there are no numbers.")
-    if not values.any():
+    if not values[allowed].any():
         return _no_numbers("Every value is 0: nothing comes in here.")
-    alike = spearman(values, weights)
-    recent = float(values[:, -recent_days(values.size(1)) :].sum() / values.sum())
+    alike = spearman(values[allowed], weights[allowed])
+    held = values.masked_fill(~allowed, 0.0).sum(dim=0)
+    last = recent_keys(allowed.any(dim=0))
+    recent = float(held[last].sum() / held.sum())
     if math.isnan(alike):
-        verdict = "Attention is the same everywhere here: there is no order to compare with."
-    elif alike >= LIKE_ATTENTION:
-        verdict = f"Much like the attention weights (rank correlation {alike:.2f})."
+        verdict = "All weights or all values are equal here: there is no order to compare."
     else:
-        verdict = (
-            f"Not what the attention weights show (rank correlation {alike:.2f}): where it looks is not what counts."
-        )
+        verdict = f"Beside the attention weights: {_order(alike)}."
     return Summary(
         verdict,
         (
-            Finding("like_attention", alike, "Spearman, with the weights", "Near 1: the weights tell it all."),
+            Finding("rank_correlation", alike, "Spearman, with the weights", "1: the weights have the same order."),
             Finding("recency", recent, "share on the last quarter of the days", "Above 0.25: recent days count more."),
         ),
     )
 
 
 def summarize_days(parts: Sequence[Tensor]) -> Summary:
-    """What reaches the prediction from each day, from one [T] an input; two inputs are the stock and the market.
+    """What reaches the prediction from each day, from one [T] per input; two inputs are the stock and the market.
 
     How much is the market's is said of shares of one whole only: other scores of two inputs have no common unit.
     """
@@ -57,43 +65,56 @@ def summarize_days(parts: Sequence[Tensor]) -> Summary:
     if not math.isfinite(total):
         return _no_numbers("Some values are not finite: there are no numbers.")
     if not total:
-        return _no_numbers("No day has any.")
+        return _no_numbers("Every day's score is 0.")
     findings = []
     verdict = ""
-    if len(parts) == 2 and math.isclose(float(sum(part.sum() for part in parts)), 1.0, rel_tol=1e-3):
+    whole = all((part >= 0).all() for part in parts) and math.isclose(total, 1.0, rel_tol=1e-3)
+    if len(parts) == 2 and whole:
         market = parts[1]
         share, top = float(market.sum()), float(top_share(market, _TOP))
-        verdict = f"{100 * share:.0f} % of what is passed on comes from the market. "
+        verdict = f"{percent(share)} of what is passed on comes from the market. "
         findings = [
             Finding("market_share", share, "market / all", "How much comes from the market."),
             Finding("top_five_market", top, "the five largest market days / all", "Near market_share: few days count."),
         ]
-    recency = {
-        name: float(part.abs()[-recent_days(len(part)) :].sum() / (part.abs().sum() or 1.0))
-        for name, part in zip(("stock", "market"), parts, strict=False)
-    }
-    said = " and ".join(f"{100 * share:.0f} % of the {name}'s" for name, share in recency.items())
-    findings += [
-        Finding(f"recency_{name}", share, "share of |score| on the last quarter", "Above 0.25: recent days count more.")
-        for name, share in recency.items()
-    ]
-    return Summary(f"{verdict}The last quarter of the days has {said}.", tuple(findings))
+    words = []
+    for name, part in zip(("stock", "market"), parts, strict=False):
+        number, size = recent_days(len(part)), float(part.abs().sum())
+        if not size:
+            words.append(f"every score of the {name} is 0")
+            continue
+        share = float(part.abs()[-number:].sum()) / size
+        last = f"the last of {len(part)} days has" if number == 1 else f"the last {number} of {len(part)} days have"
+        words.append(f"{last} {percent(share)} of the {name}'s scores")
+        findings.append(
+            Finding(
+                f"recency_{name}", share, "share of |score| on the last quarter", "Above 0.25: recent days count more."
+            )
+        )
+    said = "; ".join(words)
+    return Summary(f"{verdict}{said[0].upper()}{said[1:]}.", tuple(findings))
 
 
 def summarize_entry(entries: Sequence[Tensor], gates: Sequence[Tensor]) -> Summary:
-    """How much market enters each layer, ``|g * c| / |stream|`` [T] a layer, beside its gate [T, d]."""
+    """How much market enters each layer, ``|g * c| / |stream|`` [T] per layer, beside its gate [T, d]."""
     entering = [float(one.mean()) for one in entries]
     means = [float(gate.mean()) for gate in gates]
     if not all(map(math.isfinite, entering + means)):
         return _no_numbers("Some values are not finite: there are no numbers.")
     layer = max(range(len(entering)), key=entering.__getitem__)
     widest = max(range(len(means)), key=means.__getitem__)
-    verdict = f"Most market enters at layer {layer}: {100 * entering[layer]:.0f} % of the stream's length."
-    if widest != layer:
-        let_in = f"{100 * entering[widest]:.0f} %"
-        verdict += f" The widest gate is that of layer {widest}, which lets in {let_in}: its mean misleads."
-    elif not 1 / MISLEADING <= entering[layer] / max(means[layer], 1e-12) <= MISLEADING:
-        verdict += f" Its gate's mean, {means[layer]:.2f}, says otherwise."
+    if not entering[layer]:
+        verdict = "No market enters any layer."
+    else:
+        verdict = (
+            f"The market contributes most at layer {layer}: {percent(entering[layer])} of the residual norm, by a mean "
+            f"gate of {means[layer]:.2f}."
+        )
+        if widest != layer:
+            verdict += (
+                f" The widest gate, {means[widest]:.2f}, is that of layer {widest}, where the market contributes "
+                f"{percent(entering[widest])}."
+            )
     ratio = "mean over days of |g * c| / |stream|"
     return Summary(
         verdict,
@@ -105,8 +126,8 @@ def summarize_entry(entries: Sequence[Tensor], gates: Sequence[Tensor]) -> Summa
 
 
 def summarize_head_importance(table: pd.DataFrame) -> Summary:
-    """Which heads the target hangs on, from `head_importance` of all heads or of some."""
-    if not table[["gradient", "ablation"]].notna().all(axis=None):
+    """Which heads the target depends on, from `head_importance` of all heads or of some."""
+    if not np.isfinite(table[["gradient", "ablation"]].to_numpy(dtype=float)).all():
         return _no_numbers("Some values are not finite: there are no numbers.")
     size = table["ablation"].abs()
     first = table.iloc[int(size.argmax())]
@@ -115,39 +136,48 @@ def summarize_head_importance(table: pd.DataFrame) -> Summary:
         return _no_numbers("Switching any of these heads off changes nothing.")
     alike = spearman(*(torch.tensor(numbers.to_numpy()) for numbers in (table["gradient"], size)))
     top = float(size.nlargest(_TOP).sum() / size.sum())
-    verdict = f"The target hangs most on {where}: without it, it changes by {-first['ablation']:+.3g}."
-    if alike < LIKE_ATTENTION:
-        verdict += (
-            f" Gradient and switching off rank heads differently (rank correlation {alike:.2f}): trust the second."
-        )
+    verdict = f"The target depends most on {where}: without it, it changes by {-first['ablation']:+.3g}."
+    if not math.isnan(alike):
+        verdict += f" Gradient and switching off put the heads in {_order(alike)}."
     return Summary(
         verdict,
         (
-            Finding("rank_correlation", alike, "Spearman, gradient with |ablation|", "Near 1: the gradient will do."),
-            Finding("top_five_share", top, "the five largest |ablation| / all", "Near 1: five heads do it all."),
+            Finding("rank_correlation", alike, "Spearman, gradient with |ablation|", "1: the same order."),
+            Finding("top_five_share", top, "the five largest |ablation| / all", "1: no other head changes anything."),
         ),
     )
 
 
 def summarize_effects(table: pd.DataFrame, value: float) -> Summary:
-    """What flat and shuffled attention do to a target of this value, from `attention_effects`."""
-    numbers = table[["flat", "permuted"]]
-    if not numbers.notna().all(axis=None) or not math.isfinite(value):
+    """What flat and shuffled attention do to a target of this value, in its units, from `attention_effects`."""
+    changes = table[["flat", "permuted"]].to_numpy(dtype=float)
+    if not np.isfinite(changes).all() or not math.isfinite(value):
         return _no_numbers("Some values are not finite: there are no numbers.")
-    shares = numbers.abs() / (abs(value) or 1.0)
-    largest = table.iloc[int(shares["flat"].argmax())]
-    idle = shares[(shares < NO_EFFECT).all(axis=1)]
-    place = f"{kind_title(largest['kind'])}, layer {largest['layer']}"
+    sizes = np.abs(changes)
+    largest = sizes.max(axis=1)
+    row = int(largest.argmax())
+    if not largest[row]:
+        return _no_numbers("Neither flat nor shuffled attention changes the target, in any layer.")
+    column = int(sizes[row].argmax())
+    place = f"{kind_title(table['kind'].iloc[row])}, layer {table['layer'].iloc[row]}"
+    idle = int((largest < LITTLE * largest[row]).sum())
+    changed = changes[row, column]
+    change = f"by {changed:+.3g}, from {value:.3g} to {value + changed:.3g}"
     verdict = (
-        f"Flat weights in {place}, move the target by {100 * shares['flat'].max():.0f} %. "
-        f"{len(idle)} of {len(table)} layers move it by less than {100 * NO_EFFECT:.0f} %, flat or shuffled"
+        f"{('Flat', 'Shuffled')[column]} weights in {place} change the target most: {change}. "
+        f"{idle} of {len(table)} layers change it by less than {percent(LITTLE)} of that, flat or shuffled."
     )
-    verdict += ": the prediction hardly uses where they look." if len(idle) else "."
     return Summary(
         verdict,
         (
-            Finding("largest_flat", float(shares["flat"].max()), "max |change| / |target|", "What the patterns do."),
-            Finding("idle_share", len(idle) / len(table), "layers under 0.05", "Near 1: read nothing into the maps."),
+            Finding("largest_flat", float(sizes[:, 0].max()), "max |change|, flat", "In the target's units."),
+            Finding("largest_shuffled", float(sizes[:, 1].max()), "max |change|, shuffled", "In the target's units."),
+            Finding(
+                "idle_share",
+                idle / len(table),
+                f"layers whose larger |change| is under {LITTLE:g} of the largest",
+                "Near 1: where few layers look is all that counts.",
+            ),
         ),
     )
 

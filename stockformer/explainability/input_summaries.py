@@ -56,7 +56,7 @@ _SALIENCY_STATISTICS = (
         "top_five_share",
         lambda shares: top_share(_by_feature(shares), 5),
         "sum of the five largest shares of a feature",
-        "Near 1: the output hangs on five features.",
+        "1: five features hold all of it.",
     ),
 )
 
@@ -74,33 +74,36 @@ def summarize_saliency(parts: Sequence[Tensor]) -> Summary:
         statistics.insert(0, _SALIENCY_RECENCY)
     if len(parts) == 2:
         statistics.insert(0, _MARKET_SHARE)
-    widths = [part.size(-1) for part in parts]
 
     def verdict(found: Numbers) -> str:
-        return _saliency_verdict(found, widths) if total else "Every attribution is 0: the output hangs on no input."
+        return _saliency_verdict(found, parts) if total else "Every attribution is 0."
 
-    return summarize(statistics, shares, parts, verdict, "attributions")
+    return summarize(statistics, (shares,), parts, verdict, "attributions", of="absolute attributions")
 
 
 def _by_feature(shares: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.sum(dim=0) for part in shares])
 
 
-def _saliency_verdict(found: Numbers, widths: Sequence[int]) -> str:
-    features = sum(widths)
-    recent = f", the last quarter of the days {percent(found['recency'])}" if "recency" in found else ""
-    spread = (
-        f"As spread out as over {found['effective_features']:.0f} of {features} features; the five strongest hold "
-        f"{percent(found['top_five_share'])}{recent}."
-    )
+def _saliency_verdict(found: Numbers, parts: Sequence[Tensor]) -> str:
+    widths = [part.size(-1) for part in parts]
+    features, days = sum(widths), max(map(len, parts))
+    recent = f", the last {recent_days(days)} of {days} days {percent(found['recency'])}" if "recency" in found else ""
+    if max(widths) > 1 and all(torch.equal(part, part[:, :1].expand_as(part)) for part in parts):
+        spread = f"Within a day all features of an input have one value: they cannot be told apart{recent}."
+    else:
+        spread = (
+            f"As spread out as over {found['effective_features']:.1f} of {features} features; the five strongest hold "
+            f"{percent(found['top_five_share'])}{recent}."
+        )
     market = found.get("market_share")
     if market is None:
         return spread
-    main = "on both stock and market"
+    main = "on stock and market"
     if max(market, 1 - market) >= MAIN_INPUT:
         main = f"mainly on the {'market' if market > 0.5 else 'stock'}"
     held = f"the market's {widths[1]} of {features} features hold {percent(market)}"
-    return f"The output hangs {main}: {held}. {spread}"
+    return f"The attribution is {main}: {held}. {spread}"
 
 
 _PRICE_STATISTICS = (
@@ -146,11 +149,13 @@ def summarize_prices(prices: pd.DataFrame) -> Summary:
 
 def _price_verdict(found: Numbers, prices: pd.DataFrame) -> str:
     change, day = found["change_percent"], _largest_move(prices)[0]
-    moved = f"{'Down' if change < 0 else 'Up'} {abs(change):.1f} % in {len(prices)} days"
+    size = f"{abs(change):.1f}"
+    moved = "Unchanged" if size == "0.0" else f"{'Down' if change < 0 else 'Up'} {size} %"
     largest = f"{found['largest_move_percent']:+.1f} % on {str(day)[:10]}"
     correlation = found.get("spy_correlation", math.nan)
     market = "" if math.isnan(correlation) else f"; correlation with SPY {correlation:.2f}"
-    return f"{moved}, {found['daily_volatility_percent']:.1f} % volatility a day, largest move {largest}{market}."
+    days = f"{moved} over {len(prices)} days with a price"
+    return f"{days}, {found['daily_volatility_percent']:.1f} % volatility per day, largest move {largest}{market}."
 
 
 def _daily_returns(level: pd.Series) -> np.ndarray:

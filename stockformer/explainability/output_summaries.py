@@ -17,43 +17,53 @@ from stockformer.explainability.summary import Numbers, Summary, correlation, pe
 
 #: A prediction whose probability is over this is called nearly sure.
 NEARLY_SURE = 0.95
-#: Probabilities whose mean entropy / log K is at least this are called near uniform.
-UNDECIDED = 0.95
 #: A mean confidence further than this from the accuracy is called over- or underconfident.
 CONFIDENCE_GAP = 0.05
-#: An accuracy this many standard errors from the base rate is called different from it.
+#: And further than this many standard errors of the accuracy (Agresti and Coull 1998), as of independent samples.
 STANDARD_ERRORS = 2.0
+_ENTROPY = "1: all classes are equally probable; 0: one is certain."
 _CLASS_STATISTICS = (
     Statistic(
         "mean_confidence",
-        lambda shown: shown.confidence.mean(),
-        "mean of max_k p_k",
-        "Near 1: sure of every sample; near 1 / K: undecided.",
+        lambda outputs: outputs.confidence.mean(),
+        "mean of p of the predicted class",
+        "1: sure of every sample; 1 / K: all classes are equally probable.",
     ),
-    Statistic(
-        "relative_entropy",
-        lambda shown: shown.entropy.mean() / math.log(max(shown.probabilities.size(1), 2)),
-        "mean of -sum p log p / log K",
-        "Near 1: all classes are about as probable.",
-    ),
+    Statistic("mean_normalised_entropy", lambda outputs: _entropy(outputs), "mean of -sum p log p / log K", _ENTROPY),
     Statistic(
         "nearly_sure_share",
-        lambda shown: (shown.confidence > NEARLY_SURE).double().mean(),
-        f"share of samples with max_k p_k > {NEARLY_SURE}",
+        lambda outputs: (outputs.confidence > NEARLY_SURE).double().mean(),
+        f"share of samples with p of the predicted class > {NEARLY_SURE}",
         "Near 1: overfit or collapsed, unless it is right as often.",
     ),
 )
 
+_ONE_SAMPLE = (
+    Statistic(
+        "confidence",
+        lambda outputs: outputs.confidence[0],
+        "p of the predicted class",
+        "1 / K: all classes are equally probable.",
+    ),
+    Statistic("normalised_entropy", lambda outputs: _entropy(outputs), "-sum p log p / log K", _ENTROPY),
+)
+
+
+def _entropy(outputs: OutputDistribution) -> float:
+    assert outputs.probabilities is not None
+    return float(outputs.entropy.mean()) / math.log(max(outputs.probabilities.size(1), 2))
+
+
 _TOP_CLASS = Statistic(
     "top_class_share",
-    lambda shown: shown.predicted_counts.max() / len(shown.outputs),
+    lambda outputs: outputs.predicted_counts.max() / len(outputs.outputs),
     "share of the class that is predicted most",
     "1: it always says the same.",
 )
 
 _VIOLATIONS = Statistic(
     "violations_share",
-    lambda shown: shown.monotonicity_violations.double().mean(),
+    lambda outputs: outputs.monotonicity_violations.double().mean(),
     "share of samples where P(class > k) grows with k",
     "Above 0: the cumulative probabilities contradict each other.",
 )
@@ -61,29 +71,31 @@ _VIOLATIONS = Statistic(
 _CLASS_SCORES = (
     Statistic(
         "accuracy",
-        lambda shown: (shown.predictions == shown.labels).double().mean(),
+        lambda outputs: (outputs.predictions == outputs.labels).double().mean(),
         "share of samples whose predicted class is true",
         "Compare it with the base rate.",
     ),
     Statistic(
         "base_rate",
-        lambda shown: torch.bincount(shown.labels.long()).max() / len(shown.labels),
+        lambda outputs: torch.bincount(outputs.labels.long()).max() / len(outputs.labels),
         "share of the most common true class",
         "The accuracy of always saying that class.",
     ),
     Statistic(
         "calibration_error",
-        lambda shown: calibrate(shown.probabilities, shown.labels.long(), resamples=1).ece,
+        lambda outputs: calibrate(outputs.probabilities, outputs.labels.long(), resamples=1).ece,
         "mean over samples of |accuracy - confidence| of their bin",
         "0: a stated 80 % is right in 80 % of the cases; chance alone makes it larger.",
     ),
 )
 
 _REGRESSION_STATISTICS = (
-    Statistic("mean", lambda shown: shown.outputs.double().mean(), "mean of the values", "What it says on average."),
+    Statistic(
+        "mean", lambda outputs: outputs.outputs.double().mean(), "mean of the values", "What it says on average."
+    ),
     Statistic(
         "std",
-        lambda shown: shown.outputs.double().std(correction=0),
+        lambda outputs: outputs.outputs.double().std(correction=0),
         "standard deviation of the values",
         "Near 0: it says the same for every sample.",
     ),
@@ -92,39 +104,39 @@ _REGRESSION_STATISTICS = (
 _REGRESSION_SCORES = (
     Statistic(
         "correlation",
-        lambda shown: correlation(shown.outputs.numpy(), shown.labels.numpy()),
+        lambda outputs: correlation(outputs.outputs.numpy(), outputs.labels.numpy()),
         "Pearson's r of value and truth",
         "1: they rise and fall together; 0: no relation.",
     ),
     Statistic(
         "rmse",
-        lambda shown: shown.errors.double().square().mean().sqrt(),
+        lambda outputs: outputs.errors.double().square().mean().sqrt(),
         "sqrt of mean (value - truth)^2",
         "0: exact.",
     ),
     Statistic(
         "label_std",
-        lambda shown: shown.labels.double().std(correction=0),
+        lambda outputs: outputs.labels.double().std(correction=0),
         "standard deviation of the truth",
         "The rmse of always saying the mean.",
     ),
 )
 
 
-def summarize_outputs(shown: OutputDistribution, class_names: Sequence[str] | None = None) -> Summary:
+def summarize_outputs(outputs: OutputDistribution, class_names: Sequence[str] | None = None) -> Summary:
     """How sure a model is over one or many samples and, with labels, whether that is deserved."""
-    many = len(shown.outputs) > 1
-    known = many and shown.labels is not None
+    many = len(outputs.outputs) > 1
+    known = many and outputs.labels is not None
     verdict: Callable[[Numbers], str]
-    if shown.probabilities is None:
+    if outputs.probabilities is None:
         statistics = _REGRESSION_STATISTICS + (_REGRESSION_SCORES if known else ())
-        verdict = partial(_regression_verdict, shown)
+        verdict = partial(_regression_verdict, outputs)
     else:
-        statistics = _CLASS_STATISTICS + ((_TOP_CLASS,) if many else ())
-        statistics += () if shown.above is None else (_VIOLATIONS,)
+        statistics = (*_CLASS_STATISTICS, _TOP_CLASS) if many else _ONE_SAMPLE
+        statistics += () if outputs.above is None else (_VIOLATIONS,)
         statistics += _CLASS_SCORES if known else ()
-        verdict = partial(_class_verdict, shown) if many else partial(_single_verdict, shown, class_names)
-    return summarize(statistics, shown, [shown.outputs], verdict, "outputs")
+        verdict = partial(_class_verdict if many else _single_verdict, outputs, class_names)
+    return summarize(statistics, (outputs,), [outputs.outputs], verdict, "outputs")
 
 
 _CHANGE_STATISTICS = (
@@ -159,7 +171,7 @@ def summarize_change(
     else:
         statistics = _CHANGE_STATISTICS
     verdict = partial(_change_verdict, before, after, class_names)
-    return summarize(statistics, (before, after), [before.outputs, after.outputs], verdict, "outputs")
+    return summarize(statistics, ((before, after),), [before.outputs, after.outputs], verdict, "outputs")
 
 
 def _change_verdict(
@@ -180,70 +192,73 @@ def _class_name(number: int, class_names: Sequence[str] | None) -> str:
     return f"class {number}" if class_names is None else class_names[number]
 
 
-def _single_verdict(shown: OutputDistribution, class_names: Sequence[str] | None, found: Numbers) -> str:
-    sure = "fairly sure"
-    if found["nearly_sure_share"]:
-        sure = "nearly sure"
-    elif found["relative_entropy"] >= UNDECIDED:
-        sure = "near uniform"
-    truth = ""
-    if shown.labels is not None:
-        truth = f" The truth is {_class_name(int(shown.labels[0]), class_names)}{_assumption(shown)}."
-    order = " The cumulative probabilities are out of order." if found.get("violations_share") else ""
-    said = _class_name(int(shown.predictions[0]), class_names)
-    said = said[0].upper() + said[1:]
-    return f"{said}, confidence {percent(found['mean_confidence'])}: {sure}.{truth}{order}"
+def _single_verdict(outputs: OutputDistribution, class_names: Sequence[str] | None, found: Numbers) -> str:
+    assert outputs.probabilities is not None
+    shares, predicted = outputs.probabilities[0], int(outputs.predictions[0])
+    name = _class_name(predicted, class_names)
+    sure = "nearly sure, " if found["confidence"] > NEARLY_SURE else ""
+    even = f"even over {len(shares)} classes: {percent(1 / len(shares))}"
+    sentences = [f"{name[:1].upper()}{name[1:]}: {sure}probability {percent(found['confidence'])} ({even})."]
+    likeliest = int(shares.argmax())
+    if shares[likeliest] > shares[predicted]:
+        more = f"{_class_name(likeliest, class_names)}, {percent(float(shares[likeliest]))}"
+        sentences.append(f"It is the class that the thresholds name; the most probable one is {more}.")
+    if outputs.labels is not None:
+        sentences.append(f"The truth is {_class_name(int(outputs.labels[0]), class_names)}{_assumption(outputs)}.")
+    if found.get("violations_share"):
+        sentences.append("The cumulative probabilities are out of order; the classes' are of them put in order.")
+    return " ".join(sentences)
 
 
-def _assumption(shown: OutputDistribution) -> str:
-    return f" ({shown.assumption})" if shown.assumption else ""
+def _assumption(outputs: OutputDistribution) -> str:
+    return f" ({outputs.assumption})" if outputs.assumption else ""
 
 
-def _class_verdict(shown: OutputDistribution, found: Numbers) -> str:
-    sentences = [_skill(found, len(shown.outputs)) if "accuracy" in found else _sureness(found)]
+def _class_verdict(outputs: OutputDistribution, class_names: Sequence[str] | None, found: Numbers) -> str:
+    assert outputs.probabilities is not None
+    sentences = [_skill(found, len(outputs.outputs))] if "accuracy" in found else []
+    if not sentences:
+        even = percent(1 / outputs.probabilities.size(1))
+        sure = percent(found["nearly_sure_share"])
+        confidence = percent(found["mean_confidence"])
+        sentences.append(
+            f"Mean confidence {confidence} (even: {even}); over {percent(NEARLY_SURE)} in {sure} of the samples."
+        )
     if found["top_class_share"] == 1:
-        sentences.append(f"It always says class {int(shown.predictions[0])}.")
+        sentences.append(f"It always says {_class_name(int(outputs.predictions[0]), class_names)}.")
     if found.get("violations_share"):
         share = percent(found["violations_share"])
         sentences.append(f"The cumulative probabilities are out of order in {share} of the samples.")
     return " ".join(sentences)
 
 
-def _sureness(found: Numbers) -> str:
-    confidence = f"mean confidence {percent(found['mean_confidence'])}"
-    if found["relative_entropy"] >= UNDECIDED:
-        return f"Near uniform: the model has learned little that tells the classes apart ({confidence})."
-    if found["nearly_sure_share"] > 0.5:
-        return f"Nearly sure of most samples: overfit or collapsed, unless it is right as often ({confidence})."
-    return f"Neither undecided nor nearly sure ({confidence})."
-
-
 def _skill(found: Numbers, samples: int) -> str:
     accuracy, base, confidence = found["accuracy"], found["base_rate"], found["mean_confidence"]
-    deserved = "About as sure as right"
-    if abs(confidence - accuracy) > CONFIDENCE_GAP:
-        deserved = "Overconfident" if confidence > accuracy else "Underconfident"
-    nearly = ", and near uniform" if found["relative_entropy"] >= UNDECIDED else ""
-    often = "about as often as"
-    if abs(accuracy - base) > STANDARD_ERRORS * math.sqrt(base * (1 - base) / samples):
-        often = "more often than" if accuracy > base else "less often than"
-    return (
-        f"{deserved}{nearly}: confidence {percent(confidence)}, right in {percent(accuracy)}. "
-        f"That is {often} always saying the most common class would be ({percent(base)})."
-    )
+    likely = (accuracy * samples + 2) / (samples + 4)
+    gap, error = confidence - accuracy, math.sqrt(likely * (1 - likely) / (samples + 4))
+    numbers = f"confidence {percent(confidence)}, right in {percent(accuracy)} of {samples} samples"
+    if abs(gap) <= CONFIDENCE_GAP:
+        deserved = f"About as sure as right: {numbers}."
+    elif abs(gap) <= STANDARD_ERRORS * error:
+        deserved = f"{numbers[0].upper()}{numbers[1:]}: too few to tell the two apart."
+    else:
+        deserved = f"{'Overconfident' if gap > 0 else 'Underconfident'}: {numbers}."
+    return f"{deserved} Always saying the most common class is right in {percent(base)}."
 
 
-def _regression_verdict(shown: OutputDistribution, found: Numbers) -> str:
-    if len(shown.outputs) == 1:
+def _regression_verdict(outputs: OutputDistribution, found: Numbers) -> str:
+    if len(outputs.outputs) == 1:
         truth = ""
-        if shown.labels is not None:
-            truth = f" The true value is {float(shown.labels[0]):.4g}{_assumption(shown)}."
+        if outputs.labels is not None:
+            truth = f" The true value is {float(outputs.labels[0]):.4g}{_assumption(outputs)}."
         return f"The value is {found['mean']:.4g}.{truth}"
     spread = f"Values are {found['mean']:.4g} on average, standard deviation {found['std']:.4g}."
     if "rmse" not in found:
         return spread
+    alike = found["correlation"]
+    related = "" if math.isnan(alike) else f"; the correlation with the truth is {alike:.2f}"
     better = "below" if found["rmse"] < found["label_std"] else "not below"
     return (
-        f"{spread} The error (rmse {found['rmse']:.4g}) is {better} that of always saying the mean "
-        f"({found['label_std']:.4g}); the correlation with the truth is {found['correlation']:.2f}."
+        f"{spread} The error (rmse {found['rmse']:.4g}) is {better} that of always saying the mean of the truth "
+        f"({found['label_std']:.4g}){related}."
     )

@@ -68,8 +68,8 @@ class OutputDistribution:
 
     @property
     def confidence(self) -> Tensor:
-        """Probability of the most probable class: [n]."""
-        return self._classes().amax(dim=-1)
+        """Probability of the predicted class: [n]. The predicted class of a CORAL model need not be the likeliest."""
+        return self._classes().gather(1, self.predictions.unsqueeze(1)).squeeze(1)
 
     @property
     def entropy(self) -> Tensor:
@@ -126,15 +126,19 @@ def class_probabilities(logits: Tensor, *, coral: bool = False) -> Tensor:
 
     Args:
         logits: [B, K], or with `coral` the K-1 logits of P(class > k) [B, K-1].
-        coral: P(class = k) = P(class > k-1) - P(class > k) (Cao et al. 2020);
-            differences below 0, which unordered thresholds give, count as 0.
+        coral: P(class = k) = P(class > k-1) - P(class > k) (Cao et al. 2020). Where P(class > k) grows with k,
+            which no distribution does, they are put in order (rearrangement: Chernozhukov et al. 2010). As many are
+            above 0.5 as before, so the predicted class stays.
+
+    Returns:
+        [B, K], none below 0, rows sum to 1.
     """
     if not coral:
         return logits.softmax(dim=-1)
-    above = logits.sigmoid()
+    above = logits.sigmoid().sort(dim=-1, descending=True).values
     ones, zeros = above.new_ones(len(above), 1), above.new_zeros(len(above), 1)
     cumulative = torch.cat([ones, above, zeros], dim=1)
-    return (cumulative[:, :-1] - cumulative[:, 1:]).clamp(min=0)
+    return cumulative[:, :-1] - cumulative[:, 1:]
 
 
 def analyze_output_distribution(

@@ -187,9 +187,14 @@ def _output_sections(
 def _attention_section(shown: Capture, kind: str, sample: int, dates: Sequence[Any] | None) -> _Section:
     attn = shown.to_dict()
     layers = [weights[sample].float() for weights in shown.kinds[kind]]
-    maps = [summarize_map(weights.mean(dim=0)) for weights in layers]
-    heads = [summarize_heads(weights) for weights in layers]
-    depth = summarize_layers(layers)
+    masks = [shown.layer_mask(kind, layer, sample) for layer in range(len(layers))]
+    mean_masks = [shown.mask(kind, layer, sample=sample) for layer in range(len(layers))]
+    maps = [
+        summarize_map(weights.mean(dim=0), mask, _names(dates, weights.size(-1)))
+        for weights, mask in zip(layers, mean_masks, strict=True)
+    ]
+    heads = [summarize_heads(weights, mask) for weights, mask in zip(layers, masks, strict=True)]
+    depth = summarize_layers(layers, masks)
     stem = _stem(kind)
     pictures = [_Picture(f"{stem}_evolution", partial(attention_plots.plot_layer_evolution, attn, kind, sample=sample))]
     for layer, weights in enumerate(layers):
@@ -198,7 +203,7 @@ def _attention_section(shown: Capture, kind: str, sample: int, dates: Sequence[A
         axes: dict[str, Any] = dict(
             zip(("query_label", "key_label", "query_dates", "key_dates"), (*labels, *days), strict=True)
         )
-        mean = partial(attention_plots.plot_attention_heatmap, weights.mean(dim=0), **axes)
+        mean = partial(attention_plots.plot_attention_heatmap, weights.mean(dim=0), mask=mean_masks[layer], **axes)
         pictures += [
             _Picture(
                 name,
@@ -207,7 +212,7 @@ def _attention_section(shown: Capture, kind: str, sample: int, dates: Sequence[A
             ),
             _Picture(
                 f"{name}_heads",
-                partial(attention_plots.plot_attention_all_heads, weights, title=title, **axes),
+                partial(attention_plots.plot_attention_all_heads, weights, mask=masks[layer], title=title, **axes),
                 _sentences(*shown.caveats_of(kind, layer)),
             ),
             _Picture(
@@ -242,7 +247,7 @@ def _gate_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) -> 
 
 def _pooling_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) -> Iterator[_Section]:
     if shown.pooling is not None:
-        summary = summarize_pooling(shown.pooling[sample])
+        summary = summarize_pooling(shown.pooling[sample], _names(dates, shown.pooling.size(1)))
         draw = partial(attention_plots.plot_attention_pooling, shown.to_dict(), sample=sample, dates=dates)
         yield _Section("Attention pooling", summary.verdict, [_Picture("pooling", draw)], _one_table(summary))
 
@@ -265,7 +270,7 @@ def _explained_sections(
     except ValueError as error:
         yield _Section("What attention carries", f"Left out: {error}.", [], {})
     else:
-        yield _carried_section(trace, dates)
+        yield _carried_section(trace, shown, sample, dates)
         yield _importance_section(model, one, trace)
     yield _faithfulness_section(model, one, has_inflow(model))
 
@@ -294,7 +299,7 @@ def _attribution_section(
     return _Section("Input attribution", verdict, pictures, _one_table(summary))
 
 
-def _carried_section(trace: Trace, dates: Sequence[Any] | None) -> _Section:
+def _carried_section(trace: Trace, shown: Capture, sample: int, dates: Sequence[Any] | None) -> _Section:
     pictures: list[_Picture] = []
     numbers: dict[str, dict[str, Summary]] = {}
     if trace.pooling is not None:
@@ -316,13 +321,16 @@ def _carried_section(trace: Trace, dates: Sequence[Any] | None) -> _Section:
         labels = day_labels(kind)
         for number, layer in enumerate(layers):
             carried = mean_norm_map(layer)
-            summary = summarize_flow_map(carried, layer.weights.mean(dim=0))
+            mask = shown.mask(kind, number, sample=sample)
+            summary = summarize_flow_map(carried, layer.weights.mean(dim=0), mask)
             named = [_fitting(dates, length) for length in carried.shape]
             axes: dict[str, Any] = dict(
                 zip(("query_label", "key_label", "query_dates", "key_dates"), (*labels, *named), strict=True)
             )
             title = f"{kind_title(kind)}, layer {number}: norm of what comes in"
-            draw = partial(attention_plots.plot_attention_heatmap, carried, title=title, value="norm", **axes)
+            draw = partial(
+                attention_plots.plot_attention_heatmap, carried, title=title, value="norm", mask=mask, **axes
+            )
             pictures.append(_Picture(f"{_stem(kind)}_layer{number}_carried", draw, summary.verdict))
     return _Section("What attention carries", "", pictures, numbers)
 
@@ -368,6 +376,12 @@ def _sentences(*parts: str) -> str:
 
 def _fitting(dates: Sequence[Any] | None, days: int) -> Sequence[Any] | None:
     return dates if dates is not None and len(dates) == days else None
+
+
+def _names(dates: Sequence[Any] | None, days: int) -> list[str] | None:
+    """Dates as text, where there are as many as days."""
+    fitting = _fitting(dates, days)
+    return None if fitting is None else [str(date)[:10] for date in fitting]
 
 
 def _one_table(summary: Summary, caption: str = "Numbers") -> dict[str, dict[str, Summary]]:

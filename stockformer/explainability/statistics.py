@@ -1,7 +1,9 @@
 """Numbers that describe attention maps and gates.
 
 Every function takes attention weights ``[..., query, key]`` whose rows sum to 1,
-with any leading dimensions (batch, heads), and reduces the last two.
+with any leading dimensions (batch, heads), and reduces the last two. `mask`, bool, is True where a query may
+not attend to a key: what is masked has no weight rather than a small one, so n is the number of keys that are
+allowed, and a query with every key masked is left out.
 """
 
 from __future__ import annotations
@@ -41,9 +43,20 @@ def top_share(shares: Tensor, k: int) -> Tensor:
     return shares.topk(min(k, shares.size(-1)), dim=-1).values.sum(dim=-1)
 
 
-def entropy(weights: Tensor) -> Tensor:
-    """`row_entropy` averaged over the queries. 0 for one key a row, log n for uniform rows."""
-    return row_entropy(weights).mean(dim=-1)
+def allowed_keys(weights: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Which keys each query may attend to, bool [..., query, key]."""
+    return torch.ones_like(weights, dtype=torch.bool) if mask is None else (~mask).expand(weights.shape)
+
+
+def even_weights(weights: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Weights of queries that attend alike to every key that they may attend to, [..., query, key]."""
+    allowed = allowed_keys(weights, mask)
+    return allowed / allowed.sum(dim=-1, keepdim=True).clamp(min=1)
+
+
+def entropy(weights: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`row_entropy` averaged over the queries. 0 for one key per row, log n for uniform rows."""
+    return _mean(row_entropy(_unmasked(weights, mask)), _key_counts(weights, mask) > 0)
 
 
 def entropy_of_mean_head(weights: Tensor) -> Tensor:
@@ -55,29 +68,35 @@ def entropy_of_mean_head(weights: Tensor) -> Tensor:
     return entropy(weights.mean(dim=-3))
 
 
-def diffuseness(weights: Tensor) -> Tensor:
-    """`entropy` / log n, from 0 (each query attends to one key) to 1 (to all alike)."""
-    return entropy(weights) / math.log(max(weights.size(-1), 2))
+def diffuseness(weights: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Entropy / log n of the rows, averaged: 0 where each query attends to one key, 1 where to all alike.
+
+    n is how many keys a query may attend to; queries without a choice, n < 2, are left out.
+    """
+    keys = _key_counts(weights, mask)
+    return _mean(row_entropy(_unmasked(weights, mask)) / keys.clamp(min=2).log(), keys > 1)
 
 
-def sparsity(weights: Tensor) -> Tensor:
+def sparsity(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     """Hoyer's sparsity of the rows, averaged (Hoyer 2004).
 
-    ``(sqrt(n) - |w|_1 / |w|_2) / (sqrt(n) - 1)``: 1 for one key a row, 0 for uniform rows.
+    ``(sqrt(n) - |w|_1 / |w|_2) / (sqrt(n) - 1)``: 1 for one key per row, 0 for uniform rows. n as in `diffuseness`.
     """
-    root = math.sqrt(weights.size(-1))
+    weights, keys = _unmasked(weights, mask), _key_counts(weights, mask)
+    root = keys.clamp(min=2).sqrt()
     ratio = weights.sum(dim=-1) / weights.square().sum(dim=-1).sqrt()
-    return ((root - ratio) / max(root - 1, 1e-12)).mean(dim=-1)
+    return _mean((root - ratio) / (root - 1), keys > 1)
 
 
-def distance(weights: Tensor) -> Tensor:
+def distance(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean distance in steps between a query and what it attends to, ``sum_k w |q - k|``."""
-    return (weights * _offsets(weights).abs()).sum(dim=-1).mean(dim=-1)
+    return _mean_over_queries(_unmasked(weights, mask) * _offsets(weights).abs(), weights, mask)
 
 
-def recency(weights: Tensor, share: float = 0.25) -> Tensor:
-    """Share of the attention on the last `share` of the keys; `share` itself for uniform rows."""
-    return weights[..., -recent_days(weights.size(-1), share) :].sum(dim=-1).mean(dim=-1)
+def recency(weights: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Share of the attention on the last quarter of the keys that any query may attend to."""
+    last = recent_keys(allowed_keys(weights, mask).any(dim=-2)).unsqueeze(-2)
+    return _mean_over_queries(_unmasked(weights, mask) * last, weights, mask)
 
 
 def recent_days(days: int, share: float = 0.25) -> int:
@@ -85,28 +104,54 @@ def recent_days(days: int, share: float = 0.25) -> int:
     return max(1, round(share * days))
 
 
-def diagonal_share(weights: Tensor) -> Tensor:
-    """Share of the attention on the query's own step, ``sum_q w[q, q] / queries``."""
-    return weights.diagonal(dim1=-2, dim2=-1).sum(dim=-1) / weights.size(-2)
+def recent_keys(usable: Tensor, share: float = 0.25) -> Tensor:
+    """The last `share` of the keys that are usable, at least one of them: bool [..., key] -> bool [..., key]."""
+    from_end = usable.flip(-1).cumsum(dim=-1).flip(-1)
+    number = (share * usable.sum(dim=-1, keepdim=True)).round().clamp(min=1)
+    return usable & (from_end <= number)
 
 
-def stripe_share(weights: Tensor) -> Tensor:
+def diagonal_share(weights: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Share of the attention on the query's own step, the mean of ``w[q, q]``."""
+    return _mean_over_queries(_unmasked(weights, mask) * (_offsets(weights) == 0), weights, mask)
+
+
+def stripe_share(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     """Share of the attention that all queries have in common, ``sum_k min_q w[q, k]``.
 
     1 where every query attends to the same keys (vertical stripes, and also a
-    uniform map: read it with `diffuseness`), 0 for a diagonal.
+    uniform map: read it with `diffuseness`), 0 for a diagonal. A single query that
+    looks elsewhere takes it away.
     """
-    return weights.amin(dim=-2).sum(dim=-1)
+    idle = (_key_counts(weights, mask) == 0).unsqueeze(-1)
+    lowest = _unmasked(weights, mask).masked_fill(idle, math.inf).amin(dim=-2).sum(dim=-1)
+    return torch.where(idle.all(dim=-2).squeeze(-1), math.nan, lowest)
 
 
-def past_share(weights: Tensor) -> Tensor:
+def past_share(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     """Share of the attention on the query's own step and earlier ones; 1 for a causal map."""
-    return (weights * (_offsets(weights) <= 0)).sum(dim=-1).mean(dim=-1)
+    return _mean_over_queries(_unmasked(weights, mask) * (_offsets(weights) <= 0), weights, mask)
 
 
-def peak(weights: Tensor) -> Tensor:
+def key_shares(weights: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean attention over the queries on each key, [..., query, key] -> [..., key]."""
+    some = (_key_counts(weights, mask) > 0).unsqueeze(-1)
+    return (_unmasked(weights, mask) * some).sum(dim=-2) / some.sum(dim=-2)
+
+
+def peak(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     """The key with the most attention over all queries: [...], integers."""
-    return weights.mean(dim=-2).argmax(dim=-1)
+    return key_shares(weights, mask).argmax(dim=-1)
+
+
+def peak_times(weights: Tensor, mask: Tensor | None = None) -> Tensor:
+    """How many times its even share the key with the most for its share gets over all queries: [...].
+
+    1 for a uniform map, n where all attention is on one of n keys.
+    """
+    even = key_shares(even_weights(weights, mask), mask)
+    times = key_shares(weights, mask) / torch.where(even > 0, even, 1.0)
+    return times.amax(dim=-1)
 
 
 def divergence(one: Tensor, other: Tensor) -> Tensor:
@@ -117,28 +162,55 @@ def divergence(one: Tensor, other: Tensor) -> Tensor:
     return entropy((one + other) / 2) - (entropy(one) + entropy(other)) / 2
 
 
-def head_divergence(weights: Tensor) -> Tensor:
-    """`divergence` between heads, [..., heads, query, key] -> [..., heads, heads]."""
+def head_divergence(weights: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`divergence` between heads, [..., heads, query, key] -> [..., heads, heads].
+
+    Over the queries that may attend to a key in both heads.
+    """
     heads = weights.size(-3)
-    alone = entropy(weights)
-    found = alone.new_zeros(*alone.shape, heads)
+    some, weights = _key_counts(weights, mask) > 0, _unmasked(weights, mask)
+    alone = row_entropy(weights)
+    found = weights.new_zeros(*alone.shape[:-1], heads)
     for first, second in combinations(range(heads), 2):  # it is symmetric
-        both = entropy((weights[..., first, :, :] + weights[..., second, :, :]) / 2)
-        apart = both - (alone[..., first] + alone[..., second]) / 2
-        found[..., first, second] = found[..., second, first] = apart
+        both = row_entropy((weights[..., first, :, :] + weights[..., second, :, :]) / 2)
+        apart = both - (alone[..., first, :] + alone[..., second, :]) / 2
+        mean = _mean(apart, some[..., first, :] & some[..., second, :])
+        found[..., first, second] = found[..., second, first] = mean
     return found
 
 
-def redundancy(weights: Tensor) -> Tensor:
+def redundancy(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     """How much a head repeats its most similar fellow: ``1 - min JSD / log 2``, [..., heads].
 
     1 for a head that another one equals, 0 for one that shares no key with any;
     not a number for a single head.
     """
     heads = weights.size(-3)
-    divergence = head_divergence(weights) + torch.diag(torch.full((heads,), math.inf))
+    divergence = head_divergence(weights, mask) + torch.diag(torch.full((heads,), math.inf))
     nearest = divergence.amin(dim=-1)
     return torch.where(nearest.isinf(), math.nan, 1 - nearest / math.log(2))
+
+
+def _unmasked(weights: Tensor, mask: Tensor | None) -> Tensor:
+    """Weights, 0 where masked: also in a row that is masked as a whole, where the model has NaN."""
+    return weights if mask is None else weights.masked_fill(mask, 0.0)
+
+
+def _key_counts(weights: Tensor, mask: Tensor | None) -> Tensor:
+    """How many keys each query may attend to, [..., query]."""
+    if mask is None:
+        return torch.full(weights.shape[:-1], weights.size(-1), device=weights.device)
+    return allowed_keys(weights, mask).sum(dim=-1)
+
+
+def _mean_over_queries(terms: Tensor, weights: Tensor, mask: Tensor | None) -> Tensor:
+    """Sums over the keys of [..., query, key], averaged over the queries that may attend to any."""
+    return _mean(terms.sum(dim=-1), _key_counts(weights, mask) > 0)
+
+
+def _mean(values: Tensor, over: Tensor) -> Tensor:
+    """Mean of [..., query] over some queries; NaN where there are none."""
+    return torch.where(over, values, 0.0).sum(dim=-1) / over.sum(dim=-1)
 
 
 def _offsets(weights: Tensor) -> Tensor:
@@ -153,13 +225,13 @@ class Statistic:
 
     Attributes:
         name: its column in tables.
-        compute: what it describes -> the number; a map statistic takes [..., query, key] -> [...].
+        compute: what it describes -> the number; a map statistic takes weights [..., query, key] and a mask -> [...].
         formula: as text.
         reading: one sentence.
     """
 
     name: str
-    compute: Callable[[Any], Tensor | float]
+    compute: Callable[..., Tensor | float]
     formula: str
     reading: str
 
@@ -167,8 +239,19 @@ class Statistic:
 #: What is shown of every map [..., query, key], in this order.
 MAP_STATISTICS: tuple[Statistic, ...] = (
     Statistic("entropy", entropy, "mean over queries of -sum w log w", "Low: focused on few days; high: spread out."),
-    Statistic("diffuseness", diffuseness, "entropy / log n", "Near 1: no day matters more than another."),
+    Statistic(
+        "diffuseness",
+        diffuseness,
+        "mean over queries of row entropy / log n",
+        "1: every query attends to all days alike; 0: to one day.",
+    ),
     Statistic("sparsity", sparsity, "(sqrt n - 1 / |w|) / (sqrt n - 1)", "Near 1: each query attends to one day."),
+    Statistic(
+        "peak_times",
+        peak_times,
+        "max over keys of mean over queries of w / even share",
+        "1: every day gets its even share; 5: one gets five times its share.",
+    ),
     Statistic(
         "distance",
         distance,
@@ -210,24 +293,25 @@ GATE_STATISTICS: tuple[Statistic, ...] = (
 )
 
 
-def head_statistics(layers: Sequence[Tensor]) -> pd.DataFrame:
-    """What sets the heads of a kind of attention apart, one row a head.
+def head_statistics(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> pd.DataFrame:
+    """What sets the heads of a kind of attention apart, one row per head.
 
     Args:
-        layers: one [heads, query, key] a layer.
+        layers: one [heads, query, key] per layer.
+        masks: what is masked in each, bool [heads or 1, query, key] or None.
 
     Returns:
-        Columns ``layer, head, diffuseness, recency, redundancy``.
+        Columns ``layer, head, diffuseness, recency, redundancy``, each of the head's own map.
     """
     tables = [
         pd.DataFrame(
             {
                 "layer": layer,
                 "head": range(len(maps)),
-                **{of.__name__: of(maps.float()).numpy() for of in (diffuseness, recency, redundancy)},
+                **{of.__name__: of(maps.float(), mask).numpy() for of in (diffuseness, recency, redundancy)},
             }
         )
-        for layer, maps in enumerate(layers)
+        for layer, (maps, mask) in enumerate(zip(layers, masks or [None] * len(layers), strict=True))
     ]
     return pd.concat(tables, ignore_index=True)
 
@@ -236,14 +320,14 @@ def map_statistics(capture: Capture, sample: int = 0) -> pd.DataFrame:
     """`MAP_STATISTICS`, peak and redundancy of every head of every map.
 
     Returns:
-        One row a ``kind, layer, head``, with a column for each statistic.
+        One row per ``kind, layer, head``, with a column for each statistic of the head's own map.
     """
     tables = []
     for kind, layers in capture.kinds.items():
         for layer, weights in enumerate(layers):
-            maps = weights[sample].float()  # [heads, query, key]
-            columns: dict[str, Any] = {one.name: one.compute(maps) for one in MAP_STATISTICS}
-            columns |= {"peak": peak(maps), "redundancy": redundancy(maps)}
+            maps, mask = weights[sample].float(), capture.layer_mask(kind, layer, sample)  # [heads, query, key]
+            columns: dict[str, Any] = {one.name: one.compute(maps, mask) for one in MAP_STATISTICS}
+            columns |= {"peak": peak(maps, mask), "redundancy": redundancy(maps, mask)}
             table = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
             table.insert(0, "head", range(len(table)))
             table.insert(0, "layer", layer)

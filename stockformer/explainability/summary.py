@@ -38,13 +38,16 @@ class Summary:
     Attributes:
         verdict: what the numbers mean here, in a sentence or two.
         findings: the numbers.
+        subject: what the numbers are of, where one name has several: the diffuseness of a mean map is not the mean
+            of its heads' diffuseness.
     """
 
     verdict: str
     findings: tuple[Finding, ...]
+    subject: str = ""
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a finding: ``name, value, formula, reading``."""
+        """One row per finding: ``name, value, formula, reading``."""
         return pd.DataFrame(self.findings, columns=["name", "value", "formula", "reading"])
 
 
@@ -59,28 +62,38 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 def summarize(
     statistics: Sequence[Statistic],
-    subject: Any,
+    subject: Sequence[Any],
     tensors: Sequence[Tensor],
     verdict: Callable[[Numbers], str],
     what: str = "weights",
+    of: str = "",
 ) -> Summary:
-    """Compute `statistics` of `subject`, unless its `tensors` hold what is no number."""
+    """Compute `statistics` of `subject`, the arguments of each, unless `tensors` hold values that are not finite.
+
+    Args:
+        what: the values of the tensors are called.
+        of: see `Summary.subject`.
+    """
     count = sum(tensor.numel() for tensor in tensors)
     finite = sum(int(tensor.isfinite().sum()) for tensor in tensors)
     if not finite:
-        return without_numbers(statistics, f"There are no finite {what}.")
+        return without_numbers(statistics, f"There are no finite {what}.", of)
     if finite < count:
-        return without_numbers(statistics, f"{count - finite} of {count} {what} are not finite: there are no numbers.")
-    found = values_of(statistics, subject)
-    return Summary(verdict(found), findings_of(statistics, found))
+        return without_numbers(
+            statistics, f"{count - finite} of {count} {what} are not finite: there are no numbers.", of
+        )
+    numbers = values_of(statistics, *subject)
+    return Summary(verdict(numbers), findings_of(statistics, numbers), of)
 
 
-def without_numbers(statistics: Sequence[Statistic], verdict: str) -> Summary:
-    return Summary(verdict, findings_of(statistics, dict.fromkeys((one.name for one in statistics), math.nan)))
+def without_numbers(statistics: Sequence[Statistic], verdict: str, of: str = "") -> Summary:
+    """A summary whose numbers are all NaN."""
+    return Summary(verdict, findings_of(statistics, dict.fromkeys((one.name for one in statistics), math.nan)), of)
 
 
-def values_of(statistics: Sequence[Statistic], subject: Any) -> Numbers:
-    return {one.name: float(one.compute(subject)) for one in statistics}
+def values_of(statistics: Sequence[Statistic], *subject: Any) -> Numbers:
+    """Each statistic of a subject, by its name."""
+    return {one.name: float(one.compute(*subject)) for one in statistics}
 
 
 def findings_of(statistics: Sequence[Statistic], found: Numbers) -> tuple[Finding, ...]:
@@ -93,4 +106,13 @@ def plain(values: Tensor) -> Tensor:
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    """A share in percent, with two digits where it is small."""
+    number = 100 * share
+    return f"{number:.2g} %" if abs(number) < 9.95 else f"{number:.0f} %"
+
+
+def times(ratio: float) -> str:
+    """How many times a share is another one; below 2 it never reads as 2."""
+    if ratio < 2:
+        return f"{min(ratio, 1.99):.2f}"
+    return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"

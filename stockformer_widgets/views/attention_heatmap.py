@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import torch
 
 from stockformer.explainability import Summary, summarize_map
 from stockformer_widgets.session import ExtractorSession
@@ -19,4 +20,8 @@ class AttentionHeatmap(DayMapView):
         return selected_map(session, self.selection)
 
     def _summary(self) -> Summary:
-        return summarize_map(torch.from_numpy(selected_map(self.session, self.selection)))
+        where, reading = self.selection, self.session.reading
+        weights = reading.capture.map(where.kind, where.layer, where.head)
+        mask = reading.capture.mask(where.kind, where.layer, where.head)
+        summary = summarize_map(weights, mask, reading.dates_of(weights.size(1)))
+        return replace(summary, subject="mean map of the heads" if where.head is None else f"map of head {where.head}")

@@ -54,7 +54,15 @@ class AttentionRow(DayView):
         where = self.selection
         return self.session.reading.capture.map(where.kind, where.layer, where.head)[where.query]
 
+    def _mask(self) -> Tensor | None:
+        """Which keys the selected query may not attend to, [key]."""
+        where = self.selection
+        mask = self.session.reading.capture.mask(where.kind, where.layer, where.head)
+        return None if mask is None else mask[where.query]
+
     def _draw(self) -> None:
+        mask = self._mask()
+        self._masked = np.zeros(len(self._row()), bool) if mask is None else mask.numpy()
         self._weights = self._row().numpy()
         heights = finite(self._weights)
         x, y = step_outline(heights)
@@ -62,14 +70,16 @@ class AttentionRow(DayView):
         self._frame(self._title(), self.session.reading.days(len(heights)), 0.0, float(heights.max()) or 1.0)
 
     def _describe(self, place: int) -> str:
+        if self._masked[place]:
+            return f"<b>{text(self.days[place])}</b> masked"
         weight, total = self._weights[place], float(finite(self._weights).sum())
         share = f" ({weight / total:.1%})" if np.isfinite(weight) and total else ""
         return f"<b>{text(self.days[place])}</b> {weight:.4g}{share}"
 
     def _notes(self) -> str:
         order = np.argsort(-finite(self._weights), kind="stable")
-        strongest = [key for key in order if np.isfinite(self._weights[key])][:_NAMED]
-        named = [f'<span style="white-space: nowrap">{self._describe(key)}</span>' for key in strongest]
+        strongest = [key for key in order if np.isfinite(self._weights[key]) and not self._masked[key]]
+        named = [f'<span style="white-space: nowrap">{self._describe(key)}</span>' for key in strongest[:_NAMED]]
         lines = ["strongest: " + ", ".join(named) if named else "", market_note(self.session, self.selection.kind)]
         return "<br>".join(filter(None, lines))
 
@@ -78,7 +88,8 @@ class AttentionRow(DayView):
         return f"What {self.session.reading.days(where.sizes()['query'])[where.query]} attends to"
 
     def _summary(self) -> Summary:
-        return summarize_row(self._row())
+        row, mask = self._row(), self._mask()
+        return summarize_row(row, mask, self.session.reading.dates_of(len(row)))
 
     def _plot(self) -> Figure:
         row = self._row()

@@ -18,7 +18,7 @@ from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.bars import BarsView
 from stockformer_widgets.views.base import View
-from stockformer_widgets.views.day_maps import map_title, selected_map
+from stockformer_widgets.views.day_maps import map_title, selected_map, selected_mask
 from stockformer_widgets.views.days import DayView
 from stockformer_widgets.views.gate_timeline import GateTimeline
 from stockformer_widgets.views.maps import DIVERGING, Cells, MapView
@@ -115,10 +115,20 @@ class AttentionDifference(ComparedView, MapView):
 
     def _read(self) -> Cells:
         one, other = self._maps()
-        difference = one - other
+        difference, masked = one - other, self._masked()
+        if masked is not None:
+            difference = np.where(masked, np.nan, difference)
         largest = float(np.max(np.abs(finite(difference)), initial=0.0))
         rows, columns = ([str(day - length + 1) for day in range(length)] for length in difference.shape)
-        return Cells(difference, -largest, largest, rows, columns, f"A - B: {map_title(self.selection)}", DIVERGING)
+        title = f"A - B: {map_title(self.selection)}"
+        return Cells(difference, -largest, largest, rows, columns, title, DIVERGING, masked)
+
+    def _masked(self) -> np.ndarray | None:
+        """What is masked in both maps, over the days that both have."""
+        masks = [selected_mask(session, self.selection) for session in self.pair]
+        rows, columns = self._maps()[0].shape
+        one, other = (None if mask is None else mask[-rows:, -columns:] for mask in masks)
+        return None if one is None or other is None else one & other
 
     def _selected(self) -> tuple[int, int]:
         rows, columns = self._cells.values.shape
@@ -135,7 +145,9 @@ class AttentionDifference(ComparedView, MapView):
             f"key {text(self._day(session, columns - 1 - column, 'key'))}"
             for name, session in zip("AB", self.pair, strict=True)
         )
-        return f"{'; '.join(dates)}; A - B <b>{self._cells.values[row, column]:+.6g}</b>"
+        hidden = self._cells.masked is not None and self._cells.masked[row, column]
+        value = "masked" if hidden else f"{self._cells.values[row, column]:+.6g}"
+        return f"{'; '.join(dates)}; A - B <b>{value}</b>"
 
     def _notes(self) -> str:
         values = self._cells.values

@@ -15,7 +15,7 @@ from stockformer.explainability import kind_title, plot_attention_heatmap
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.maps import Cells, MapView
-from stockformer_widgets.views.parts import HIGHLIGHT, exact, text
+from stockformer_widgets.views.parts import HIGHLIGHT, text
 
 _DRAG = ("dragstart", "dragmove", "dragend")
 
@@ -54,6 +54,10 @@ class DayMapView(MapView):
         """What is shown of a session, [query, key]."""
         raise NotImplementedError
 
+    def _mask(self) -> np.ndarray | None:
+        """What is masked in the map of this view's session, bool [query, key]."""
+        return selected_mask(self.session, self.selection)
+
     def _title(self) -> str:
         """Which map it is, in words."""
         return map_title(self.selection)
@@ -63,7 +67,11 @@ class DayMapView(MapView):
         values, *_ = maps = [self._map(session) for session in (self.session, *where.open_sessions)]
         largest = max(float(np.max(one, where=np.isfinite(one), initial=0.0)) for one in maps)
         queries, keys = values.shape
-        return Cells(values, 0.0, largest, reading.days(queries), reading.days(keys), self._title())
+        masked = self._mask()
+        if masked is not None:
+            values = np.where(masked, np.nan, values)
+        days = reading.days(queries), reading.days(keys)
+        return Cells(values, 0.0, largest, *days, self._title(), masked=masked)
 
     def _selected(self) -> tuple[int, int]:
         return self.selection.query, self.selection.key
@@ -104,7 +112,7 @@ class DayMapView(MapView):
         cells = self._cells
         return (
             f"query <b>{text(cells.rows[row])}</b>, key <b>{text(cells.columns[column])}</b>, "
-            f"{self.value_name} <b>{exact(cells.values[row, column])}</b>"
+            f"{self.value_name} <b>{cells.number(row, column)}</b>"
         )
 
     def _notes(self) -> str:
@@ -122,6 +130,7 @@ class DayMapView(MapView):
             key_dates=cells.columns,
             largest=cells.high,
             value=self.value_name,
+            mask=None if cells.masked is None else torch.from_numpy(cells.masked),
         )
         (top, bottom), (left, right) = (
             where.span(days, length) for days, length in zip(("query", "key"), cells.values.shape, strict=True)
@@ -145,6 +154,12 @@ def market_note(session: ExtractorSession, kind: str) -> str:
 def selected_map(session: ExtractorSession, selection: Selection) -> np.ndarray:
     """The selected map of a session, [query, key]."""
     return session.reading.capture.map(selection.kind, selection.layer, selection.head).numpy()
+
+
+def selected_mask(session: ExtractorSession, selection: Selection) -> np.ndarray | None:
+    """What is masked in the selected map of a session, bool [query, key]."""
+    mask = session.reading.capture.mask(selection.kind, selection.layer, selection.head)
+    return None if mask is None else mask.numpy()
 
 
 def map_title(selection: Selection) -> str:

@@ -78,6 +78,10 @@ class FlowHeatmap(DayMapView):
         found: np.ndarray = (maps.mean(dim=0) if where.head is None else maps[where.head]).numpy()
         return found
 
+    def _mask(self) -> np.ndarray | None:
+        # Through all layers, what a day may not attend to itself can reach it by others.
+        return None if self.shown.value in _OF_ALL else super()._mask()
+
     def _of_all(self, flow: Inflow) -> Tensor:
         found = {"self": flow.stock, "cross": flow.market, "market": flow.market_self}[self.selection.kind]
         assert found is not None
@@ -97,6 +101,8 @@ class FlowHeatmap(DayMapView):
     def _summary(self) -> Summary:
         values = torch.from_numpy(self._cells.values)
         if self.shown.value not in _OF_ALL:
-            return summarize_flow_map(values, torch.from_numpy(selected_map(self.session, self.selection)))
+            masked = self._cells.masked
+            mask = None if masked is None else torch.from_numpy(masked)
+            return summarize_flow_map(values, torch.from_numpy(selected_map(self.session, self.selection)), mask)
         layers = self.session.reading.capture.kinds[self.selection.kind]
         return summarize_flow_map(values, torch.stack([one[0].float().mean(dim=0) for one in layers]).mean(dim=0))

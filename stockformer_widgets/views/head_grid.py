@@ -50,12 +50,17 @@ class HeadGrid(View):
     indent = 0
 
     def to_frame(self) -> pd.DataFrame:
-        """Columns ``layer, head, diffuseness, recency, redundancy, largest``, one row a head."""
+        """Columns ``layer, head, diffuseness, recency, redundancy, largest``, one row per head."""
         return self._heads.assign(largest=[one["largest"] for one in self.grid.maps])
 
     def _layers(self) -> list[Tensor]:
-        """[heads, query, key] a layer."""
+        """[heads, query, key] per layer."""
         return [maps[0] for maps in self.session.reading.capture.kinds[self.selection.kind]]
+
+    def _masks(self) -> list[Tensor | None]:
+        """What is masked in each layer, [heads or 1, query, key]."""
+        kind = self.selection.kind
+        return [self.session.reading.capture.layer_mask(kind, layer) for layer in range(len(self._layers()))]
 
     def _build(self) -> tuple[Widget, ...]:
         self.grid = MapGrid()
@@ -71,11 +76,11 @@ class HeadGrid(View):
     def _draw(self) -> None:
         content = self._state(("kind",))
         if content != self._content:
-            layers = self._layers()
-            self._heads = head_statistics(layers)
+            layers, masks = self._layers(), self._masks()
+            self._heads = head_statistics(layers, masks)
             with self.grid.hold_sync():
-                self.grid.maps = describe_maps(layers, self._heads)
-                self.grid.codes = display_maps(layers)
+                self.grid.maps = describe_maps(layers, self._heads, masks)
+                self.grid.codes = display_maps(layers, masks)
             self.plot.title = f"{kind_title(self.selection.kind)}, all heads"
             self._content = content
         with self.grid.hold_sync():
@@ -112,18 +117,20 @@ class HeadGrid(View):
         days = [self.session.reading.days(size) for size in weights.shape]
         which = f"layer {layer}, " + ("mean of the heads" if head is None else f"head {head}")
         where = f"query <b>{text(days[0][place['query']])}</b>, key <b>{text(days[1][place['key']])}</b>"
-        weight = float(weights[place["query"], place["key"]])
+        mask = self.session.reading.capture.mask(self.selection.kind, layer, head)
+        cell = place["query"], place["key"]
+        weight = "masked" if mask is not None and mask[cell] else exact(float(weights[cell]))
         found: dict[str, float | None] = next(
             (one["statistics"] for one in self.grid.maps if (one["layer"], one["head"]) == (layer, head)), {}
         )
         numbers = (f"{name} <b>{value:.3f}</b>" for name, value in found.items() if value is not None)
-        return "; ".join([f"{which}: {where}, weight <b>{exact(weight)}</b>", *numbers])
+        return "; ".join([f"{which}: {where}, weight <b>{weight}</b>", *numbers])
 
     def _summary(self) -> Summary:
         return summarize_head_grid(self._heads)
 
     def _plot(self) -> Figure:
-        return plot_head_grid(self._layers(), title=kind_title(self.selection.kind))
+        return plot_head_grid(self._layers(), masks=self._masks(), title=kind_title(self.selection.kind))
 
     def close(self) -> None:
         self._content = ()

@@ -34,7 +34,8 @@ class HeadSpecialization(PanelView):
     def to_frame(self) -> pd.DataFrame:
         """One row a head, columns ``head`` and the numbers of the panels by their names in `statistics`."""
         maps = self._maps()
-        numbers = {compute.__name__: compute(maps).numpy() for compute, _ in _NUMBERS.values()}
+        mask = self._mask()
+        numbers = {compute.__name__: compute(maps, mask).numpy() for compute, _ in _NUMBERS.values()}
         return pd.DataFrame({"head": range(len(maps)), **numbers})
 
     def _maps(self) -> Tensor:
@@ -42,10 +43,14 @@ class HeadSpecialization(PanelView):
         where = self.selection
         return self.session.reading.capture.kinds[where.kind][where.layer][0].float()
 
+    def _mask(self) -> Tensor | None:
+        """What is masked, [heads or 1, query, key]."""
+        return self.session.reading.capture.layer_mask(self.selection.kind, self.selection.layer)
+
     def _draw(self) -> None:
-        maps = self._maps()
+        maps, mask = self._maps(), self._mask()
         head = self.selection.head
-        self._numbers = {title: compute(maps).numpy().astype(float) for title, (compute, _) in _NUMBERS.items()}
+        self._numbers = {title: compute(maps, mask).numpy().astype(float) for title, (compute, _) in _NUMBERS.items()}
         for panel, (title, (_, top)) in zip(self.panels, _NUMBERS.items(), strict=True):
             panel.draw(title, np.arange(len(maps)), self._numbers[title], len(maps), head, top)
             set_marks(panel.mark, colors=[NEUTRAL])
@@ -64,7 +69,7 @@ class HeadSpecialization(PanelView):
         return "peak days: " + ", ".join(f"head {head} <b>{text(day)}</b>" for head, day in enumerate(peaks))
 
     def _summary(self) -> Summary:
-        return summarize_heads(self._maps())
+        return summarize_heads(self._maps(), self._mask())
 
     def _plot(self) -> Figure:
         where = self.selection

@@ -20,12 +20,14 @@ from stockformer_widgets.views.parts import (
     Titled,
     axis,
     clicked_step,
+    exact,
     figure,
     label_steps,
     set_marks,
     set_range,
     text,
 )
+from stockformer_widgets.wire import grey_words
 
 _LEVELS = 255  # palette entries for values; one more is for cells without a number
 _MISSING = (150, 150, 150)
@@ -59,6 +61,11 @@ class Palette:
         return f"{low or 0:.4g} {self._gradient} {high or 0:.4g}"
 
 
+def grey_legend(words: str) -> str:
+    """What grey cells are, as HTML."""
+    return f' &nbsp; <span style="color: rgb{_MISSING}">■</span> {words}' if words else ""
+
+
 SEQUENTIAL = Palette("viridis")
 DIVERGING = Palette("RdBu_r")
 
@@ -73,6 +80,7 @@ class Cells:
         rows, columns: their names.
         title: above the map.
         palette: its colours.
+        masked: cells whose key the query may not attend to, bool [rows, columns]; their values are NaN.
     """
 
     values: np.ndarray
@@ -82,6 +90,12 @@ class Cells:
     columns: list[str]
     title: str
     palette: Palette = SEQUENTIAL
+    masked: np.ndarray | None = None
+
+    def number(self, row: int, column: int) -> str:
+        """A cell's value in words."""
+        hidden = self.masked is not None and self.masked[row, column]
+        return "masked" if hidden else exact(self.values[row, column])
 
 
 class MapView(View):
@@ -168,7 +182,8 @@ class MapView(View):
         spare = self._images[self.image.image is self._images[0]]
         spare.value = cells.palette.encode(cells.values, cells.low, cells.high)
         set_marks(self.image, image=spare, x=[0, columns], y=[rows, 0])
-        self.color_bar.value = f"{self.axes_text} &nbsp; {cells.palette.bar(cells.low, cells.high)}"
+        bar = cells.palette.bar(cells.low, cells.high)
+        self.color_bar.value = f"{self.axes_text} &nbsp; {bar}{grey_legend(grey_words(cells.values, cells.masked))}"
         self.plot.title = cells.title
 
     def _frame(self) -> None:

@@ -199,7 +199,8 @@ def summary_html(summary: Summary) -> str:
         f"{text(one.name.replace('_', ' '))} <b>{one.value:.3g}</b></abbr>"
         for one in summary.findings
     )
-    return f'{text(summary.verdict)}<br><span style="{_QUIET}">{numbers}</span>'
+    of = f"{text(summary.subject)}: " if summary.subject and numbers else ""
+    return f'{text(summary.verdict)}<br><span style="{_QUIET}">{of}{numbers}</span>'
 
 
 def warning_html(sentence: str) -> str:

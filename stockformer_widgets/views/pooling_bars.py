@@ -75,7 +75,8 @@ class PoolingBars(DayView):
         return f"{largest}<br>{trust_note(self.session, 'pooling', 'day')}"
 
     def _summary(self) -> Summary:
-        return summarize_pooling(self._weights())
+        weights = self._weights()
+        return summarize_pooling(weights, self.session.reading.dates_of(len(weights)))
 
     def _plot(self) -> Figure:
         reading = self.session.reading

@@ -98,15 +98,15 @@ class Prediction(BarsView):
         before: np.ndarray = np.empty(0)
         if self.session.change:
             before = self._outcomes(original=True)[1]
-            title += f" (before: {self._said(names, before)})"
+            title += f" (before: {self._said(names, before, original=True)})"
             set_marks(self.before, **points(finite(before), np.arange(len(names)) + 0.5))
         self.before.visible = bool(self.session.change)
         self._draw_bars(names, values, colors, explained, title, also=before, top=1.0 if classes else 0.0)
 
-    def _said(self, names: Sequence[str], values: np.ndarray) -> str:
-        """The outcome in a few words."""
+    def _said(self, names: Sequence[str], values: np.ndarray, *, original: bool = False) -> str:
+        """The outcome in a few words: the predicted class, which of a CORAL model need not be the likeliest."""
         classes = len(self.session.class_names)
-        best = int(values[:classes].argmax()) if classes else 0
+        best = int(self.session.prediction(original=original).predictions[0]) if classes else 0
         if not np.isfinite(values[best]):
             return "not a number"
         return f"{names[best]} {percent(values[best])}" if classes else f"{values[0]:+.4g}"

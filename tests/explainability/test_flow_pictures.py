@@ -51,13 +51,13 @@ def numbers(summary):
 
 def test_a_map_like_its_weights():
     found = summarize_flow_map(2 * WEIGHTS, WEIGHTS)
-    assert found.verdict == "Much like the attention weights (rank correlation 1.00)."
-    assert numbers(found) == {"like_attention": pytest.approx(1), "recency": pytest.approx(0.25)}
+    assert found.verdict == "Beside the attention weights: much the same order (rank correlation 1.00)."
+    assert numbers(found) == {"rank_correlation": pytest.approx(1), "recency": pytest.approx(0.25)}
 
 
 def test_a_map_against_its_weights():
     found = summarize_flow_map(1 - WEIGHTS, WEIGHTS)
-    assert found.verdict.startswith("Not what the attention weights show (rank correlation -1.00)")
+    assert found.verdict.startswith("Beside the attention weights: a different order (rank correlation -1.00)")
 
 
 @pytest.mark.parametrize(
@@ -72,27 +72,30 @@ def test_a_map_of_nothing(values, verdict):
 
 def test_days():
     found = summarize_days([torch.tensor([1.0, 1, 1, 3]), torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 1])])
-    last = "The last quarter of the days has 50 % of the stock's and 100 % of the market's."
-    assert found.verdict == last  # of no whole, so no share is the market's
+    last = "he last of 4 days has 50 % of the stock's scores; the last 2 of 8 days have 100 % of the market's scores."
+    assert found.verdict == f"T{last}"  # of no whole, so no share is the market's
     assert numbers(found) == {"recency_stock": pytest.approx(1 / 2), "recency_market": pytest.approx(1.0)}
     shares = summarize_days([torch.tensor([1.0, 1, 1, 3]) / 8, torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 1]) / 8])
-    assert shares.verdict == f"25 % of what is passed on comes from the market. {last}"
+    assert shares.verdict == f"25 % of what is passed on comes from the market. T{last}"
     assert numbers(shares)["market_share"] == numbers(shares)["top_five_market"] == pytest.approx(2 / 8)
     assert summarize_days([torch.tensor([1.0, 1, 1, -1])]).verdict == (
-        "The last quarter of the days has 25 % of the stock's."
+        "The last of 4 days has 25 % of the stock's scores."
     )
-    assert summarize_days([torch.zeros(4)]).verdict == "No day has any."
+    assert summarize_days([torch.zeros(4)]).verdict == "Every day's score is 0."
+    assert summarize_days([torch.ones(4), torch.zeros(4)]).verdict.endswith("every score of the market is 0.")
+    signed = summarize_days([torch.tensor([4.0, -1.0]), torch.tensor([-2.0, 0.0])])
+    assert "passed on" not in signed.verdict
 
 
-def test_a_gates_mean_that_misleads():
+def test_market_entry():
     entries = [torch.tensor([0.1, 0.3]), torch.tensor([0.05, 0.05])]
     narrow, wide = torch.full((2, 3), 0.2), torch.full((2, 3), 0.9)
-    said = "Most market enters at layer 0: 20 % of the stream's length."
+    most = "The market contributes most at layer 0: 20 % of the residual norm, by a mean gate of "
     assert summarize_entry(entries, [narrow, wide]).verdict == (
-        f"{said} The widest gate is that of layer 1, which lets in 5 %: its mean misleads."
+        f"{most}0.20. The widest gate, 0.90, is that of layer 1, where the market contributes 5 %."
     )
-    assert summarize_entry(entries, [wide, narrow]).verdict == f"{said} Its gate's mean, 0.90, says otherwise."
-    assert summarize_entry(entries[:1], [narrow]).verdict == said
+    assert summarize_entry(entries, [wide, narrow]).verdict == f"{most}0.90."
+    assert summarize_entry([torch.zeros(2)], [narrow]).verdict == "No market enters any layer."
     assert numbers(summarize_entry(entries, [narrow, wide])) == {
         "layer_0": pytest.approx(0.2),
         "layer_1": pytest.approx(0.05),
@@ -102,8 +105,8 @@ def test_a_gates_mean_that_misleads():
 def test_heads():
     found = summarize_head_importance(HEADS)
     assert found.verdict == (
-        "The target hangs most on Stock self-attention, layer 1, head 1: without it, it changes by -0.4. "
-        "Gradient and switching off rank heads differently (rank correlation -1.00): trust the second."
+        "The target depends most on Stock self-attention, layer 1, head 1: without it, it changes by -0.4. "
+        "Gradient and switching off put the heads in a different order (rank correlation -1.00)."
     )
     assert numbers(found) == {"rank_correlation": pytest.approx(-1), "top_five_share": pytest.approx(1)}
     assert summarize_head_importance(HEADS.assign(ablation=0.0)).verdict == (
@@ -114,10 +117,13 @@ def test_heads():
 def test_effects():
     found = summarize_effects(EFFECTS, -1.0)
     assert found.verdict == (
-        "Flat weights in Stock to market attention, layer 0, move the target by 50 %. 1 of 3 layers move it by "
-        "less than 5 %, flat or shuffled: the prediction hardly uses where they look."
+        "Flat weights in Stock to market attention, layer 0 change the target most: by +0.5, from -1 to -0.5. "
+        "1 of 3 layers change it by less than 10 % of that, flat or shuffled."
     )
-    assert numbers(found) == {"largest_flat": 0.5, "idle_share": pytest.approx(1 / 3)}
+    assert numbers(found) == {"largest_flat": 0.5, "largest_shuffled": 0.3, "idle_share": pytest.approx(1 / 3)}
+    near_zero = summarize_effects(EFFECTS, 1e-9)
+    assert "by +0.5, from 1e-09 to 0.5." in near_zero.verdict  # in the target's units: a share of 0 is no number
+    assert summarize_effects(EFFECTS.assign(flat=0.0, permuted=0.0), 1.0).findings == ()
     assert summarize_effects(EFFECTS.assign(flat=math.nan), 1.0).findings == ()
 
 

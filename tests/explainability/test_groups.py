@@ -90,10 +90,10 @@ def one_window(model, dataset, index) -> dict[str, float]:
         return found | {"value": float(output)}
     if model.use_coral:
         above = 1 / (1 + np.exp(-output))
-        shares = np.clip(-np.diff(np.r_[1.0, above, 0.0]), 0, None)
+        shares, predicted = -np.diff(np.r_[1.0, sorted(above, reverse=True), 0.0]), (above > 0.5).sum()
     else:
-        shares = np.exp(output - output.max()) / np.exp(output - output.max()).sum()
-    return found | {"confidence": shares.max(), "relative entropy": entr(shares).sum() / math.log(len(shares))}
+        shares, predicted = np.exp(output - output.max()) / np.exp(output - output.max()).sum(), output.argmax()
+    return found | {"confidence": shares[predicted], "relative entropy": entr(shares).sum() / math.log(len(shares))}
 
 
 CASES = {

@@ -21,6 +21,7 @@ from stockformer.explainability import (
     class_probabilities,
     describe_outputs,
     output_batches,
+    summarize_outputs,
 )
 from stockformer.model import create_model
 
@@ -43,10 +44,26 @@ def test_coral_with_one_threshold():
     assert class_probabilities(torch.tensor([[logit(0.2)]]), coral=True)[0].tolist() == pytest.approx([0.8, 0.2])
 
 
-def test_coral_with_unordered_thresholds():
-    """P(class > 1) above P(class > 0): class 1 gets 0, not a negative share."""
+def test_coral_with_unordered_thresholds(make_model):
+    """P(class > 1) above P(class > 0): put in order they are a distribution, and the predicted class stays."""
+    model = make_model(label_mode="buckets", bucket_edges=[-1, 0, 1], loss_name="coral")
     logits = torch.tensor([[logit(0.4), logit(0.7), logit(0.2)]])
-    assert class_probabilities(logits, coral=True)[0].tolist() == pytest.approx([0.6, 0.0, 0.5, 0.2], abs=1e-6)
+    outputs = describe_outputs(logits, model)
+    assert outputs.probabilities[0].tolist() == pytest.approx([0.3, 0.3, 0.2, 0.2], abs=1e-6)
+    assert outputs.predictions.tolist() == [1]
+    assert outputs.confidence.tolist() == pytest.approx([0.3], abs=1e-6)
+
+
+def test_confidence_is_of_the_predicted_class(make_model):
+    """P(class > k) of 0.9, 0.52 and 0.46 passes two thresholds: class 2, which has 6 %."""
+    model = make_model(label_mode="buckets", bucket_edges=[-1, 0, 1], loss_name="coral")
+    outputs = describe_outputs(torch.tensor([[logit(0.9), logit(0.52), logit(0.46)]]), model)
+    assert outputs.predictions.tolist() == [2]
+    assert outputs.confidence.tolist() == pytest.approx([0.06], abs=1e-6)
+    assert summarize_outputs(outputs).verdict == (
+        "Class 2: probability 6 % (even over 4 classes: 25 %). It is the class that the thresholds name; the most "
+        "probable one is class 3, 46 %."
+    )
 
 
 @pytest.fixture

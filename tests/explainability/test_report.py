@@ -105,6 +105,10 @@ def page_of(tmp_path_factory):
     return model, inputs, saved, saved["report"].read_text()
 
 
+def named(days):
+    return [str(date)[:10] for date in DATES] if days == len(DATES) else None
+
+
 def test_every_summary_is_on_the_page(page_of):
     model, inputs, _, page = page_of
     shown = capture_attention(model, *inputs)
@@ -112,10 +116,10 @@ def test_every_summary_is_on_the_page(page_of):
     summaries.append(summarize_outputs(describe_outputs(shown.output[1:], model, torch.tensor([0])), ["DOWN", "UP"]))
     for layers in shown.kinds.values():
         summaries.append(summarize_layers([weights[1] for weights in layers]))
-        summaries += [summarize_map(weights[1].mean(dim=0)) for weights in layers]
+        summaries += [summarize_map(weights[1].mean(dim=0), days=named(weights.size(-1))) for weights in layers]
         summaries += [summarize_heads(weights[1]) for weights in layers]
     summaries += [summarize_gate(gate[1]) for gate in shown.gates.values()]
-    summaries.append(summarize_pooling(shown.pooling[1]))
+    summaries.append(summarize_pooling(shown.pooling[1], named(6)))
     one = tuple(part[1:] for part in inputs)
     summaries.append(summarize_saliency(attribute(model, *one).parts))
     trace = trace_attention(model, *one)
@@ -154,7 +158,7 @@ def test_the_numbers_stand_in_their_columns(page_of):
 
 def test_prices_and_the_truth(page_of):
     _, _, saved, page = page_of
-    assert "Down 1.0 % in 6 days" in page
+    assert "Down 1.0 % over 6 days with a price" in page
     assert "The truth is DOWN." in page
     assert {"price", "prediction", "saliency_summary"} <= set(saved)
 

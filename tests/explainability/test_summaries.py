@@ -47,15 +47,37 @@ def numbers(summary):
 @pytest.mark.parametrize(
     ("weights", "verdict"),
     [
-        (IDENTITY, "Diagonal: 100 % (uniform: 8 %) is on the same day. The last quarter of the days gets 25 %"),
-        (UNIFORM, "Nearly uniform (diffuseness 1.00 of 1): read no shapes into it."),
-        (COLUMN, "Vertical stripes: all days share 100 % of their attention. The last quarter of the days gets 100 %"),
-        (CAUSAL, "Causal: 100 % (uniform: 54 %) is on the same and earlier days."),
-        (BAND, "A band around the diagonal: days look 0.5 days away on average; causal: 100 % (uniform: 54 %)"),
-        (FAR, "Mixed, no single shape: a day looks 6 days away on average (uniform: 4)."),
+        (
+            IDENTITY,
+            "Diagonal: 100 % (even: 8.3 %) is on the same step. No step gets twice its even share; the "
+            "most, 1.00 times, "
+            "is on step 0 (8.3 %). On average a query is as spread out as over 1.0 of 12 steps. The "
+            "last 3 steps get 25 %",
+        ),
+        (
+            UNIFORM,
+            "Nearly uniform over 12 steps: every weight is 1.00 to 1.00 times its even share. Read no shapes into it.",
+        ),
+        (
+            COLUMN,
+            "Vertical stripe: one step, step 11, gets 100 %, 12 times its even share; no other gets twice its own. "
+            "On average a query is as spread out as over 1.0 of 12 steps. The last 3 steps get 100 % (even: 25 %).",
+        ),
+        (
+            CAUSAL,
+            "Looks back: 100 % (even: 54 %) is on the same and earlier steps. 2 steps get at least "
+            "twice their even share, "
+            "43 % together; the largest: step 0 26 % (3.1 times), step 1 18 % (2.1 times).",
+        ),
+        (
+            BAND,
+            "A band around the diagonal: what a query attends to is 0.55 steps away on average (even: 4). Looks back: ",
+        ),
+        (FAR, "No step gets twice its even share; the most, 1.00 times, is on step 0 (8.3 %)."),
         (
             (COLUMN + IDENTITY) / 2,
-            "Diagonal: 54 % (uniform: 8 %) is on the same day; vertical stripes: all days share 50 %",
+            "Diagonal: 54 % (even: 8.3 %) is on the same step. Vertical stripe: one step, step 11, "
+            "gets 54 %, 6.5 times",
         ),
     ],
     ids=["diagonal", "uniform", "stripes", "causal", "band", "mixed", "two shapes"],
@@ -76,22 +98,54 @@ def test_a_row():
     assert numbers(summary) == {
         "effective_days": pytest.approx(2**1.5),
         "diffuseness": pytest.approx(0.5),
+        "peak_times": pytest.approx(4.0),
         "recency": pytest.approx(0.25),
         "top_three_share": pytest.approx(1.0),
     }
     assert summary.verdict == (
-        "On about 3 of 8 days: the three strongest hold 100 %, the last quarter 25 % (uniform: 38 % and 25 %)."
+        "As spread out as over 2.8 of 8 steps. 3 steps get at least twice their even share, 100 % "
+        "together; the largest: "
+        "step 1 50 % (4.0 times), step 2 25 % (2.0 times), step 7 25 % (2.0 times). The last 2 "
+        "steps get 25 % (even: 25 %)."
     )
-    assert summarize_row(UNIFORM[0]).verdict.startswith("Nearly uniform over 12 days")
+    assert summarize_row(UNIFORM[0]).verdict.startswith("Nearly uniform over 12 steps")
+    named = summarize_row(row, days=[f"2020-01-0{day}" for day in range(1, 9)])
+    assert "3 days get at least twice their even share, 100 % together; the largest: 2020-01-02 50 %" in named.verdict
+
+
+def test_one_day_that_gets_more_than_the_rest():
+    """A stripe of a tenth in an otherwise even map: entropy does not see it."""
+    weights = torch.full((60, 60), 0.9 / 59)
+    weights[:, 20] = 0.1
+    for summary in (summarize_map(weights), summarize_pooling(weights[0])):
+        assert numbers(summary)["diffuseness"] > 0.96
+        assert "ne step, step 20, gets 10 %, 6.0 times its even share; the rest is even." in summary.verdict
 
 
 @pytest.mark.parametrize(
     ("weights", "behind", "verdict"),
     [
-        ([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.8], 0, "A late day counts most (the last)"),
-        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.8, 0.2], 1, "A late day counts most (1 before the last)"),
-        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.8, 0.0, 0.2], 2, "Long range, an early day counts most (2 before the last)"),
-        ([0.125] * 8, 7, "Nearly uniform (diffuseness 1.00 of 1)"),
+        (
+            [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.8],
+            0,
+            "As spread out as over 4.9 of 8 steps. One step, step 7, gets 53 %, 4.3 times its even "
+            "share; the rest is even.",
+        ),
+        (
+            [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.8, 0.2],
+            1,
+            "As spread out as over 1.6 of 8 steps. One step, step 6, gets 80 %, 6.4 times",
+        ),
+        (
+            [0.0, 0.0, 0.0, 0.0, 0.0, 0.8, 0.0, 0.2],
+            2,
+            "As spread out as over 1.6 of 8 steps. One step, step 5, gets 80 %, 6.4 times",
+        ),
+        (
+            [0.125] * 8,
+            7,
+            "Nearly uniform over 8 steps: every weight is 1.00 to 1.00 times its even share; pooling is close",
+        ),
     ],
 )
 def test_pooling(weights, behind, verdict):
@@ -103,9 +157,9 @@ def test_pooling(weights, behind, verdict):
 @pytest.mark.parametrize(
     ("mean", "swing", "verdict"),
     [
-        (0.1, 0.0, "Mostly closed: the stock's own signal dominates (mean 0.10). Its mean hardly changes"),
-        (0.9, 0.05, "Mostly open: the market's context dominates (mean 0.90). Its mean changes"),
-        (0.5, 0.019, "Partly open: stock and market both count (mean 0.50). Its mean hardly changes"),
+        (0.1, 0.0, "Mostly closed: the mean gate is 0.10. The daily mean runs from 0.10 to 0.10."),
+        (0.9, 0.05, "Mostly open: the mean gate is 0.90. The daily mean runs from 0.85 to 0.95."),
+        (0.5, 0.019, "Partly open: the mean gate is 0.50. The daily mean runs from 0.48 to 0.52."),
     ],
 )
 def test_a_gate(mean, swing, verdict):
@@ -126,11 +180,26 @@ def test_a_gate_has_the_numbers_of_the_table(sample):
 @pytest.mark.parametrize(
     ("layers", "verdict", "change"),
     [
-        ([UNIFORM, IDENTITY], "Sharpens with depth: the heads' mean diffuseness goes from 1.00 to 0.00.", (-1, 1)),
-        ([IDENTITY, UNIFORM], "Spreads out with depth: the heads' mean diffuseness goes from 0.00 to 1.00.", (1, -1)),
-        ([UNIFORM, UNIFORM], "Flat and high: the layers have not learned to tell the days apart", (0, 0)),
-        ([IDENTITY, COLUMN], "Flat; the heads' mean diffuseness goes from 0.00 to 0.00.", (0, 0)),
-        ([IDENTITY], "One layer, diffuseness 0.00 of 1", (0, 0)),
+        (
+            [UNIFORM, IDENTITY],
+            "Sharpens with depth: the heads' mean diffuseness goes from 1.00 to 0.00 of 1, never back.",
+            (-1, 1),
+        ),
+        (
+            [IDENTITY, UNIFORM],
+            "Spreads out with depth: the heads' mean diffuseness goes from 0.00 to 1.00 of 1, never back.",
+            (1, -1),
+        ),
+        ([UNIFORM, UNIFORM], "Alike in every layer: the heads' mean diffuseness is 1.00 to 1.00 of 1.", (0, 0)),
+        ([IDENTITY, COLUMN], "Alike in every layer: the heads' mean diffuseness is 0.00 to 0.00 of 1.", (0, 0)),
+        (
+            [UNIFORM, IDENTITY, UNIFORM],
+            "Up and down with depth: the heads' mean diffuseness goes from 1.00 to 1.00 of 1, with the "
+            "lowest, 0.00, in "
+            "layer 1 and the highest, 1.00, in layer 0.",
+            (0, 0),
+        ),
+        ([IDENTITY], "One layer: the heads' mean diffuseness is 0.00 of 1.", (0, 0)),
     ],
 )
 def test_layers(layers, verdict, change):
@@ -151,10 +220,19 @@ def test_layers_may_differ_in_heads():
         (
             [COLUMN, COLUMN.flip(1)],
             (0, 0, 2, 0),
-            "The 2 heads differ (mean redundancy 0.00 of 1). Diffuseness runs from",
+            "All 2 heads are about equally diffuse: 0.00 to 0.00 of 1. Least like any other is head 0: "
+            "its redundancy is 0.00",
         ),
-        ([COLUMN, COLUMN], (0, 0, 1, 1), "The 2 heads repeat one another, which wastes capacity"),
-        ([UNIFORM, COLUMN], (0, 1, 2, None), "The 2 heads differ"),
+        (
+            [COLUMN, COLUMN],
+            (0, 0, 1, 1),
+            "All 2 heads are about equally diffuse: 0.00 to 0.00 of 1. Every head is much like another",
+        ),
+        (
+            [UNIFORM, COLUMN],
+            (0, 1, 2, None),
+            "Diffuseness of the 2 heads runs from 0.00 (head 1) to 1.00 of 1 (head 0).",
+        ),
         ([UNIFORM, UNIFORM], (1, 0, 1, 1), "All 2 heads are nearly uniform"),
         ([COLUMN], (0, 0, 1, math.nan), "One head"),
     ],
@@ -166,9 +244,10 @@ def test_heads(heads, expected, verdict):
         assert value is None or found == pytest.approx(value, abs=1e-5, nan_ok=True)
 
 
-def test_focused_and_diffuse_heads_are_told_apart():
-    assert "some are focused, others diffuse" in summarize_heads(torch.stack([UNIFORM, COLUMN])).verdict
-    assert "all are about as focused" in summarize_heads(torch.stack([COLUMN, COLUMN.flip(1)])).verdict
+def test_heads_that_are_switched_off_are_named():
+    assert summarize_heads(torch.stack([UNIFORM, 0 * UNIFORM, COLUMN])).verdict.startswith(
+        "Switched off: head 1. Diffuseness of the 2 heads runs from 0.00 (head 2) to 1.00 of 1 (head 0)."
+    )
 
 
 def test_saliency_of_stock_and_market():
@@ -181,7 +260,7 @@ def test_saliency_of_stock_and_market():
         "top_five_share": pytest.approx(1.0),
     }
     assert summary.verdict.startswith(
-        "The output hangs on both stock and market: the market's 1 of 3 features hold 50 %. As spread out as over 3 of"
+        "The attribution is on stock and market: the market's 1 of 3 features hold 50 %. As spread out as over 2.6 of 3"
     )
 
 
@@ -193,13 +272,15 @@ def test_the_main_input(stock, market, verdict):
 
 
 def test_saliency_of_one_input():
-    summary = summarize_saliency([torch.ones(4, 10)])
-    assert numbers(summary) == pytest.approx({"recency": 0.25, "effective_features": 10, "top_five_share": 0.5})
-    assert "market" not in summary.verdict
+    summary = summarize_saliency([torch.arange(1.0, 5)[:, None] * torch.ones(4, 10)])
+    assert numbers(summary) == pytest.approx({"recency": 0.4, "effective_features": 10, "top_five_share": 0.5})
+    assert summary.verdict == (
+        "Within a day all features of an input have one value: they cannot be told apart, the last 1 of 4 days 40 %."
+    )
 
 
 def test_saliency_of_nothing():
-    assert summarize_saliency([torch.zeros(4, 2)]).verdict == "Every attribution is 0: the output hangs on no input."
+    assert summarize_saliency([torch.zeros(4, 2)]).verdict == "Every attribution is 0."
 
 
 def binary(up, labels=None):
@@ -212,25 +293,27 @@ def binary(up, labels=None):
 @pytest.mark.parametrize(
     ("shown", "verdict"),
     [
-        (binary([0.99] * 4), "Nearly sure of most samples: overfit or collapsed"),
-        (binary([0.5, 0.52, 0.47]), "Near uniform: the model has learned little"),
-        (binary([0.8, 0.3]), "Neither undecided nor nearly sure (mean confidence 75 %)."),
-        (binary([0.9] * 8, [1, 0] * 4), "Overconfident: confidence 90 %, right in 50 %. That is about as often as"),
-        (binary([0.6] * 8, [1] * 8), "Underconfident, and near uniform: confidence 60 %, right in 100 %."),
-        (binary([0.8] * 10, [1] * 8 + [0] * 2), "About as sure as right: confidence 80 %, right in 80 %."),
         (
-            binary([0.9, 0.1] * 50, [1, 0] * 50),
-            "Underconfident: confidence 90 %, right in 100 %. That is more often than",
+            binary([0.99] * 4),
+            "Mean confidence 99 % (even: 50 %); over 95 % in 100 % of the samples. It always says class 1.",
         ),
-        (binary([0.9, 0.1] * 50, [0, 1] * 50), "Overconfident: confidence 90 %, right in 0 %. That is less often than"),
-        # Seven of ten right where six are of one class: within two standard errors, 0.31.
+        (binary([0.8, 0.3]), "Mean confidence 75 % (even: 50 %); over 95 % in 0 % of the samples."),
         (
-            binary([0.7] * 7 + [0.3] * 3, [1] * 5 + [0] * 4 + [1]),
-            "About as sure as right: confidence 70 %, right in 70 %. That is about as often as",
+            binary([0.9] * 8, [1, 0] * 4),
+            "Overconfident: confidence 90 %, right in 50 % of 8 samples. Always saying the most common "
+            "class is right in "
+            "50 %. It always says class 1.",
         ),
-        (binary([0.99]), "Class 1, confidence 99 %: nearly sure."),
-        (binary([0.3], [1]), "Class 0, confidence 70 %: fairly sure. The truth is class 1."),
-        (binary([0.51]), "Class 1, confidence 51 %: near uniform."),
+        (binary([0.6] * 8, [1] * 8), "Underconfident: confidence 60 %, right in 100 % of 8 samples."),
+        (
+            binary([0.8] * 10, [1] * 8 + [0] * 2),
+            "About as sure as right: confidence 80 %, right in 80 % of 10 samples.",
+        ),
+        (binary([0.9, 0.1] * 50, [1, 0] * 50), "Underconfident: confidence 90 %, right in 100 % of 100 samples."),
+        (binary([0.9, 0.1] * 50, [0, 1] * 50), "Overconfident: confidence 90 %, right in 0 % of 100 samples."),
+        (binary([0.9] * 2, [1, 0]), "Confidence 90 %, right in 50 % of 2 samples: too few to tell the two apart."),
+        (binary([0.99]), "Class 1: nearly sure, probability 99 % (even over 2 classes: 50 %)."),
+        (binary([0.3], [1]), "Class 0: probability 70 % (even over 2 classes: 50 %). The truth is class 1."),
     ],
 )
 def test_what_outputs_say(shown, verdict):
@@ -248,7 +331,7 @@ def test_numbers_of_outputs():
     assert found == pytest.approx(
         {
             "mean_confidence": 0.78,
-            "relative_entropy": np.mean(entropies) / math.log(2),
+            "mean_normalised_entropy": np.mean(entropies) / math.log(2),
             "nearly_sure_share": 0.5,
             "top_class_share": 0.5,
             "accuracy": 0.75,
@@ -259,11 +342,9 @@ def test_numbers_of_outputs():
 
 
 def test_one_sample_has_no_scores():
-    assert list(numbers(summarize_outputs(binary([0.3], [1])))) == [
-        "mean_confidence",
-        "relative_entropy",
-        "nearly_sure_share",
-    ]
+    assert numbers(summarize_outputs(binary([0.3], [1]))) == pytest.approx(
+        {"confidence": 0.7, "normalised_entropy": scipy_entropy([0.3, 0.7]) / math.log(2)}
+    )
 
 
 def test_coral_contradictions(make_model):
@@ -272,7 +353,7 @@ def test_coral_contradictions(make_model):
     summary = summarize_outputs(describe_outputs(logits, model))
     assert numbers(summary)["violations_share"] == 0.5
     assert "out of order in 50 % of the samples" in summary.verdict
-    assert "out of order." in summarize_outputs(describe_outputs(logits[1:], model)).verdict
+    assert "out of order;" in summarize_outputs(describe_outputs(logits[1:], model)).verdict
     assert "out of order" not in summarize_outputs(describe_outputs(logits[:1], model)).verdict
 
 
@@ -288,7 +369,7 @@ def test_a_regression():
             "label_std": math.sqrt(0.02),
         }
     )
-    assert "(rmse 0.08165) is below that of always saying the mean (0.1414)" in summary.verdict
+    assert "(rmse 0.08165) is below that of always saying the mean of the truth (0.1414)" in summary.verdict
     assert list(numbers(summarize_outputs(OutputDistribution(values, None)))) == ["mean", "std"]
     one = OutputDistribution(values[:1], None, labels=labels[1:2])
     assert summarize_outputs(one).verdict == "The value is 0.1. The true value is 0.3."
@@ -308,20 +389,25 @@ def test_prices():
         {"change_percent": -12, "daily_volatility_percent": 15, "largest_move_percent": -20, "spy_correlation": 1}
     )
     assert summary.verdict == (
-        "Down 12.0 % in 3 days, 15.0 % volatility a day, largest move -20.0 % on 2020-01-03; correlation with SPY 1.00."
+        "Down 12.0 % over 3 days with a price, 15.0 % volatility per day, largest move -20.0 % on 2020-01-03; "
+        "correlation with SPY 1.00."
     )
 
 
 @pytest.mark.parametrize(
     ("table", "verdict"),
     [
-        (prices([100.0, 110.0]), "Up 10.0 % in 2 days, 0.0 % volatility a day, largest move +10.0 % on 2020-01-02."),
+        (
+            prices([100.0, 110.0]),
+            "Up 10.0 % over 2 days with a price, 0.0 % volatility per day, largest move +10.0 % on 2020-01-02.",
+        ),
         (prices([100.0, 110.0, 99.0], [1.0] * 3), "largest move +10.0 % on 2020-01-02."),
-        (prices([math.nan, 100.0, math.inf, 110.0]), "Up 10.0 % in 2 days"),
+        (prices([math.nan, 100.0, math.inf, 110.0]), "Up 10.0 % over 2 days with a price"),
+        (prices([100.0, 110.0, 100.01]), "Unchanged over 3 days"),
         (prices([math.nan, 100.0]), "There is only one finite price"),
         (prices([math.nan] * 3), "There is no finite price"),
     ],
-    ids=["no market", "a market that stands still", "gaps", "one price", "none"],
+    ids=["no market", "a market that stands still", "gaps", "unchanged", "one price", "none"],
 )
 def test_odd_prices(table, verdict):
     assert verdict in summarize_prices(table).verdict
@@ -378,7 +464,7 @@ SEED = [
     (9, "all heads identical", "heads", "mean_redundancy"),
     (10, "what drives the prediction", "saliency", "effective_features"),
     (13, "overconfident", "outputs", "nearly_sure_share"),
-    (13, "underconfident", "outputs", "relative_entropy"),
+    (13, "underconfident", "outputs", "mean_normalised_entropy"),
 ]
 
 
@@ -409,16 +495,16 @@ def test_a_calm_and_a_crash_day_of_the_sample(sample):
         window = dataset.window(dataset.index_of(day, "AAPL"))
         shown = capture_attention(model, window.x[None], window.market_x[None])
         verdicts[day] = summarize_map(shown.map("cross", 0)).verdict, summarize_prices(window.prices).verdict
-    assert verdicts["2006-11-21"][0].startswith("Nearly uniform")
-    assert verdicts["2008-10-15"][0].startswith("Vertical stripes")
-    assert verdicts["2006-11-21"][1].startswith("Up 33.3 % in 60 days, 1.7 % volatility a day")
-    assert verdicts["2008-10-15"][1].startswith("Down 41.1 % in 60 days, 4.7 % volatility a day")
+    assert verdicts["2006-11-21"][0].startswith("No step gets twice its even share")
+    assert verdicts["2008-10-15"][0].startswith("Vertical stripes: 4 steps get at least twice their even share, 62 %")
+    assert verdicts["2006-11-21"][1].startswith("Up 33.3 % over 60 days with a price, 1.7 % volatility per day")
+    assert verdicts["2008-10-15"][1].startswith("Down 41.1 % over 60 days with a price, 4.7 % volatility per day")
 
 
 def test_of_one_day_nothing_is_said():
     one = torch.ones(1, 1)
     for summary in (summarize_map(one), summarize_row(one[0]), summarize_pooling(one[0])):
-        assert summary.verdict == "One day: there is no other to attend to."
+        assert summary.verdict == "One step: there is no other to attend to."
     assert set(numbers(summarize_saliency([one]))) == {"effective_features", "top_five_share"}
 
 
@@ -427,9 +513,12 @@ def test_a_head_grid():
     assert heads[["layer", "head"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert heads["diffuseness"].tolist() == pytest.approx([1, 0, 0, 0], abs=1e-6)
     summary = summarize_head_grid(heads)
-    assert summary.verdict.startswith("1 of 4 heads is nearly uniform. The most focused is layer ")
+    assert summary.verdict == (
+        "The most focused of 4 heads by diffuseness is layer 0, head 1 (0.00 of 1), the most diffuse layer 0, head 0 "
+        "(1.00 of 1); the median is 0.00."
+    )
     found = numbers(summary)
-    assert (found["mean_diffuseness"], found["nearly_uniform_share"]) == pytest.approx((0.25, 0.25), abs=1e-6)
+    assert (found["mean_diffuseness"], found["lowest_diffuseness"]) == pytest.approx((0.25, 0.0), abs=1e-6)
     assert heads["redundancy"].tolist()[2:] == pytest.approx([1, 1], abs=1e-6)
     assert summarize_head_grid(head_statistics([torch.full((1, 2, 2), torch.nan)])).verdict.startswith(
         "There are no fin"

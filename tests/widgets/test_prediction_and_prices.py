@@ -27,8 +27,8 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def classes_from(above: np.ndarray) -> np.ndarray:
-    """CORAL's P(class > k) as class probabilities; differences below 0 count as 0."""
-    return np.clip(-np.diff(np.r_[1.0, above, 0.0]), 0, None)
+    """CORAL's P(class > k), put in order, as class probabilities."""
+    return -np.diff(np.r_[1.0, sorted(above, reverse=True), 0.0])
 
 
 BUCKETS = ["below -1 %", "-1 % to 0 %", "0 % to 1 %", "1 % or more"]
