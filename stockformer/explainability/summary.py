@@ -57,7 +57,7 @@ Numbers = dict[str, float]
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
     """Pearson's r, not a number where one of them is constant."""
-    return float(np.corrcoef(one, other)[0, 1]) if one.std() and other.std() else math.nan
+    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) and np.ptp(other) else math.nan
 
 
 def summarize(
