@@ -48,8 +48,11 @@ NEARLY_UNIFORM = 0.25
 NAMED = 2.0
 #: Named days are stripes of a map where at least this share of the queries gives them `NAMED` times their even share.
 STRIPES = 0.5
-#: A map has a diagonal where it holds at least this share and `NAMED` times its even one; it looks back at `BACK`.
-DIAGONAL, BACK = 0.5, 0.95
+#: A map has a diagonal where that holds at least this share and `NAMED` times its even one.
+DIAGONAL = 0.5
+#: A map looks back where at least this share is on the same and earlier days, and later ones get at most a `NAMED`-th
+#: of their even share.
+BACK = 0.95
 #: A map is a band around the diagonal where its mean distance is at most this part of an even map's.
 NEAR = 0.25
 #: A gate whose mean is under the first or over the second is called mostly closed or open: most of its values are.
@@ -231,9 +234,9 @@ def _shapes(shares: _Shares) -> list[str]:
         return []
     steps = np.arange(len(shares.values))
     offsets = steps - steps[:, None]
-    same, distance, past = (
+    same, distance, later = (
         [float((part * kind).sum(axis=1).mean()) for part in (shares.values, shares.even)]
-        for kind in (offsets == 0, abs(offsets), offsets <= 0)
+        for kind in (offsets == 0, abs(offsets), offsets > 0)
     )
     diagonal = same[0] >= max(DIAGONAL, NAMED * same[1])
     found = []
@@ -242,10 +245,9 @@ def _shapes(shares: _Shares) -> list[str]:
     elif distance[0] <= NEAR * distance[1]:
         near = f"{distance[0]:.2g} {shares.unit}s away on average (even: {distance[1]:.2g})"
         found.append(f"A band around the diagonal: what a query attends to is {near}.")
-    if past[0] >= BACK > past[1] and not diagonal:
-        found.append(
-            f"Looks back: {percent(past[0])} (even: {percent(past[1])}) is on the same and earlier {shares.unit}s."
-        )
+    if later[1] > 0 and later[0] <= min(1 - BACK, later[1] / NAMED) and not diagonal:
+        held, even = 1 - later[0], 1 - later[1]
+        found.append(f"Looks back: {percent(held)} (even: {percent(even)}) is on the same and earlier {shares.unit}s.")
     return found
 
 

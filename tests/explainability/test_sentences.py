@@ -216,7 +216,8 @@ def check_attention(verdict, weights, mask):
             assert square
             assert says(said[0], 100 * held)
             assert says(said[1], 100 * even)
-            assert held > 0.95 - 1e-6 > even - 1e-6
+            assert held > 0.95 - 1e-6
+            assert 0 < 1 - even > 2 * (1 - held) - 1e-6
         elif name == "nobody":
             most = it.times.max()
             assert most < 2 + 1e-6
