@@ -18,6 +18,7 @@ from stockformer.explainability.faithfulness_report import write_faithfulness
 from stockformer.model import LABEL_MODES
 from stockformer.opening import open_model
 from stockformer.sample import load_sample, write_sample
+from stockformer.table import read_table
 from stockformer.training import Model, fit
 
 _DATA = "a CSV with one row per ticker and day, a folder with all_data_*.csv, or a glob"
@@ -88,7 +89,7 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     dataset = StockDataset(
-        pd.concat([pd.read_csv(path) for path in arguments.csv], ignore_index=True),
+        pd.concat([read_table(path) for path in arguments.csv], ignore_index=True),
         target_col=arguments.target,
         label_mode=arguments.label_mode,
         bucket_edges=arguments.bucket_edges,

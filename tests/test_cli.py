@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -216,7 +217,7 @@ def assert_one_line(capsys, message):
 
 def test_errors_of_the_file_system(tmp_path, capsys):
     assert main(["train", str(tmp_path / "none.csv"), "--out", str(tmp_path / "a.pt")]) == 1
-    assert_one_line(capsys, r"No such file.*none\.csv")
+    assert_one_line(capsys, r"there is no CSV file .*none\.csv")
     (tmp_path / "file").write_text("")
     assert main(["sample", "--out", str(tmp_path / "file")]) == 1
     assert_one_line(capsys, "file")
@@ -289,3 +290,66 @@ def test_the_page_in_docs_is_that_of_the_shipped_table():
             start = f"| {row['ranking'].replace('_', ' ')} | {numbers} |"
             (line,) = (line for line in said.splitlines() if line.startswith(start))
             assert line.endswith(f"| {row['verdict']} |")
+
+
+# Files trained elsewhere
+
+ELSEWHERE = ROOT / "tests" / "data" / "trained_elsewhere"
+
+
+def test_a_checkpoint_without_statistics_is_opened_for_a_report(tmp_path, capsys, monkeypatch):
+    calls = []
+
+    def generate(model, *inputs, **options):
+        calls.append((inputs, options))
+        return {"report": "page"}
+
+    monkeypatch.setattr("stockformer.__main__.generate_report", generate)
+    call = ["report", str(ELSEWHERE / "cross_bin_3d.pt"), str(ELSEWHERE / "all_data_0.csv.xz"), "--out", str(tmp_path)]
+    with np.load(ELSEWHERE / "cross_bin_3d.npz") as expected:
+        assert main([*call, "--date", str(expected["date"][1]), "--ticker", str(expected["ticker"][1])]) == 0
+        ((inputs, options),) = calls
+        np.testing.assert_allclose(inputs[0][0], expected["x"][1], atol=1e-5)
+        np.testing.assert_allclose(inputs[1][0], expected["market_x"][1], rtol=1e-6, atol=1e-5)
+        assert options["label"] == expected["y"][1]
+    assert options["assumption"] == "assumed: UP from a return of +1.5 %"
+    out, err = capsys.readouterr()
+    assert out == "page\n"
+    assert err.startswith("stockformer: cross_bin_3d.pt does not say everything. Assumed, ")
+    assert err.count("\n") == 1
+
+
+def test_a_checkpoint_without_statistics_is_opened_for_faithfulness(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("stockformer.__main__.write_faithfulness", lambda *given, **options: calls.append(given))
+    data = str(ELSEWHERE / "all_data_*.csv.xz")
+    assert main(["faithfulness", str(ELSEWHERE / "encoder_bin_10d.pt"), data, "--out", str(tmp_path / "page.md")]) == 0
+    ((model, dataset, _),) = calls
+    with np.load(ELSEWHERE / "encoder_bin_10d.npz") as expected:
+        assert len(dataset) == expected["windows"]
+        window = dataset.window(dataset.index_of(str(expected["date"][0]), str(expected["ticker"][0])))
+        with torch.no_grad():
+            np.testing.assert_allclose(model(*window.inputs)[0], expected["output"][0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--date", "May"], "'May' is not a date, expected one such as '2008-10-15'$"),
+        (["--date", "2008-10-15", "--ticker", "XYZ"], "there is no window of XYZ; the tickers are AAPL, MSFT$"),
+        (["--date", "2008-10-18"], r"no window ends on 2008-10-18; windows end from 2007-08-24 to 2009-12-28"),
+    ],
+)
+def test_days_that_a_report_cannot_be_about(tmp_path, capsys, options, message):
+    call = ["report", str(ELSEWHERE / "cross_bin_3d.pt"), str(ELSEWHERE / "all_data_0.csv.xz"), "--out", str(tmp_path)]
+    assert main([*call, *options]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert pytest.raises(ValueError, match=message).matches(ValueError(err.splitlines()[-1]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_csv_that_does_not_exist(tmp_path, capsys):
+    call = ["report", str(ELSEWHERE / "cross_bin_3d.pt"), str(tmp_path / "none.csv"), "--date", "2008-10-15"]
+    assert main([*call, "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == f"stockformer: there is no CSV file {tmp_path / 'none.csv'}\n"
