@@ -7,6 +7,7 @@ done here to a pass concerns the thread that does it; the model and the passes o
 from __future__ import annotations
 
 import copy
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,7 +15,7 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.overrides import BaseTorchFunctionMode
 
@@ -27,18 +28,64 @@ _ORIGINAL = "_in_eval_mode_of"
 
 
 def in_eval_mode(model: nn.Module) -> nn.Module:
-    """A model in eval mode that computes what `model` would: itself, or a copy where a module is in training mode.
+    """A model in eval mode that computes what `model` would: itself, or a copy where something has to be different.
 
-    The copy shares parameters and buffers. So the model's own modules never change mode: another thread may be
+    The copy shares parameters and buffers. In it no module is in training mode; none is compiled by
+    `torch.compile`, where hooks do not act; and an `nn.TransformerEncoderLayer` with other parts than torch's, which
+    the fused kernel cannot read, does not try it. So the model's own modules never change: another thread may be
     training them, and nothing is left to undo.
 
     Raises:
+        TypeError: the model takes inputs by keyword only.
         ValueError: a module in training mode cannot be copied, because its `forward` was replaced by a function
-            that may belong to the module itself.
+            that may belong to the module itself; or an `nn.MultiheadAttention` has another output projection,
+            without weights to read.
     """
-    if not any(module.training for module in model.modules()):
+    model = uncompiled(model)
+    check_runs(model)
+    if not any(module.training or is_compiled(module) or _unreadable(module) for module in model.modules()):
         return model
     return _in_eval_mode(model, {})
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The module that `torch.compile` made a compiled one of, or the module itself."""
+    inner: nn.Module = model._modules.get("_orig_mod") or model if is_compiled(model) else model
+    return inner
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module is run by `torch.compile`, of a wrapper or in place."""
+    return type(module).__name__ == "OptimizedModule" or module.__dict__.get("_compiled_call_impl") is not None
+
+
+def refuse_compiled(model: nn.Module) -> None:
+    """Raise a ValueError where a part of a model is compiled: torch may leave hooks out there, without a word."""
+    for path, module in model.named_modules():
+        if is_compiled(module):
+            raise ValueError(
+                f"{path or type(model).__name__} is compiled by torch.compile, where hooks do not act: "
+                "run the model that stockformer.explainability.in_eval_mode(model) returns"
+            )
+
+
+def check_runs(model: nn.Module) -> None:
+    """Raise where a model cannot be called as ``model(*inputs)``, before torch fails without saying where."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    named = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.default is one.empty]
+    if named:
+        raise TypeError(
+            f"{type(model).__name__}.forward takes {', '.join(named)} by keyword only: "
+            "wrap the model in a module whose forward takes its inputs by position"
+        )
+    for path, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention) and type(module).forward is nn.MultiheadAttention.forward:
+            projection, name = module.out_proj, f"{path}.out_proj" if path else "out_proj"
+            if not isinstance(getattr(projection, "weight", None), Tensor):
+                raise ValueError(
+                    f"{name} is a {type(projection).__name__} without a weight, which nn.MultiheadAttention reads: "
+                    "give it properties weight and bias that hold what it computes"
+                )
 
 
 def original(module: nn.Module) -> nn.Module:
@@ -123,7 +170,7 @@ def unfused() -> AbstractContextManager[Any]:
 
 
 def _in_eval_mode(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Module:
-    module = getattr(module, "_orig_mod", module)  # of torch.compile
+    module = uncompiled(module)
     if module in copies:
         return copies[module]
     if isinstance(module, torch.jit.ScriptModule):
@@ -135,12 +182,32 @@ def _in_eval_mode(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.M
     own.__dict__["training"] = False
     own.__dict__[_ORIGINAL] = module
     own.__dict__["_compiled_call_impl"] = None
+    if _unreadable(module):
+        own.__dict__["activation_relu_or_gelu"] = 0  # torch's sign for a layer that its fused kernel cannot run
+    if isinstance(module, nn.TransformerEncoder) and any(map(_unreadable, module.layers)):
+        own.__dict__["use_nested_tensor"] = False
     if "forward" in module.__dict__:
         own.__dict__["forward"] = _bound(module.__dict__["forward"], module, own)
     own.__dict__["_modules"] = {
         name: None if child is None else _in_eval_mode(child, copies) for name, child in module._modules.items()
     }
     return own
+
+
+def _unreadable(module: nn.Module) -> bool:
+    """Whether torch's fused kernel would fail to read the parts of an encoder layer, such as adapters around them."""
+    if not isinstance(module, nn.TransformerEncoderLayer):
+        return False
+    norms, linear = (module.norm1, module.norm2), (module.linear1, module.linear2)
+    width = (module.self_attn.embed_dim,)
+    tensors = [getattr(part, name, None) for part in (*norms, *linear) for name in ("weight", "bias")]
+    if module.self_attn.in_proj_bias is None:  # then torch itself does not try
+        tensors = [tensor for tensor in tensors if tensor is not None]
+    return (
+        not all(isinstance(tensor, Tensor) for tensor in tensors)
+        or not all(hasattr(norm, "eps") for norm in norms)
+        or any(getattr(norm, "weight", torch.empty(0)).shape != width for norm in norms)
+    )
 
 
 def _bound(forward: Any, module: nn.Module, own: nn.Module) -> Any:

@@ -33,6 +33,7 @@ from stockformer.explainability import (
     faithfulness_steps,
     has_inflow,
     head_importance,
+    in_eval_mode,
     randomisation_steps,
     spread_windows,
     trace_attention,
@@ -282,7 +283,7 @@ class Explaining(Followed):
         change = self.change if changed else WhatIf()
         while True:
             try:
-                with changed_model(self.model, change, self._original.capture):
+                with changed_model(in_eval_mode(self.model), change, self._original.capture):
                     share = next(steps)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
@@ -322,7 +323,7 @@ class Explaining(Followed):
         self._check_open()
         which = (*key, self.reading, self.target)
         if which not in self._explained:
-            with changed_model(self.model, self.change, self._original.capture):
+            with changed_model(in_eval_mode(self.model), self.change, self._original.capture):
                 self._explained[which] = compute(self.model, *self._one_sample(), target=self._target())
         found: Result = self._explained[which]
         return found

@@ -23,10 +23,12 @@ from stockformer.explainability import (
     change_inputs,
     changed_model,
     describe_outputs,
+    in_eval_mode,
     measure_windows,
     output_batches,
     summarize_change,
 )
+from stockformer.forward import uncompiled
 from stockformer_widgets.explaining import EXPLAINS, Explaining
 from stockformer_widgets.followed import changing, reacts
 from stockformer_widgets.reading import (
@@ -97,7 +99,7 @@ class ExtractorSession(Explaining):
             raise TypeError(f"expected a StockDataset as the dataset, got {type(dataset).__name__}")
         if not inputs and dataset is None:
             raise ValueError("a session needs inputs for the model or a dataset, found neither")
-        self.model = model
+        model = self.model = uncompiled(model)
         self.dataset = dataset
         self._outputs: OutputDistribution | None = None
         self._read_sample: int | None = None
@@ -209,7 +211,7 @@ class ExtractorSession(Explaining):
             TypeError: the model is no stock transformer.
         """
         self._check_open()
-        with changed_model(self.model, self.change, self._original.capture):
+        with changed_model(in_eval_mode(self.model), self.change, self._original.capture):
             found = measure_windows(self._stock_model(), *self.reading.inputs)
         return {name: float(value) for name, value in found.items()}
 
@@ -402,7 +404,7 @@ class ExtractorSession(Explaining):
         inputs = original.inputs
         if change.changes_inputs:
             inputs = change_inputs(change, inputs, self._names_of(inputs), self._market(change.market_from))
-        with changed_model(self.model, change, original.capture):
+        with changed_model(in_eval_mode(self.model), change, original.capture):
             return replace(original, inputs=inputs, capture=capture_attention(self.model, *inputs))
 
     def _market(self, index: int | None) -> Tensor | None:

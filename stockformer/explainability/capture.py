@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from stockformer.explainability.attention import has_own_forward, wide
 from stockformer.explainability.recording import AttentionRecord, record_call, record_fused
-from stockformer.forward import forward_hooks, in_eval_mode, original
+from stockformer.forward import forward_hooks, in_eval_mode, original, refuse_compiled
 
 #: Short names for the attention of the stock transformers.
 KINDS: dict[str, str] = {
@@ -35,6 +35,7 @@ KINDS: dict[str, str] = {
     "market_encoder.encoder.layers.*.self_attn": "market",
 }
 
+_NONE = "no nn.MultiheadAttention in it"
 _KIND_TITLES = {
     "cross": "Stock to market attention",
     "self": "Stock self-attention",
@@ -187,7 +188,7 @@ class AttentionExtractor:
 
     Raises:
         TypeError: `model` is not a module.
-        ValueError: it has no `nn.MultiheadAttention`.
+        ValueError: it has no `nn.MultiheadAttention`; on entering, a part of it is compiled.
 
     Example:
         >>> with torch.no_grad(), AttentionExtractor(model) as extractor:
@@ -199,7 +200,8 @@ class AttentionExtractor:
         if not isinstance(model, nn.Module):
             raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}")
         if not any(isinstance(module, nn.MultiheadAttention) for module in model.modules()):
-            raise ValueError(f"{type(model).__name__} has no attention to show: no nn.MultiheadAttention in it")
+            reason = "its attention is scripted, where it cannot be seen" if _scripted(model) else _NONE
+            raise ValueError(f"{type(model).__name__} has no attention to show: {reason}")
         self.model = model
         self._hooks: AbstractContextManager[None] | None = None
         self._capture: Capture | None = None
@@ -208,6 +210,7 @@ class AttentionExtractor:
     def __enter__(self) -> AttentionExtractor:
         if self._hooks is not None:
             raise RuntimeError("this extractor is open already")
+        refuse_compiled(self.model)
         try:
             self._hooks = self._watch()
             self._hooks.__enter__()
@@ -260,7 +263,7 @@ class AttentionExtractor:
         gates = {
             original(gate)
             for module in self.model.modules()
-            if (gate := module._modules.get("gate")) is not None and _holds_attention(module)
+            if (gate := dict(module.named_children()).get("gate")) is not None and _holds_attention(module)
         }
         # Not itself: hooks that are dropped without being closed, by an interrupt, are then closed at once.
         this = weakref.proxy(self)
@@ -321,6 +324,9 @@ class AttentionExtractor:
             self._caveats[name] = found.caveat
 
     def _finish(self, output: Any) -> None:
+        self._caveats |= dict.fromkeys(
+            _scripted(self.model), "there is no map of it: it is scripted, and cannot be seen"
+        )
         self._capture = Capture(
             MappingProxyType(self._attention),
             MappingProxyType(self._gates),
@@ -355,6 +361,15 @@ def _layer_pattern(path: str) -> str:
     """A module path with its numbers as ``*``; layers of one kind share it."""
     module = path.partition("#")[0]
     return ".".join("*" if part.isdigit() else part for part in module.split(".")) or "attention"
+
+
+def _scripted(model: nn.Module) -> list[str]:
+    """Module paths of attention in TorchScript, which runs without hooks."""
+    return [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, torch.jit.ScriptModule) and module.original_name == nn.MultiheadAttention.__name__
+    ]
 
 
 def _holds_attention(module: nn.Module) -> bool:

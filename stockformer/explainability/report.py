@@ -47,6 +47,7 @@ from stockformer.explainability.outputs import class_names, describe_outputs
 from stockformer.explainability.rankings import CELL_RANKINGS, DAY_RANKINGS
 from stockformer.explainability.summary import Summary
 from stockformer.explainability.trace import Trace, trace_attention
+from stockformer.forward import uncompiled
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 
 _DPI = 110
@@ -110,6 +111,7 @@ def generate_report(
     _check(inputs, input_names, feature_names, sample, dates)
     names = list(input_names or (f"Input {number}" for number in range(len(inputs))))
     folder = _writable(Path(output_dir))
+    model = uncompiled(model)
     shown = capture_attention(model, *inputs)
     sections = [
         *_price_sections(prices),
@@ -264,15 +266,27 @@ def _explained_sections(
     if not can_attribute(inputs, shown.output):
         return
     one = tuple(part[sample : sample + 1] for part in inputs)
-    yield _attribution_section(attribute(model, *one), names, feature_names, dates)
-    try:
+
+    def attention() -> Iterator[_Section]:
         trace = trace_attention(model, *one)
-    except ValueError as error:
-        yield _Section("What attention carries", f"Left out: {error}.", [], {})
-    else:
         yield _carried_section(trace, shown, sample, dates)
         yield _importance_section(model, one, trace)
-    yield _faithfulness_section(model, one, has_inflow(model))
+
+    def attribution() -> Iterator[_Section]:
+        yield _attribution_section(attribute(model, *one), names, feature_names, dates)
+
+    def faithfulness() -> Iterator[_Section]:
+        yield _faithfulness_section(model, one, has_inflow(model))
+
+    for title, sections in (
+        ("Input attribution", attribution),
+        ("What attention carries", attention),
+        ("Whether to believe it", faithfulness),
+    ):
+        try:
+            yield from sections()
+        except ValueError as error:
+            yield _Section(title, f"Left out: {error}.", [], {})
 
 
 def _attribution_section(

@@ -103,15 +103,21 @@ def _moved(inputs: Inputs, parts: Sequence[Tensor]) -> Tensor:
 
 
 def _randomised(model: nn.Module, seed: int) -> nn.Module:
-    """A copy with fresh weights."""
-    fresh = copy.deepcopy(model)
+    """A copy with fresh weights; those that a module has no fresh ones for, in random order."""
+    # Weights that an old hook computes (weight norm, pruning) are no leaves, which deepcopy refuses.
+    tensors = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    fresh = copy.deepcopy(model, {id(value): value.detach().clone() for value in tensors if not value.is_leaf})
     with seeded(seed):
         for module in fresh.modules():
             reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+            before = [values.detach().clone() for values in module.parameters(recurse=False)]
             if reset is not None:
                 reset()
-            else:
-                _shuffle(module.parameters(recurse=False))
+            _shuffle(
+                values
+                for values, trained in zip(module.parameters(recurse=False), before, strict=True)
+                if torch.equal(values, trained)
+            )
     return fresh
 
 

@@ -34,7 +34,7 @@ def effective_number(shares: Tensor) -> Tensor:
 
 def spearman(one: Tensor, other: Tensor) -> float:
     """Rank correlation of two tensors of one shape; NaN where one of them ranks nothing."""
-    ranks = [pd.Series(part.flatten().numpy()).rank() for part in (one, other)]
+    ranks = [pd.Series(part.flatten().double().numpy()).rank() for part in (one, other)]
     return float("nan") if any(part.nunique() < 2 for part in ranks) else float(ranks[0].corr(ranks[1]))
 
 

@@ -84,10 +84,11 @@ def trace_attention(model: nn.Module, *inputs: Tensor, target: Target | None = N
         target: by default that of `choose_target`.
 
     Raises:
-        ValueError: the model has no attention.
+        ValueError: the model has no attention, one whose output cannot be recomputed, see `Capture.caveats`, or
+            none that a gradient reaches.
     """
     model = in_eval_mode(model)
-    with torch.enable_grad(), explicit_attention(model) as calls:
+    with torch.inference_mode(False), torch.enable_grad(), explicit_attention(model) as calls:
         with AttentionExtractor(model) as extractor:
             leaves = [part.detach().clone().requires_grad_(part.is_floating_point()) for part in inputs]
             output = model(*leaves)
@@ -95,7 +96,17 @@ def trace_attention(model: nn.Module, *inputs: Tensor, target: Target | None = N
         value = target(output)[0]
         pooling = [] if calls.pooling is None else [calls.pooling]
         on_path = [call.weights for call in calls.attention.values()] + pooling
-        found = torch.autograd.grad(value, on_path, allow_unused=True, materialize_grads=True)
+        _check_gradients(calls, value)
+        reached = torch.autograd.grad(value, on_path, allow_unused=True)
+        if all(gradient is None for gradient in reached):
+            raise ValueError(
+                f"no gradient of the output reaches the attention of {type(model).__name__}: "
+                "a part behind it, such as a quantised one, has none"
+            )
+        found = [
+            torch.zeros_like(on) if gradient is None else gradient
+            for on, gradient in zip(on_path, reached, strict=True)
+        ]
     gradients = dict(zip(calls.attention, found, strict=False))
     shown = extractor.capture
     kinds = {
@@ -111,12 +122,23 @@ def trace_attention(model: nn.Module, *inputs: Tensor, target: Target | None = N
     )
 
 
+def _check_gradients(calls: _Calls, value: Tensor) -> None:
+    """Raise where attention ran without gradients: its weights would seem to count for nothing."""
+    without = [path for path, call in calls.attention.items() if not call.differentiable]
+    if without or not value.requires_grad:
+        raise ValueError(
+            f"{', '.join(without) or 'the attention'} runs where gradients are off, so what the output owes to it "
+            "cannot be told: neither torch.no_grad nor torch.utils.checkpoint with use_reentrant=True may be around it"
+        )
+
+
 @dataclass
 class _Call:
     module: nn.MultiheadAttention
     stream: Tensor
     value: Tensor
     weights: Tensor
+    differentiable: bool
 
 
 @dataclass
@@ -141,7 +163,7 @@ def explicit_attention(model: nn.Module) -> Iterator[_Calls]:
         if isinstance(module, nn.MultiheadAttention) and known in paths:
             call = attention_call(module, args, kwargs)
             weights = _on_path(called_weights(module, call, output))
-            found = _Call(module, call["query"], call["value"], weights)
+            found = _Call(module, call["query"], call["value"], weights, torch.is_grad_enabled())
             calls.attention[call_path(paths[known], calls.attention)] = found
             return attention_output(module, call, weights)
         if pooled and paths.get(known) == "pooling":

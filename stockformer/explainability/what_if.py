@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from stockformer.explainability.attention import AttentionOutput, attention_call, attention_output
 from stockformer.explainability.capture import Capture
 from stockformer.explainability.recording import called_weights
-from stockformer.forward import forward_hooks, original, unfused
+from stockformer.forward import forward_hooks, original, refuse_compiled, unfused
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,13 @@ def changed_model(model: nn.Module, what_if: WhatIf, shown: Capture) -> Iterator
         shown: a capture of the unchanged model, which tells its layers.
 
     Raises:
-        ValueError: the model has no gates, or no such kind, layer or head; a gate outside of 0..1.
+        ValueError: the model has no gates, or no such kind, layer or head; a gate outside of 0..1; a part of the
+            model is compiled; or an attention's output cannot be recomputed, see `Capture.caveats`.
     """
     gates = _changed_gates(model, what_if, shown)
     attentions = _changed_attentions(model, what_if, shown)
+    if gates or attentions:
+        refuse_compiled(model)
 
     def after(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
         known = original(module)
