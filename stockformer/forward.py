@@ -161,6 +161,20 @@ def forward_hooks(*, before: Before | None = None, after: After | None = None) -
             raise
 
 
+@contextmanager
+def with_gradients() -> Iterator[None]:
+    """Gradients are on, whatever the caller switched off; tensors made inside can have them."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def in_full_precision() -> Iterator[None]:
+    """The caller's autocast is for the model: numbers that are made of captured tensors are not rounded."""
+    with torch.autocast("cpu", enabled=False):
+        yield
+
+
 def unfused() -> AbstractContextManager[Any]:
     """While open, an `nn.TransformerEncoderLayer` that this thread runs calls its attention, not a fused kernel.
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import Target, explained
-from stockformer.forward import in_eval_mode
+from stockformer.forward import in_eval_mode, with_gradients
 from stockformer.seeding import seeded
 
 #: How `attribute` can attribute. DeepLift is none of them: through layer norms and softmaxes
@@ -140,7 +140,8 @@ def attribution_steps(
     check_choice("method", method, METHODS)
     check_choice("groups", groups, GROUPS)
     model = in_eval_mode(model)
-    chosen = tuple(part.detach().clone() for part in inputs)
+    with with_gradients():
+        chosen = tuple(part.detach().clone() for part in inputs)
     bases = _baselines(chosen, baselines)
     target, value = explained(model, *chosen, target=target)
     reference = None
@@ -165,6 +166,10 @@ def can_attribute(inputs: Sequence[Tensor], output: object) -> bool:
     )
 
 
+#: What torch says where no gradient reaches an input.
+_UNREACHED = ("does not require grad", "not have been used in the graph")
+
+
 class _Explained(nn.Module):
     """A model that returns its target: what captum differentiates."""
 
@@ -182,8 +187,16 @@ class _Explained(nn.Module):
 @contextmanager
 def _asking(seed: int = 0) -> Iterator[None]:
     """captum may run the model: gradients, the same random draws at every call."""
-    with seeded(seed), _quiet(), torch.enable_grad():
-        yield
+    try:
+        with seeded(seed), _quiet(), with_gradients():
+            yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _UNREACHED):
+            raise
+        raise ValueError(
+            "no gradient of the output reaches the inputs: a part of the model, such as a quantised one, has none; "
+            f"{' and '.join(BY_GROUP)} need none"
+        ) from error
 
 
 def _integrated_gradients(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:

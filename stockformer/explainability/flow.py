@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stockformer.explainability.trace import AttentionTrace, Trace
+from stockformer.forward import in_full_precision
 from stockformer.model import input_widths
 
 
@@ -36,7 +37,8 @@ class Inflow:
     def days(self) -> tuple[Tensor, ...]:
         """What reaches the prediction from each stock day [T] and, with a market, from each market day [S]."""
         parts = (self.stock,) if self.market is None else (self.stock, self.market)
-        return tuple(self.pooling @ part for part in parts)
+        with in_full_precision():
+            return tuple(self.pooling @ part for part in parts)
 
 
 def has_inflow(model: nn.Module) -> bool:
@@ -44,6 +46,7 @@ def has_inflow(model: nn.Module) -> bool:
     return input_widths(model) is not None
 
 
+@in_full_precision()
 def rollout(maps: Sequence[Tensor]) -> Tensor:
     """Attention rollout: the product of ``(A + I) / 2`` over the layers (Abnar and Zuidema 2020).
 
@@ -59,6 +62,7 @@ def rollout(maps: Sequence[Tensor]) -> Tensor:
     return flow
 
 
+@in_full_precision()
 def joint_rollout(trace: Trace) -> Inflow:
     """Rollout through both streams.
 
@@ -83,6 +87,7 @@ def joint_rollout(trace: Trace) -> Inflow:
     return _inflow(cross, stock, across, source, trace.pooling)
 
 
+@in_full_precision()
 def relevance(trace: Trace) -> Inflow:
     """Gradient-weighted relevance of every day for the target (Chefer et al. 2021, rules 5 to 10).
 
@@ -117,6 +122,7 @@ def gated_map(layer: AttentionTrace) -> Tensor:
     return layer.weights * _mean_gate(layer)
 
 
+@in_full_precision()
 def norm_map(layer: AttentionTrace) -> Tensor:
     """Norms of what each key adds, ``|w v W_o|`` by head (Kobayashi et al. 2020): [heads, query, key].
 
@@ -129,6 +135,7 @@ def norm_map(layer: AttentionTrace) -> Tensor:
     return layer.weights * squares.sqrt()
 
 
+@in_full_precision()
 def mean_norm_map(layer: AttentionTrace) -> Tensor:
     """Norms of what each key adds through all heads together, [query, key].
 
@@ -164,6 +171,7 @@ LAYER_MAPS: Mapping[str, Callable[[AttentionTrace], Tensor]] = {
 }
 
 
+@in_full_precision()
 def mean_attention(trace: Trace) -> tuple[Tensor, ...]:
     """Attention as it is, mean of layers and heads, as the pooling sees it: [T] and, with a market, [S].
 

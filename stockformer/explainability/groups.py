@@ -25,7 +25,7 @@ from stockformer.explainability.group_statistics import (
 from stockformer.explainability.outputs import describe_outputs, output_batches
 from stockformer.explainability.statistics import diffuseness, recency, recent_days
 from stockformer.explainability.targets import targets_of
-from stockformer.forward import in_eval_mode
+from stockformer.forward import in_eval_mode, with_gradients
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 
 #: How `compare_groups` calls a measure -> its formula; those of attention are there for every kind of it.
@@ -237,8 +237,8 @@ def _of_heads(of: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
 
 def _market_share(model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
     model = in_eval_mode(model)
-    with torch.enable_grad():
-        inputs = [part.detach().requires_grad_() for part in inputs]
+    with with_gradients():
+        inputs = [part.detach().clone().requires_grad_() for part in inputs]
         # The windows of a batch do not see each other, so the gradient of the sum is that of each.
         gradients = torch.autograd.grad(targets_of(model, model(*inputs)).sum(), inputs)
     stock, market = ((part * grad).abs().sum(dim=(1, 2)) for part, grad in zip(inputs, gradients, strict=True))

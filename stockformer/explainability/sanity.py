@@ -16,6 +16,7 @@ from stockformer.explainability.rankings import Inputs
 from stockformer.explainability.statistics import spearman
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import explained
+from stockformer.forward import with_gradients
 from stockformer.seeding import seeded
 
 
@@ -102,6 +103,7 @@ def _moved(inputs: Inputs, parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part[cells[0].cpu() != 0] for part, cells in zip(parts, inputs, strict=True)])
 
 
+@with_gradients()  # parameters that are copied in inference mode could have none
 def _randomised(model: nn.Module, seed: int) -> nn.Module:
     """A copy with fresh weights; those that a module has no fresh ones for, in random order."""
     # Weights that an old hook computes (weight norm, pruning) are no leaves, which deepcopy refuses.

@@ -24,7 +24,7 @@ from stockformer.explainability.attention import (
 from stockformer.explainability.capture import AttentionExtractor, call_path
 from stockformer.explainability.recording import called_weights
 from stockformer.explainability.targets import Target, choose_target
-from stockformer.forward import forward_hooks, in_eval_mode, original, unfused
+from stockformer.forward import forward_hooks, in_eval_mode, in_full_precision, original, unfused, with_gradients
 from stockformer.model import input_widths
 
 
@@ -51,7 +51,8 @@ class AttentionTrace:
     @property
     def output(self) -> Tensor:
         """What the attention returned, before a gate: [query, d]."""
-        return torch.einsum("hqk,hke->qe", self.weights, self.vectors) + self.bias
+        with in_full_precision():
+            return torch.einsum("hqk,hke->qe", self.weights, self.vectors) + self.bias
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def trace_attention(model: nn.Module, *inputs: Tensor, target: Target | None = N
             none that a gradient reaches.
     """
     model = in_eval_mode(model)
-    with torch.inference_mode(False), torch.enable_grad(), explicit_attention(model) as calls:
+    with with_gradients(), explicit_attention(model) as calls:
         with AttentionExtractor(model) as extractor:
             leaves = [part.detach().clone().requires_grad_(part.is_floating_point()) for part in inputs]
             output = model(*leaves)
