@@ -7,6 +7,7 @@ import math
 import random
 import warnings
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from stockformer.explainability import (
     capture_attention,
     changed_model,
     generate_report,
+    report,
     trace_attention,
 )
 from stockformer.explainability.recording import record_fused, tolerance
@@ -368,7 +370,8 @@ def test_returned_weights_can_be_changed():
         assert torch.allclose(model(x), expected, atol=1e-5)
 
 
-def test_a_report_says_so(tmp_path):
+def test_a_report_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "_save", lambda picture, folder: Path(__file__))
     model, x = OneAttention(own(Own, "nothing")), normal(1, STEPS, D)
     with pytest.warns(UserWarning, match="attn"):
         page = generate_report(model, x, output_dir=tmp_path)["report"].read_text()
