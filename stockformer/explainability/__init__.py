@@ -41,6 +41,7 @@ from stockformer.explainability.attribution import (
     attribution_steps,
     can_attribute,
 )
+from stockformer.explainability.blocks import calendar_blocks
 from stockformer.explainability.calibration import Calibration, calibrate
 from stockformer.explainability.capture import (
     AttentionExtractor,
@@ -57,7 +58,9 @@ from stockformer.explainability.faithfulness import (
     faithfulness_steps,
     faithfulness_verdict,
     measure_faithfulness,
+    spread_indices,
     spread_windows,
+    training_windows,
 )
 from stockformer.explainability.flow import (
     LAYER_MAPS,
@@ -126,6 +129,7 @@ from stockformer.explainability.outputs import (
 from stockformer.explainability.rankings import (
     CELL_RANKINGS,
     DAY_RANKINGS,
+    REFERENCES,
 )
 from stockformer.explainability.report import (
     generate_report,
@@ -178,6 +182,7 @@ __all__ = [
     "MEASURES",
     "METHODS",
     "NO_BETTER",
+    "REFERENCES",
     "UNMEASURED",
     "AttentionExtractor",
     "AttentionOutput",
@@ -200,6 +205,7 @@ __all__ = [
     "attribute",
     "attribution_runs",
     "attribution_steps",
+    "calendar_blocks",
     "calibrate",
     "can_attribute",
     "capture_attention",
@@ -265,6 +271,7 @@ __all__ = [
     "relevance",
     "rollout",
     "saliency_frame",
+    "spread_indices",
     "spread_windows",
     "summarize_change",
     "summarize_days",
@@ -284,5 +291,6 @@ __all__ = [
     "summarize_row",
     "summarize_saliency",
     "trace_attention",
+    "training_windows",
     "window_groups",
 ]

@@ -1,4 +1,4 @@
-"""Which inputs an output hangs on."""
+"""Which inputs an output depends on."""
 
 from __future__ import annotations
 
@@ -45,12 +45,19 @@ AGAINST_BASELINE = (*COMPLETE, "occlusion")
 #: Methods that move groups of cells.
 BY_GROUP = ("occlusion", "shapley_sampling")
 
-_STEPS = 64  # of the path of integrated gradients
+_POINTS = 64  # of integrated gradients on the path, at first
+_MOST_POINTS = 4096
+_TOLERANCE = 0.01  # of the sum of integrated gradients, as a share of the target's distance from the baseline
+_ROUNDING = 100  # units in the last place of the sum of their magnitudes, for distances that are tiny
 _DRAWS = 50  # of SmoothGrad's noise, and of GradientSHAP's points
 _NOISE = 0.15  # of SmoothGrad, as a share of the input's range; Smilkov et al. use 0.1 to 0.2
 _PERMUTATIONS = 25
 _BATCH = 128
 _WEEK = 5  # trading days
+_ROUGH = (
+    f"integrated gradients do not add up to {_TOLERANCE:.0%} with {_MOST_POINTS} points: "
+    "between the baseline and the input the model is too rough for them"
+)
 
 
 Parts = tuple[Tensor, ...]
@@ -83,7 +90,19 @@ class Attribution:
         """
         if self.method not in COMPLETE or self.reference is None:
             return None
-        return float(sum(part.double().sum() for part in self.parts)) - (self.value - self.reference)
+        return _sum(self.parts) - (self.value - self.reference)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether `completeness_error` is at most 1 % of the target's distance from the baseline.
+
+        Or, for tiny distances, at most 100 units in the last place of the sum of magnitudes. True for methods that
+        do not promise to add up.
+        """
+        error = self.completeness_error
+        if error is None or self.reference is None:
+            return True
+        return abs(error) <= _tolerance(self.parts, self.value - self.reference)
 
 
 def attribute(
@@ -98,7 +117,8 @@ def attribute(
     """Attribute one sample's target to every feature of every day.
 
     ==================== ==========================================================================
-    integrated_gradients Sundararajan et al. 2017, 64 Gauss-Legendre steps from the baseline
+    integrated_gradients Sundararajan et al. 2017, 64 Gauss-Legendre points on the way from the baseline, doubled up
+                         to 4096 until they add up, see `Attribution.adds_up`
     input_x_gradient     Shrikumar et al. 2016
     gradient             Simonyan et al. 2014
     smooth_grad          Smilkov et al. 2017, 50 draws of noise of 15 % of the input's range
@@ -107,7 +127,8 @@ def attribute(
     shapley_sampling     Strumbelj and Kononenko 2010, 25 orders of the groups
     ==================== ==========================================================================
 
-    Random methods are seeded, so that a call gives the same numbers twice.
+    Random methods are seeded, so that a call gives the same numbers twice. Integrated gradients that do not add up
+    with the most points give a warning.
 
     Args:
         model: called as ``model(*inputs)``, in eval mode; returns [B] or [B, outputs].
@@ -136,7 +157,7 @@ def attribution_steps(
     baselines: Sequence[Tensor] | None = None,
     groups: str = GROUPS[0],
 ) -> Steps[Attribution]:
-    """`attribute` in steps, one for all but the methods of `BY_GROUP`; between them the model is as it was."""
+    """`attribute` in steps, one for most methods; between them the model is as it was."""
     check_choice("method", method, METHODS)
     check_choice("groups", groups, GROUPS)
     model = in_eval_mode(model)
@@ -151,10 +172,16 @@ def attribution_steps(
     asked = _Explained(model, target, chosen)
     if method in BY_GROUP:
         parts = yield from _by_group(method, asked, chosen, bases, groups)
+    elif method == "integrated_gradients":
+        assert reference is not None
+        parts = yield from _integrated_gradients(asked, chosen, bases, value - reference)
     else:
         with _asking():
             parts = _GRADIENT_METHODS[method](asked, chosen, bases)
-    return Attribution(tuple(part[0].detach().cpu() for part in parts), method, target, value, reference)
+    attribution = Attribution(tuple(part[0].detach().cpu() for part in parts), method, target, value, reference)
+    if not attribution.adds_up and method == "integrated_gradients":
+        warnings.warn(_ROUGH, stacklevel=2)
+    return attribution
 
 
 def can_attribute(inputs: Sequence[Tensor], output: object) -> bool:
@@ -199,11 +226,28 @@ def _asking(seed: int = 0) -> Iterator[None]:
         ) from error
 
 
-def _integrated_gradients(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
-    number = len(bases[0])
-    many = tuple(part.expand(number, *part.shape[1:]) for part in inputs)
-    found = IntegratedGradients(explained).attribute(many, bases, n_steps=_STEPS, internal_batch_size=_BATCH)
-    return tuple(part.mean(dim=0, keepdim=True) for part in found)
+def _integrated_gradients(explained: _Explained, inputs: Parts, bases: Parts, distance: float) -> Steps[Parts]:
+    """Mean over the baselines, with twice as many points until they sum to the distance."""
+    many = tuple(part.expand(len(bases[0]), *part.shape[1:]) for part in inputs)
+    points = _POINTS
+    while True:
+        with _asking():
+            paths = IntegratedGradients(explained).attribute(many, bases, n_steps=points, internal_batch_size=_BATCH)
+        parts = tuple(part.mean(dim=0, keepdim=True) for part in paths)
+        yield points / _MOST_POINTS
+        if points == _MOST_POINTS or abs(_sum(parts) - distance) <= _tolerance(parts, distance):
+            return parts
+        points *= 2
+
+
+def _sum(parts: Parts) -> float:
+    return float(sum(part.double().sum() for part in parts))
+
+
+def _tolerance(parts: Parts, distance: float) -> float:
+    """How far integrated gradients may be from adding up to a distance: a share of it, or rounding of their sum."""
+    rounding = torch.finfo(parts[0].dtype).eps * float(sum(part.double().abs().sum() for part in parts))
+    return max(_TOLERANCE * abs(distance), _ROUNDING * rounding)
 
 
 def _input_x_gradient(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
@@ -231,7 +275,6 @@ def _gradient_shap(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
 
 
 _GRADIENT_METHODS: dict[str, Callable[[nn.Module, Parts, Parts], Parts]] = {
-    "integrated_gradients": _integrated_gradients,
     "input_x_gradient": _input_x_gradient,
     "gradient": _gradient,
     "smooth_grad": _smooth_grad,
@@ -264,8 +307,11 @@ def _by_group(method: str, explained: _Explained, inputs: Parts, bases: Parts, g
 
 
 def attribution_runs(method: str, shapes: Sequence[Sequence[int]], groups: str) -> int:
-    """How often `attribute` runs the model from one baseline, forward and back counted as one."""
-    once = {"integrated_gradients": _STEPS, "smooth_grad": _DRAWS, "gradient_shap": _DRAWS}
+    """How often `attribute` runs the model from one baseline, forward and back counted as one.
+
+    Of integrated gradients as often as they do at first.
+    """
+    once = {"integrated_gradients": _POINTS, "smooth_grad": _DRAWS, "gradient_shap": _DRAWS}
     if method not in BY_GROUP:
         return once.get(method, 1)
     number = int(group_masks(shapes, groups)[-1].max()) + 1

@@ -1,4 +1,4 @@
-"""Which explanations of a model to believe, as a page of tables."""
+"""How far to trust the explanations of a model, as a page of tables."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ from pandas.api.types import is_numeric_dtype
 from stockformer.dataset import StockDataset
 from stockformer.explainability.ablation import attention_effects
 from stockformer.explainability.attribution import METHODS, attribute
-from stockformer.explainability.faithfulness import Faithfulness, measure_faithfulness, spread_windows
+from stockformer.explainability.blocks import calendar_blocks
+from stockformer.explainability.faithfulness import (
+    Faithfulness,
+    measure_faithfulness,
+    spread_indices,
+    spread_windows,
+    training_windows,
+)
 from stockformer.explainability.rankings import CELL_RANKINGS, DAY_RANKINGS, Inputs
 from stockformer.explainability.sanity import negative_control, randomisation_check
 from stockformer.explainability.trace import trace_attention
 from stockformer.files import check_writable, write_whole
 from stockformer.training import Model
 
-_FEW = 16  # windows of the checks that attribute with every method once more
+_FEW = 4  # windows of the checks that attribute with every method once more
 
 
 def write_faithfulness(
@@ -41,36 +48,44 @@ def write_faithfulness(
     """
     places = [Path(one) for one in (path, table) if one is not None]
     check_writable(places)
-    samples = spread_windows(dataset, windows)
-    cells = measure_faithfulness(model, samples, CELL_RANKINGS)
-    days = measure_faithfulness(model, samples, DAY_RANKINGS)
+    samples, training = spread_windows(dataset, windows), training_windows(dataset)
+    blocks = calendar_blocks(dataset, spread_indices(dataset, windows))
+    cells, days = (
+        measure_faithfulness(model, samples, rankings, training=training, blocks=blocks)
+        for rankings in (CELL_RANKINGS, DAY_RANKINGS)
+    )
     few = spread_windows(dataset, min(windows, _FEW))
-    sections = [_HEAD.format(windows=windows), *_ranked(cells, days), *_checks(model, dataset, cells, samples, few)]
-    numbers = pd.concat([found.table.assign(unit=found.unit) for found in (cells, days)], ignore_index=True)
+    head = _HEAD.format(windows=windows, blocks=cells.blocks, training=len(training))
+    sections = [head, *_ranked(cells, days), *_checks(model, dataset, cells, samples, few)]
+    numbers = pd.concat([each.table.assign(unit=each.unit) for each in (cells, days)], ignore_index=True)
     texts = ["\n\n".join(sections) + "\n", numbers.to_csv(index=False, float_format="%.6g")]
     write_whole({place: text.encode(errors="replace") for place, text in zip(places, texts, strict=False)})
     return numbers
 
 
 def _ranked(cells: Faithfulness, days: Faithfulness) -> Iterator[str]:
-    for title, found in (("Features by day", cells), ("Days", days)):
-        rows = found.table.assign(
-            ranking=[name.replace("_", " ") for name in found.table["ranking"]],
-            interval=[_interval(*ends) for ends in found.table[["low", "high"]].to_numpy()],
-        )
-        shown = ["ranking", "deletion", "insertion", "gap", "interval", "p", "comprehensiveness", "sufficiency"]
-        yield f"## {title}\n\n{_markdown(rows[[*shown, 'verdict']])}"
+    for title, result in (("Features by day", cells), ("Days", days)):
+        rows = result.table.assign(
+            ranking=[name.replace("_", " ").replace("|", "\\|") for name in result.table["ranking"]],
+            interval=[_interval(*ends) for ends in result.table[["low", "high"]].to_numpy()],
+            verdict=result.table["verdict"].str.replace("|", "\\|"),
+        ).rename(columns={"p_holm": "p (Holm)"})
+        columns = ["ranking", "deletion", "insertion", "gap", "interval", "p", "p (Holm)"]
+        yield f"## {title}\n\n{_markdown(rows[[*columns, 'comprehensiveness', 'sufficiency', 'verdict']])}"
 
 
 def _checks(
     model: Model, dataset: StockDataset, cells: Faithfulness, samples: list[Inputs], few: list[Inputs]
 ) -> Iterator[str]:
     random = randomisation_check(model, few)
+    for name in ("signed", "absolute"):
+        spread = random.pop(f"{name}_std")
+        random[name] = [f"{mean:.2f} ± {std:.2f}" for mean, std in zip(random[name], spread, strict=True)]
     random["control"] = [_control(model, dataset, method, few) for method in METHODS]
     random["method"] = random["method"].str.replace("_", " ")
     yield _RANDOM.format(windows=len(few), absent=len(dataset.unavailable)) + "\n\n" + _markdown(random)
     agreement = cells.agreement()
-    agreement.index = agreement.columns = agreement.index.str.replace("_", " ")
+    agreement.index = agreement.columns = agreement.index.str.replace("_", " ").str.replace("|", "\\|")
     yield _AGREEMENT + "\n\n" + _markdown(agreement.rename_axis("method").reset_index())
     effects = pd.concat([attention_effects(model, *inputs) for inputs in samples])
     changes = effects.assign(**{name: effects[name].abs() for name in ("flat", "permuted")})

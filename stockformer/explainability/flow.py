@@ -96,25 +96,31 @@ def relevance(trace: Trace) -> Inflow:
     enter by the cross-attention rule; nothing flows back, as the market stream
     is never updated. Where a day has relevance for no other one, the published
     normalisation is 0/0; its row is then the identity's. Pooling is one more
-    attention, of a single query. A gate of 0 makes the market's relevance exactly 0.
+    attention, of a single query. A gate of 0 makes the market's relevance exactly 0. In double precision: what other
+    days add to a day's own 1 can be far smaller than 1, and the normalisation divides by it.
 
     Raises:
         ValueError: no stock transformer: pooling or self-attention is not known.
     """
     own, cross, market = _streams(trace)
-    stock, across, source = _start(own, cross)
+    stock, across, source = (part.double() for part in _start(own, cross))
     for layer in market:
-        source = source + gradient_map(layer).mean(dim=0) @ source
+        source = source + _share(layer) @ source
     for self_layer, cross_layer in zip_longest(own, cross):
-        share = gradient_map(self_layer).mean(dim=0)
+        share = _share(self_layer)
         stock, across = stock + share @ stock, across + share @ across
         if cross_layer is not None:
-            share = gradient_map(cross_layer).mean(dim=0)
-            across = across + _normalised(stock).T @ share @ _normalised(source)
+            across = across + _normalised(stock).T @ _share(cross_layer) @ _normalised(source)
     assert trace.pooling is not None
     assert trace.pooling_gradient is not None
-    pooling = (trace.pooling * trace.pooling_gradient).clamp(min=0)
+    pooling = (trace.pooling.double() * trace.pooling_gradient.double()).clamp(min=0)
     return _inflow(cross, stock, across, source, pooling)
+
+
+def _share(layer: AttentionTrace) -> Tensor:
+    """What each key day is relevant for each query day, mean over heads, [query, key] in double precision."""
+    mean: Tensor = (layer.weights.double() * layer.gradient.double()).clamp(min=0).mean(dim=0)
+    return mean
 
 
 def gated_map(layer: AttentionTrace) -> Tensor:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from stockformer.explainability.capture import kind_title
-from stockformer.explainability.faithfulness import BETTER, UNMEASURED, Faithfulness
+from stockformer.explainability.faithfulness import NO_BETTER, UNMEASURED, Faithfulness
+from stockformer.explainability.rankings import REFERENCES
 from stockformer.explainability.statistics import allowed_keys, recent_days, recent_keys, spearman, top_share
 from stockformer.explainability.summary import Finding, Summary, percent
 
@@ -182,18 +183,19 @@ def summarize_effects(table: pd.DataFrame, value: float) -> Summary:
     )
 
 
-def summarize_faithfulness(found: Faithfulness) -> Summary:
-    """How many rankings do better than random orders, and which one does best."""
-    ranked = found.table[found.table["ranking"] != "random"]
+def summarize_faithfulness(result: Faithfulness) -> Summary:
+    """How many rankings beat random orders, which one has the largest gap, and what that one beats."""
+    ranked = result.table[~result.table["ranking"].isin(REFERENCES)]
     if (ranked["verdict"] == UNMEASURED).all():
         return _no_numbers(
-            f"On {found.measured_on} there is nothing to measure: the target is no number, or never differs from that "
-            "of the training mean."
+            f"On {result.measured_on} there is nothing to measure: the target is not a number, or never differs from "
+            "that of the training mean."
         )
-    better = int((ranked["verdict"] == BETTER).sum())
-    best = f"; the best is {ranked['ranking'].iloc[0].replace('_', ' ')}" if better else ""
+    better = int((ranked["verdict"] != NO_BETTER).sum())
+    first = ranked.iloc[0]
+    best = f"; the largest gap is that of {first['ranking'].replace('_', ' ')}, {first['verdict']}" if better else ""
     return Summary(
-        f"On {found.measured_on}, {better} of {len(ranked)} do better than random orders{best}.",
+        f"On {result.measured_on}, {better} of {len(ranked)} do better than random orders{best}.",
         tuple(
             Finding(
                 str(row["ranking"]),
@@ -201,7 +203,7 @@ def summarize_faithfulness(found: Faithfulness) -> Summary:
                 "area under insertion - area under deletion",
                 str(row["verdict"]) or "What orders that know nothing reach.",
             )
-            for row in found.table.to_dict("records")
+            for row in result.table.to_dict("records")
         ),
     )
 

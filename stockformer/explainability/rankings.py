@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,19 +15,67 @@ from stockformer.explainability.capture import capture_attention
 from stockformer.explainability.flow import joint_rollout, mean_attention, relevance
 from stockformer.explainability.targets import Target
 from stockformer.explainability.trace import trace_attention
+from stockformer.forward import in_eval_mode
 
 Inputs = tuple[Tensor, ...]
-#: Scores of a sample for a target: one [T, features] an input, or one [T] an input to rank days.
+#: Scores of a sample for a target: [T, features] per input, or [T] per input to rank days.
 Ranking = Callable[[nn.Module, Inputs, Target], Sequence[Tensor]]
 
 #: Methods that say how much the target would change, not what it got from an input; ranked by magnitude.
 SENSITIVITIES = ("gradient", "smooth_grad")
+#: What an explanation is compared with: names in a table -> what a verdict calls them.
+REFERENCES: Mapping[str, str] = {
+    "random": "random",
+    "|input|": "|input|",
+    "fixed linear": "a fixed linear formula",
+}
+_BATCH = 64
 
 
 def rank_cells(method: str, model: nn.Module, inputs: Inputs, target: Target, **options: Any) -> list[Tensor]:
     """Scores of every feature of every day by one of `METHODS`; `options` are those of `attribute`."""
     parts = attribute(model, *inputs, method=method, target=target, **options).parts
     return [part.abs() if method in SENSITIVITIES else part for part in parts]
+
+
+def rank_by_size(model: nn.Module, inputs: Inputs, target: Target) -> list[Tensor]:
+    """``|input|``: a ranking that does not ask the model."""
+    return [part[0].detach().abs() for part in inputs]
+
+
+class LinearFormula:
+    """A ranking by fixed weights times the input; the weights are the target's mean gradient over training windows.
+
+    What it does as well as an explanation of a sample needs no explanation of that sample.
+
+    Args:
+        training: inputs of the training windows, each [1, T, features].
+    """
+
+    def __init__(self, training: Sequence[Inputs]) -> None:
+        self._training = training
+        self._weights: dict[Target, list[Tensor]] = {}
+
+    def __call__(self, model: nn.Module, inputs: Inputs, target: Target) -> list[Tensor]:
+        upwards = replace(target, sign=1)
+        if upwards not in self._weights:
+            self._weights[upwards] = _mean_gradient(model, self._training, upwards)
+        return [
+            target.sign * weights * part[0].detach()
+            for weights, part in zip(self._weights[upwards], inputs, strict=True)
+        ]
+
+
+def _mean_gradient(model: nn.Module, windows: Sequence[Inputs], target: Target) -> list[Tensor]:
+    sums = [torch.zeros_like(part[0]) for part in windows[0]]
+    for start in range(0, len(windows), _BATCH):
+        batch = [torch.cat(parts).requires_grad_() for parts in zip(*windows[start : start + _BATCH], strict=True)]
+        with torch.enable_grad():
+            # The windows of a batch do not see each other, so the gradient of the sum is that of each.
+            gradients = torch.autograd.grad(target(in_eval_mode(model)(*batch)).sum(), batch)
+        for total, gradient in zip(sums, gradients, strict=True):
+            total += gradient.sum(dim=0)
+    return [total / len(windows) for total in sums]
 
 
 def _rank_days(model: nn.Module, inputs: Inputs, target: Target, *, method: str) -> list[Tensor]:

@@ -19,6 +19,8 @@ from stockformer.explainability.targets import explained
 from stockformer.forward import with_gradients
 from stockformer.seeding import seeded
 
+_MODELS = 5
+
 
 def randomisation_check(
     model: nn.Module,
@@ -26,10 +28,11 @@ def randomisation_check(
     methods: Sequence[str] = METHODS,
     *,
     column: int | None = None,
+    models: int = _MODELS,
     seed: int = 0,
     **options: Any,
 ) -> pd.DataFrame:
-    """How like an attribution is to that of a model with random weights (Adebayo et al. 2018), with a progress bar.
+    """How like an attribution is to those of models with random weights (Adebayo et al. 2018), with a progress bar.
 
     A method whose picture stays the same shows the input, not the model.
 
@@ -38,14 +41,16 @@ def randomisation_check(
         samples: each a sample's inputs, [1, T, features].
         methods: some of `METHODS`.
         column: of the output, see `choose_target`.
-        seed: of the random weights.
+        models: how many random models.
+        seed: of the first one's weights; the others' follow.
         options: of `attribute`: baselines and groups.
 
     Returns:
-        One row a method: ``method, signed, absolute``: Spearman correlation of the
-        values and of their magnitudes, mean over the samples; NaN where a method ranks nothing.
+        One row per method: ``method, signed, absolute``, the Spearman correlation of the
+        values and of their magnitudes, mean over samples and models; ``signed_std, absolute_std``, the standard
+        deviation between the models' means. NaN where a method ranks nothing.
     """
-    steps = randomisation_steps(model, samples, methods, column=column, seed=seed, **options)
+    steps = randomisation_steps(model, samples, methods, column=column, models=models, seed=seed, **options)
     return run_to_end(steps, "random weights")
 
 
@@ -55,25 +60,29 @@ def randomisation_steps(
     methods: Sequence[str] = METHODS,
     *,
     column: int | None = None,
+    models: int = _MODELS,
     seed: int = 0,
     **options: Any,
 ) -> Steps[pd.DataFrame]:
     """`randomisation_check` in steps."""
-    random = _randomised(model, seed)
+    random = [_randomised(model, seed + number) for number in range(models)]
     rows = []
-    for number, method in enumerate(methods):
-        found = []
-        for done, inputs in enumerate(samples):
+    total, done = len(methods) * len(samples) * (models + 1), 0
+    for method in methods:
+        correlations = np.empty((len(samples), models, 2))
+        for sample, inputs in enumerate(samples):
             target, _ = explained(model, *inputs, column=column)
-            own, other = (
-                _moved(inputs, attribute(one, *inputs, method=method, target=target, **options).parts)
-                for one in (model, random)
-            )
-            found.append((spearman(own, other), spearman(own.abs(), other.abs())))
-            yield (number + (done + 1) / len(samples)) / len(methods)
-        signed, absolute = np.mean(found, axis=0)
-        rows.append((method, float(signed), float(absolute)))
-    return pd.DataFrame(rows, columns=["method", "signed", "absolute"])
+            for number, one in enumerate([model, *random]):
+                values = _moved(inputs, attribute(one, *inputs, method=method, target=target, **options).parts)
+                if number == 0:
+                    own = values
+                else:
+                    correlations[sample, number - 1] = spearman(own, values), spearman(own.abs(), values.abs())
+                done += 1
+                yield done / total
+        by_model = correlations.mean(axis=0)  # [models, 2]
+        rows.append((method, *by_model.mean(axis=0), *by_model.std(axis=0, ddof=1 if models > 1 else 0)))
+    return pd.DataFrame(rows, columns=["method", "signed", "absolute", "signed_std", "absolute_std"])
 
 
 def negative_control(

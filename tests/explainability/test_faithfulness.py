@@ -8,20 +8,26 @@ import numpy as np
 import pytest
 import torch
 from planted import DAY, FEATURE, planted_inputs, planted_model
+from scipy import stats
 from scipy.stats import spearmanr
 from torch import nn
 
+from stockformer.dataset import StockDataset
 from stockformer.explainability import (
     CELL_RANKINGS,
     DAY_RANKINGS,
     METHODS,
+    Target,
     attention_effects,
     attribute,
+    calendar_blocks,
     faithfulness_verdict,
     measure_faithfulness,
     randomisation_check,
 )
+from stockformer.explainability.blocks import holm, ratio_test
 from stockformer.explainability.faithfulness import BINS, FRACTIONS
+from stockformer.explainability.rankings import LinearFormula, rank_by_size
 
 
 class Linear(nn.Module):
@@ -92,14 +98,15 @@ def test_curves_of_a_linear_model_are_sums_of_its_parts(linear, number):
 
 def test_verdicts(linear):
     found = measure_faithfulness(linear, samples(12, 20, 5), {"truth": truth, "reverse": reverse, "noise": noise})
-    assert [*found.table["ranking"][[0, 3]]] == ["truth", "reverse"]
-    assert faithfulness_verdict(found.table, "truth").startswith("truth is better than random: deletion ")
+    assert [found.table["ranking"].iloc[place] for place in (0, -1)] == ["truth", "reverse"]
+    assert faithfulness_verdict(found.table, "truth").startswith("truth is better than |input|: deletion ")
     assert faithfulness_verdict(found.table, "noise").startswith("noise is no better than random")
     assert faithfulness_verdict(found.table, "reverse").startswith(
         "reverse is no better than random, and not even as good: "
     )
     table = found.table.set_index("ranking")
-    assert table.loc["truth", "p"] == pytest.approx(1 / 21)
+    assert table.loc["truth", "p"] == pytest.approx(1 / 201)
+    assert table.loc["truth", "p_holm"] == pytest.approx(4 / 201)  # of four rankings, |input| among them
     assert table.loc["reverse", "p"] == 1.0
     assert table.loc["truth", "low"] > 0 > table.loc["reverse", "high"]
     # Of a linear model the random orders' curves are straight lines on average.
@@ -127,7 +134,7 @@ def test_what_pulls_the_target_down_is_judged_as_what_pushes_it_up(ranking):
         row = one.set_index("ranking").loc[ranking]
         assert row["verdict"] == "better than random"
         assert row["insertion"] > 0.65
-    assert found[0].drop(columns="verdict").equals(found[1].drop(columns="verdict"))
+    assert found[0].equals(found[1])
 
 
 def test_days_that_pull_the_target_down_are_found():
@@ -162,7 +169,7 @@ def test_nothing_to_measure_is_no_success(linear, spoil, number):
     assert row["verdict"] == "not measurable"
     assert np.isnan(row["p"])
     assert faithfulness_verdict(found.table, "truth") == (
-        "truth is not measurable: the target is no number, or never differs from that of the training mean."
+        "truth is not measurable: the target is not a number, or never differs from that of the training mean."
     )
 
 
@@ -182,7 +189,12 @@ def test_equal_scores_are_in_random_order(linear):
 def test_a_verdict_on_one_sample_comes_from_its_random_orders(linear):
     found = measure_faithfulness(linear, samples(1, 20, 5), {"truth": truth, "reverse": reverse})
     assert np.isnan(found.table.set_index("ranking").loc["truth", "low"])
-    assert [*found.table["verdict"]] == ["better than random", "", "no better than random"]
+    assert dict(zip(found.table["ranking"], found.table["verdict"], strict=True)) == {
+        "truth": "better than random",
+        "|input|": "no better than random",
+        "random": "",
+        "reverse": "no better than random",
+    }
 
 
 def test_the_band_holds_nine_of_ten_random_orders(linear):
@@ -273,11 +285,16 @@ def test_random_weights_give_another_picture_unless_the_method_shows_the_input(l
     model = nn.Sequential(nn.Flatten(), nn.Linear(100, 1, bias=False), nn.Flatten(0))
     before = copy.deepcopy(model.state_dict())
     found = randomisation_check(model, given, ["gradient", "input_x_gradient"]).set_index("method")
-    torch.manual_seed(0)
-    other = nn.Linear(100, 1, bias=False).weight[0].detach()
     own = model[1].weight[0].detach()
-    assert found.loc["gradient", "signed"] == pytest.approx(spearmanr(own, other)[0], abs=1e-6)
-    assert found.loc["gradient", "absolute"] == pytest.approx(spearmanr(own.abs(), other.abs())[0], abs=1e-6)
+    signed, absolute = [], []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        other = nn.Linear(100, 1, bias=False).weight[0].detach()
+        signed.append(spearmanr(own, other)[0])
+        absolute.append(spearmanr(own.abs(), other.abs())[0])
+    for name, each in (("signed", signed), ("absolute", absolute)):
+        assert found.loc["gradient", name] == pytest.approx(np.mean(each), abs=1e-6)
+        assert found.loc["gradient", f"{name}_std"] == pytest.approx(np.std(each, ddof=1), abs=1e-6)
     constant = nn.Linear(100, 1, bias=False)
     nn.init.zeros_(constant.weight)
     silent = randomisation_check(nn.Sequential(nn.Flatten(), constant, nn.Flatten(0)), given, ["gradient"])
@@ -304,6 +321,146 @@ def test_attention_effects_are_those_of_models_changed_by_hand(model, inputs):
     assert (table["permuted"] != 0).all()
 
 
+def test_a_row_is_the_same_whichever_other_rows_there_are(linear):
+    given = samples(6, 20, 5)
+    equal = {"equal": lambda model, inputs, target: [torch.zeros(20, 5)]}
+    alone = measure_faithfulness(linear, given, equal)
+    beside = measure_faithfulness(linear, given, {"noise": noise, "truth": truth, **equal})
+    rows = [one.table.set_index("ranking").drop(columns=["p_holm", "verdict"]) for one in (alone, beside)]
+    for name in ("equal", "|input|", "random"):
+        assert rows[0].loc[name].equals(rows[1].loc[name])
+        curves = [one.curves[one.curves["ranking"] == name].reset_index(drop=True) for one in (alone, beside)]
+        assert curves[0].equals(curves[1])
+
+
+def test_equal_scores_are_ordered_anew_in_every_window(linear):
+    x = torch.ones(1, 20, 5)
+    equal = {"equal": lambda model, inputs, target: [torch.zeros(20, 5)]}
+    one, two = (measure_faithfulness(linear, [(x,)] * number, equal).curves for number in (1, 2))
+    value = [
+        table.query("ranking == 'equal' and kind == 'insertion' and fraction == 0.5")["value"] for table in (one, two)
+    ]
+    assert float(value[0].iloc[0]) != float(value[1].iloc[0])
+
+
+def test_random_orders_come_with_their_reverses(linear):
+    """What an order leaves is what its reverse puts back, so the mean gap of random orders is 0."""
+    for model in (linear, planted_model()):
+        given = samples(3, 20, 5) if model is linear else [planted_inputs()]
+        row = measure_faithfulness(model, given, {"equal": rank_by_size}).table.set_index("ranking").loc["random"]
+        assert row["gap"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_size_of_the_input_is_measured_beside_every_ranking(linear):
+    given = samples(3, 20, 5)
+    table = measure_faithfulness(linear, given, {"mine": rank_by_size}).table.set_index("ranking")
+    numbers = table.drop(columns=["verdict"])
+    assert numbers.loc["mine"].equals(numbers.loc["|input|"])  # no scores are equal, so ties do not matter
+
+
+def test_the_fixed_formula_of_a_linear_model_is_the_model(linear):
+    given = samples(12, 20, 5)
+    table = measure_faithfulness(linear, given, {"truth": truth, "noise": noise}, training=samples(5, 20, 5)).table
+    rows = table.set_index("ranking")
+    assert rows.loc["fixed linear", "gap"] == pytest.approx(rows.loc["truth", "gap"], abs=1e-6)
+    assert rows.loc["truth", "verdict"] == "better than |input|"  # not than its like
+    assert rows.loc["fixed linear", "verdict"] == "better than |input|"
+    assert rows.loc["noise", "verdict"] == "no better than random"
+
+
+def test_an_explanation_of_the_window_beats_the_formula_that_is_fixed_for_all():
+    """The sign of the first cell says which way all others count."""
+
+    class Switched(nn.Module):
+        def forward(self, x):
+            return x[:, 0, 0].sign() * (x[:, 1:] * torch.linspace(-1.0, 1.0, 95).view(19, 5)).sum(dim=(1, 2))
+
+    def knows(model, inputs, target):
+        x = inputs[0][0]
+        weights = torch.cat([torch.zeros(1, 5), torch.linspace(-1.0, 1.0, 95).view(19, 5)])
+        return [target.sign * x[0, 0].sign() * weights * x]
+
+    found = measure_faithfulness(Switched(), samples(24, 20, 5), {"knows": knows}, training=samples(200, 20, 5)[100:])
+    rows = found.table.set_index("ranking")
+    assert rows.loc["knows", "verdict"].startswith("better than ")
+    assert rows.loc["knows", "verdict"] != "better than random"
+    assert rows.loc["knows", "gap"] > rows.loc["fixed linear", "gap"]
+
+
+def test_the_mean_gradient_is_that_of_every_training_window():
+    model, (stock, market) = planted_model(), planted_inputs()
+    training = [(stock * factor, market * factor) for factor in (0.5, 1.0, 2.0)]
+    formula = LinearFormula(training)
+    expected = [torch.zeros_like(part[0]) for part in (stock, market)]
+    for window in training:
+        leaves = [part.clone().requires_grad_() for part in window]
+        gradients = torch.autograd.grad(model(*leaves).sum(), leaves)
+        expected = [total + gradient[0] / 3 for total, gradient in zip(expected, gradients, strict=True)]
+    for sign in (1, -1):
+        scores = formula(model, (stock, market), Target("value", sign=sign))
+        for part, gradient, each in zip((stock, market), expected, scores, strict=True):
+            torch.testing.assert_close(each, sign * gradient * part[0])
+
+
+# Blocks of days
+
+
+def test_windows_of_all_tickers_that_end_in_the_same_days_are_one_block(make_table):
+    dataset = StockDataset(make_table(days=100), ["f0", "f1"], ["m0"], lookback=8)
+    blocks = calendar_blocks(dataset, range(len(dataset)))
+    days = np.unique(dataset.end_dates)
+    assert blocks.min() == 0
+    assert blocks.max() + 1 == len(days) // 16
+    for day in days:
+        assert len(set(blocks[dataset.end_dates == day])) == 1
+    lengths = [len(np.unique(dataset.end_dates[blocks == block])) for block in range(blocks.max() + 1)]
+    assert min(lengths) >= 16
+
+
+def test_the_ratio_test_of_equal_blocks_is_students_t():
+    rng = np.random.default_rng(0)
+    means = rng.normal(0.4, 1.0, 9)
+    test = ratio_test(means.repeat(2), np.ones(18), np.arange(9).repeat(2))
+    expected = stats.ttest_1samp(means, 0.0, alternative="greater")
+    assert test.p == pytest.approx(expected.pvalue)
+    interval = stats.ttest_1samp(means, 0.0).confidence_interval(0.95)
+    assert (test.low, test.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_one_block_is_no_test(linear):
+    found = measure_faithfulness(linear, samples(6, 20, 5), {"truth": truth}, blocks=[0] * 6)
+    row = found.table.set_index("ranking").loc["truth"]
+    assert found.blocks == 1
+    assert np.isnan(row["low"])
+    assert row["verdict"] == "better than random"  # of random orders; there is no test against |input|
+
+
+def test_holm_is_that_of_the_textbook():
+    """Holm 1979: the smallest p times m, the next times m - 1, and so on, never falling."""
+    p = np.array([0.01, np.nan, 0.04, 0.03, 0.9])
+    np.testing.assert_allclose(holm(p), [0.04, np.nan, 0.09, 0.09, 0.9])
+    assert holm(np.array([0.3, 0.6])).tolist() == [0.6, 0.6]
+
+
+def test_rankings_that_know_nothing_are_seldom_better_than_random(linear):
+    """At random once for all windows or in every one: of 40 rankings about two have a p below 0.05."""
+    given = samples(10, 20, 5)
+
+    def once(number):
+        scores = torch.rand(20, 5, generator=torch.Generator().manual_seed(number))
+        return lambda model, inputs, target: [scores]
+
+    def anew(number):
+        generator = torch.Generator().manual_seed(number)
+        return lambda model, inputs, target: [torch.rand(20, 5, generator=generator)]
+
+    for make in (once, anew):
+        found = measure_faithfulness(linear, given, {f"null {number}": make(number) for number in range(40)})
+        nulls = found.table[found.table["ranking"].str.startswith("null")]
+        assert (nulls["p"] <= 0.05).sum() <= 7  # the 99.9 % quantile of a binomial of 40 at 0.05
+        assert (nulls["verdict"] == "no better than random").all()
+
+
 def test_the_same_call_gives_the_same_numbers(linear):
     given = samples(2, 20, 5)
     one, other = (measure_faithfulness(linear, given, {"truth": truth}) for _ in range(2))
@@ -315,13 +472,22 @@ def test_the_same_call_gives_the_same_numbers(linear):
     [
         ([], {}, "there are no samples to measure on"),
         (samples(1, 20, 5), {"rankings": {}}, r"expected rankings to measure, .* found \[\]"),
-        (samples(1, 20, 5), {"rankings": {"random": truth}}, "none of them called random, found"),
+        (
+            samples(1, 20, 5),
+            {"rankings": {"random": truth}},
+            "none of them called random, .input., fixed linear; found",
+        ),
         (
             samples(1, 20, 5),
             {"rankings": {"a": lambda m, x, t: [truth(m, x, t)[0][:, :3]]}},
             r"a gives scores of shapes \[\[20, 3\]\], expected \[\[20, 5\]\]",
         ),
-        (samples(1, 20, 5), {"orders": 5}, "orders is 5, expected at least 19"),
+        (
+            samples(1, 20, 5),
+            {"rankings": {"a": truth}, "orders": 5},
+            "orders is 5, expected at least 39 for 2 rankings with the references",
+        ),
+        (samples(2, 20, 5), {"blocks": [0]}, "there are 1 blocks for 2 samples, expected one each"),
         (
             samples(1, 20, 5),
             {"rankings": {"a": truth, "b": lambda m, x, t: [truth(m, x, t)[0].sum(dim=-1)]}},
@@ -342,5 +508,5 @@ def test_the_shipped_model_and_its_methods(sample):
     found = measure_faithfulness(model, [(window.x[None], window.market_x[None])], rankings)
     assert len(found.scores["gradient"][0]) <= 60 * (41 + 11 - len(dataset.unavailable))
     ends = found.curves.pivot(index=["ranking", "kind"], columns="fraction", values="value")
-    np.testing.assert_allclose(ends.xs("deletion", level="kind")[[0.0, 1.0]], [[1.0, 0.0]] * 3, atol=1e-4)
-    np.testing.assert_allclose(ends.xs("insertion", level="kind")[[0.0, 1.0]], [[0.0, 1.0]] * 3, atol=1e-4)
+    np.testing.assert_allclose(ends.xs("deletion", level="kind")[[0.0, 1.0]], [[1.0, 0.0]] * 4, atol=1e-4)
+    np.testing.assert_allclose(ends.xs("insertion", level="kind")[[0.0, 1.0]], [[0.0, 1.0]] * 4, atol=1e-4)
