@@ -1,8 +1,8 @@
-"""What is explained of a session's sample, how, and whether to believe it."""
+"""What is explained of a session's sample, how, and how far to trust it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from stockformer.explainability import (
     attention_effects,
     attribution_runs,
     attribution_steps,
+    calendar_blocks,
     can_attribute,
     changed_model,
     choose_target,
@@ -35,9 +36,11 @@ from stockformer.explainability import (
     head_importance,
     in_eval_mode,
     randomisation_steps,
-    spread_windows,
+    spread_indices,
     trace_attention,
+    training_windows,
 )
+from stockformer.explainability.attribution import AGAINST_BASELINE, BY_GROUP
 from stockformer.explainability.rankings import Ranking, rank_cells
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
@@ -78,11 +81,15 @@ class Explaining(Followed):
     baseline = Enum(BASELINES, BASELINES[0])
     #: What occlusion and Shapley sampling move together, one of `stockformer.explainability.GROUPS`.
     groups = Enum(GROUPS, GROUPS[0])
-    #: What `check` measured last, by unit: ``cell`` or ``day`` -> `stockformer.explainability.Faithfulness`.
+    #: What `check` measured, by unit: ``cell`` or ``day`` -> `stockformer.explainability.Faithfulness`. Over windows of
+    #: the dataset, or of the sample where no windows were measured.
     faithfulness = Dict(read_only=True)
-    #: What `check_randomised` found: method -> rank correlation, signed and absolute, with the same method on a
-    #: model with random weights.
+    #: What `check` measured of the sample alone, by unit.
+    sample_faithfulness = Dict(read_only=True)
+    #: What `check_randomised` measured: method -> the row of `stockformer.explainability.randomisation_check`.
     randomised = Dict(read_only=True)
+    #: Whether a person stopped an attribution that takes long; False again when something else is explained.
+    stopped = Bool(False, read_only=True)
     #: Whether `close` was called.
     closed = Bool(False, read_only=True)
 
@@ -156,9 +163,11 @@ class Explaining(Followed):
         return self._explain(attention_effects, "effects")
 
     def check(self, windows: int | None = None, unit: str = "cell") -> Faithfulness:
-        """Measure whether to believe the explanations, with a progress bar; sets ``faithfulness[unit]``.
+        """Measure how far to trust the explanations, with a progress bar; sets `faithfulness`.
 
-        See `stockformer.explainability.measure_faithfulness`.
+        What was measured over windows stays when the sample is measured, which also sets `sample_faithfulness`.
+        See `stockformer.explainability.measure_faithfulness`; the fixed linear formula is made from training windows
+        of the dataset.
 
         Args:
             windows: how many of the dataset, evenly spread; by default the sample alone.
@@ -166,8 +175,8 @@ class Explaining(Followed):
                 `groups`; ``day`` ranks days, also by attention. Both move them to the training mean.
 
         Raises:
-            ValueError: another unit, more windows than there are, a session without dataset, one with a change,
-                or a model that cannot be attributed.
+            ValueError: another unit, less than two windows or more than there are, a session without dataset, one
+                with a change, or a model that cannot be attributed.
         """
         return run_to_end(self.check_steps(windows, unit), "faithfulness")
 
@@ -179,16 +188,30 @@ class Explaining(Followed):
         """
         self._check_open()
         rankings, samples = self._rankings(unit), self._checked(windows)
-        found = yield from self._unless_changed(
-            faithfulness_steps(self.model, samples, rankings, column=self.target),
+        blocks = None if self.dataset is None or windows is None else self._blocks(windows)
+        result = yield from self._unless_changed(
+            faithfulness_steps(
+                self.model, samples, rankings, training=self._training(), blocks=blocks, column=self.target
+            ),
             lambda: (
                 self.target,
                 (self.baseline, self.groups) if unit == "cell" else None,
                 self.reading if windows is None else None,
             ),
         )
-        self.set_trait("faithfulness", {**self.faithfulness, unit: found})
-        return found
+        if windows is None:
+            self._keep(self._over_windows(), {**self.sample_faithfulness, unit: result})
+        else:
+            self._keep({**self._over_windows(), unit: result}, self.sample_faithfulness)
+        return result
+
+    def _over_windows(self) -> dict[str, Faithfulness]:
+        return {unit: result for unit, result in self.faithfulness.items() if result.samples > 1}
+
+    def _keep(self, windows: Mapping[str, Faithfulness], sample: Mapping[str, Faithfulness]) -> None:
+        with self.hold_trait_notifications():
+            self.set_trait("sample_faithfulness", dict(sample))
+            self.set_trait("faithfulness", {**sample, **windows})
 
     def check_randomised(self) -> pd.DataFrame:
         """Attribute the sample on a model with random weights too, with a progress bar; sets `randomised`.
@@ -212,8 +235,7 @@ class Explaining(Followed):
             randomisation_steps(self.model, self._checked(None), column=self.target, **options),
             lambda: (self.target, self.baseline, self.groups, self.reading),
         )
-        rows = found.itertuples(index=False)
-        self.set_trait("randomised", {row.method: (row.signed, row.absolute) for row in rows})
+        self.set_trait("randomised", found.set_index("method").to_dict("index"))
         return found
 
     @property
@@ -269,7 +291,12 @@ class Explaining(Followed):
 
     def _attribution_key(self) -> tuple[Any, ...]:
         # With the reading: what another thread computes may be ready only after the next one was read.
-        return ("attribution", self.reading, *(getattr(self, name) for name in EXPLAINS))
+        return ("attribution", self.reading, self.target, self.method, *self.settings(self.method).values())
+
+    def settings(self, ranking: str) -> dict[str, str]:
+        """The traits among `baseline` and `groups` that change a ranking."""
+        matters = {"baseline": AGAINST_BASELINE, "groups": BY_GROUP}
+        return {name: getattr(self, name) for name, methods in matters.items() if ranking in methods}
 
     def _unless_changed(
         self, steps: Steps[Result], asked: Callable[[], tuple[Any, ...]], *, changed: bool = False
@@ -311,8 +338,25 @@ class Explaining(Followed):
             return [self._one_sample()]
         if self.dataset is None:
             raise ValueError("windows need a session with a dataset")
+        if windows < 2:
+            raise ValueError(f"windows is {windows}, expected at least 2; without it the sample is measured")
+        return self._like_the_sample(
+            self.dataset.window(index).inputs for index in spread_indices(self.dataset, windows)
+        )
+
+    def _blocks(self, windows: int) -> np.ndarray:
+        assert self.dataset is not None
+        return calendar_blocks(self.dataset, spread_indices(self.dataset, windows))
+
+    def _training(self) -> list[tuple[Tensor, ...]]:
+        """Inputs of training windows; none without a dataset, or where the inputs have another shape."""
+        if self.reading.window is None or self.dataset is None:
+            return []
+        return self._like_the_sample(training_windows(self.dataset))
+
+    def _like_the_sample(self, windows: Iterable[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
         like = self.reading.inputs[0]
-        return [tuple(part.to(like) for part in inputs) for inputs in spread_windows(self.dataset, windows)]
+        return [tuple(part.to(like) for part in inputs) for inputs in windows]
 
     def _one_sample(self) -> tuple[Tensor, ...]:
         """The inputs of the first sample: another model may have a batch."""
@@ -380,8 +424,7 @@ class Explaining(Followed):
     def _forget(self, *, weights: bool) -> None:
         """Let go of what was found for another reading, or for other weights."""
         self._explained.clear()
-        kept = {} if weights else {unit: found for unit, found in self.faithfulness.items() if found.samples > 1}
-        self.set_trait("faithfulness", kept)
+        self._keep({} if weights else self._over_windows(), {})
         self.set_trait("randomised", {})
 
     @default("reading")
@@ -401,8 +444,22 @@ class Explaining(Followed):
             raise TraitError(f"{proposal['value']!r} needs a session with a dataset")
         return str(proposal["value"])
 
+    @reacts("reading", *EXPLAINS)
+    def _no_longer_stopped(self, change: Any) -> None:
+        self.set_trait("stopped", False)
+
     @reacts("target", "baseline", "groups")
     def _forget_the_checks(self, change: Any) -> None:
-        kept = () if change["name"] == "target" else ("day",)  # days are ranked from the training mean, whatever is set
-        self.set_trait("faithfulness", {unit: found for unit, found in self.faithfulness.items() if unit in kept})
-        self.set_trait("randomised", {})
+        if change["name"] == "target":
+            self._keep({}, {})
+            self.set_trait("randomised", {})
+            return
+        stale = AGAINST_BASELINE if change["name"] == "baseline" else BY_GROUP
+        # Days are ranked from the training mean, whatever is set.
+        self._keep(
+            *(
+                {unit: result.without(stale) if unit == "cell" else result for unit, result in results.items()}
+                for results in (self._over_windows(), self.sample_faithfulness)
+            )
+        )
+        self.set_trait("randomised", {name: row for name, row in self.randomised.items() if name not in stale})

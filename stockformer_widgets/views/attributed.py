@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ipywidgets import Button, Widget
+from ipywidgets import HTML, Button, HBox, Layout, Widget
+from torch import Tensor
 
-from stockformer.explainability import METHODS
+from stockformer.explainability import Summary, summarize_saliency
 from stockformer_widgets.views.base import View
 from stockformer_widgets.work import Work
+
+_MOVED_TOGETHER = (
+    "The features of a day were moved together, so they cannot be told apart: each day's value is spread evenly over "
+    "them. What each day contributes is in the tab Flow, by attribution."
+)
 
 
 class AttributedView(View):
     """A view that draws the session's attribution; one that takes long is computed in steps, to watch and to stop.
 
-    Meanwhile the last picture stays. A stop goes back to the default method.
+    Meanwhile the last picture stays, and so it does after a stop, until the computation is resumed or something
+    else is explained.
     """
 
     def _build(self) -> tuple[Widget, ...]:
         self.work = Work("explaining", self.message)
-        self.work.stopper.on_click(self._stopped)
+        self.work.stopper.on_click(lambda button: self.session.set_trait("stopped", True))
+        self.stopped = HTML()
+        resume = Button(
+            description="resume", tooltip="compute the attribution from the start", layout=Layout(width="80px")
+        )
+        resume.on_click(lambda button: self.session.set_trait("stopped", False))
+        self.halt = HBox([self.stopped, resume], layout=Layout(display="none", align_items="center"))
         self._asked: tuple[Any, ...] = ()
-        return self.work, *super()._build()
+        self._pictured = False
+        return self.work, self.halt, *super()._build()
 
     def _waits(self) -> bool:
         """Whether what is to be drawn has to be computed first."""
-        return bool(self._drawn) and self.session.takes_long
+        return self._pictured and self.session.takes_long
+
+    def _catch_up(self) -> None:
+        super()._catch_up()
+        self._pictured = True
 
     def _update(self) -> None:
-        if not self._waits():
+        waits = self._waits()
+        stopped = waits and self.session.stopped
+        self.halt.layout.display = None if stopped else "none"
+        if stopped or not waits:
             self.work.stop()
+        if stopped:
+            self.stopped.value = f"stopped: {self.session.method_name} is not computed, the picture is the one before"
+            return
+        if not waits:
             super()._update()
             return
         asked = self._state(())
@@ -37,8 +63,10 @@ class AttributedView(View):
             self._asked = asked
             self.work.start(self.session.attribution_steps(), self._catch_up)
 
-    def _stopped(self, button: Button) -> None:
-        self.session.method = METHODS[0]
+    def _summary_of(self, parts: Sequence[Tensor]) -> Summary:
+        """What an attribution by feature means, one [days, features] per input."""
+        together = self.session.settings(self.session.method).get("groups") == "day"
+        return Summary(_MOVED_TOGETHER, ()) if together else summarize_saliency(list(parts))
 
     def _on_mouse(self, event: str, at: dict[str, float]) -> None:
         if not self._waits():

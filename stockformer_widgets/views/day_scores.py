@@ -47,7 +47,7 @@ class DayScores(AttributedView, DayView):
 
     label = "What reaches the prediction by day"
     attention = "all"
-    follows_session = ("reading", *EXPLAINS, "faithfulness")
+    follows_session = ("reading", *EXPLAINS, "faithfulness", "sample_faithfulness")
     follows = ("query", "shown_queries")
     height = 190
 

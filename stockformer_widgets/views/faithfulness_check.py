@@ -1,4 +1,4 @@
-"""Whether to believe the explanations."""
+"""How far to trust the explanations."""
 
 from __future__ import annotations
 
@@ -28,27 +28,37 @@ from stockformer_widgets.views.trust import control_note
 from stockformer_widgets.work import Work
 
 _TITLES = {
-    "deletion": "deletion: what ranks first is taken out",
-    "insertion": "insertion: what ranks first is put back",
+    "deletion": "deletion: target (1: whole input, 0: mean) while what ranks first is taken out",
+    "insertion": "insertion: target (1: whole input, 0: mean) while what ranks first is put back",
 }
-_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#8c564b", "#7a5195")
+_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#8c564b", "#7a5195", "#d55e00", "#999933")
 _WINDOWS = (16, 64)
 _NOT_YET = (
     "Not measured yet. What a method ranks first is taken out of the input, or put back first; "
-    "only a method that does better than random orders is to be believed."
+    "trust a method as far as it beats random orders, |input| and a fixed linear formula."
 )
 
 
 class FaithfulnessCheck(View):
-    """Deletion and insertion curves of every method beside random orders, and a verdict for each.
+    """Deletion and insertion curves of every method and of what it should beat, and a verdict for each.
 
     Nothing is measured before the button is pressed: on one sample it takes some
-    seconds, on many windows minutes. A click on a curve makes its method the
+    seconds, on many windows minutes. What was measured on the sample and over windows is kept apart; the view shows
+    the one that is chosen, and the verdict of the other below it. A click on a curve makes its method the
     session's; so do the arrow keys.
     """
 
     label = "Faithfulness of the explanations"
-    follows_session = ("reading", "target", "method", "baseline", "groups", "faithfulness", "randomised")
+    follows_session = (
+        "reading",
+        "target",
+        "method",
+        "baseline",
+        "groups",
+        "faithfulness",
+        "sample_faithfulness",
+        "randomised",
+    )
     follows = ()
     horizontal = vertical = "ranking"
     indent = 48
@@ -59,13 +69,18 @@ class FaithfulnessCheck(View):
 
     def to_frame(self) -> pd.DataFrame:
         """The table of `stockformer.explainability.Faithfulness`; empty before it was measured."""
-        found = self._found()
-        return pd.DataFrame() if found is None else found.table.copy()
+        result = self._result()
+        return pd.DataFrame() if result is None else result.table.copy()
 
-    def _found(self) -> Faithfulness | None:
-        """What was measured of the chosen unit."""
-        found: Faithfulness | None = self.session.faithfulness.get(self.unit.value)
-        return found
+    def _result(self) -> Faithfulness | None:
+        """What was measured of the chosen unit: on what is chosen, or else on the other."""
+        return next(iter(self._results()), None)
+
+    def _results(self) -> list[Faithfulness]:
+        """What was measured of the chosen unit, over windows and on the sample, the chosen one first."""
+        unit, session, windows = self.unit.value, self.session, bool(self.windows.value)
+        results = [each[unit] for each in (session.faithfulness, session.sample_faithfulness) if unit in each]
+        return sorted(dict.fromkeys(results), key=lambda result: (result.samples > 1) != windows)
 
     def close(self) -> None:
         if self.comm is not None:
@@ -85,6 +100,7 @@ class FaithfulnessCheck(View):
         self.unit = Dropdown(options=units, description="rank", **auto)
         self.unit.observe(self._redraw, "value")
         self.windows = Dropdown(options=windows, description="on", **auto)
+        self.windows.observe(self._redraw, "value")
         self.measure = Button(description="measure", tooltip="deletion and insertion", layout=Layout(width="90px"))
         self.randomise = Button(
             description="random weights",
@@ -118,25 +134,25 @@ class FaithfulnessCheck(View):
             button.disabled = self.work.running
 
     def _draw(self) -> None:
-        found = self._found()
+        result = self._result()
         # A figure that is in the page without a size would be an error there.
-        drawn = found is not None and not (found.table["verdict"] == UNMEASURED).any()
+        drawn = result is not None and not (result.table["verdict"] == UNMEASURED).any()
         self.curves.children = [panel.plot for panel in self.panels] if drawn else []
-        self._names = [] if found is None else [name for name in found.table["ranking"] if name != "random"]
+        self._names = [] if result is None else [name for name in result.table["ranking"] if name != "random"]
         parts = []
-        if found is not None and drawn:
+        if result is not None and drawn:
             for panel, kind in zip(self.panels, _TITLES, strict=True):
-                curves = found.curves[found.curves["kind"] == kind]
+                curves = result.curves[result.curves["kind"] == kind]
                 panel.draw(curves, self._names, self._colors(), self._selected(), _TITLES[kind])
-            parts = [_verdicts(found, self._names, self._colors()), _agreement(found)]
+            parts = [_verdicts(result, self._names, self._colors()), _agreement(result)]
         if self.session.randomised:
             parts.append(_random(self.session.randomised))
         self.table.value = "".join(parts)
 
     def _colors(self) -> list[str]:
         """Colours by name, so that a ranking keeps its own; methods come first, so that they have one in both units."""
-        found = self._found()
-        order = [] if found is None else sorted(found.scores, key=lambda name: name not in METHODS)
+        result = self._result()
+        order = [] if result is None else sorted(result.scores, key=lambda name: name not in METHODS)
         return [_COLORS[order.index(name) % len(_COLORS)] for name in self._names]
 
     def _selected(self) -> int | None:
@@ -144,11 +160,11 @@ class FaithfulnessCheck(View):
         return self._names.index(method) if method in self._names else None
 
     def _place(self, x: float, y: float) -> int | None:
-        found = self._found()
-        if found is None:
+        result = self._result()
+        if result is None:
             return None
         # Both figures share the mouse; the nearest curve of either is meant.
-        curves = found.curves[found.curves["ranking"] != "random"]
+        curves = result.curves[result.curves["ranking"] != "random"]
         heights = {
             (name, kind): float(np.interp(x, rows["fraction"], rows["value"]))
             for (name, kind), rows in curves.groupby(["ranking", "kind"])
@@ -167,20 +183,21 @@ class FaithfulnessCheck(View):
             self.session.method = neighbour(methods, self.session.method, by)
 
     def _describe(self, place: int | None) -> str:
-        found = self._found()
-        return "" if place is None or found is None else text(faithfulness_verdict(found.table, self._names[place]))
+        result = self._result()
+        return "" if place is None or result is None else text(faithfulness_verdict(result.table, self._names[place]))
 
     def _notes(self) -> str:
-        changed = "measured on the model without the change" if self.session.change and self._found() else ""
-        return "<br>".join(filter(None, (changed, control_note(self.session))))
+        changed = "measured on the model without the change" if self.session.change and self._result() else ""
+        others = [text(summarize_faithfulness(other).verdict) for other in self._results()[1:]]
+        return "<br>".join(filter(None, (*others, changed, control_note(self.session))))
 
     def _summary(self) -> Summary:
-        found = self._found()
-        return Summary(_NOT_YET, ()) if found is None else summarize_faithfulness(found)
+        result = self._result()
+        return Summary(_NOT_YET, ()) if result is None else summarize_faithfulness(result)
 
     def _plot(self) -> Figure:
-        found = self._found()
-        return _placeholder() if found is None else plot_faithfulness(found)
+        result = self._result()
+        return _placeholder() if result is None else plot_faithfulness(result)
 
 
 def _placeholder() -> Figure:
@@ -230,15 +247,15 @@ class _Panel:
         self.plot.title = title
 
 
-def _verdicts(found: Faithfulness, names: list[str], colors: list[str]) -> str:
+def _verdicts(result: Faithfulness, names: list[str], colors: list[str]) -> str:
     by_name = dict(zip(names, colors, strict=True))
     rows = []
-    for row in found.table.to_dict("records"):
+    for row in result.table.to_dict("records"):
         name = str(row["ranking"])
         mark = f'<span style="color: {by_name.get(name, "gray")}">■</span>'
-        numbers = [_number(row[column], 3 if column == "p" else 2) for column in _COLUMNS]
+        numbers = [_number(row[column], 3 if column.startswith("p") else 2) for column in _COLUMNS]
         rows.append([f"{mark} {text(_words(name))}", *numbers, row["verdict"]])
-    head = ["", *(f'<abbr title="{text(said)}">{name}</abbr>' for name, said in _COLUMNS.items()), ""]
+    head = ["", *(f'<abbr title="{text(meaning)}">{_words(name)}</abbr>' for name, meaning in _COLUMNS.items()), ""]
     return _html_table(head, rows)
 
 
@@ -246,23 +263,30 @@ _COLUMNS = {
     "deletion": "area under the target while what ranks first is taken out; low is good",
     "insertion": "area under the target while what ranks first is put back; high is good",
     "gap": "insertion - deletion",
-    "p": "share of random orders that do as well",
+    "p": "share of random orders that do as well, or the p-value of a t-test over blocks of days where it is larger",
+    "p_holm": "p corrected for the number of rankings (Holm 1979)",
     "comprehensiveness": "how far the target falls without the first 1 to 50 %; high is good (DeYoung et al. 2020)",
     "sufficiency": "how far it falls with these alone; low is good (DeYoung et al. 2020)",
 }
 
 
-def _agreement(found: Faithfulness) -> str:
-    table = found.agreement()
+def _agreement(result: Faithfulness) -> str:
+    table = result.agreement()
     rows = [[text(_words(name)), *(_number(value) for value in row)] for name, row in table.iterrows()]
     head = ["", *(text(_words(name)) for name in table.columns)]
     return f"<details><summary>rank correlation between them</summary>{_html_table(head, rows)}</details>"
 
 
-def _random(found: dict[str, tuple[float, float]]) -> str:
-    rows = [[text(_words(name)), *map(_number, pair)] for name, pair in found.items()]
-    said = "Rank correlation with the same on a model with random weights: near 1, it shows the input, not the model."
-    return f"<p>{said}</p>{_html_table(['', 'signed', 'magnitudes'], rows)}"
+def _random(rows: dict[str, dict[str, float]]) -> str:
+    cells = [
+        [text(_words(name)), *(f"{_number(row[of])} ± {_number(row[f'{of}_std'])}" for of in ("signed", "absolute"))]
+        for name, row in rows.items()
+    ]
+    meaning = (
+        "Rank correlation with the same on models with random weights, mean and standard deviation over the models: "
+        "near 1, a method shows the input, not the model."
+    )
+    return f"<p>{meaning}</p>{_html_table(['', 'signed', 'magnitudes'], cells)}"
 
 
 def _html_table(head: list[str], rows: list[list[str]]) -> str:

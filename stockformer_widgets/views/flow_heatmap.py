@@ -42,7 +42,7 @@ class FlowHeatmap(DayMapView):
 
     label = "What attention carries"
     attention = "all"
-    follows_session = ("reading", "target", "faithfulness")
+    follows_session = ("reading", "target", "faithfulness", "sample_faithfulness")
     indent = 20
     value_name = "value"
 

@@ -8,7 +8,7 @@ from ipywidgets import Dropdown, HBox, Layout, Widget
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from stockformer.explainability import Summary, plot_feature_bars, summarize_saliency
+from stockformer.explainability import Summary, plot_feature_bars
 from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.attributed import AttributedView
@@ -29,7 +29,7 @@ class SaliencyBars(AttributedView, BarsView):
     """
 
     label = "Saliency by feature"
-    follows_session = ("reading", *EXPLAINS, "faithfulness")
+    follows_session = ("reading", *EXPLAINS, "faithfulness", "sample_faithfulness")
     follows = ("query", "feature")
     vertical = "feature"
     row_height, left = 19, 150
@@ -120,7 +120,7 @@ class SaliencyBars(AttributedView, BarsView):
             super()._step(name, by)
 
     def _summary(self) -> Summary:
-        return summarize_saliency(self._parts())
+        return self._summary_of(self._parts())
 
     def _plot(self) -> Figure:
         values, colors = pd.Series(np.asarray(self.bars.y), index=list(self.names)), list(self.bars.colors)

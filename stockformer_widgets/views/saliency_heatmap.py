@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from stockformer.explainability import Summary, plot_saliency_map, saliency_frame, summarize_saliency
+from stockformer.explainability import Summary, plot_saliency_map, saliency_frame
 from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.attributed import AttributedView
@@ -92,7 +92,7 @@ class SaliencyHeatmap(AttributedView, MapView):
         )
 
     def _summary(self) -> Summary:
-        return summarize_saliency(self.session.saliency())
+        return self._summary_of(self.session.saliency())
 
     def _plot(self) -> Figure:
         values, names = self._values()

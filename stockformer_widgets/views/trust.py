@@ -1,4 +1,4 @@
-"""Lines below a view that say whether to believe it."""
+"""Lines below a view that say how far to trust it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,26 @@ _SEE = "see Faithfulness"
 
 
 def trust_note(session: ExtractorSession, ranking: str, unit: str) -> str:
-    """Whether a ranking of cells or days is better than random, as measured here, or for the shipped model with it."""
+    """What a ranking of cells or days is better than: over windows, as measured here or shipped, and on the sample."""
     if session.change:
-        return f"not measured for the changed model, {_SEE}"
-    found = session.faithfulness.get(unit)
-    if found is not None and ranking in found.scores:
-        return _verdict(found.table, ranking, f"on {found.measured_on}")
-    if not (_is_usual(session, unit) and is_shipped(session.model)):
-        return f"whether to believe it is not measured yet, {_SEE}"
-    return _verdict(_shipped(unit), ranking, "on 64 windows")
+        return f"faithfulness not measured for the changed model, {_SEE}"
+    measured = session.faithfulness.get(unit), session.sample_faithfulness.get(unit)
+    verdicts = [
+        _verdict(result.table, ranking, f"on {result.measured_on}")
+        for result in dict.fromkeys(measured)
+        if result is not None and ranking in result.scores
+    ]
+    over_windows = measured[0] is not None and measured[0].samples > 1 and ranking in measured[0].scores
+    if not over_windows and _is_usual(session, ranking, unit) and is_shipped(session.model):
+        verdicts.insert(0, _verdict(_shipped(unit), ranking, "on 64 windows"))
+    return "; ".join(verdicts) or f"faithfulness not measured yet, {_SEE}"
 
 
-def _is_usual(session: ExtractorSession, unit: str) -> bool:
+def _is_usual(session: ExtractorSession, ranking: str, unit: str) -> bool:
     """Whether what is explained is what the shipped table was measured for."""
-    matters = ("target", "baseline", "groups") if unit == "cell" else ("target",)
-    return all(getattr(session, name) == session.traits()[name].default_value for name in matters)
+    settings = session.settings(ranking) if unit == "cell" else {}
+    matters = {"target": session.target, **settings}
+    return all(value == session.traits()[name].default_value for name, value in matters.items())
 
 
 def _verdict(table: pd.DataFrame, ranking: str, on: str) -> str:
@@ -48,16 +53,19 @@ def control_note(session: ExtractorSession) -> str:
     number = f"{len(unavailable)} of {sum(map(len, session.feature_names))} features"
     names = f'<abbr title="{text(", ".join(unavailable))}">{number}</abbr>'
     if largest == 0:
-        return f"without data and exactly 0, as must be: {names}"
+        return f"{names} have no data; their attribution is exactly 0, as expected"
     if session.method in SENSITIVITIES:
-        return f"without data, but would count if they had any (at most {largest:.3g}): {names}"
-    return f"without data but not 0 (one gets {largest:.3g}), so do not believe this: {names}"
+        return f"{names} have no data, but would count if they had (at most {largest:.3g})"
+    return f"{names} have no data, but one has an attribution of {largest:.3g}: do not trust this picture"
 
 
 def completeness_note(session: ExtractorSession) -> str:
     """How far the attribution is from adding up, where its method promises that it does."""
-    found = session.attribution()
-    error = found.completeness_error
-    if error is None or found.reference is None:
+    attribution = session.attribution()
+    error = attribution.completeness_error
+    if error is None or attribution.reference is None:
         return ""
-    return f"adds up to {found.value - found.reference:.4g}, but for {abs(error):.1g}"
+    line = f"all days sum to {attribution.value - attribution.reference:.4g} (error {abs(error):.1g})"
+    if attribution.adds_up or session.method != "integrated_gradients":
+        return line
+    return f"{line}: more than 1 % off with the most points, because the model is too rough along the path"

@@ -80,7 +80,7 @@ def test_the_last_picture_stays_until_it_is_done(session, kind):
 
 
 @pytest.mark.parametrize("kind", VIEWS)
-def test_a_stop_goes_back_to_the_default(session, kind):
+def test_a_stop_keeps_the_method_and_says_so(session, kind):
     async def run():
         with kind(session) as view:
             title = view.plot.title
@@ -88,8 +88,22 @@ def test_a_stop_goes_back_to_the_default(session, kind):
             await until(lambda: view.work.progress.value > 0)
             view.work.stopper.click()
             await until(lambda: not view.work.running)
-            assert session.method == "integrated_gradients"
+            assert session.method == "shapley_sampling"
             assert (view.plot.title, shown_message(view)) == (title, "")
+            assert view.halt.layout.display is None
+            assert view.stopped.value == "stopped: shapley sampling is not computed, the picture is the one before"
+            view._redraw()  # as its own controls do
+            await asyncio.sleep(0.02)
+            assert not view.work.running
+            assert view.plot.title == title
+            view.halt.children[1].click()
+            await until(lambda: view.work.progress.value > 0)
+            assert view.halt.layout.display == "none"
+            view.work.stopper.click()
+            await until(lambda: not view.work.running)
+            session.method = "input_x_gradient"
+            assert "input x gradient" in view.plot.title
+            assert (view.halt.layout.display, session.stopped) == ("none", False)
 
     asyncio.run(run())
 
@@ -144,7 +158,7 @@ def test_the_first_of_another_models_batch_is_explained():
         assert session.attention_effects().shape == (1, 4)
         assert len(session.head_importance()) == 2
         assert session.check().samples == 1
-        assert "adds up to" in "".join(lines(SaliencyBars(session)))
+        assert "all days sum to" in "".join(lines(SaliencyBars(session)))
 
 
 def test_new_weights_are_drawn_once(session, monkeypatch):
@@ -179,5 +193,5 @@ def test_the_last_change_is_the_one_that_stays_drawn_whatever_thread_it_came_fro
         thread.join()
         expected = attribute(session.model, *session.dataset.window(9).inputs, target=session._target())
         assert torch.equal(session.attribution().parts[0], expected.parts[0])
-        said = f"adds up to {expected.value - expected.reference:.4g}"
+        said = f"all days sum to {expected.value - expected.reference:.4g}"
         assert all(said in "".join(lines(one)) for one in (view, other))

@@ -9,7 +9,8 @@ import pytest
 import torch
 from cases import lines, make_session, mouse, parts, plain, press, shown_message, widgets
 
-from stockformer.explainability import METHODS, randomisation_check
+from stockformer.explainability import METHODS, REFERENCES, randomisation_check
+from stockformer.explainability.attribution import AGAINST_BASELINE, BY_GROUP
 from stockformer_widgets import AttentionExplorer, FaithfulnessCheck, SaliencyBars
 from stockformer_widgets.work import Work
 
@@ -38,14 +39,15 @@ def test_curves_and_verdicts(session, view, windows, unit):
         np.testing.assert_allclose(panel.chance.y, curves.loc["random", "value"])
         np.testing.assert_allclose(panel.band.y, curves.loc["random", ["low", "high"]].T)
         assert panel.plot in view.curves.children
-    rows = plain(view.table.value.replace("</td>", " | ").replace("</tr>", "\n")).split("\n")
+    rows = plain(view.table.value.replace("</td>", " ¦ ").replace("</tr>", "\n")).split("\n")
     for row in found.table.to_dict("records"):
-        said = next(line for line in rows if line.startswith(f"■ {row['ranking'].replace('_', ' ')} |"))
-        deletion, *_, sufficiency, verdict = (cell.strip() for cell in said.split("|")[1:-1])
+        said = next(line for line in rows if line.startswith(f"■ {row['ranking'].replace('_', ' ')} ¦"))
+        deletion, *_, sufficiency, verdict = (cell.strip() for cell in said.split("¦")[1:-1])
         assert (deletion, sufficiency) == (f"{row['deletion']:.2f}", f"{row['sufficiency']:.2f}")
         assert verdict == row["verdict"]
-    better = (found.table["verdict"] == "better than random").sum()
-    assert f"{better} of {len(names)} do better than random orders" in plain(view.summary.value)
+    methods = found.table[~found.table["ranking"].isin(REFERENCES)]
+    better = methods["verdict"].str.startswith("better than").sum()
+    assert f"{better} of {len(methods)} do better than random orders" in plain(view.summary.value)
     assert len(view.to_frame()) == len(names) + 1
 
 
@@ -67,7 +69,8 @@ def test_random_weights(session, view):
     rows = [plain(row) for row in view.table.value.replace("</td>", " ").split("</tr>")]
     for method, row in expected.iterrows():
         said = next(line for line in rows if line.startswith(method.replace("_", " ")))
-        assert said.split()[-2:] == [f"{row['signed']:.2f}", f"{row['absolute']:.2f}"]
+        signed, absolute = (f"{row[of]:.2f} ± {row[f'{of}_std']:.2f}" for of in ("signed", "absolute"))
+        assert " ".join(said.split()[-6:]) == f"{signed} {absolute}"
     session.sample = 9
     assert "random weights" not in plain(view.table.value)
 
@@ -78,9 +81,16 @@ def test_what_is_explained_otherwise_is_measured_anew(session, view, trait):
     session.check(unit="day")
     view.randomise.click()
     setattr(session, trait, {"target": 0, "baseline": "calm window", "groups": "day"}[trait])
-    assert list(session.faithfulness) == ([] if trait == "target" else ["day"])
-    assert session.randomised == {}
-    assert view.curves.children == ()
+    if trait == "target":
+        assert session.faithfulness == session.randomised == {}
+        assert view.curves.children == ()
+        return
+    stale = {"baseline": AGAINST_BASELINE, "groups": BY_GROUP}[trait]
+    kept = {method for method in METHODS if method not in stale}
+    assert set(session.faithfulness["cell"].scores) == {*kept, "|input|", "fixed linear"}
+    assert set(session.randomised) == kept
+    assert "occlusion" not in plain(view.table.value)
+    assert "occlusion" in session.faithfulness["day"].scores
 
 
 def test_cells_and_days_are_kept_beside_each_other(session, view):
@@ -138,8 +148,31 @@ def test_windows_survive_another_sample_and_the_sample_does_not(session, view):
     session.sample = 9
     assert session.faithfulness["cell"].samples == 16
     session.check()
+    assert session.faithfulness["cell"].samples == 16
     session.sample = 5
-    assert session.faithfulness == {}
+    assert session.faithfulness["cell"].samples == 16
+    assert session.sample_faithfulness == {}
+
+
+def test_the_one_that_is_chosen_is_shown_and_the_other_is_said(session, view):
+    results = {16: session.check(windows=16), 0: session.check()}
+    for chosen, other in ((16, 0), (0, 16)):
+        view.windows.value = chosen
+        expected = results[chosen].table["deletion"].round(2)
+        np.testing.assert_allclose(view.to_frame()["deletion"].round(2), expected)
+        assert plain(view.summary.value).startswith(f"On {results[chosen].measured_on}, ")
+        assert f"On {results[other].measured_on}, " in plain(view.readout.value)
+
+
+def test_the_formula_comes_from_training_windows(session, view):
+    assert "fixed linear" in session.check().scores
+    with make_session("by hand") as by_hand:
+        assert "fixed linear" not in by_hand.check().scores
+
+
+def test_one_window_is_refused(session):
+    with pytest.raises(ValueError, match="windows is 1, expected at least 2; without it the sample is measured"):
+        session.check(windows=1)
 
 
 def test_a_change_of_the_model_is_refused_in_a_sentence(session, view):

@@ -1,4 +1,4 @@
-"""What stands below a view on whether to believe it."""
+"""Lines below a view that say how far to trust it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import re
 import pytest
 import torch
 from cases import lines
+from torch import nn
 
 from stockformer.explainability import METHODS
 from stockformer.sample import sample_faithfulness
 from stockformer_widgets import DayScores, ExtractorSession, PoolingBars, SaliencyBars
+from stockformer_widgets.views.parts import plain
 
 
 def test_the_default_method_is_what_the_table_is_for():
@@ -28,7 +30,7 @@ def said_by(view) -> tuple[str, str]:
     return lines(view)[-1], html.unescape(re.search('<abbr title="(.*?)">', last)[1])
 
 
-NOT_YET = "whether to believe it is not measured yet, see Faithfulness"
+NOT_YET = "faithfulness not measured yet, see Faithfulness"
 
 
 def test_of_the_shipped_model_the_shipped_table_speaks(sample):
@@ -40,14 +42,16 @@ def test_of_the_shipped_model_the_shipped_table_speaks(sample):
             said, areas = said_by(SaliencyBars(shipped))
             assert said == f"{row['verdict']} on 64 windows"
             assert areas.startswith(f"{method} is {row['verdict']}: deletion {row['deletion']:.2f} (random 0.")
-        row = sample_faithfulness("day").set_index("ranking").loc["pooling"]
+        pooled = sample_faithfulness("day").set_index("ranking").loc["pooling"]
         pooling = PoolingBars(shipped)
-        assert lines(pooling)[-1] == f"{row['verdict']} on 64 windows"
-        shipped.baseline = "calm window"  # of which the table knows nothing
+        assert lines(pooling)[-1] == f"{pooled['verdict']} on 64 windows"
+        shipped.baseline = "calm window"  # of which the table knows nothing, and which does not change a gradient
+        assert lines(SaliencyBars(shipped))[-1] == f"{row['verdict']} on 64 windows"
+        shipped.method = "occlusion"
         assert lines(SaliencyBars(shipped))[-1] == NOT_YET
         shipped.baseline = "training mean"
         shipped.what_if(gate={0: 0.0})
-        assert lines(pooling)[-1] == "not measured for the changed model, see Faithfulness"
+        assert lines(pooling)[-1] == "faithfulness not measured for the changed model, see Faithfulness"
 
 
 def test_of_another_model_nothing_is_said_before_it_was_measured(session):
@@ -58,7 +62,7 @@ def test_a_verdict_is_not_about_the_changed_model(session):
     view = SaliencyBars(session)
     session.check(windows=16)
     session.what_if(gate={0: 0.0})
-    assert lines(view)[-1] == "not measured for the changed model, see Faithfulness"
+    assert lines(view)[-1] == "faithfulness not measured for the changed model, see Faithfulness"
     session.undo()
     assert said_by(view)[0].endswith("on 16 windows")
 
@@ -72,7 +76,7 @@ def test_what_was_measured_here_is_said(session, windows, on):
         said, areas = said_by(view)
         assert said == f"{table.loc[method, 'verdict']} {on}"
         assert f"insertion {table.loc[method, 'insertion']:.2f} (random" in areas
-    session.baseline = "calm window"
+    session.method, session.baseline = "occlusion", "calm window"
     assert lines(view)[-1] == NOT_YET
 
 
@@ -99,11 +103,11 @@ def test_how_far_it_adds_up_is_said(session):
         here, mean = (model(*parts)[0] for model, parts in _ends(session.model, inputs))
     margin = (here - mean)[0] - (here - mean)[1]
     column = int(here.argmax())
-    said = next(line for line in lines(SaliencyBars(session)) if line.startswith("adds up to "))
-    assert float(said.split()[3].rstrip(",")) == pytest.approx(float(margin) * (1 if column == 0 else -1), rel=1e-3)
-    assert float(said.split()[-1]) < 1e-3
+    said = next(line for line in lines(SaliencyBars(session)) if line.startswith("all days sum to "))
+    assert float(said.split()[4]) == pytest.approx(float(margin) * (1 if column == 0 else -1), rel=1e-3)
+    assert float(said.split()[-1].rstrip(")")) < 1e-3
     session.method = "input_x_gradient"
-    assert not [line for line in lines(SaliencyBars(session)) if line.startswith("adds up to ")]
+    assert not [line for line in lines(SaliencyBars(session)) if line.startswith("all days sum to ")]
 
 
 def _ends(model, inputs):
@@ -111,12 +115,92 @@ def _ends(model, inputs):
 
 
 def test_the_control_is_read_and_not_promised(session, monkeypatch):
-    assert "without data and exactly 0, as must be: 1 of 7 features" in lines(SaliencyBars(session))
+    assert "1 of 7 features have no data; their attribution is exactly 0, as expected" in lines(SaliencyBars(session))
     monkeypatch.setattr(ExtractorSession, "unavailable_features", ["f4", "f1"])
     largest = float(session.attribution().parts[0][:, 1].abs().max())
-    said = f"without data but not 0 (one gets {largest:.3g}), so do not believe this: 2 of 7 features"
-    assert said in lines(SaliencyBars(session))
+    line = f"2 of 7 features have no data, but one has an attribution of {largest:.3g}: do not trust this picture"
+    assert line in lines(SaliencyBars(session))
     session.method = "gradient"  # it says what would be
     largest = max(float(part.abs().max()) for part in session.attribution().parts[0][:, [1, 4]].T)
-    said = f"without data, but would count if they had any (at most {largest:.3g}): 2 of 7 features"
-    assert said in lines(SaliencyBars(session))
+    line = f"2 of 7 features have no data, but would count if they had (at most {largest:.3g})"
+    assert line in lines(SaliencyBars(session))
+
+
+def test_what_was_measured_over_windows_and_on_the_sample_are_both_said(session, sample):
+    view = SaliencyBars(session)
+    over_windows, alone = session.check(windows=16), session.check()
+    verdicts = [one.table.set_index("ranking").loc["integrated_gradients", "verdict"] for one in (over_windows, alone)]
+    assert session.faithfulness["cell"] is over_windows
+    assert session.sample_faithfulness["cell"] is alone
+    assert lines(view)[-1] == f"{verdicts[0]} on 16 windows; {verdicts[1]} on this sample"
+    session.sample = 9
+    assert lines(view)[-1] == f"{verdicts[0]} on 16 windows"
+    dataset, model = sample
+    with ExtractorSession.from_dataset(model, dataset, 615) as shipped:
+        view = PoolingBars(shipped)
+        row = sample_faithfulness("day").set_index("ranking").loc["pooling"]
+        shipped.set_trait("sample_faithfulness", {"day": session.check(unit="day")})
+        assert lines(view)[-1].startswith(f"{row['verdict']} on 64 windows; ")
+        assert lines(view)[-1].endswith(" on this sample")
+
+
+def test_what_does_not_change_a_method_does_not_take_its_verdict(session):
+    """Groups count for occlusion and Shapley sampling only, a baseline for those that have one."""
+    view = SaliencyBars(session)
+    result = session.check(windows=16).table.set_index("ranking")
+
+    def said_of(method):
+        session.method = method
+        return lines(view)[-1]
+
+    session.groups = "day"
+    for method in ("integrated_gradients", "gradient", "gradient_shap"):
+        assert said_of(method) == f"{result.loc[method, 'verdict']} on 16 windows"
+    for method in ("occlusion", "shapley_sampling"):
+        assert said_of(method) == NOT_YET
+    session.baseline = "calm window"
+    for method in ("input_x_gradient", "gradient", "smooth_grad"):
+        assert said_of(method) == f"{result.loc[method, 'verdict']} on 16 windows"
+    for method in ("integrated_gradients", "gradient_shap"):
+        assert said_of(method) == NOT_YET
+    session.target = 0
+    assert said_of("gradient") == NOT_YET
+
+
+def test_an_attribution_is_not_computed_again_for_what_does_not_change_it(session):
+    attribution = session.attribution()
+    session.groups = "day"
+    assert session.attribution() is attribution
+    session.method = "gradient"
+    gradient = session.attribution()
+    session.baseline = "calm window"
+    assert session.attribution() is gradient
+
+
+def test_features_that_were_moved_together_are_not_told_apart(session):
+    view = SaliencyBars(session)
+    session.method, session.groups = "occlusion", "day"
+    assert plain(view.summary.value).startswith("The features of a day were moved together")
+    values = view.to_frame().query("input == 1")["value"]
+    assert values.nunique() < len(values) or len(values) == 1
+    session.method = "integrated_gradients"  # which moves no groups
+    assert not plain(view.summary.value).startswith("The features of a day")
+
+
+class Rough(nn.Module):
+    """A wave that 4096 points along the path cannot follow."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(2, 1, batch_first=True)
+
+    def forward(self, x):
+        self.attention(x, x, x)
+        return torch.sin(5e4 * x[:, 0, 0] ** 2)
+
+
+@pytest.mark.filterwarnings("ignore:integrated gradients do not add up")
+def test_what_does_not_add_up_is_said():
+    with ExtractorSession(Rough(), torch.full((1, 3, 2), 0.987)) as session:
+        line = next(line for line in lines(SaliencyBars(session)) if line.startswith("all days sum to"))
+        assert line.endswith("more than 1 % off with the most points, because the model is too rough along the path")
