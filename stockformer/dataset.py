@@ -35,6 +35,7 @@ class Window:
         prices: T rows of ``date, open, high, low, adjusted_close, volume``, gaps filled forward;
             where the data has ``spy_ret_1d`` also ``spy``, SPY's level relative to the ticker's first row.
         forward_return: relative change of the adjusted close after the last day, a fraction; NaN without a target.
+        means: of every input the ticker's training mean as the model reads it, [F] and [M]: 0 for what is normalised.
     """
 
     x: Tensor
@@ -43,6 +44,7 @@ class Window:
     ticker: str
     prices: pd.DataFrame
     forward_return: float
+    means: tuple[Tensor, ...]
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -191,7 +193,20 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             ticker=str(self.tickers[last]),
             prices=self.prices.iloc[span].reset_index(drop=True),
             forward_return=float(self.returns[last]),
+            means=self._means(str(self.tickers[last])),
         )
+
+    def _means(self, ticker: str) -> tuple[Tensor, ...]:
+        """Training means of a ticker's inputs: 0 of normalised features, by construction."""
+        first, stop = (int(np.searchsorted(self.tickers, ticker, side)) for side in ("left", "right"))
+        training = (self.prices["date"].iloc[first:stop] <= self.train_end).to_numpy()
+        rows = first + np.flatnonzero(training if training.any() else ~training)
+        pairs = zip(self.normalization.mean[ticker], self.normalization.std[ticker], strict=True)
+        raw = torch.tensor([(mean, std) == (0, 1) for mean, std in pairs])
+        stock = len(self.feature_cols)
+        parts = (self._x, raw[:stock]), (self._market_x, raw[stock:])
+        means = [torch.where(flag, part[rows].double().mean(dim=0), 0.0).float() for part, flag in parts]
+        return tuple(means if self.market_feature_cols is not None else means[:1])
 
     def _span(self, index: int) -> slice:
         if not -len(self) <= index < len(self):

@@ -377,9 +377,12 @@ class Explaining(Followed):
         return choose_target(self.model, self.reading.capture.output, self.target)
 
     def _baselines(self) -> tuple[Tensor, ...] | None:
-        """Inputs for `baseline`, each [N, T, features]; None for the training mean."""
+        """Inputs for `baseline`, each [N, T, features]; None where the training mean is 0."""
         if self.baseline == BASELINES[0]:
-            return None
+            window = self.reading.window
+            if window is None or not any(mean.any() for mean in window.means):
+                return None
+            return tuple(mean.expand_as(part) for mean, part in zip(window.means, window.inputs, strict=True))
         assert self.dataset is not None
         training = np.flatnonzero(self.dataset.end_dates <= self.dataset.train_end)
         if self.baseline == "calm window":

@@ -403,7 +403,8 @@ class ExtractorSession(Explaining):
             return original
         inputs = original.inputs
         if change.changes_inputs:
-            inputs = change_inputs(change, inputs, self._names_of(inputs), self._market(change.market_from))
+            means = None if original.window is None else original.window.means
+            inputs = change_inputs(change, inputs, self._names_of(inputs), self._market(change.market_from), means)
         with changed_model(in_eval_mode(self.model), change, original.capture):
             return replace(original, inputs=inputs, capture=capture_attention(self.model, *inputs))
 

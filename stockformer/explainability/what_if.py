@@ -102,14 +102,19 @@ class WhatIf:
 
 
 def change_inputs(
-    what_if: WhatIf, inputs: Sequence[Tensor], feature_names: Sequence[Sequence[str]], market: Tensor | None = None
+    what_if: WhatIf,
+    inputs: Sequence[Tensor],
+    feature_names: Sequence[Sequence[str]],
+    market: Tensor | None = None,
+    means: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, ...]:
     """The inputs with `what_if` applied; the given ones stay as they are.
 
     Args:
-        inputs: each [B, T, features], normalised: the training mean of every feature is 0.
+        inputs: each [B, T, features].
         feature_names: one list an input.
         market: the other market sequence [B, T, M], for `what_if.market_from`.
+        means: training means of every input, each [features]; by default 0, as of normalised inputs.
 
     Raises:
         ValueError: a feature that does not exist, a span outside of the days, or a market that does not fit.
@@ -126,10 +131,11 @@ def change_inputs(
     if unknown:
         raise ValueError(f"there is no feature {unknown[0]!r}")
     if what_if.features or what_if.days is not None:
-        for tensor, names in zip(changed, feature_names, strict=True):
+        means = means or [tensor.new_zeros(tensor.size(2)) for tensor in changed]
+        for tensor, names, mean in zip(changed, feature_names, means, strict=True):
             first, last = _span(what_if.days, tensor.size(1))
             columns = [number for number, name in enumerate(names) if not what_if.features or name in what_if.features]
-            tensor[:, first : last + 1, columns] = 0.0
+            tensor[:, first : last + 1, columns] = mean.to(tensor)[columns]
     return tuple(changed)
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from cases import plain
 
 from stockformer import open_model
 from stockformer.checkpoint import load_checkpoint, save_checkpoint
 from stockformer.dataset import StockDataset
-from stockformer.explainability import analyze_output_distribution, plot_prediction, window_groups
+from stockformer.explainability import analyze_output_distribution, attribute, plot_prediction, window_groups
 from stockformer.preprocessing import Normalization
 from stockformer.training import fit
 from stockformer_widgets import AttentionExplorer, ExplorerPage, ExtractorSession, Prediction
@@ -101,3 +102,28 @@ def test_the_exported_page_says_what_is_assumed(panel):
         bundle = ExplorerPage(session).bundle
     (prediction,) = [sample["prediction"] for sample in bundle["samples"]]
     assert prediction["truth"] == "DOWN (assumed: UP from a return of +1.5 %)"
+
+
+def test_the_training_mean_of_raw_features_is_not_0(panel):
+    with session_of(FOLDER / "cross_bin_3d.pt", panel) as session:
+        dataset, window = session.dataset, session.reading.window
+        rows = panel[(panel["symbol"] == "AAPL") & (pd.to_datetime(panel["date"]) < dataset.first_validation_date)]
+        stock, market = window.means
+        assert not stock.any()
+        for name in ("nonfarm_payroll", "unemployment"):
+            place = dataset.market_feature_cols.index(name)
+            assert market[place].item() == pytest.approx(rows[name].ffill().mean(), rel=1e-6)
+        place = dataset.market_feature_cols.index("nonfarm_payroll")
+        # From the mean to the sample, not from 0.
+        at_mean = [part.expand_as(x) for part, x in zip(window.means, session.reading.inputs, strict=True)]
+        expected = attribute(session.model, *session.reading.inputs, baselines=at_mean)
+        assert torch.equal(session.saliency()[1], expected.parts[1])
+        session.what_if(features=["nonfarm_payroll"], days=(3, 5))
+        changed = session.reading.inputs[1][0, :, place]
+        assert changed[3:6].tolist() == [market[place].item()] * 3
+        assert torch.equal(changed[6:], window.market_x[6:, place])
+
+
+def test_the_training_mean_of_normalised_features_is_0(sample):
+    dataset, _ = sample
+    assert not any(mean.any() for mean in dataset.window(-1).means)
