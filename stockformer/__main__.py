@@ -6,21 +6,31 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pandas as pd
 
 from stockformer.check import check_table
-from stockformer.checkpoint import save_checkpoint
+from stockformer.checkpoint import checkpoint_files, save_checkpoint
+from stockformer.config import DEFAULT_MODEL_CONFIG, LOOKBACK
 from stockformer.dataset import StockDataset
 from stockformer.explainability import generate_report
 from stockformer.explainability.faithfulness_report import write_faithfulness
+from stockformer.files import check_writable
 from stockformer.model import LABEL_MODES
 from stockformer.opening import open_model
 from stockformer.sample import load_sample, write_sample
-from stockformer.table import read_table
-from stockformer.training import Model, fit
+from stockformer.table import read_table, table_files
+from stockformer.training import FitResult, Model, fit
 
+#: Options of ``train`` for the model's size: option, key of `DEFAULT_MODEL_CONFIG`, what it is.
+_SIZES = (
+    ("--layers", "num_layers", "layers of stock attention, each with one of cross-attention"),
+    ("--heads", "nhead", "attention heads per layer"),
+    ("--width", "d_model", "width of the model, a multiple of the heads"),
+)
 _DATA = "a CSV with one row per ticker and day, a folder with all_data_*.csv, or a glob"
 
 
@@ -50,11 +60,18 @@ def _parser() -> argparse.ArgumentParser:
     sample.set_defaults(run=_sample)
 
     train = commands.add_parser("train", help="train a model on CSV files and save it")
-    train.add_argument("csv", nargs="+", help="tables with one row per ticker and day")
+    train.add_argument("csv", nargs="+", help=f"each {_DATA}")
     train.add_argument("--out", required=True, help="checkpoint to write")
-    train.add_argument("--target", default="close_3d_fwd_return", help="default: %(default)s")
+    target = train.add_mutually_exclusive_group()
+    target.add_argument("--horizon", type=int, default=3, help="trading days ahead (default: %(default)s)")
+    target.add_argument("--target", help="column to predict instead")
     train.add_argument("--label-mode", default="binary", choices=LABEL_MODES, help="default: %(default)s")
     train.add_argument("--bucket-edges", type=float, nargs="+", help="edges of the buckets, in percent")
+    train.add_argument("--lookback", type=int, default=LOOKBACK, help="days in a window (default: %(default)s)")
+    for option, key, what in _SIZES:
+        train.add_argument(
+            option, dest=key, type=int, default=DEFAULT_MODEL_CONFIG[key], help=f"{what} (default: %(default)s)"
+        )
     train.add_argument("--epochs", type=int, default=40, help="default: %(default)s")
     train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     train.set_defaults(run=_train)
@@ -88,18 +105,32 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    out = Path(arguments.out)
+    read = [file for path in arguments.csv for file in table_files(Path(path))]
+    check_writable(checkpoint_files(out), inputs=read, make_folders=True)
     dataset = StockDataset(
-        pd.concat([read_table(path) for path in arguments.csv], ignore_index=True),
-        target_col=arguments.target,
+        pd.concat([read_table(file) for file in read], ignore_index=True),
+        target_col=arguments.target or f"close_{arguments.horizon}d_fwd_return",
+        lookback=arguments.lookback,
         label_mode=arguments.label_mode,
         bucket_edges=arguments.bucket_edges,
     )
-    result = fit(dataset, epochs=arguments.epochs, seed=arguments.seed)
-    path = save_checkpoint(arguments.out, result.model, dataset.settings, result.metrics)
+    sizes = {key: getattr(arguments, key) for _, key, _ in _SIZES}
+    sizes["dim_feedforward"] = 2 * sizes["d_model"]
+    result = fit(dataset, sizes, epochs=arguments.epochs, seed=arguments.seed)
+    path = _saved(out, result, dataset)
     print(result.history.to_string(index=False))
     for name, value in result.metrics.items():
         print(f"{name:24} {value:.4f}")
     print(path)
+
+
+def _saved(out: Path, result: FitResult, dataset: StockDataset) -> Path:
+    try:
+        return save_checkpoint(out, result.model, dataset.settings, result.metrics)
+    except OSError as error:  # the disk may be full by now: training is not lost
+        path = save_checkpoint(Path(mkdtemp()) / out.name, result.model, dataset.settings, result.metrics)
+        raise OSError(f"{error}; the model is in {path}") from None
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -109,6 +140,10 @@ def _check(arguments: argparse.Namespace) -> None:
 def _faithfulness(arguments: argparse.Namespace) -> None:
     if arguments.checkpoint is not None and arguments.data is None:
         raise ValueError(f"{arguments.checkpoint} needs a CSV file or a folder after it")
+    if arguments.checkpoint is not None:
+        outputs = [Path(path) for path in (arguments.out, arguments.table) if path is not None]
+        read = [*checkpoint_files(Path(arguments.checkpoint)), *table_files(Path(arguments.data))]
+        check_writable(outputs, inputs=read)
     dataset, model = load_sample() if arguments.checkpoint is None else _open(arguments)
     write_faithfulness(model, dataset, arguments.out, windows=arguments.windows, table=arguments.table)
     print(arguments.out)

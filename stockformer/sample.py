@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from stockformer.checkpoint import load_checkpoint
 from stockformer.dataset import StockDataset
+from stockformer.files import write_whole
 from stockformer.training import Model
 
 _DATA = files("stockformer") / "sample_data"
@@ -75,13 +75,12 @@ def write_sample(root: str | Path = ".") -> list[Path]:
     with its ``.meta``.
     """
     data, models = Path(root) / "data", Path(root) / "stockformer" / "output" / "models"
+    files = {
+        data / f"all_data_{ticker}.csv": rows.to_csv(index=False).encode()
+        for ticker, rows in sample_table().groupby("symbol")
+    }
+    files |= {models / name: (_DATA / name).read_bytes() for name in (CHECKPOINT_NAME, f"{CHECKPOINT_NAME}.meta")}
     for folder in (data, models):
         folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for ticker, rows in sample_table().groupby("symbol"):
-        written.append(data / f"all_data_{ticker}.csv")
-        rows.to_csv(written[-1], index=False)
-    for name in (CHECKPOINT_NAME, f"{CHECKPOINT_NAME}.meta"):
-        with as_file(_DATA / name) as path:
-            written.append(Path(shutil.copyfile(path, models / name)))
-    return written
+    write_whole(files)
+    return list(files)

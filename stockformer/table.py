@@ -26,10 +26,11 @@ def read_table(data: str | Path | pd.DataFrame) -> pd.DataFrame:
     """
     if isinstance(data, pd.DataFrame):
         return data
-    return pd.concat([_read_csv(path) for path in _files(Path(data))], ignore_index=True)
+    return pd.concat([_read_csv(path) for path in table_files(Path(data))], ignore_index=True)
 
 
-def _files(path: Path) -> list[Path]:
+def table_files(path: Path) -> list[Path]:
+    """The CSV files that `read_table` reads."""
     if path.is_file():
         return [path]
     if path.is_dir():

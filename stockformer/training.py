@@ -17,10 +17,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
+from stockformer.config import DEFAULT_MODEL_CONFIG
 from stockformer.dataset import StockDataset
 from stockformer.explainability.outputs import OutputDistribution, analyze_output_distribution
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, create_model
 from stockformer.seeding import kept_random_state
+from stockformer.table import listed
+from stockformer.threads import few_threads
 
 Model = CrossAttentionStockTransformer | StockTransformer
 
@@ -112,7 +115,11 @@ def fit(
         len(dataset.feature_cols),
         dataset.label_mode,
         dataset.bucket_edges,
-        {**(cfg or {}), "market_feature_dim": len(market_cols or ())},
+        {
+            "max_len": max(DEFAULT_MODEL_CONFIG["max_len"], dataset.lookback),
+            **(cfg or {}),
+            "market_feature_dim": len(market_cols or ()),
+        },
         "encoder" if market_cols is None else "cross_attention",
     )
     _silence_constant_features(model, dataset, split.train)
@@ -122,20 +129,19 @@ def fit(
     loader = DataLoader(Subset(dataset, split.train.tolist()), batch_size, shuffle=True)
 
     best, best_loss, history = copy.deepcopy(model.state_dict()), math.inf, []
-    progress = tqdm(range(1, epochs + 1), desc="training", unit="epoch")
-    for epoch in progress:
-        train_loss = _train_epoch(model, loader, optimizer, device)
-        validation_loss = _loss(model, _outputs(model, dataset, split.validation, batch_size))
-        history.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": validation_loss})
-        progress.set_postfix(train=f"{train_loss:.4f}", validation=f"{validation_loss:.4f}")
-        if not math.isfinite(train_loss + validation_loss):
-            progress.close()
-            raise ValueError(f"the loss is {train_loss} in epoch {epoch}: lower learning_rate, now {learning_rate}")
-        if validation_loss < best_loss:
-            best, best_loss, best_epoch = copy.deepcopy(model.state_dict()), validation_loss, epoch
-        elif epoch - best_epoch >= patience:
-            break
-    progress.close()
+    with few_threads(model), tqdm(total=epochs * len(loader), desc="training", unit="batch") as progress:
+        for epoch in range(1, epochs + 1):
+            progress.set_description(f"epoch {epoch} of {epochs}")
+            train_loss = _train_epoch(model, loader, optimizer, device, progress)
+            validation_loss = _loss(model, _outputs(model, dataset, split.validation, batch_size))
+            history.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": validation_loss})
+            progress.set_postfix(train=f"{train_loss:.4f}", validation=f"{validation_loss:.4f}")
+            if not math.isfinite(train_loss + validation_loss):
+                raise ValueError(f"the loss is {train_loss} in epoch {epoch}: lower learning_rate, now {learning_rate}")
+            if validation_loss < best_loss:
+                best, best_loss, best_epoch = copy.deepcopy(model.state_dict()), validation_loss, epoch
+            elif epoch - best_epoch >= patience:
+                break
 
     model.load_state_dict(best)
     metrics: dict[str, float] = {"best_epoch": float(best_epoch)}
@@ -151,13 +157,21 @@ def _silence_constant_features(model: Model, dataset: StockDataset, train: np.nd
     if isinstance(model, CrossAttentionStockTransformer):
         projections.append(model.market_encoder.input_proj)
     inputs = zip(*(dataset[int(index)][::2] for index in train), strict=True)  # (x, y, market_x) without y
+    names = (dataset.feature_cols, dataset.market_feature_cols or [])
     with torch.no_grad():
-        for projection, windows in zip(projections, inputs, strict=True):
+        for projection, windows, columns in zip(projections, inputs, names, strict=False):
             values = torch.cat(windows)
+            unfit = [
+                name for name, finite in zip(columns, torch.isfinite(values).all(dim=0), strict=True) if not finite
+            ]
+            if unfit:
+                raise ValueError(f"{listed(unfit)} is NaN or infinite in the training windows, expected finite numbers")
             projection.weight[:, (values == values[0]).all(dim=0)] = 0.0
 
 
-def _train_epoch(model: Model, loader: Any, optimizer: torch.optim.Optimizer, device: torch.device) -> float:
+def _train_epoch(
+    model: Model, loader: Any, optimizer: torch.optim.Optimizer, device: torch.device, progress: Any
+) -> float:
     model.train()
     total = 0.0
     for x, y, *market in loader:
@@ -167,6 +181,7 @@ def _train_epoch(model: Model, loader: Any, optimizer: torch.optim.Optimizer, de
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         total += loss.item() * len(y)
+        progress.update()
     return total / len(loader.dataset)
 
 

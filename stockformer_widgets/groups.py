@@ -10,7 +10,8 @@ import pandas as pd
 from ipywidgets import HTML
 
 from stockformer.explainability import GroupComparison, plot_group_differences
-from stockformer_widgets.picture import Pictured, render
+from stockformer.explainability.figures import render
+from stockformer_widgets.picture import Pictured
 from stockformer_widgets.views.base import close_parts
 from stockformer_widgets.views.parts import (
     HIGHLIGHT,

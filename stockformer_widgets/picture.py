@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 from ipywidgets import VBox
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from stockformer.explainability.figures import well_formed
 from stockformer.files import write_whole
 
 #: Dots an inch: of a file, and of what a saved notebook holds.
@@ -55,16 +54,6 @@ class Pictured(VBox):
             return bundle
 
 
-def render(figure: Figure, dpi: int) -> bytes:
-    """A figure as a PNG; the figure is closed."""
-    picture = io.BytesIO()
-    try:
-        figure.savefig(picture, format="png", dpi=dpi)
-    finally:
-        plt.close(figure)
-    return picture.getvalue()
-
-
 def arrange(columns: Sequence[Sequence[bytes]], caption: str, dpi: int) -> bytes:
     """PNGs in columns under a caption, as one PNG."""
     pictures = [[Image.open(io.BytesIO(picture)) for picture in column] for column in columns]
@@ -73,7 +62,7 @@ def arrange(columns: Sequence[Sequence[bytes]], caption: str, dpi: int) -> bytes
     font = ImageFont.load_default(dpi / 5)
     top = round(dpi / 2.5)
     whole = Image.new("RGB", (sum(widths) + _GAP * (len(widths) - 1), top + max(heights)), "white")
-    ImageDraw.Draw(whole).text((_GAP, _GAP), caption, "black", font)
+    ImageDraw.Draw(whole).text((_GAP, _GAP), well_formed(caption), "black", font)
     left = 0
     for column, width in zip(pictures, widths, strict=True):
         down = top

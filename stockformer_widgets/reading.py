@@ -58,12 +58,6 @@ def as_inputs(model: nn.Module, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
     tensors = tuple(_as_tensor(number, values).to(parameter.device) for number, values in enumerate(inputs))
     if input_widths(model) is not None or all(tensor.is_floating_point() for tensor in tensors):
         tensors = tuple(tensor.to(parameter.dtype) for tensor in tensors)
-    # Another model may take a mask, where -inf is what hides a day.
-    unfit = torch.isnan if input_widths(model) is None else lambda tensor: ~torch.isfinite(tensor)
-    for number, tensor in enumerate(tensors):
-        bad = int(unfit(tensor).sum())
-        if bad:
-            raise ValueError(f"input {number} has {bad} values that are NaN or infinite, expected none")
     if input_widths(model) is None:
         return tensors
     tensors = tuple(tensor.unsqueeze(0) if tensor.dim() == 2 else tensor for tensor in tensors)
@@ -94,6 +88,30 @@ def check_names(names: Sequence[Sequence[str]], tensors: Sequence[Tensor]) -> No
     twice = [name for name, times in Counter(name for group in names for name in group).items() if times > 1]
     if twice:
         raise ValueError(f"feature_names has {len(twice)} names more than once, {twice[0]!r} for one")
+
+
+def check_finite(
+    model: nn.Module,
+    tensors: Sequence[Tensor],
+    names: Sequence[Sequence[str]] | None,
+    dates: pd.DatetimeIndex | None,
+) -> None:
+    # Another model may take a mask, where -inf is what hides a day.
+    other = input_widths(model) is None
+    unfit = torch.isnan if other else lambda tensor: ~torch.isfinite(tensor)
+    for number, tensor in enumerate(tensors):
+        places = unfit(tensor).nonzero().tolist()
+        if places:
+            where = f"at {places[0]}" if other else _place(places[0], names[number] if names else None, dates)
+            raise ValueError(
+                f"input {number} has {len(places)} values that are NaN or infinite, the first {where}, expected none"
+            )
+
+
+def _place(index: Sequence[int], names: Sequence[str] | None, dates: pd.DatetimeIndex | None) -> str:
+    _, day, feature = index
+    when = f"day {day}" if dates is None else dates[day].date()
+    return f"in {names[feature] if names else f'feature {feature}'} on {when}"
 
 
 def check_widths(model: nn.Module, found: tuple[int, ...], whose: str) -> None:

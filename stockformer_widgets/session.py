@@ -35,6 +35,7 @@ from stockformer_widgets.reading import (
     Reading,
     as_inputs,
     check_dates,
+    check_finite,
     check_labels,
     check_names,
     check_widths,
@@ -388,6 +389,7 @@ class ExtractorSession(Explaining):
             check_names(self._feature_names, tensors)
         if dates is not None:
             check_dates(self.model, dates, tensors[0])
+        check_finite(self.model, tensors, self._feature_names, dates)
         return Reading(tensors, capture_attention(self.model, *tensors), dates, window)
 
     def _change(self, change: WhatIf) -> Reading:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+from stockformer import training
 from stockformer.__main__ import main
 from stockformer.checkpoint import load_checkpoint
 from stockformer.config import BASE_FEATURE_COLUMNS, FUNDAMENTAL_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
@@ -172,6 +175,81 @@ def test_train(small_csv, tmp_path, capsys, options, mode):
     assert str(out) in printed
     assert f"{info.metrics['test_accuracy']:.4f}" in printed
     assert "test_base_rate" in printed
+
+
+def test_the_size_of_the_model(small_csv, tmp_path):
+    out = tmp_path / "model.pt"
+    options = ["--layers", "1", "--heads", "3", "--width", "12", "--lookback", "7", "--horizon", "2", "--epochs", "1"]
+    assert main(["train", str(small_csv), "--out", str(out), *options]) == 0
+    _, info = load_checkpoint(out)
+    sizes = {name: info.arch[name] for name in ("num_layers", "nhead", "d_model", "dim_feedforward")}
+    assert sizes == {"num_layers": 1, "nhead": 3, "d_model": 12, "dim_feedforward": 24}
+    assert (info.dataset_settings["lookback"], info.dataset_settings["target_col"]) == (7, "close_2d_fwd_return")
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("all_data_two.csv", "is read as"),
+        ("linked.csv", "is read as"),
+        ("folder", "folder is a folder, expected a file"),
+        ("pipe", "pipe is a pipe, expected a file"),
+        ("all_data_two.csv/a.pt", "Not a directory"),
+        ("meta", "meta.meta is a folder"),
+    ],
+)
+def test_the_output_is_checked_before_training(small_csv, tmp_path, monkeypatch, capsys, out, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "meta.meta").mkdir()
+    (tmp_path / "linked.csv").symlink_to(small_csv)
+    os.mkfifo(tmp_path / "pipe")
+    before = small_csv.read_bytes()
+    monkeypatch.setattr("stockformer.__main__.fit", None)
+    assert main(["train", str(small_csv), "--out", str(tmp_path / out)]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert small_csv.read_bytes() == before
+
+
+def test_a_model_that_cannot_be_saved_is_not_lost(small_csv, tmp_path, monkeypatch, capsys):
+    out, rescued = tmp_path / "out" / "a.pt", tmp_path / "rescued"
+    rescued.mkdir()
+    monkeypatch.setattr("stockformer.__main__.mkdtemp", lambda: str(rescued))
+    fit_model = training.fit
+
+    def then_in_the_way(*arguments, **options):
+        (tmp_path / "out").write_text("in the way")
+        return fit_model(*arguments, **options)
+
+    monkeypatch.setattr("stockformer.__main__.fit", then_in_the_way)
+    assert main(["train", str(small_csv), "--out", str(out), "--epochs", "1", "--layers", "1"]) == 1
+    assert f"the model is in {rescued / 'a.pt'}" in capsys.readouterr().err
+    assert load_checkpoint(rescued / "a.pt")[1].metrics["test_samples"] > 0
+
+
+@pytest.mark.parametrize("outputs", [["{a}", "--table", "{a}"], ["{csv}"], ["{pt}"], ["{a}", "--table", "{csv}"]])
+def test_faithfulness_writes_over_nothing_that_it_reads(small_csv, written, tmp_path, monkeypatch, capsys, outputs):
+    monkeypatch.setattr("stockformer.explainability.faithfulness_report.measure_faithfulness", None)
+    checkpoint = tmp_path / "a.pt"
+    shutil.copy(written / "stockformer" / "output" / "models" / "binary_3d_best.pt", checkpoint)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    named = [part.format(a=tmp_path / "a.md", csv=small_csv, pt=checkpoint) for part in outputs]
+    assert main(["faithfulness", str(checkpoint), str(small_csv), "--out", *named]) == 1
+    assert "expected different files" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_sample_that_cannot_be_written_changes_nothing(tmp_path, monkeypatch, capsys):
+    assert main(["sample", "--out", str(tmp_path)]) == 0
+    before = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
+
+    def disk_full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", disk_full)
+    assert main(["sample", "--out", str(tmp_path)]) == 1
+    assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
 
 
 def test_train_on_several_files(small_csv, tmp_path):

@@ -104,7 +104,7 @@ def plot_attention_all_heads(
     figure.supxlabel(key_label)
     figure.supylabel(query_label)
     figure.colorbar(image, ax=grid, label="weight" if mask is None else "weight (grey: masked)", shrink=0.8)
-    return finish(grid[0, 0], save_path)
+    return finish(figure, save_path)
 
 
 @closing_on_error
@@ -318,7 +318,7 @@ def plot_layer_evolution(
         axes.plot([float(values.mean()) for values in by_head], "o-", color=COLORS[0])
         axes.set(xlabel="layer", ylabel=name, xticks=range(len(layers)), ylim=(-0.05, 1.05), xlim=day_span(len(layers)))
     figure.suptitle(title or f"{kind_title(attention_type)} by layer (dots: heads, line: their mean)")
-    return finish(panels[0], save_path)
+    return finish(figure, save_path)
 
 
 @closing_on_error
@@ -347,7 +347,7 @@ def plot_head_specialization(
     for axes in panels:
         axes.set(xlabel="head", xticks=range(heads), xlim=day_span(heads))
     figure.suptitle(title or f"{kind_title(attention_type)}, layer {layer}, by head")
-    return finish(focus, save_path)
+    return finish(figure, save_path)
 
 
 def _plot_map_of(

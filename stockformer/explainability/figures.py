@@ -7,7 +7,8 @@ the figure to a file, ``sample`` picks one of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
@@ -17,7 +18,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import Tensor
+
+from stockformer.files import write_whole
 
 COLORMAP = "viridis"
 DIVERGING_COLORMAP = "RdBu_r"
@@ -87,12 +91,47 @@ def largest_weight(weights: Tensor) -> float:
     return float(weights.nan_to_num(0.0, 0.0, 0.0).max()) or 1.0
 
 
-def finish(axes: Axes, save_path: str | Path | None) -> Figure:
-    figure = axes.get_figure(root=True)
+def finish(drawn: Axes | Figure, save_path: str | Path | None) -> Figure:
+    """The figure of what was drawn, its text literal, and saved where a path is given."""
+    literal(drawn)
+    figure = drawn.get_figure(root=True)
     assert figure is not None
     if save_path is not None:
-        figure.savefig(save_path)
+        path = Path(save_path)
+        path = path if path.suffix else path.with_suffix(f".{plt.rcParams['savefig.format']}")
+        file = io.BytesIO()
+        figure.savefig(file, format=path.suffix[1:])
+        write_whole({path: file.getvalue()})
     return figure
+
+
+def render(figure: Figure, dpi: int) -> bytes:
+    """A figure as a PNG; the figure is closed."""
+    file = io.BytesIO()
+    try:
+        literal(figure)
+        figure.savefig(file, format="png", dpi=dpi)
+    finally:
+        plt.close(figure)
+    return file.getvalue()
+
+
+def literal(drawn: Axes | Figure) -> None:
+    """Draw every text as it is: names may hold ``$``, where matplotlib would begin mathematics."""
+    for text in drawn.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(well_formed(text.get_text()))
+
+
+def well_formed(text: str) -> str:
+    """Text with ``?`` for what no encoding can write: halves of a surrogate pair."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def name_ticks(axes: Axes, which: Literal["x", "y"], names: Iterable[object], **style: Any) -> None:
+    """Name the places 0, 1, ... of an axis."""
+    labels = [well_formed(str(name)) for name in names]
+    (axes.set_xticks if which == "x" else axes.set_yticks)(range(len(labels)), labels, **style)
 
 
 def checked(name: str, index: int, number: int) -> int:

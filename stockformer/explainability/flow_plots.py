@@ -70,7 +70,7 @@ def plot_head_importance(
         axes.bar(table["head"], table[column], color=COLORS[0])
         axes.set(xlabel="head", ylabel=name, xticks=list(table["head"]))
     figure.suptitle(title)
-    return finish(panels[0], save_path)
+    return finish(figure, save_path)
 
 
 @closing_on_error
@@ -91,7 +91,7 @@ def plot_attention_effects(
         axes.set(title=column, xlabel="layer", ylabel="change of the target", xticks=sorted(set(table["layer"])))
     panels[0].legend(fontsize="small")
     figure.suptitle(title)
-    return finish(panels[0], save_path)
+    return finish(figure, save_path)
 
 
 @closing_on_error
@@ -114,4 +114,4 @@ def plot_faithfulness(
     panels[0].set_ylabel("target (1: whole input, 0: training mean)")
     panels[1].legend(fontsize="small")
     figure.suptitle(title)
-    return finish(panels[0], save_path)
+    return finish(figure, save_path)

@@ -27,6 +27,7 @@ from stockformer.explainability.statistics import diffuseness, recency, recent_d
 from stockformer.explainability.targets import targets_of
 from stockformer.forward import in_eval_mode, with_gradients
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
+from stockformer.threads import few_threads
 
 #: How `compare_groups` calls a measure -> its formula; those of attention are there for every kind of it.
 MEASURES: Mapping[str, str] = {
@@ -171,7 +172,8 @@ def compare_groups(
     grouped = np.sort(np.concatenate(groups))
     samples = _around(dataset, grouped) if _labels(dataset, grouped, groups).alternate else grouped
     labels = _labels(dataset, samples, groups)
-    values, maps = _measure_all(model, dataset, samples, labels.group, batch_size)
+    with few_threads(model):
+        values, maps = _measure_all(model, dataset, samples, labels.group, batch_size)
     table, shifts = group_table(values, labels, dataset.lookback, resamples)
     inside = labels.group != 0
     group = np.where(labels.group > 0, *names)

@@ -23,6 +23,7 @@ from stockformer.explainability.figures import (
     finish,
     largest_weight,
     name_days,
+    name_ticks,
 )
 
 
@@ -45,7 +46,7 @@ def plot_saliency_map(
     image = draw_cells(axes, cells, largest_weight(values), signed)
     axes.set_title(title)
     axes.set_xlabel("day")
-    axes.set_yticks(range(len(order)), [names[feature] for feature in order], fontsize=7)
+    name_ticks(axes, "y", [names[feature] for feature in order], fontsize=7)
     name_days(axes, "x", len(values), dates)
     axes.figure.colorbar(image, ax=axes, label="attribution" if signed else "|attribution|")
     return finish(axes, save_path)
@@ -64,7 +65,7 @@ def plot_feature_bars(
     """One bar for each feature of the index, in its order, from the top."""
     axes = ax or plt.subplots(figsize=(6, 0.24 * len(values) + 1.4), layout="constrained")[1]
     axes.barh(range(len(values)), values.to_numpy(), color=colors)
-    axes.set_yticks(range(len(values)), values.index.astype(str), fontsize=8)
+    name_ticks(axes, "y", values.index, fontsize=8)
     axes.invert_yaxis()
     axes.axvline(0, color="gray", linewidth=0.8)
     axes.set(title=title, xlabel=xlabel)
@@ -95,12 +96,12 @@ def plot_saliency_summary(
     for axes, (stream, part, feature_names), color in zip(panels[0], given, COLORS, strict=False):
         values, names, order = _by_strength(part, feature_names, top_k)
         axes.barh(range(len(order)), values.sum(dim=0)[order].numpy(), color=color)
-        axes.set_yticks(range(len(order)), [names[feature] for feature in order], fontsize=8)
+        name_ticks(axes, "y", [names[feature] for feature in order], fontsize=8)
         axes.invert_yaxis()
         axes.set(title=stream, xlabel="sum over days of |attribution|")
         axes.locator_params(axis="x", nbins=4)
     figure.suptitle(title)
-    return finish(panels[0, 0], save_path)
+    return finish(figure, save_path)
 
 
 @closing_on_error

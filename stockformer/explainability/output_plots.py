@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stockformer.explainability.calibration import Calibration
-from stockformer.explainability.figures import COLORS, HIGHLIGHT, checked, closing_on_error, finish
+from stockformer.explainability.figures import COLORS, HIGHLIGHT, checked, closing_on_error, finish, name_ticks
 from stockformer.explainability.groups import GroupComparison
 from stockformer.explainability.outputs import OutputDistribution
 
@@ -78,7 +78,7 @@ def _draw_classes(
     axes.bar_label(drawn, fmt="%.3f", padding=2)
     if truth is not None:
         drawn[checked("label", truth, classes)].set(edgecolor=HIGHLIGHT, linewidth=2.5)
-    axes.set_xticks(range(classes), [f"{name}\n(true)" if k == truth else name for k, name in enumerate(names)])
+    name_ticks(axes, "x", [f"{name}\n(true)" if k == truth else name for k, name in enumerate(names)])
     axes.set(xlabel="class", ylabel="probability", ylim=(0, 1.1))
     if above is not None:
         thresholds = np.arange(len(above)) + 0.5
@@ -114,7 +114,7 @@ def plot_output_distribution(
     confidence.set(xlabel="confidence (largest class probability)", ylabel="samples")
     confidence.legend(fontsize="small")
     figure.suptitle(f"{title}, {len(shown.outputs)} samples")
-    return finish(counts, save_path)
+    return finish(figure, save_path)
 
 
 @closing_on_error

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from stockformer.dataset import StockDataset
 from stockformer.forward import in_eval_mode
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
+from stockformer.threads import few_threads
 
 
 def class_names(model: CrossAttentionStockTransformer | StockTransformer, edges: Sequence[float] = ()) -> list[str]:
@@ -198,7 +199,7 @@ def output_batches(
 
 def _run(model: nn.Module, x: Tensor, y: Tensor, *market: Tensor) -> tuple[Tensor, Tensor]:
     like = next(model.parameters())  # its device and precision
-    with torch.no_grad():
+    with few_threads(model), torch.no_grad():
         output = in_eval_mode(model)(x.to(like), *(part.to(like) for part in market))
     return output.float().cpu(), y
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ from stockformer.explainability.attention_summaries import (
 from stockformer.explainability.attribution import Attribution, attribute, can_attribute
 from stockformer.explainability.capture import Capture, capture_attention, kind_title
 from stockformer.explainability.faithfulness import measure_faithfulness
-from stockformer.explainability.figures import day_labels
+from stockformer.explainability.figures import day_labels, render
 from stockformer.explainability.flow import has_inflow, joint_rollout, market_entry, mean_norm_map, relevance
 from stockformer.explainability.flow_summaries import (
     summarize_days,
@@ -47,10 +47,12 @@ from stockformer.explainability.outputs import class_names, describe_outputs
 from stockformer.explainability.rankings import CELL_RANKINGS, DAY_RANKINGS
 from stockformer.explainability.summary import Summary
 from stockformer.explainability.trace import Trace, trace_attention
+from stockformer.files import check_writable, write_whole
 from stockformer.forward import uncompiled
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 
 _DPI = 110
+_LONGEST_STEM = 80  # characters
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def generate_report(
     """
     _check(inputs, input_names, feature_names, sample, dates)
     names = list(input_names or (f"Input {number}" for number in range(len(inputs))))
-    folder = _writable(Path(output_dir))
+    folder = Path(output_dir)
+    check_writable([folder / "report.html"], make_folders=True)
     model = uncompiled(model)
     shown = capture_attention(model, *inputs)
     sections = [
@@ -122,10 +125,12 @@ def generate_report(
         *_explained_sections(model, shown, inputs, names, feature_names, sample, dates),
     ]
     pictures = [picture for section in sections for picture in section.pictures]
-    saved = {one.name: _save(one, folder) for one in tqdm(pictures, desc="report", unit="figure")}
-    page = folder / "report.html"
-    page.write_text(_page(model, sections, saved, title), encoding="utf-8")
-    return saved | {"report": page}
+    drawn = {one.name: render(one.plot(), _DPI) for one in tqdm(pictures, desc="report", unit="figure")}
+    page = _page(model, sections, drawn, title).encode(errors="replace")
+    saved = {name: folder / f"{name}.png" for name in drawn} | {"report": folder / "report.html"}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(dict(zip(saved.values(), [*drawn.values(), page], strict=True)))  # the page last
+    return saved
 
 
 def _check(
@@ -148,23 +153,6 @@ def _check(
             raise ValueError(f"feature_names[{number}] has {len(names)} names for {part.size(-1)} features")
     if dates is not None and len(dates) != inputs[0].size(1):
         raise ValueError(f"there are {len(dates)} dates for {inputs[0].size(1)} days")
-
-
-def _writable(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"cannot write into {folder}")
-    return folder
-
-
-def _save(picture: _Picture, folder: Path) -> Path:
-    figure = picture.plot()
-    try:
-        path = folder / f"{picture.name}.png"
-        figure.savefig(path, dpi=_DPI)
-        return path
-    finally:
-        plt.close(figure)
 
 
 def _price_sections(prices: pd.DataFrame | None) -> Iterator[_Section]:
@@ -197,7 +185,7 @@ def _attention_section(shown: Capture, kind: str, sample: int, dates: Sequence[A
     ]
     heads = [summarize_heads(weights, mask) for weights, mask in zip(layers, masks, strict=True)]
     depth = summarize_layers(layers, masks)
-    stem = _stem(kind)
+    stem = _stems(shown.kinds)[kind]
     pictures = [_Picture(f"{stem}_evolution", partial(attention_plots.plot_layer_evolution, attn, kind, sample=sample))]
     for layer, weights in enumerate(layers):
         name, title = f"{stem}_layer{layer}", f"{kind_title(kind)}, layer {layer}"
@@ -331,6 +319,7 @@ def _carried_section(trace: Trace, shown: Capture, sample: int, dates: Sequence[
         draw = partial(flow_plots.plot_market_entry, entries, dates=dates)
         pictures.append(_Picture("market_entry", draw, summary.verdict))
         numbers |= _one_table(summary, "How much market enters")
+    stems = _stems(trace.kinds)
     for kind, layers in trace.kinds.items():
         labels = day_labels(kind)
         for number, layer in enumerate(layers):
@@ -345,7 +334,7 @@ def _carried_section(trace: Trace, shown: Capture, sample: int, dates: Sequence[
             draw = partial(
                 attention_plots.plot_attention_heatmap, carried, title=title, value="norm", mask=mask, **axes
             )
-            pictures.append(_Picture(f"{_stem(kind)}_layer{number}_carried", draw, summary.verdict))
+            pictures.append(_Picture(f"{stems[kind]}_layer{number}_carried", draw, summary.verdict))
     return _Section("What attention carries", "", pictures, numbers)
 
 
@@ -353,12 +342,13 @@ def _importance_section(model: nn.Module, inputs: Sequence[Tensor], trace: Trace
     heads = head_importance(model, *inputs, trace=trace)
     effects = attention_effects(model, *inputs, target=trace.target)
     summaries = summarize_effects(effects, trace.value), summarize_head_importance(heads)
+    stems = _stems(trace.kinds)
     pictures = [_Picture("attention_effects", partial(flow_plots.plot_attention_effects, effects))]
     for kind, layers in trace.kinds.items():
         for layer in range(len(layers)):
             rows = heads[(heads["kind"] == kind) & (heads["layer"] == layer)]
             title = f"{kind_title(kind)}, layer {layer}: importance by head"
-            name = f"{_stem(kind)}_layer{layer}_importance"
+            name = f"{stems[kind]}_layer{layer}_importance"
             pictures.append(_Picture(name, partial(flow_plots.plot_head_importance, rows, title=title)))
     numbers = _one_table(summaries[0], "Effect of attention") | _one_table(summaries[1], "Heads")
     verdict = " ".join(summary.verdict for summary in summaries)
@@ -378,9 +368,16 @@ def _faithfulness_section(model: nn.Module, inputs: tuple[Tensor, ...], by_day: 
     return _Section("Whether to believe it", "", pictures, numbers)
 
 
-def _stem(kind: str) -> str:
-    """A kind as the start of a file's name."""
-    return kind.replace("*", "").replace("..", ".").strip(".").replace(".", "_")
+def _stems(kinds: Iterable[str]) -> dict[str, str]:
+    """How the files of each kind begin. Kinds of other models are module paths, which may hold any character."""
+    stems: dict[str, str] = {}
+    taken = {"gate"}
+    for kind in kinds:
+        name = re.sub("[^A-Za-z0-9_-]+", "_", kind)[:_LONGEST_STEM].strip("_") or "attention"
+        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        stems[kind] = next(one for one in names if one.lower() not in taken)  # some file systems ignore case
+        taken.add(stems[kind].lower())
+    return stems
 
 
 def _sentences(*parts: str) -> str:
@@ -406,20 +403,20 @@ def _by_layer(summaries: Sequence[Summary]) -> dict[str, Summary]:
     return {f"layer {layer}": summary for layer, summary in enumerate(summaries)}
 
 
-def _page(model: nn.Module, sections: Sequence[_Section], files: Mapping[str, Path], title: str) -> str:
+def _page(model: nn.Module, sections: Sequence[_Section], drawn: Mapping[str, bytes], title: str) -> str:
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(type(model).__name__)}, stockformer {__version__}</p>",
     ]
     for section in sections:
         body.append(f"<h2>{html.escape(section.title)}</h2>\n<p>{html.escape(section.verdict)}</p>")
-        body += [_figure(picture, files[picture.name]) for picture in section.pictures]
+        body += [_figure(picture, drawn[picture.name]) for picture in section.pictures]
         body += [_table(caption, columns) for caption, columns in section.numbers.items()]
     return _PAGE.format(title=html.escape(title), body="\n".join(body))
 
 
-def _figure(picture: _Picture, path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
+def _figure(picture: _Picture, drawn: bytes) -> str:
+    data = base64.b64encode(drawn).decode("ascii")
     label = html.escape(picture.name.replace("_", " "))
     return (
         f'<figure><img alt="{label}" src="data:image/png;base64,{data}">'

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from traitlets import Bool, observe
 
 from stockformer.explainability import Summary
+from stockformer.explainability.figures import render
 from stockformer_widgets.followed import Followed, changing
 from stockformer_widgets.keyboard import Keyboard
-from stockformer_widgets.picture import Pictured, render
+from stockformer_widgets.picture import Pictured
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.parts import HIGHLIGHT, MARGIN, MessageLine, plain, summary_html, warning_html

@@ -13,6 +13,7 @@ from ipywidgets import Widget
 from matplotlib.figure import Figure
 
 from stockformer.explainability import Finding, Summary
+from stockformer.explainability.figures import name_ticks
 from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
@@ -332,8 +333,10 @@ class ComparedBars(ComparedView, BarsView):
 
     def _plot(self) -> Figure:
         drawn, axes = plt.subplots(figsize=(7, 1.2 + 0.3 * len(self.names)), layout="constrained")
-        axes.barh(list(self.names), self._values, color=COLORS[0], label="A")
-        axes.plot(self._others, list(self.names), "o", color=COLORS[1], markeredgecolor=HIGHLIGHT, label="B")
+        places = range(len(self.names))
+        axes.barh(places, self._values, color=COLORS[0], label="A")
+        axes.plot(self._others, places, "o", color=COLORS[1], markeredgecolor=HIGHLIGHT, label="B")
+        name_ticks(axes, "y", self.names)
         axes.invert_yaxis()
         axes.set_title(self.plot.title)
         axes.legend()

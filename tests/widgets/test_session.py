@@ -90,7 +90,10 @@ def test_run_takes_arrays_lists_and_tensors(session):
         (lambda x, m: (x[0], m), r"input 0 has shape \[41\], expected one sample"),
         (lambda x, m: (torch.stack([x, x]), m), r"input 0 has shape \[2, 60, 41\], expected one sample"),
         (lambda x, m: (x, m[:0]), r"input 1 has shape \[1, 0, 11\]"),
-        (lambda x, m: (x * np.nan, m), "input 0 has 2460 values that are NaN or infinite"),
+        (
+            lambda x, m: (x * np.nan, m),
+            "input 0 has 2460 values that are NaN or infinite, the first in volume_pct on day 0, expected",
+        ),
         (lambda x, m: (x.repeat(4, 1), m), "240 steps.* at most 200"),
     ],
 )

@@ -1,0 +1,28 @@
+"""How many threads of torch a small model runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+#: With fewer parameters, splitting an operation among threads costs more than it saves.
+_SMALL = 4_000_000
+
+
+@contextmanager
+def few_threads(model: nn.Module) -> Iterator[None]:
+    """Run in one thread where the model is small, and leave the caller's setting as it was.
+
+    The choice depends on the model alone, so that equal computations give equal bits. torch keeps the setting by
+    thread; only a thread that starts meanwhile takes over the 1.
+    """
+    before = torch.get_num_threads()
+    try:
+        if sum(parameter.numel() for parameter in model.parameters()) < _SMALL:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(before)
