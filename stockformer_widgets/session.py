@@ -389,7 +389,7 @@ class ExtractorSession(Explaining):
             check_names(self._feature_names, tensors)
         if dates is not None:
             check_dates(self.model, dates, tensors[0])
-        check_finite(self.model, tensors, self._feature_names, dates)
+        check_finite(self.model, tensors, self._names_of(tensors), dates)
         return Reading(tensors, capture_attention(self.model, *tensors), dates, window)
 
     def _change(self, change: WhatIf) -> Reading:

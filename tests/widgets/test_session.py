@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import weakref
 
 import numpy as np
@@ -776,3 +777,16 @@ def test_a_selection_outlives_its_session():
     where = Selection(session)
     session.close()
     assert (where.kind, where.query) == ("cross", 7)
+
+
+def test_the_first_bad_value_is_named():
+    x, _, market_x = DATASET[3]
+    dates = DATASET.window(3).dates
+    market_x = market_x.clone()
+    market_x[7, 2] = math.inf
+    market_x[9, 1] = math.nan
+    message = f"input 1 has 2 values that are NaN or infinite, the first in {{}} on {dates[7].date()}, expected none"
+    with pytest.raises(ValueError, match=message.format(DATASET.market_feature_cols[2])):
+        ExtractorSession.from_dataset(MODEL, DATASET, 3).run(x, market_x, dates=dates)
+    with pytest.raises(ValueError, match=message.format(".*")):
+        ExtractorSession(MODEL, x, market_x, dates=dates)
