@@ -48,6 +48,18 @@ export function gradient(colors: Palette): string {
   return `linear-gradient(to right, ${stops.join(", ")})`;
 }
 
+/** What the grey cells of some maps are, in words; nothing where there are none. */
+export function greyWords(maps: readonly string[]): string {
+  return [...new Set(maps.flatMap((words) => words.split(" or ")))].filter(Boolean).join(" or ");
+}
+
+/** The same for a legend. */
+export function greyLegend(maps: readonly string[]): (Node | string)[] {
+  const words = greyWords(maps);
+  const swatch = Object.assign(document.createElement("span"), { textContent: "■", style: `color: ${MISSING}` });
+  return words ? ["  ", swatch, ` ${words}`] : [];
+}
+
 /** A picture of cells, one pixel each; `level` gives the palette entry of a cell. */
 export function picture(rows: number, columns: number, colors: Palette, level: (cell: number) => number): ImageData {
   const image = new ImageData(columns, rows);

@@ -1,6 +1,6 @@
 // Every map of an attention kind at once, as one canvas: what is drawn costs pixels, not elements.
 
-import { gradient, picture, SEQUENTIAL } from "./colors";
+import { gradient, greyLegend, picture, SEQUENTIAL } from "./colors";
 import { choice, element, redrawing, sharp } from "./dom";
 import { find, layout, type Layout } from "./layout";
 import { type Codes, type HeadMap, levels } from "./maps";
@@ -63,6 +63,7 @@ export function headGrid(root: HTMLElement, handlers: GridHandlers, signal: Abor
       "0 ",
       Object.assign(element("span", "stockformer-color-bar"), { style: `background: ${gradient(SEQUENTIAL)}` }),
       shared ? ` ${whole.toPrecision(3)}` : " the head's largest",
+      ...greyLegend(maps.map((map) => map.grey)),
     );
   }
 

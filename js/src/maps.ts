@@ -10,12 +10,14 @@ export interface HeadMap {
   keys: number;
   /** The largest weight that is a number. */
   largest: number;
+  /** What its grey cells are; empty where there are none. */
+  grey: string;
   /** Name -> value, null where there is none. */
   statistics: Record<string, number | null>;
 }
 
 /**
- * Weights as they travel. Bytes are for display: 0 to 254 is 0 to the map's largest weight, 255 is no number.
+ * Weights as they travel. Bytes are for display: 0 to 254 is 0 to the map's largest weight, 255 is masked or no number.
  * Two bytes are the bits of half-precision numbers, which are the weights times `HALF_SCALE`.
  */
 export type Codes = Uint8Array | Uint16Array;

@@ -18,7 +18,7 @@ let model: ReturnType<typeof open>;
 function open() {
   const maps: HeadMap[] = RECENCY.map((recency, place) => {
     const [layer, head] = [Math.floor(place / 2), place % 2];
-    return { layer, head, queries: 2, keys: 4, largest: head === 0 ? 0.5 : 1, statistics: { recency } };
+    return { layer, head, queries: 2, keys: 4, largest: head === 0 ? 0.5 : 1, grey: "", statistics: { recency } };
   });
   const made = new FakeModel({ maps, codes: bytes(0), layer: 0, head: 1 as number | null });
   headGrid.render({ model: made.typed, el: root, signal: closing.signal });
@@ -135,4 +135,13 @@ test("closed, nothing of it is left, and nothing more is sent", () => {
   expect(model.sent).toEqual([]);
   expect(model.listening).toBe(0);
   expect(root.childElementCount).toBe(0);
+});
+
+test("the legend says what grey is", () => {
+  const legend = () => root.querySelector(".stockformer-grid-controls")!.textContent;
+  expect(legend()).not.toContain("■");
+  const [first, ...others] = model.get("maps");
+  model.set("maps", [{ ...first!, grey: "masked" }, { ...others[0]!, grey: "not a number" }, ...others.slice(1)]);
+  model.change("codes", bytes(0));
+  expect(legend()).toContain("■ masked or not a number");
 });

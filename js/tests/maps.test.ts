@@ -9,6 +9,7 @@ const map = (layer: number, head: number, more: Partial<HeadMap> = {}): HeadMap 
   queries: 2,
   keys: 3,
   largest: 0.5,
+  grey: "",
   statistics: {},
   ...more,
 });

@@ -9,7 +9,15 @@ const days = (length: number) => Array.from({ length }, (_, day) => `day ${day}`
 
 function sample(title: string, layers: number, heads: number, queries: number, keys: number): Sample {
   const maps: HeadMap[] = Array.from({ length: layers * heads }, (_, place) => {
-    return { layer: Math.floor(place / heads), head: place % heads, queries, keys, largest: 65534, statistics: {} };
+    return {
+      layer: Math.floor(place / heads),
+      head: place % heads,
+      queries,
+      keys,
+      largest: 65534,
+      grey: "",
+      statistics: {},
+    };
   });
   return {
     title,
@@ -53,10 +61,20 @@ test("bytes are cut into codes and saliency, sample by sample", () => {
   expect(() => unpack(made, new Uint8Array([...bytes, 0]))).toThrow("bytes for a bundle of");
 });
 
+test("what is masked in every head is masked in their mean", () => {
+  const made = bundle("explorer", sample("A", 1, 2, 1, 3));
+  const kind = made.samples[0]!.kinds[0]!;
+  for (const map of kind.maps) map.grey = "masked";
+  const [one, nan] = [0x7800, 0x7e00]; // 2 ** 15, the weight 1, and NaN in half precision
+  const codes = new Map([[kind, [Uint16Array.of(one, nan, nan), Uint16Array.of(nan, one, nan)]]]);
+  const mean = selectedMap({ codes, grids: new Map(), saliency: new Map() }, kind, 0, null);
+  expect([...mean.values]).toEqual([0.5, 0.5, NaN]);
+});
+
 test("a difference is of the last days that both have", () => {
-  const one = { values: Float32Array.of(1, 2, 3, 4, 5, 6), rows: 2, columns: 3 };
-  const other = { values: Float32Array.of(1, 1), rows: 1, columns: 2 };
-  expect(difference(one, other)).toEqual({ values: Float32Array.of(4, 5), rows: 1, columns: 2 });
+  const one = { values: Float32Array.of(1, 2, 3, 4, 5, 6), rows: 2, columns: 3, grey: ["masked"] };
+  const other = { values: Float32Array.of(1, 1), rows: 1, columns: 2, grey: [""] };
+  expect(difference(one, other)).toEqual({ values: Float32Array.of(4, 5), rows: 1, columns: 2, grey: ["masked", ""] });
 });
 
 test("the largest is of what is a number, whatever its sign", () => {

@@ -165,7 +165,10 @@ class AttentionDifference(ComparedView, MapView):
         for name, weights in zip("AB", (one, other), strict=True):
             if not weights.any():
                 return Summary(f"This attention is switched off in {name}: there is nothing to compare.", ())
-        moved = float(np.abs(one - other).sum(axis=1).mean() / 2)
+        rows = np.isfinite(one - other).all(axis=1)  # a query with every key masked has no weights
+        if not rows.any():
+            return Summary("No query has weights in both: there is nothing to compare.", ())
+        moved = float(np.abs(one - other)[rows].sum(axis=1).mean() / 2)
         reading = "The attention of a day that goes elsewhere: 0 none of it, 1 all."
         finding = Finding("moved_share", moved, "mean over queries of sum_k |a - b| / 2", reading)
         return Summary(f"{moved:.0%} of a day's attention lies elsewhere in A than in B.", (finding,))
@@ -231,12 +234,17 @@ class ComparedDays(ComparedView, DayView):
         length = min(map(len, self._shown))
         one, other = (values[-length:] for values in self._shown)
         apart = np.abs(one - other)
+        if not np.isfinite(apart).all():
+            return Summary("Some values are not finite: there are no numbers.", ())
         findings = (
             Finding("mean_distance", float(apart.mean()), "mean over days of |a - b|", "0: the same on every day."),
             Finding("largest_distance", float(apart.max()), "max over days of |a - b|", "0: the same on every day."),
         )
-        day = int(apart.argmax()) - length + 1
-        return Summary(f"A and B are furthest apart on day {day}.", findings)
+        place = int(apart.argmax())
+        if not apart[place]:
+            return Summary("A and B are the same on every day.", findings)
+        values = f"{one[place]:.3g} in A, {other[place]:.3g} in B"
+        return Summary(f"A and B are furthest apart on day {place - length + 1}: {values}.", findings)
 
     def _plot(self) -> Figure:
         drawn, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
@@ -387,8 +395,12 @@ class ComparedSaliency(ComparedBars):
         shares = [float(values.sum()) for values in (frame["a"], frame["b"])]
         finding = Finding("total_ratio", shares[0] / (shares[1] or np.nan), "sum |a| / sum |b|", "1: equally strong.")
         first = frame.iloc[0]
-        more = "more" if first["difference"] > 0 else "less"
-        return Summary(f"The output hangs {more} on {first['feature']} in A than in B.", (finding,))
+        if not np.isfinite(frame["difference"]).all():
+            return Summary("Some attributions are not finite: there are no numbers.", ())
+        if not first["difference"]:
+            return Summary("Every feature has the same |attribution| in A and B.", (finding,))
+        values = f"{first['a']:.3g} in A, {first['b']:.3g} in B"
+        return Summary(f"The |attribution| of {first['feature']} differs most: {values}.", (finding,))
 
 
 class ComparedPrediction(ComparedBars):

@@ -93,18 +93,23 @@ function decoded(kind: Kind, codes: readonly Uint16Array[], layer: number, head:
     return map.layer === layer && (head === null || map.head === head);
   });
   const chosen = places.map((place) => weights(kind.maps[place]!, codes[place]!));
-  const values = new Float32Array(chosen[0]!.length);
-  for (const one of chosen)
-    for (let cell = 0; cell < values.length; cell++) values[cell]! += one[cell]! / chosen.length;
+  const grey = places.map((place) => kind.maps[place]!.grey);
+  // What is masked in some heads has no weight in them; what is masked in all of them is masked in their mean.
+  const masked = (one: number, cell: number) => grey[one] === "masked" && Number.isNaN(chosen[one]![cell]);
+  const values = Float32Array.from(chosen[0]!, (_, cell) => {
+    if (chosen.every((_, one) => masked(one, cell))) return NaN;
+    return chosen.reduce((sum, one, head) => sum + (masked(head, cell) ? 0 : one[cell]! / chosen.length), 0);
+  });
   const { queries, keys } = kind.maps[places[0]!]!;
-  return { values, rows: queries, columns: keys };
+  return { values, rows: queries, columns: keys, grey };
 }
 
-/** Values [rows, columns], row by row. */
+/** Values [rows, columns], row by row; NaN where a cell is grey, and what that means. */
 export interface Grid {
   values: Float32Array;
   rows: number;
   columns: number;
+  grey: string[];
 }
 
 export function largest(values: Iterable<number | null>): number {
@@ -124,7 +129,7 @@ export function difference(one: Grid, other: Grid): Grid {
     const [row, column] = [Math.floor(cell / columns), cell % columns];
     return at(one, row, column) - at(other, row, column);
   });
-  return { values, rows, columns };
+  return { values, rows, columns, grey: [...one.grey, ...other.grey] };
 }
 
 /** A feature's attribution over all days of an input [days, features], absolute values added up. */

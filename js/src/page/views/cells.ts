@@ -1,6 +1,15 @@
 // Maps of query and key.
 
-import { DIVERGING, gradient, levelOf, type Palette, picture as pixels, SEQUENTIAL } from "../../colors";
+import {
+  DIVERGING,
+  gradient,
+  greyLegend,
+  greyWords,
+  levelOf,
+  type Palette,
+  picture as pixels,
+  SEQUENTIAL,
+} from "../../colors";
 import { element } from "../../dom";
 import { drawDays, drawRows, type Frame, HIGHLIGHT, number } from "../axes";
 import { difference, type Grid, largest } from "../bundle";
@@ -38,7 +47,7 @@ export function mapView(host: Host, parent: HTMLElement, place: number): void {
       queries,
       keys,
       words: (query, key, value) =>
-        `query ${dayOf(queries, query)}, key ${dayOf(keys, key)}, weight ${number(value, DIGITS)}`,
+        `query ${dayOf(queries, query)}, key ${dayOf(keys, key)}, weight ${cellWords(mapOf(host, sample()), value)}`,
     };
   });
 }
@@ -68,6 +77,11 @@ export function differenceView(host: Host, parent: HTMLElement): void {
       },
     };
   });
+}
+
+/** A weight in words: what a grey cell is, where there is no number. */
+export function cellWords(grid: Grid, value: number | undefined): string {
+  return (Number.isNaN(value) && greyWords(grid.grey)) || number(value, DIGITS);
 }
 
 /** a - b, to the decimals that the larger has: what lies below them is its rounding. */
@@ -119,7 +133,7 @@ function cellsView(host: Host, view: Section, read: () => Cells): void {
       drawDays(frame, keys);
       drawRows(frame, queries, 8);
     });
-    colorBar(bar, colors, low, high);
+    colorBar(bar, colors, low, high, grid.grey);
     view.say(words(query, key));
   });
 }
@@ -152,7 +166,7 @@ function paintMap(
   context.stroke();
 }
 
-function colorBar(bar: HTMLElement, colors: Palette, low: number, high: number): void {
+function colorBar(bar: HTMLElement, colors: Palette, low: number, high: number, grey: readonly string[]): void {
   const stripe = Object.assign(element("span", "stockformer-color-bar"), { style: `background: ${gradient(colors)}` });
-  bar.replaceChildren(`query ↓ key →  ${number(low, 3)} `, stripe, ` ${number(high, 3)}`);
+  bar.replaceChildren(`query ↓ key →  ${number(low, 3)} `, stripe, ` ${number(high, 3)}`, ...greyLegend(grey));
 }

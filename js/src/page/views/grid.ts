@@ -2,10 +2,10 @@
 
 import { element } from "../../dom";
 import { headGrid } from "../../grid";
-import { number } from "../axes";
 import { selectedMap } from "../bundle";
 import { kindOf } from "../store";
-import { dayOf, DIGITS, type Host, pair, section } from "./section";
+import { cellWords } from "./cells";
+import { dayOf, type Host, pair, section } from "./section";
 
 export function gridView(host: Host, parent: HTMLElement): void {
   const { store } = host;
@@ -18,11 +18,12 @@ export function gridView(host: Host, parent: HTMLElement): void {
     key: kind().keys.length - 1 - cell.key,
   });
   const words = (layer: number, head: number | null, query: number, key: number) => {
-    const { values, columns } = selectedMap(host.arrays, kind(), layer, head);
+    const map = selectedMap(host.arrays, kind(), layer, head);
+    const { values, columns } = map;
     const place = (kind().queries.length - 1 - query) * columns + columns - 1 - key;
     const which = head === null ? "mean of the heads" : `head ${head}`;
     const days = `query ${dayOf(kind().queries, query)}, key ${dayOf(kind().keys, key)}`;
-    return `layer ${layer}, ${which}: ${days}, weight ${number(values[place], DIGITS)}`;
+    return `layer ${layer}, ${which}: ${days}, weight ${cellWords(map, values[place])}`;
   };
   const selected = () => words(store.where.layer, store.where.head, store.where.query, store.where.key);
   const grid = headGrid(
