@@ -10,7 +10,7 @@ import copy
 import inspect
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any
 
@@ -175,12 +175,29 @@ def in_full_precision() -> Iterator[None]:
         yield
 
 
-def unfused() -> AbstractContextManager[Any]:
+@contextmanager
+def unfused() -> Iterator[None]:
     """While open, an `nn.TransformerEncoderLayer` that this thread runs calls its attention, not a fused kernel.
 
     torch takes the fused path only where no function is overridden; this mode overrides them by themselves.
     """
-    return BaseTorchFunctionMode()
+    mode = BaseTorchFunctionMode()
+
+    # Not through its own `__exit__`: torch takes a mode off its stack while that runs, where an interrupt may lose it.
+    def leave() -> None:
+        stack = torch._C._get_function_stack_at
+        while any(stack(place) is mode for place in range(torch._C._len_torch_function_stack())):
+            torch._C._pop_torch_function_stack()
+
+    try:
+        torch._C._push_on_torch_function_stack(mode)
+        yield
+    finally:
+        try:
+            leave()
+        except BaseException:  # an interrupt: start again
+            leave()
+            raise
 
 
 def _in_eval_mode(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Module:

@@ -17,6 +17,7 @@ from stockformer.model import input_widths
 from stockformer_widgets.controls import SampleControls, SelectionControls
 from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.export import pack, write_page
+from stockformer_widgets.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.picture import Pictured, arrange
 from stockformer_widgets.reading import Reading
 from stockformer_widgets.selection import Selection
@@ -63,6 +64,7 @@ class SampleComparison(Pictured):
         >>> SampleComparison(session, dataset.index_of("2006-11-21"), dataset.index_of("2008-10-15"))
     """
 
+    @opens_whole
     def __init__(self, session: ExtractorSession, *others: Any) -> None:
         sessions, self._own = _two_sessions(session, others)
         try:
@@ -81,10 +83,13 @@ class SampleComparison(Pictured):
             shared.discard("target")
         if any(one.dataset is None for one in sessions):
             shared.discard("baseline")
-        self._links = [link((sessions[0], name), (sessions[1], name)) for name in sorted(shared)]
-        for one in sessions:
-            one.follow(self._follow)
+        self._links: list[link] = []
+        self._views: list[View] = []
         try:
+            for name in sorted(shared):
+                self._links.append(link((sessions[0], name), (sessions[1], name)))
+            for one in sessions:
+                one.follow(self._follow)
             self._build()
         except BaseException:
             self.close()
@@ -127,6 +132,7 @@ class SampleComparison(Pictured):
         pictures = [[view._png(dpi) for views in column if views for view in views] for column in columns]
         return arrange(pictures, "; ".join(map(": ".join, zip("AB", self._titles(), strict=True))), dpi)
 
+    @closes_to_the_end
     def close(self) -> None:
         """Close the views and every other widget, and the sessions that this comparison made."""
         if self.comm is None:
@@ -139,9 +145,9 @@ class SampleComparison(Pictured):
         for view in self._views:
             view.close()
         close_parts(self)
-        super().close()
         for session in self._own:
             session.close()
+        super().close()
 
     def __enter__(self) -> SampleComparison:
         return self
@@ -153,7 +159,6 @@ class SampleComparison(Pictured):
         return f"SampleComparison({' and '.join(repr(session) for session in self.sessions)})"
 
     def _build(self) -> None:
-        self._views: list[View] = []
         self.message, self.headline, self.numbers = MessageLine(), HTML(), HTML()
         self.look = SelectionControls(self.sessions[0], self.selection, self.message)
         self.samples = [

@@ -133,7 +133,8 @@ class SampleControls(Controls):
 
     def close(self) -> None:
         """Stop scanning and following."""
-        self.scan.stop()
+        if self.comm is not None:
+            self.scan.stop()
         super().close()
 
     def _sync(self) -> None:

@@ -11,6 +11,7 @@ from ipywidgets import HTML, HBox, Layout, Tab, ToggleButton, VBox
 from stockformer_widgets.changes import WhatIfControls
 from stockformer_widgets.controls import SampleControls, SelectionControls
 from stockformer_widgets.export import pack_samples, write_page
+from stockformer_widgets.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.picture import Pictured, arrange
 from stockformer_widgets.reading import Reading
 from stockformer_widgets.selection import Selection
@@ -73,16 +74,17 @@ class AttentionExplorer(Pictured):
         >>> explorer.selection.layer = 2
     """
 
+    @opens_whole
     def __init__(self, session: ExtractorSession, selection: Selection | None = None) -> None:
         check_state(session, selection)
         super().__init__()
         self.add_class("stockformer-explorer")
         self.session = session
         self.selection = selection or Selection(session)
-        session.follow(self._follow)
         self._pages: list[_Page] = []
         self._read: Reading | None = session.reading
         try:
+            session.follow(self._follow)
             self._build()
         except BaseException:
             self.close()
@@ -111,6 +113,7 @@ class AttentionExplorer(Pictured):
         shown = [[view for view in box.children if view.shows(self.session)] for box in self._pages[0].children]
         return arrange([[view._png(dpi) for view in views] for views in shown if views], self.session.title, dpi)
 
+    @closes_to_the_end
     def close(self) -> None:
         """Stop following, and close the views and every other widget of this explorer."""
         if self.comm is None:

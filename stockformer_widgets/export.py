@@ -24,6 +24,7 @@ from traitlets import Bytes, Dict
 import stockformer
 from stockformer.explainability import head_statistics, kind_title
 from stockformer.files import write_whole
+from stockformer_widgets.lifetime import closes_to_the_end
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views import GateTimeline, PoolingBars, Prediction, PriceStrip, SaliencyBars
@@ -87,6 +88,7 @@ class ExplorerPage(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"ExplorerPage({len(self.bundle['samples'])} samples)"
 
+    @closes_to_the_end
     def close(self) -> None:
         """Close the widget and its layout."""
         if self.comm is not None:

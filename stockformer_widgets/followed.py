@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
-from traitlets import HasTraits
+from traitlets import Bunch, HasTraits, TraitError
 
 Follower = Callable[[], None]
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -82,6 +82,7 @@ class Followed(HasTraits):
 
     def __init__(self) -> None:
         self._followers: list[Follower] = []
+        self._held: dict[str, Any] | None = None  # the changes that notifications are held of
         super().__init__()
 
     def follow(self, follower: Follower) -> None:
@@ -107,13 +108,43 @@ class Followed(HasTraits):
 
     @contextmanager
     def hold_trait_notifications(self) -> Iterator[None]:
-        """Check and tell several changes together, at the end; other threads wait."""
-        with changing(), super().hold_trait_notifications():
-            yield
+        """Check and tell several changes together, at the end; other threads wait.
+
+        As in traitlets, all of them are taken back where one is refused; but nothing stays held after an interrupt.
+        """
+        state, held = vars(self), dict[str, Any]()
+        with changing():
+            if self._cross_validation_lock:  # held already
+                yield
+                return
+            try:
+                state.update(_held=held, _cross_validation_lock=True)
+                try:
+                    yield
+                except KeyboardInterrupt:
+                    self._check(held)
+                    raise
+                self._check(held)
+            except TraitError:
+                for name, change in held.items():
+                    self._trait_values[name] = change["old"]
+                held.clear()
+                raise
+            finally:
+                state.update(_held=None, _cross_validation_lock=False)
+                for change in held.values():
+                    self.notify_change(change)
+
+    def _check(self, held: dict[str, Any]) -> None:
+        for name in list(held):
+            self.set_trait(name, self.traits()[name]._cross_validate(self, getattr(self, name)))
 
     def notify_change(self, change: Any) -> None:
         """Change what depends on it; followers and observers hear at the end of `changing`."""
         with changing():
+            if self._held is not None:
+                self._held[change["name"]] = Bunch(change, old=self._held.get(change["name"], change)["old"])
+                return
             _Turn.changes.append((self, change))
             _Turn.owners[self] = None
             for name in self._reactions.get(change["name"], ()):

@@ -11,6 +11,7 @@ from ipywidgets import HTML
 
 from stockformer.explainability import GroupComparison, plot_group_differences
 from stockformer.explainability.figures import render
+from stockformer_widgets.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.picture import Pictured
 from stockformer_widgets.views.base import close_parts
 from stockformer_widgets.views.parts import (
@@ -41,6 +42,7 @@ class GroupDifferences(Pictured):
         >>> GroupDifferences(compare_groups(model, dataset, *groups.values(), names=tuple(groups)))
     """
 
+    @opens_whole
     def __init__(self, comparison: GroupComparison) -> None:
         if not isinstance(comparison, GroupComparison):
             raise TypeError(f"expected a GroupComparison, got {type(comparison).__name__}")
@@ -56,6 +58,7 @@ class GroupDifferences(Pictured):
     def _png(self, dpi: int) -> bytes:
         return render(plot_group_differences(self.comparison), dpi)
 
+    @closes_to_the_end
     def close(self) -> None:
         """Close every widget of it."""
         if self.comm is None:

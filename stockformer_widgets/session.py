@@ -31,6 +31,7 @@ from stockformer.explainability import (
 from stockformer.forward import uncompiled
 from stockformer_widgets.explaining import EXPLAINS, Explaining
 from stockformer_widgets.followed import changing, reacts
+from stockformer_widgets.lifetime import closes_to_the_end
 from stockformer_widgets.reading import (
     Reading,
     as_inputs,
@@ -316,6 +317,7 @@ class ExtractorSession(Explaining):
 
         return SampleComparison(self, *others)
 
+    @closes_to_the_end
     def close(self) -> None:
         """Close the views of this session and let go of model, dataset and tensors."""
         errors: list[Exception] = []
@@ -421,8 +423,15 @@ class ExtractorSession(Explaining):
 
     def _publish(self, original: Reading, reading: Reading, sample: int | None) -> None:
         with self.hold_trait_notifications():
-            self._original, self._read_sample, self._next = original, sample, None
+            state, traits = vars(self), self._trait_values
+            before = {name: state.get(name) for name in ("_original", "_read_sample", "_next")}, traits.get("reading")
             self._forget(weights=False)
-            self.set_trait("reading", reading)
+            try:
+                self.set_trait("reading", reading)
+                state.update(_original=original, _read_sample=sample, _next=None)
+            except BaseException:  # an interrupt: what belongs together stays together
+                state.update(before[0])
+                traits["reading"] = before[1]
+                raise
             if self.target is not None and self.target >= len(self.targets):
                 self.target = None

@@ -55,7 +55,8 @@ class Work(HBox):
         self._show(False)
 
     def close(self) -> None:
-        self.stop()
+        if self.comm is not None:
+            self.stop()
         super().close()
 
     async def _run(self, steps: Iterator[float], then: Callable[[], None]) -> None:

@@ -112,7 +112,11 @@ def render(figure: Figure, dpi: int) -> bytes:
         literal(figure)
         figure.savefig(file, format="png", dpi=dpi)
     finally:
-        plt.close(figure)
+        try:
+            plt.close(figure)
+        except BaseException:  # an interrupt: start again
+            plt.close(figure)
+            raise
     return file.getvalue()
 
 

@@ -18,6 +18,7 @@ from stockformer.explainability import Summary
 from stockformer.explainability.figures import render
 from stockformer_widgets.followed import Followed, changing
 from stockformer_widgets.keyboard import Keyboard
+from stockformer_widgets.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.picture import Pictured
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
@@ -70,6 +71,7 @@ class View(Pictured):
     #: While True the view draws nothing; afterwards it catches up.
     paused = Bool(False)
 
+    @opens_whole
     def __init__(self, session: ExtractorSession, selection: Selection | None = None) -> None:
         check_state(session, selection)
         if not self.shows(session):
@@ -81,9 +83,9 @@ class View(Pictured):
         self.selection = selection or Selection(session)
         self._drawn: tuple[Any, ...] = ()
         self._gone = False
-        for followed in self._followed():
-            followed.follow(self._follow)
         try:
+            for followed in self._followed():
+                followed.follow(self._follow)
             self.message = MessageLine()
             self.keyboard = Keyboard(self.label, self._on_key)
             self.keyboard.observe(self._on_places, "places")
@@ -92,7 +94,7 @@ class View(Pictured):
             self.children = (*self._arranged(self._build()), self.summary, self.message, self.keyboard)
             self._update()
         except BaseException:
-            self.close()
+            self._unfollow()
             raise
 
     @classmethod
@@ -211,6 +213,10 @@ class View(Pictured):
         elif self.comm is not None:
             self._refresh()
 
+    def _unfollow(self) -> None:
+        for followed in self._followed():
+            followed.unfollow(self._follow)
+
     def _redraw(self, change: Any = None) -> None:
         """Draw after a change of the view's own controls."""
         self._drawn = ()
@@ -278,12 +284,12 @@ class View(Pictured):
     def _step(self, name: str, by: int) -> None:
         self.selection.step(name, by)
 
+    @closes_to_the_end
     def close(self) -> None:
         """Stop following, and close every widget of this view."""
         if self.comm is None:
             return
-        for followed in self._followed():
-            followed.unfollow(self._follow)
+        self._unfollow()
         self._drawn = ()
         close_parts(self)
         super().close()
