@@ -137,8 +137,8 @@ class SampleComparison(Pictured):
         """Close the views and every other widget, and the sessions that this comparison made."""
         if self.comm is None:
             return
-        for one in self._links:
-            one.unlink()
+        while self._links:
+            self._links.pop().unlink()
         for session in self.sessions:
             session.unfollow(self._follow)
         self._written = []
