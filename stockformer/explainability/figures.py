@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, ParamSpec
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,13 +30,14 @@ HIGHLIGHT = "#d55e00"  # what is marked, from the same palette, as the rest
 _LAYER_COLORS = (*COLORS, "#009e73", "#cc79a7", "#56b4e9", "#999999")
 Days = Sequence[Any] | None
 P = ParamSpec("P")
+Plotted = TypeVar("Plotted")
 
 
-def closing_on_error(plot: Callable[P, Figure]) -> Callable[P, Figure]:
-    """A plot that fails leaves no figure open."""
+def closing_on_error(plot: Callable[P, Plotted]) -> Callable[P, Plotted]:
+    """A plot, or a picture of one, that fails leaves no figure open."""
 
     @wraps(plot)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> Plotted:
         before = set(plt.get_fignums())
         try:
             return plot(*args, **kwargs)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from traitlets import Bool, observe
 
 from stockformer.explainability import Summary
-from stockformer.explainability.figures import render
+from stockformer.explainability.figures import closing_on_error, render
 from stockformer_widgets.followed import Followed, changing
 from stockformer_widgets.keyboard import Keyboard
 from stockformer_widgets.lifetime import closes_to_the_end, opens_whole
@@ -106,6 +106,7 @@ class View(Pictured):
         """The numbers on the screen, one row each."""
         raise NotImplementedError
 
+    @closing_on_error
     def _png(self, dpi: int) -> bytes:
         if not self.shows(self.session):
             raise ValueError(f"{type(self).__name__} has nothing to show of {self.session.title}")
