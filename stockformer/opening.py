@@ -69,7 +69,7 @@ def open_model(
     given = {
         "target_col": None if horizon is None else f"close_{horizon}d_fwd_return",
         "threshold": threshold,
-        "bucket_edges": _edges(bucket_edges, classes),
+        "bucket_edges": classes if isinstance(bucket_edges, str) and bucket_edges == "auto" else bucket_edges,
         "lookback": lookback,
     }
     settings = info.dataset_settings | {key: value for key, value in given.items() if value is not None}
@@ -154,15 +154,6 @@ def feature_columns(name: str, info: CheckpointInfo) -> dict[str, list[str] | No
             f"{' or '.join(map(str, stock))} stock and 0 or {len(MARKET_FEATURE_COLUMNS)} market features"
         )
     return {"feature_cols": stock[widths[0]], "market_feature_cols": market[widths[1]]}
-
-
-def _edges(edges: Sequence[float] | str | None, classes: int) -> list[float] | int | None:
-    """Edges for `StockDataset`, which makes quantiles of a number of buckets."""
-    if isinstance(edges, str):
-        if edges != "auto":
-            raise ValueError(f"bucket_edges is {edges!r}, expected percentages or 'auto'")
-        return classes
-    return None if edges is None else [float(edge) for edge in edges]
 
 
 def _target(name: str) -> dict[str, str]:

@@ -23,7 +23,6 @@ from stockformer.explainability import (
     Target,
     Trace,
     WhatIf,
-    attention_effects,
     attribution_runs,
     attribution_steps,
     calendar_blocks,
@@ -33,13 +32,13 @@ from stockformer.explainability import (
     class_names,
     faithfulness_steps,
     has_inflow,
-    head_importance,
     in_eval_mode,
     randomisation_steps,
     spread_indices,
     trace_attention,
     training_windows,
 )
+from stockformer.explainability.ablation import attention_effects_steps, head_importance_steps
 from stockformer.explainability.attribution import AGAINST_BASELINE, BY_GROUP
 from stockformer.explainability.rankings import Ranking, rank_cells
 from stockformer.explainability.steps import Steps, run_to_end
@@ -150,17 +149,32 @@ class Explaining(Followed):
         return self._explain(trace_attention, "trace")
 
     def head_importance(self) -> pd.DataFrame:
-        """How much what is explained hangs on each head; see `stockformer.explainability.head_importance`."""
-        trace = self.trace()
+        """How much what is explained depends on each head; see `stockformer.explainability.head_importance`."""
+        return run_to_end(self.head_importance_steps(), "heads", shown=False)
 
-        def compute(model: nn.Module, *inputs: Tensor, target: Target) -> pd.DataFrame:
-            return head_importance(model, *inputs, trace=trace)
+    def head_importance_steps(self) -> Steps[pd.DataFrame]:
+        """`head_importance` in steps.
 
-        return self._explain(compute, "heads")
+        Raises:
+            RuntimeError: between two steps something changed that is explained.
+        """
+        return self._explain_steps(partial(head_importance_steps, trace=self.trace()), "heads")
 
     def attention_effects(self) -> pd.DataFrame:
         """What flat and shuffled attention do; see `stockformer.explainability.attention_effects`."""
-        return self._explain(attention_effects, "effects")
+        return run_to_end(self.attention_effects_steps(), "effects", shown=False)
+
+    def attention_effects_steps(self) -> Steps[pd.DataFrame]:
+        """`attention_effects` in steps.
+
+        Raises:
+            RuntimeError: between two steps something changed that is explained.
+        """
+        return self._explain_steps(partial(attention_effects_steps, target=self._target()), "effects")
+
+    def is_explained(self, what: str) -> bool:
+        """Whether ``heads`` (`head_importance`) or ``effects`` (`attention_effects`) were computed."""
+        return (what, self.reading, self.target) in self._explained
 
     def check(self, windows: int | None = None, unit: str = "cell") -> Faithfulness:
         """Measure how far to trust the explanations, with a progress bar; sets `faithfulness`.
@@ -371,6 +385,18 @@ class Explaining(Followed):
                 self._explained[which] = compute(self.model, *self._one_sample(), target=self._target())
         found: Result = self._explained[which]
         return found
+
+    def _explain_steps(self, compute: Callable[..., Steps[Result]], what: str) -> Steps[Result]:
+        """As `_explain`, of ``compute(model, *inputs)`` in steps."""
+        self._check_open()
+        key = (what, self.reading, self.target)
+        if key not in self._explained:
+            steps = compute(self.model, *self._one_sample())
+            self._explained[key] = yield from self._unless_changed(
+                steps, lambda: (self.reading, self.target), changed=True
+            )
+        result: Result = self._explained[key]
+        return result
 
     def _target(self) -> Target:
         """What is explained."""

@@ -15,7 +15,6 @@ import torch
 from stockformer import open_model
 from stockformer.checkpoint import load_checkpoint, save_checkpoint
 from stockformer.dataset import StockDataset
-from stockformer.model import create_model
 from stockformer.preprocessing import TRAINED_ELSEWHERE, TRAINED_HERE
 
 VECTORS = Path(__file__).parent / "data" / "trained_elsewhere"
@@ -193,7 +192,6 @@ def test_two_buckets_by_name(panel, tmp_path, name):
         ({"min_return": -1}, "min_return is -1"),
         ({"validation_fraction": 1.0}, r"validation_fraction is 1\.0"),
         ({"lookback": 0}, "lookback is 0"),
-        ({"bucket_edges": "some"}, "bucket_edges is 'some', expected percentages or 'auto'"),
     ],
 )
 def test_bad_options(panel, options, message):
@@ -204,23 +202,6 @@ def test_bad_options(panel, options, message):
 def test_a_wrong_number_of_edges(panel):
     with pytest.raises(ValueError, match=r"has 4 buckets, expected 3 bucket_edges, found \[-1\.0, 1\.0\]"):
         quietly(VECTORS / "cross_buck_3d.pt", panel, bucket_edges=[-1.0, 1.0])
-
-
-def test_edges_of_three_buckets(panel, tmp_path):
-    """The documented edges, unless quantiles are asked for."""
-    wide = {"market_feature_dim": 11, "d_model": 8, "nhead": 2}
-    model = create_model(41, "buckets", [-1.0, 1.0], wide)
-    torch.save(model.state_dict(), tmp_path / "model_buck_3d.pt")
-    dataset, _ = quietly(tmp_path / "model_buck_3d.pt", panel)
-    assert (dataset.bucket_edges, dataset.assumed) == ([-1.0, 1.0], ("edges at -1 and 1 %",))
-    assert quietly(tmp_path / "model_buck_3d.pt", panel, bucket_edges=np.array([-2.0, 0.5]))[0].bucket_edges == [
-        -2,
-        0.5,
-    ]
-    auto, _ = quietly(tmp_path / "model_buck_3d.pt", panel, bucket_edges="auto")
-    returns = auto.returns[np.isfinite(auto.returns)]  # of days with a small return too
-    assert auto.bucket_edges == pytest.approx([100 * np.quantile(returns, share) for share in (1 / 3, 2 / 3)])
-    assert auto.assumed == ()
 
 
 def test_files_that_are_not_there(tmp_path):

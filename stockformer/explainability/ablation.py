@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from stockformer.explainability.capture import capture_attention
+from stockformer.explainability.capture import Capture, capture_attention
+from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import Target, explained
 from stockformer.explainability.trace import Trace
-from stockformer.explainability.what_if import WhatIf, changed_model
+from stockformer.explainability.what_if import WhatIf, changed_copies, changed_model
 from stockformer.forward import in_eval_mode
+
+_COPIES = 16  # of a sample in one pass, fewer where its maps are large
+_CELLS = 2**22  # of the maps of one attention
 
 
 def head_importance(model: nn.Module, *inputs: Tensor, trace: Trace) -> pd.DataFrame:
@@ -25,13 +29,19 @@ def head_importance(model: nn.Module, *inputs: Tensor, trace: Trace) -> pd.DataF
         One row a head: ``kind, layer, head``; ``gradient``, ``|sum A * dt/dA|``
         (Michel et al. 2019); ``ablation``, the target's fall when the head adds nothing.
     """
-    change = _changes(model, inputs, trace.target)
-    rows = [
-        (kind, number, head, abs(float((weights * gradient).sum())), -change(WhatIf(heads_off=[(kind, number, head)])))
+    return run_to_end(head_importance_steps(model, *inputs, trace=trace), "heads", shown=False)
+
+
+def head_importance_steps(model: nn.Module, *inputs: Tensor, trace: Trace) -> Steps[pd.DataFrame]:
+    """`head_importance` in steps."""
+    heads = [
+        (kind, number, head, abs(float((weights * gradient).sum())))
         for kind, layers in trace.kinds.items()
         for number, layer in enumerate(layers)
         for head, (weights, gradient) in enumerate(zip(layer.weights, layer.gradient, strict=True))
     ]
+    changes = yield from _changes(model, inputs, trace.target, [WhatIf(heads_off=[head[:3]]) for head in heads])
+    rows = [(*head, -change) for head, change in zip(heads, changes, strict=True)]
     return pd.DataFrame(rows, columns=["kind", "layer", "head", "gradient", "ablation"])
 
 
@@ -48,23 +58,49 @@ def attention_effects(model: nn.Module, *inputs: Tensor, target: Target | None =
     Returns:
         One row a layer: ``kind, layer, flat, permuted``, changes of the target.
     """
-    change = _changes(model, inputs, target)
-    rows = [
-        (kind, layer, change(WhatIf(flat=[(kind, layer)])), change(WhatIf(permuted=[(kind, layer)])))
-        for kind, layers in capture_attention(model, *inputs).kinds.items()
-        for layer in range(len(layers))
-    ]
+    return run_to_end(attention_effects_steps(model, *inputs, target=target), "effects", shown=False)
+
+
+def attention_effects_steps(model: nn.Module, *inputs: Tensor, target: Target | None = None) -> Steps[pd.DataFrame]:
+    """`attention_effects` in steps."""
+    kinds = capture_attention(model, *inputs).kinds
+    layers = [(kind, layer) for kind, maps in kinds.items() for layer in range(len(maps))]
+    what_ifs = [what_if for layer in layers for what_if in (WhatIf(flat=[layer]), WhatIf(permuted=[layer]))]
+    changes = yield from _changes(model, inputs, target, what_ifs)
+    rows = [(*layer, *pair) for layer, pair in zip(layers, zip(changes[::2], changes[1::2], strict=True), strict=True)]
     return pd.DataFrame(rows, columns=["kind", "layer", "flat", "permuted"])
 
 
-def _changes(model: nn.Module, inputs: tuple[Tensor, ...], target: Target | None) -> Callable[[WhatIf], float]:
-    """How the target of a sample moves with a change."""
+def _changes(
+    model: nn.Module, inputs: tuple[Tensor, ...], target: Target | None, what_ifs: Sequence[WhatIf]
+) -> Steps[list[float]]:
+    """How the target of a sample moves with each of several changes of attention.
+
+    Copies of the sample go through the model together, one change each. The first is unchanged: what is
+    compared has gone through the same arithmetic.
+    """
     model = in_eval_mode(model)
-    shown = capture_attention(model, *inputs)
-    target, value = explained(model, *inputs, target=target)
+    capture = capture_attention(model, *inputs)
+    target, _ = explained(model, *inputs, target=target)
+    maps = capture.attention.values()
+    # An attention over another batch, of days for instance, cannot tell the copies apart: one at a time.
+    apart = any(len(weights) != 1 for weights in maps)
+    together = min(_COPIES, max(2, _CELLS // max(weights.numel() for weights in maps))) - 1
+    changes: list[float] = []
+    while len(changes) < len(what_ifs):
+        yield len(changes) / len(what_ifs)
+        copies = [WhatIf(), *what_ifs[len(changes) : len(changes) + together]]
+        batches = [[copy] for copy in copies] if apart else [copies]
+        values = torch.cat([_targets(model, inputs, target, batch, capture) for batch in batches]).double()
+        changes += (values[1:] - values[0]).tolist()
+    return changes
 
-    def change(what_if: WhatIf) -> float:
-        with torch.no_grad(), changed_model(model, what_if, shown):
-            return float(target(model(*inputs))[0]) - value
 
-    return change
+def _targets(
+    model: nn.Module, inputs: tuple[Tensor, ...], target: Target, what_ifs: Sequence[WhatIf], capture: Capture
+) -> Tensor:
+    """The target of copies of a sample, each with its own change: [copies]."""
+    one = len(what_ifs) == 1
+    change = changed_model(model, what_ifs[0], capture) if one else changed_copies(model, what_ifs, capture)
+    with torch.no_grad(), change:
+        return target(model(*(torch.cat([part] * len(what_ifs)) for part in inputs)))

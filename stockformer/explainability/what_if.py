@@ -154,8 +154,30 @@ def changed_model(model: nn.Module, what_if: WhatIf, shown: Capture) -> Iterator
         ValueError: the model has no gates, or no such kind, layer or head; a gate outside of 0..1; a part of the
             model is compiled; or an attention's output cannot be recomputed, see `Capture.caveats`.
     """
-    gates = _changed_gates(model, what_if, shown)
-    attentions = _changed_attentions(model, what_if, shown)
+    with _changed(model, _changed_gates(model, what_if, shown), _changed_attentions(model, what_if, shown)):
+        yield
+
+
+@contextmanager
+def changed_copies(model: nn.Module, what_ifs: Sequence[WhatIf], shown: Capture) -> Iterator[None]:
+    """As `changed_model`, but each sample of a batch has a change of its own.
+
+    Args:
+        what_ifs: one per sample; they change attention alone.
+    """
+    by_sample: dict[nn.Module, _BySample] = defaultdict(_BySample)
+    for sample, what_if in enumerate(what_ifs):
+        for module, edit in _changed_attentions(model, what_if, shown).items():
+            by_sample[module].edits[sample] = edit
+    with _changed(model, {}, by_sample):
+        yield
+
+
+@contextmanager
+def _changed(
+    model: nn.Module, gates: Mapping[nn.Module, float], attentions: Mapping[nn.Module, _Edit | _BySample]
+) -> Iterator[None]:
+    """While open, gates have a value and weights of attentions are edited, in this thread."""
     if gates or attentions:
         refuse_compiled(model)
 
@@ -198,6 +220,16 @@ class _Edit:
         return weights
 
 
+@dataclass
+class _BySample:
+    """What happens to the weights of one attention in some samples of a batch."""
+
+    edits: dict[int, _Edit] = field(default_factory=dict)
+
+    def __call__(self, weights: Tensor) -> Tensor:
+        return torch.cat([self.edits.get(sample, _Edit())(one[None]) for sample, one in enumerate(weights)])
+
+
 def _changed_gates(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[nn.Module, float]:
     gates = _modules(model, shown.gates)
     if what_if.gate and not gates:
@@ -231,7 +263,7 @@ def _changed_attentions(model: nn.Module, what_if: WhatIf, shown: Capture) -> di
 
 
 def _attend(
-    module: nn.MultiheadAttention, edit: _Edit, args: Any, kwargs: dict[str, Any], output: Any
+    module: nn.MultiheadAttention, edit: _Edit | _BySample, args: Any, kwargs: dict[str, Any], output: Any
 ) -> AttentionOutput:
     call = attention_call(module, args, kwargs)
     return attention_output(module, call, edit(called_weights(module, call, output)))

@@ -12,14 +12,16 @@ from stockformer.explainability import (
     plot_attention_effects,
     summarize_effects,
 )
+from stockformer.explainability.steps import Steps
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.panels import PanelView, equal_lengths
+from stockformer_widgets.views.panels import equal_lengths
 from stockformer_widgets.views.parts import LINE_COLORS, set_marks, swatches, text
+from stockformer_widgets.views.stepped import SteppedPanels
 
 _COLUMNS = ("flat", "permuted")
 
 
-class AttentionEffects(PanelView):
+class AttentionEffects(SteppedPanels):
     """What the target does when a layer's attention is flat, or shuffled within its rows. A click selects the layer."""
 
     label = "Effect of attention by layer"
@@ -29,6 +31,8 @@ class AttentionEffects(PanelView):
     selects = horizontal = "layer"
     mark, titles = bq.Lines, ("change with flat attention", "change with shuffled attention")
 
+    what = "effects"
+
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
         return session.explains
@@ -36,6 +40,9 @@ class AttentionEffects(PanelView):
     def to_frame(self) -> pd.DataFrame:
         """Columns ``kind, layer, flat, permuted``; see `stockformer.explainability.attention_effects`."""
         return self.session.attention_effects().copy()
+
+    def _steps(self) -> Steps[pd.DataFrame]:
+        return self.session.attention_effects_steps()
 
     def _draw(self) -> None:
         self._table = self.session.attention_effects()

@@ -13,14 +13,15 @@ from stockformer.explainability import (
     plot_head_importance,
     summarize_head_importance,
 )
+from stockformer.explainability.steps import Steps
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.panels import PanelView
 from stockformer_widgets.views.parts import NEUTRAL, set_marks, text
+from stockformer_widgets.views.stepped import SteppedPanels
 
 _COLUMNS = ("gradient", "ablation")
 
 
-class HeadImportance(PanelView):
+class HeadImportance(SteppedPanels):
     """How much what is explained hangs on each head of the layer: by gradient, and by switching it off.
 
     A click selects the head. The sentence below is about all heads.
@@ -33,6 +34,8 @@ class HeadImportance(PanelView):
     selects = horizontal = "head"
     mark, titles = bq.Bars, ("importance by gradient", "fall of the target without the head")
 
+    what = "heads"
+
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
         return session.explains
@@ -44,6 +47,9 @@ class HeadImportance(PanelView):
     def _of_layer(self) -> pd.DataFrame:
         table, where = self.session.head_importance(), self.selection
         return table[(table["kind"] == where.kind) & (table["layer"] == where.layer)]
+
+    def _steps(self) -> Steps[pd.DataFrame]:
+        return self.session.head_importance_steps()
 
     def _draw(self) -> None:
         self._table = self._of_layer()

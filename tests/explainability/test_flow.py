@@ -15,6 +15,8 @@ from torch import nn
 from stockformer.explainability import (
     Target,
     WhatIf,
+    ablation,
+    attention_effects,
     capture_attention,
     changed_model,
     gated_map,
@@ -304,3 +306,54 @@ def test_other_models_have_no_days_that_flow_together():
         relevance(trace)
     (layers,) = trace.kinds.values()
     torch.testing.assert_close(rollout([one.weights for one in layers]).sum(dim=-1), torch.ones(5))
+
+
+# Several changed copies in one pass
+
+
+class ByDay(nn.Module):
+    """Attention among assets, on every day of a sample: its batch is of days."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        assets = x.reshape(-1, 3, 4)
+        return self.attention(assets, assets, assets)[0].reshape(len(x), -1).mean(dim=1).tanh()
+
+
+def one_at_a_time(model, inputs, target, what_if):
+    capture = capture_attention(model, *inputs)
+    with torch.no_grad():
+        before = target(model(*inputs))
+        with changed_model(model, what_if, capture):
+            return float((target(model(*inputs)) - before)[0])
+
+
+@pytest.mark.parametrize("copies", [2, 3, 16])
+@pytest.mark.parametrize("name", ["stock", "by day"])
+def test_copies_that_run_together_give_what_each_gives_alone(model, one, monkeypatch, name, copies):
+    monkeypatch.setattr(ablation, "_COPIES", copies)
+    if name == "by day":
+        model, one = ByDay(), (torch.randn(1, 6, 12, generator=torch.Generator().manual_seed(1)),)
+    trace = trace_attention(model, *one)
+    heads = head_importance(model, *one, trace=trace)
+    assert len(heads) == sum(len(layer.weights) for layers in trace.kinds.values() for layer in layers)
+    for row in heads.itertuples():
+        alone = one_at_a_time(model, one, trace.target, WhatIf(heads_off=[(row.kind, row.layer, row.head)]))
+        assert row.ablation == pytest.approx(-alone, abs=1e-6)
+    for row in attention_effects(model, *one, target=trace.target).itertuples():
+        for column in ("flat", "permuted"):
+            alone = one_at_a_time(model, one, trace.target, WhatIf(**{column: [(row.kind, row.layer)]}))
+            assert getattr(row, column) == pytest.approx(alone, abs=1e-6)
+
+
+def test_copies_share_passes(model, one):
+    trace = trace_attention(model, *one)
+    rows: list[int] = []
+    model.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
+    heads = head_importance(model, *one, trace=trace)
+    assert len(heads) == 10
+    assert rows == [1, 1, 11]  # a capture, the target, and one unchanged copy with ten changed ones

@@ -1,0 +1,78 @@
+"""Views of what takes long to compute."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from ipywidgets import Button, Widget
+
+from stockformer.explainability.steps import Steps
+from stockformer_widgets.views.panels import PanelView
+from stockformer_widgets.work import Work
+
+_STOPPED = "Stopped. It starts again with another sample, or when this tab is opened again."
+
+
+class SteppedPanels(PanelView):
+    """Panels of a result that takes long: computed in steps while the view is on the screen, to watch and to stop.
+
+    Until then the panels are empty. What is out of date before it is ready is dropped.
+    """
+
+    #: Name of the result, see `ExtractorSession.is_explained`.
+    what: ClassVar[str]
+
+    def _steps(self) -> Steps[pd.DataFrame]:
+        """Compute the result."""
+        raise NotImplementedError
+
+    def _build(self) -> tuple[Widget, ...]:
+        self.work = Work("measuring", self.message)
+        self.work.layout.margin = f"0 0 0 {self.indent}px"
+        self.work.stopper.on_click(self._stop)
+        #: What the computation that runs, or was stopped, is of.
+        self._asked: tuple[Any, ...] = ()
+        self._panels = super()._build()
+        return self.work, *self._panels
+
+    def _waits(self) -> bool:
+        return self.shows(self.session) and not self.session.is_explained(self.what)
+
+    def _update(self) -> None:
+        if self.paused or self._gone:
+            self.work.stop()
+            self._asked = ()
+        elif not self._waits():
+            self.work.stop()
+            super()._update()
+        elif (asked := self._state(())) != self._asked:
+            self._asked = asked
+            self._clear()
+            self.work.start(self._steps(), self._catch_up)
+
+    def _catch_up(self) -> None:
+        super()._catch_up()
+        self._set_visible(True)
+
+    def _clear(self) -> None:
+        """Take the picture of another sample away."""
+        self._drawn = ()
+        self.readout.value = self.summary.value = ""
+        # As many bars as there will be: bqplot keeps the room that it leaves at the ends when they come into the page.
+        places = self.selection.sizes()[self.selects]
+        for panel, title in zip(self.panels, self.titles, strict=True):
+            panel.draw(title, np.arange(places), np.zeros(places), places, None, 1.0)
+        self._set_visible(False)
+
+    def _set_visible(self, visible: bool) -> None:
+        for panels in self._panels:
+            panels.layout.visibility = "visible" if visible else "hidden"
+
+    def _stop(self, button: Button) -> None:
+        self.readout.value = _STOPPED
+
+    def _on_mouse(self, event: str, at: dict[str, float]) -> None:
+        if not self._waits():
+            super()._on_mouse(event, at)

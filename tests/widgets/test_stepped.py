@@ -1,0 +1,133 @@
+"""Views that switch parts of the model off one by one: in steps, only on the screen, watched and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from cases import make_session, mouse
+
+from stockformer.explainability import ablation
+from stockformer_widgets import AttentionEffects, AttentionExplorer, HeadImportance, Selection
+
+VIEWS = {HeadImportance: "heads", AttentionEffects: "effects"}
+TABS = {HeadImportance: "Flow", AttentionEffects: "Faithfulness"}
+
+
+async def until(condition) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError("it did not come to that")
+
+
+@pytest.fixture(params=VIEWS, ids=lambda kind: kind.__name__)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def session(monkeypatch):
+    """One changed copy of the sample at a time, so that there are steps enough."""
+    monkeypatch.setattr(ablation, "_COPIES", 2)
+    with make_session() as made:
+        yield made
+
+
+def table(session, kind):
+    return (session.head_importance if kind is HeadImportance else session.attention_effects)()
+
+
+def picture(view) -> list[np.ndarray]:
+    return [np.array(panel.mark.y) for panel in view.panels]
+
+
+def visible(view) -> bool:
+    return all(panels.layout.visibility == "visible" for panels in view._panels)
+
+
+def test_it_is_drawn_when_it_is_ready(session, kind):
+    async def run():
+        with kind(session, Selection(session, kind="self", layer=1)) as view:
+            assert not visible(view)
+            await until(lambda: 0 < view.work.progress.value < 1)
+            mouse(view.panels[0].figure, "mousemove", 0.5, 0.5)  # reads nothing out that is not there
+            assert not session.is_explained(VIEWS[kind])
+            await until(lambda: not view.work.running)
+            assert visible(view)
+            assert view.readout.value
+            with kind(session, Selection(session, kind="self", layer=1)) as known:
+                assert not known.work.running
+                for one, other in zip(picture(view), picture(known), strict=True):
+                    np.testing.assert_array_equal(one, other)
+
+    asyncio.run(run())
+
+
+def test_what_is_out_of_date_is_dropped(session, kind):
+    async def run():
+        with kind(session) as view:
+            await until(lambda: view.work.progress.value > 0)
+            first = session.reading
+            session.sample = 9
+            view.selection.layer = 1  # of no consequence for what is computed
+            await until(lambda: not view.work.running)
+            assert (VIEWS[kind], first, None) not in session._explained
+            assert session.is_explained(VIEWS[kind])
+            drawn = picture(view)
+            assert view.message.layout.display == "none"
+        with make_session() as other:
+            other.sample = 9
+            expected = table(other, kind)
+            assert expected.equals(table(session, kind))
+            with kind(other, Selection(other, layer=1)) as fresh:
+                for one, again in zip(drawn, picture(fresh), strict=True):
+                    np.testing.assert_array_equal(one, again)
+
+    asyncio.run(run())
+
+
+def test_a_stop_stops_until_there_is_another_sample(session, kind):
+    async def run():
+        with kind(session) as view:
+            await until(lambda: view.work.progress.value > 0)
+            view.work.stopper.click()
+            await until(lambda: not view.work.running)
+            assert "Stopped" in view.readout.value
+            view.selection.layer = 1
+            assert not view.work.running
+            assert not visible(view)
+            assert not session.is_explained(VIEWS[kind])
+            session.sample = 9
+            await until(lambda: visible(view))
+            assert "Stopped" not in view.readout.value
+
+    asyncio.run(run())
+
+
+def test_nothing_is_computed_off_the_screen(session, kind):
+    async def run():
+        with AttentionExplorer(session) as explorer:
+            titles = list(explorer.tabs.titles)
+
+            def view():
+                return next((one for one in explorer.views if isinstance(one, kind)), None)
+
+            session.sample = 3
+            await asyncio.sleep(0.05)
+            assert view() is None
+            explorer.tabs.selected_index = titles.index(TABS[kind])
+            await until(lambda: view().work.progress.value > 0)
+            explorer.tabs.selected_index = 0
+            await until(lambda: not view().work.running)
+            session.sample = 4
+            await asyncio.sleep(0.05)
+            assert not view().work.running
+            assert not session.is_explained(VIEWS[kind])
+            explorer.tabs.selected_index = titles.index(TABS[kind])
+            await until(lambda: visible(view()))
+            assert session.is_explained(VIEWS[kind])
+
+    asyncio.run(run())
