@@ -186,7 +186,7 @@ def _named(shares: _Shares) -> str:
         most = f"{times(shares.times[first])} times, is on {shares.name(first)} ({percent(shares.by_key[first])})"
         return f"No {unit} gets twice its even share; the most, {most}."
     on_them, even = (part[:, named].sum(axis=1) for part in (shares.values, shares.even))
-    stripes = len(shares.values) > 1 and (on_them >= NAMED * even).mean() >= STRIPES
+    stripes = len(shares.values) > 1 and ((on_them >= NAMED * even) & (even > 0)).mean() >= STRIPES
     if len(named) == 1:
         rest = "the rest is even" if _is_even(shares.spread(without=first)) else "no other gets twice its own"
         gets = f"gets {percent(shares.by_key[first])}, {times(shares.times[first])} times its even share"
