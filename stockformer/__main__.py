@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("csv", nargs="+", help=f"each {_DATA}")
     train.add_argument("--out", required=True, help="checkpoint to write")
     target = train.add_mutually_exclusive_group()
-    target.add_argument("--horizon", type=int, default=3, help="trading days ahead (default: %(default)s)")
+    target.add_argument("--horizon", type=int, default=3, help="trading days ahead to predict (default: %(default)s)")
     target.add_argument("--target", help="column to predict instead")
     train.add_argument("--label-mode", default="binary", choices=LABEL_MODES, help="default: %(default)s")
     train.add_argument("--bucket-edges", type=float, nargs="+", help="edges of the buckets, in percent")
