@@ -22,7 +22,7 @@ def execute(path: Path) -> None:
     with TemporaryDirectory() as folder:
         client = nbclient.NotebookClient(
             notebook,
-            timeout=600,
+            timeout=3600,
             store_widget_state=False,
             record_timing=False,
             resources={"metadata": {"path": folder}},
