@@ -63,9 +63,8 @@ def _resident_memory() -> Iterator[list[int]]:
 
 
 _EXPLANATION = """\
-`compare_groups(model, dataset, group_a, group_b)` on the shipped sample, 60 days, 4 layers of 8 heads, with 1,000 draws
-and as many shifts, on one thread; a forward pass with capture and one with gradient a window. Each row has a process
-of its own."""
+`compare_groups(model, dataset, group_a, group_b)` on the shipped sample, 60 days, 4 layers of 8 heads, with all
+shifts, on one thread; a forward pass with capture and one with gradient per window. Each row has a process of its own."""
 
 
 if __name__ == "__main__":

@@ -80,9 +80,12 @@ def ticker_levels() -> str:
             rejected = (known["p"] < 0.05).mean()
             width = ((known["high"] - known["low"]) / known["std"]).mean()
             none = _percent(1 - len(known) / len(measures))
-            rows.append([f"{days:,}", name, none, _percent(rejected), _percent(1 - rejected), f"{width:.2f}"])
+            claims = np.mean([one.differs.any() for one in comparisons])
+            shares = [_percent(share) for share in (rejected, claims, 1 - rejected)]
+            rows.append([f"{days:,}", name, none, *shares, f"{width:.2f}"])
             print(rows[-1], flush=True)
-    return table(["days", "values of a day", "no interval", "p < 0.05", "coverage", "mean width, std"], rows)
+    head = ["days", "values of a day", "no interval", "p < 0.05", "verdict claims", "coverage", "mean width, std"]
+    return table(head, rows)
 
 
 def compare(

@@ -109,7 +109,9 @@ class GroupComparison:
 
     @property
     def note(self) -> str:
-        """What the intervals and p-values of the table are."""
+        """What the intervals and p-values of the table are; empty where there are none."""
+        if self.table["p"].isna().all():
+            return ""
         measures = len(self.table)
         origin, adjustment = "daily differences between the tickers", f"p times {measures} (Bonferroni)"
         if self.shifts:
