@@ -64,7 +64,7 @@ def _resident_memory() -> Iterator[list[int]]:
 
 _EXPLANATION = """\
 `compare_groups(model, dataset, group_a, group_b)` on the shipped sample, 60 days, 4 layers of 8 heads, with all
-shifts, on one thread; a forward pass with capture and one with gradient per window. Each row has a process of its own."""
+shifts, on one thread; a forward pass with capture and one with gradient per window. Each row has its own process."""
 
 
 if __name__ == "__main__":

@@ -147,7 +147,10 @@ def compare_groups(
     Where the groups are different tickers, a shift changes nothing, and p-values and
     intervals come from the daily differences, see `paired_test`. Where the groups change fewer
     than three times per ticker, such as one year against the next, there is neither.
-    docs/statistics.md has levels and coverages.
+
+    In simulated data sets without a difference p < 0.05 came up in 4 to 6 %, and the 95 %
+    intervals held the truth in 94 to 96 %; for tickers, whose intervals need more days, in
+    86 to 96 %. docs/statistics.md has the tables.
 
     Args:
         group_a, group_b: indices of windows, or a boolean for every window of the dataset.
