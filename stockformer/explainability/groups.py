@@ -94,7 +94,7 @@ class GroupComparison:
             sentence = f"No measure tells {one} from {other}: what differs could be chance."
         else:
             rows = self.table[self.differs]
-            row = rows.loc[rows["p_adjusted"].idxmin()]
+            row = rows.iloc[int(rows["p_adjusted"].argmin())]
             more = "higher" if row["difference"] > 0 else "lower"
             sentence = (
                 f"{len(rows)} of {len(self.table)} measures differ; clearest: {row['measure']} is {more} in {one} "
