@@ -5,7 +5,7 @@
 # make browser   the tests that drive notebook servers in a Chromium, which is installed where there is none
 # make format    format Python and TypeScript
 # make static    build the front-end in js/ into the package
-# make faithfulness   measure which explanations of the shipped model to believe
+# make faithfulness   measure how far to trust the explanations of the shipped model
 
 PYTHON ?= python3
 LAB ?=
@@ -47,7 +47,7 @@ format: js/node_modules
 notebooks: .venv/test
 	$(PY) notebooks/execute.py attention_analysis compare
 
-# How far to believe each explanation of the shipped model: ten minutes.
+# How far to trust each explanation of the shipped model: a quarter of an hour.
 faithfulness: .venv/lab
 	$(PY) -m stockformer faithfulness --out docs/faithfulness.md --table stockformer/sample_data/faithfulness.csv
 

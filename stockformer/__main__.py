@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--out", required=True, help="folder to write into")
     report.set_defaults(run=_report)
 
-    faithfulness = commands.add_parser("faithfulness", help="measure which explanations of a model to believe")
+    faithfulness = commands.add_parser("faithfulness", help="measure how far to trust the explanations of a model")
     faithfulness.add_argument("checkpoint", nargs="?", help="a .pt file (default: the shipped model and data)")
     faithfulness.add_argument("data", nargs="?", help=_DATA)
     faithfulness.add_argument("--windows", type=int, default=64, help="how many, evenly spread (default: %(default)s)")

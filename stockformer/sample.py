@@ -42,7 +42,7 @@ def sample_table() -> pd.DataFrame:
 
 
 def sample_faithfulness(unit: str) -> pd.DataFrame:
-    """How far to believe explanations of the shipped model, as `stockformer.explainability.Faithfulness.table`.
+    """How far to trust explanations of the shipped model, as `stockformer.explainability.Faithfulness.table`.
 
     Measured on 64 windows by ``make faithfulness``; `docs/faithfulness.md` says how.
 

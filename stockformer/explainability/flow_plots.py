@@ -1,4 +1,4 @@
-"""Matplotlib figures of what attention carries, and of whether to believe an explanation.
+"""Matplotlib figures of what attention carries, and of how far to trust an explanation.
 
 See `stockformer.explainability.figures` for what the functions share.
 """

@@ -269,7 +269,7 @@ def _explained_sections(
     for title, sections in (
         ("Input attribution", attribution),
         ("What attention carries", attention),
-        ("Whether to believe it", faithfulness),
+        ("How far to trust it", faithfulness),
     ):
         try:
             yield from sections()
@@ -365,7 +365,7 @@ def _faithfulness_section(model: nn.Module, inputs: tuple[Tensor, ...], by_day: 
         draw = partial(flow_plots.plot_faithfulness, found, title=f"{what}: deletion and insertion")
         pictures.append(_Picture(f"faithfulness_{found.unit}", draw, summary.verdict))
         numbers |= _one_table(summary, what)
-    return _Section("Whether to believe it", "", pictures, numbers)
+    return _Section("How far to trust it", "", pictures, numbers)
 
 
 def _stems(kinds: Iterable[str]) -> dict[str, str]:

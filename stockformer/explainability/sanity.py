@@ -19,7 +19,8 @@ from stockformer.explainability.targets import explained
 from stockformer.forward import with_gradients
 from stockformer.seeding import seeded
 
-_MODELS = 5
+#: How many models with random weights an attribution is compared with.
+MODELS = 5
 
 
 def randomisation_check(
@@ -28,7 +29,7 @@ def randomisation_check(
     methods: Sequence[str] = METHODS,
     *,
     column: int | None = None,
-    models: int = _MODELS,
+    models: int = MODELS,
     seed: int = 0,
     **options: Any,
 ) -> pd.DataFrame:
@@ -60,7 +61,7 @@ def randomisation_steps(
     methods: Sequence[str] = METHODS,
     *,
     column: int | None = None,
-    models: int = _MODELS,
+    models: int = MODELS,
     seed: int = 0,
     **options: Any,
 ) -> Steps[pd.DataFrame]:
@@ -88,7 +89,7 @@ def randomisation_steps(
 def negative_control(
     parts: Sequence[Tensor], feature_names: Sequence[Sequence[str]], unavailable: Sequence[str]
 ) -> float:
-    """The largest magnitude that an attribution gives to features without data: 0, or it is not to be believed.
+    """The largest magnitude that an attribution gives to features without data: 0, or it is not to be trusted.
 
     Gradient and SmoothGrad say what the model would do with such a feature, so for them the control says
     nothing.
