@@ -55,7 +55,7 @@ def write_faithfulness(
         for rankings in (CELL_RANKINGS, DAY_RANKINGS)
     )
     few = spread_windows(dataset, min(windows, _FEW))
-    head = _HEAD.format(windows=windows, blocks=cells.blocks, training=len(training), level=_LEVEL)
+    head = _HEAD.format(windows=windows, blocks=cells.blocks, training=len(training))
     sections = [head, *_ranked(cells, days), *_checks(model, dataset, cells, samples, few)]
     numbers = pd.concat([each.table.assign(unit=each.unit) for each in (cells, days)], ignore_index=True)
     texts = ["\n\n".join(sections) + "\n", numbers.to_csv(index=False, float_format="%.6g")]
@@ -155,13 +155,22 @@ much the target would change and not what it got. Occlusion and Shapley sampling
 
 ## How often a verdict is wrong
 
-`python benchmarks/faithfulness_level.py` measures this on simulated panels: 64 windows of 20 days of 4 tickers with a
-market in common and persistent volatility, and a linear model with random weights.
+`python benchmarks/faithfulness_level.py` measures this on 200 simulated panels each: 64 windows
+of 20 days of 4 tickers with a market in common and persistent volatility, and a linear model with random weights.
 
-{level}"""
+| ranking | verdict | 4 blocks | 15 blocks |
+| --- | --- | ---: | ---: |
+| random in every window | better than anything | 0.0 % | 0.0 % |
+| one random order for all windows | better than anything | 2.5 % | 3.0 % |
+| as good as \|input\| | better than \|input\| | 6.5 % | 7.0 % |
+| gradient x input of another random model | better than anything | 24.0 % | 34.0 % |
+| the same | better than \|input\| | 12.5 % | 15.0 % |
 
-_LEVEL = """\
-LEVEL"""
+The first three are wrong verdicts; aimed at is at most 5 %. The last two are none by this definition, and a warning: a
+fixed formula with random weights has, over all windows, a gap that really differs from 0, for better or worse. On the
+shipped model, over 32 windows, gradient x input of 16 models with random weights has gaps with a standard deviation of
+0.42, and random orders of 0.03. So "better than random" alone says little of a method: the other references and the
+random-weights check say more. The 95 % interval held the true gap of a noisy ranking in 97.5 % of the panels with 4 blocks and in 96.0 % with 15."""
 
 _RANDOM = """\
 ## Random weights, and features without data
