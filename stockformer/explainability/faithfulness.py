@@ -406,7 +406,8 @@ def faithfulness_table(
             by_order = (1 + (orders > _gap(together[:, coarse], _COARSE) - 1e-6).sum()) / (1 + len(orders))
             p = np.fmax(by_order, by_block)
         comprehensiveness, sufficiency = 1 - together[:, bins].mean(axis=-1)
-        rows.append((name, deletion, insertion, insertion - deletion, low, high, p, comprehensiveness, sufficiency))
+        gap = 0.0 if name == "random" else insertion - deletion  # of orders and their reverses, but for rounding
+        rows.append((name, deletion, insertion, gap, low, high, p, comprehensiveness, sufficiency))
     columns = ["ranking", "deletion", "insertion", "gap", "low", "high", "p", "comprehensiveness", "sufficiency"]
     table = pd.DataFrame(rows, columns=columns)
     table.insert(columns.index("p") + 1, "p_holm", holm(table["p"].to_numpy()))

@@ -170,7 +170,8 @@ The first three are wrong verdicts; aimed at is at most 5 %. The last two are no
 fixed formula with random weights has, over all windows, a gap that really differs from 0, for better or worse. On the
 shipped model, over 32 windows, gradient x input of 16 models with random weights has gaps with a standard deviation of
 0.42, and random orders of 0.03. So "better than random" alone says little of a method: the other references and the
-random-weights check say more. The 95 % interval held the true gap of a noisy ranking in 97.5 % of the panels with 4 blocks and in 96.0 % with 15."""
+random-weights check say more. The 95 % interval held the true gap of a noisy ranking in 97.5 % of the panels with
+4 blocks and in 96.0 % with 15."""
 
 _RANDOM = """\
 ## Random weights, and features without data

@@ -28,8 +28,8 @@ from stockformer_widgets.views.trust import control_note
 from stockformer_widgets.work import Work
 
 _TITLES = {
-    "deletion": "deletion: target (1: whole input, 0: mean) while what ranks first is taken out",
-    "insertion": "insertion: target (1: whole input, 0: mean) while what ranks first is put back",
+    "deletion": "deletion: target left (1: all, 0: mean)",
+    "insertion": "insertion: target reached (1: all, 0: mean)",
 }
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#8c564b", "#7a5195", "#d55e00", "#999933")
 _WINDOWS = (16, 64)
