@@ -406,7 +406,9 @@ def faithfulness_table(
             by_order = (1 + (orders > _gap(together[:, coarse], _COARSE) - 1e-6).sum()) / (1 + len(orders))
             p = np.fmax(by_order, by_block)
         comprehensiveness, sufficiency = 1 - together[:, bins].mean(axis=-1)
-        gap = 0.0 if name == "random" else insertion - deletion  # of orders and their reverses, but for rounding
+        gap = insertion - deletion
+        if name == "random" and np.isfinite(gap):
+            gap = 0.0  # of orders and their reverses: only rounding is left
         rows.append((name, deletion, insertion, gap, low, high, p, comprehensiveness, sufficiency))
     columns = ["ranking", "deletion", "insertion", "gap", "low", "high", "p", "comprehensiveness", "sufficiency"]
     table = pd.DataFrame(rows, columns=columns)
