@@ -364,7 +364,7 @@ def test_the_page_in_docs_is_that_of_the_shipped_table():
     said = (ROOT / "docs" / "faithfulness.md").read_text()
     for unit in ("cell", "day"):
         for row in sample_faithfulness(unit).to_dict("records"):
-            numbers = " | ".join(f"{row[name]:.3f}" for name in ("deletion", "insertion", "gap"))
+            numbers = " | ".join(f"{row[name]:.3f}" if row[name] else "0" for name in ("deletion", "insertion", "gap"))
             ranking, verdict = (row[name].replace("_", " ").replace("|", "\\|") for name in ("ranking", "verdict"))
             (line,) = (line for line in said.splitlines() if line.startswith(f"| {ranking} | {numbers} |"))
             assert line.endswith(f"| {verdict} |")

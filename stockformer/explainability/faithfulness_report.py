@@ -162,9 +162,9 @@ of 20 days of 4 tickers with a market in common and persistent volatility, and a
 | --- | --- | ---: | ---: |
 | random in every window | better than anything | 0.0 % | 0.0 % |
 | one random order for all windows | better than anything | 2.5 % | 3.0 % |
-| as good as \|input\| | better than \|input\| | 6.5 % | 7.0 % |
+| as good as \\|input\\| | better than \\|input\\| | 6.5 % | 7.0 % |
 | gradient x input of another random model | better than anything | 24.0 % | 34.0 % |
-| the same | better than \|input\| | 12.5 % | 15.0 % |
+| the same | better than \\|input\\| | 12.5 % | 15.0 % |
 
 The first three are wrong verdicts; aimed at is at most 5 %. The last two are none by this definition, and a warning: a
 fixed formula with random weights has, over all windows, a gap that really differs from 0, for better or worse. On the
