@@ -10,7 +10,7 @@ import copy
 import inspect
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import MethodType
 from typing import Any
 
@@ -169,9 +169,10 @@ def with_gradients() -> Iterator[None]:
 
 
 @contextmanager
-def in_full_precision() -> Iterator[None]:
+def in_full_precision(device: str = "cpu") -> Iterator[None]:
     """The caller's autocast is for the model: numbers that are made of captured tensors are not rounded."""
-    with torch.autocast("cpu", enabled=False):
+    # Not always: to open one that changes nothing costs more than the numbers.
+    with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
         yield
 
 

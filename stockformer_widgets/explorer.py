@@ -207,20 +207,20 @@ class _Page(HBox):
 
     def _make(self) -> None:
         """Make the views that there are not yet; one that fails does not keep the others away."""
-        failures = []
+        failures: dict[str, list[str]] = {}  # what was said -> of which views
         missing = [kind for kind in _shown(self.session, self.columns) if kind not in self._made]
         for kind in missing:
             try:
                 self._made[kind] = kind(self.session, self.selection)
             except Exception as error:
-                failures.append(f"{kind.__name__}: {error}")
+                failures.setdefault(str(error), []).append(kind.__name__)
         for box, kinds in zip(self.children, self.columns, strict=True):
             views = tuple(self._made[kind] for kind in kinds if kind in self._made)
             box.layout.display = None if views else "none"
             if views != box.children:
                 box.children = views
         if missing:
-            self.message.say("; ".join(failures))
+            self.message.say("; ".join(f"{', '.join(views)}: {words}" for words, views in failures.items()))
 
 
 def _shown(session: ExtractorSession, columns: Columns) -> list[type[View]]:

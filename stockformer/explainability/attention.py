@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stockformer.forward import in_full_precision
+
 
 class AttentionOutput(tuple[Tensor, Tensor | None]):
     """What a call of an attention returns: the output, and weights where and as it asked for them.
@@ -71,7 +73,7 @@ def _scores(
     q, k = (_project(module, part, batch_first(module, tensor)) for part, tensor in enumerate((query, key)))
     k = _with_added_steps(module, k, module.bias_k)
     q, k = (wide(_by_head(module, tensor)) for tensor in (q, k))  # [B, heads, steps, head_dim]
-    with torch.autocast(q.device.type, enabled=False):
+    with in_full_precision(q.device.type):
         scores = (q / math.sqrt(module.head_dim)) @ k.transpose(-2, -1)
     if attn_mask is not None:
         by_head = attn_mask.view(scores.size(0), -1, *attn_mask.shape[1:]) if attn_mask.dim() == 3 else attn_mask

@@ -30,6 +30,7 @@ from stockformer.explainability.attention import (
     padded,
     wide,
 )
+from stockformer.forward import in_full_precision
 
 _LAYER = inspect.signature(nn.TransformerEncoderLayer.forward)
 _PROBES = 4
@@ -131,7 +132,7 @@ def discrepancy(module: nn.MultiheadAttention, call: dict[str, Any], weights: Te
             weights = weights.masked_fill(~counted[:, None, :, None], 0.0)
             rows = rows.masked_fill(~counted[..., None], 0.0)
         probes = _probes(rows.size(1)).to(rows)
-        with torch.autocast(rows.device.type, enabled=False):
+        with in_full_precision(rows.device.type):
             sums, expected = probes @ weights.to(rows.dtype), probes @ rows
         mixed = wide(batch_first(module, mix_values(module, sums, call["value"]))) - bias
         return _relative(torch.linalg.vector_norm(expected - mixed), size)
