@@ -7,8 +7,8 @@ import math
 import random
 import warnings
 from contextlib import nullcontext
-from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
@@ -371,7 +371,7 @@ def test_returned_weights_can_be_changed():
 
 
 def test_a_report_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "_save", lambda picture, folder: Path(__file__))
+    monkeypatch.setattr(report, "render", lambda figure, dpi: plt.close(figure) or b"")
     model, x = OneAttention(own(Own, "nothing")), normal(1, STEPS, D)
     with pytest.warns(UserWarning, match="attn"):
         page = generate_report(model, x, output_dir=tmp_path)["report"].read_text()
