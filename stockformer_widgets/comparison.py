@@ -27,19 +27,22 @@ from stockformer_widgets.views.base import View, close_parts
 from stockformer_widgets.views.compared import (
     COLORS,
     AttentionDifference,
+    ComparedEntry,
     ComparedGate,
     ComparedPooling,
     ComparedPrediction,
+    ComparedPrices,
     ComparedRow,
     ComparedSaliency,
+    ComparedScores,
     ComparedView,
 )
 from stockformer_widgets.views.parts import MARGIN, MessageLine, text
 
 _COLUMNS: tuple[tuple[type[ComparedView], ...], ...] = (
     (AttentionDifference, ComparedPrediction),
-    (ComparedRow, ComparedGate, ComparedPooling),
-    (ComparedSaliency,),
+    (ComparedRow, ComparedPrices, ComparedGate, ComparedEntry, ComparedPooling),
+    (ComparedSaliency, ComparedScores),
 )
 
 

@@ -281,7 +281,7 @@ def _about(session: ExtractorSession) -> list[str]:
     lines = [f"{type(session.model).__name__}, {size:,} parameters, weights {_fingerprint(session.model)}."]
     if session.change:
         lines.append(f"What if: {session.change}.")
-    note = market_note(session, "cross")
+    note = market_note(session, "cross").text
     if note:
         lines.append(f"{note[0].upper()}{note[1:]}.")
     lines += [f"{session.doubt}."] if session.doubt else []

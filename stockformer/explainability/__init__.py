@@ -1,5 +1,8 @@
 """What a model attends to, what its output hangs on, and how sure it is."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from stockformer.explainability.ablation import (
     attention_effects,
     head_importance,
@@ -8,20 +11,6 @@ from stockformer.explainability.attention import (
     AttentionOutput,
     attention_weights,
     mix_values,
-)
-from stockformer.explainability.attention_plots import (
-    plot_attention_all_heads,
-    plot_attention_heatmap,
-    plot_attention_pooling,
-    plot_attention_row,
-    plot_cross_attention,
-    plot_cross_attention_all_heads,
-    plot_gate_activations,
-    plot_gate_timeseries,
-    plot_head_grid,
-    plot_head_specialization,
-    plot_layer_evolution,
-    plot_self_attention,
 )
 from stockformer.explainability.attention_summaries import (
     summarize_gate,
@@ -76,13 +65,6 @@ from stockformer.explainability.flow import (
     relevance,
     rollout,
 )
-from stockformer.explainability.flow_plots import (
-    plot_attention_effects,
-    plot_day_scores,
-    plot_faithfulness,
-    plot_head_importance,
-    plot_market_entry,
-)
 from stockformer.explainability.flow_summaries import (
     summarize_days,
     summarize_effects,
@@ -98,21 +80,9 @@ from stockformer.explainability.groups import (
     measure_windows,
     window_groups,
 )
-from stockformer.explainability.input_plots import (
-    plot_feature_bars,
-    plot_prices,
-    plot_saliency_map,
-    plot_saliency_summary,
-)
 from stockformer.explainability.input_summaries import (
     summarize_prices,
     summarize_saliency,
-)
-from stockformer.explainability.output_plots import (
-    plot_calibration,
-    plot_group_differences,
-    plot_output_distribution,
-    plot_prediction,
 )
 from stockformer.explainability.output_summaries import (
     summarize_change,
@@ -130,9 +100,6 @@ from stockformer.explainability.rankings import (
     CELL_RANKINGS,
     DAY_RANKINGS,
     REFERENCES,
-)
-from stockformer.explainability.report import (
-    generate_report,
 )
 from stockformer.explainability.saliency import (
     compute_input_saliency,
@@ -171,6 +138,44 @@ from stockformer.forward import (
     evaluating,
     in_eval_mode,
 )
+
+if TYPE_CHECKING:
+    from stockformer.explainability.attention_plots import (
+        plot_attention_all_heads,
+        plot_attention_heatmap,
+        plot_attention_pooling,
+        plot_attention_row,
+        plot_cross_attention,
+        plot_cross_attention_all_heads,
+        plot_gate_activations,
+        plot_gate_timeseries,
+        plot_head_grid,
+        plot_head_specialization,
+        plot_layer_evolution,
+        plot_self_attention,
+    )
+    from stockformer.explainability.flow_plots import (
+        plot_attention_effects,
+        plot_day_scores,
+        plot_faithfulness,
+        plot_head_importance,
+        plot_market_entry,
+    )
+    from stockformer.explainability.input_plots import (
+        plot_feature_bars,
+        plot_prices,
+        plot_saliency_map,
+        plot_saliency_summary,
+    )
+    from stockformer.explainability.output_plots import (
+        plot_calibration,
+        plot_group_differences,
+        plot_output_distribution,
+        plot_prediction,
+    )
+    from stockformer.explainability.report import (
+        generate_report,
+    )
 
 __all__ = [
     "BETTER",
@@ -294,3 +299,15 @@ __all__ = [
     "training_windows",
     "window_groups",
 ]
+
+#: Modules that load matplotlib: imported when one of their names is first used.
+_DRAWING = ("attention_plots", "flow_plots", "input_plots", "output_plots", "report")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _DRAWING:
+            loaded = import_module(f"{__name__}.{module}")
+            if hasattr(loaded, name):
+                return getattr(loaded, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

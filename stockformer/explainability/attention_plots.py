@@ -15,24 +15,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from stockformer.charts import by_day
+from stockformer.charts.chart import HIGHLIGHT, STREAM_COLORS
+from stockformer.charts.draw import draw
 from stockformer.explainability import statistics
 from stockformer.explainability.capture import kind_title
 from stockformer.explainability.figures import (
     COLORMAP,
-    COLORS,
-    HIGHLIGHT,
     Days,
     checked,
     closing_on_error,
     day_labels,
+    day_names,
     day_span,
     draw_cells,
     draw_map,
-    draw_shares,
     finish,
     hidden,
     largest_weight,
-    layer_colors,
     name_days,
 )
 
@@ -209,12 +209,8 @@ def plot_attention_row(
     save_path: str | Path | None = None,
 ) -> Figure:
     """What one query attends to [key], against a uniform share; the day `key` stands out."""
-    axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
-    bars = draw_shares(axes, row.float(), "weight", dates)
-    if key is not None:
-        bars[checked("key", key, len(row))].set_color(HIGHLIGHT)
-    axes.set(title=title, xlabel="key day")
-    return finish(axes, save_path)
+    chart = by_day.attention_row(row, day_names(dates, len(row)), "one day")
+    return draw(chart, {} if key is None else {"key": key}, title=title, ax=ax, save_path=save_path)
 
 
 @closing_on_error
@@ -257,18 +253,8 @@ def plot_gate_timeseries(
     """Mean gate of every layer over the lookback; `layer` stands out, with the middle 80 % of its dimensions."""
     gates = _gates(attn, sample)
     chosen = None if layer is None else checked("layer", layer, len(gates))
-    axes = ax or plt.subplots(figsize=(8, 3.6), layout="constrained")[1]
-    for number, (gate, color) in enumerate(zip(gates, layer_colors(len(gates)), strict=False)):
-        alpha = 1.0 if chosen in (None, number) else 0.5
-        axes.plot(gate.mean(dim=-1).numpy(), color=color, alpha=alpha, label=f"layer {number}")
-        if number == chosen:
-            low, high = np.quantile(gate.numpy(), (0.1, 0.9), axis=-1)
-            axes.fill_between(range(len(gate)), low, high, color=color, alpha=0.2, linewidth=0)
-    axes.set(title=title, xlabel="stock day", ylabel="mean gate (0 closed, 1 open)", ylim=(0, 1))
-    axes.set_xlim(day_span(len(gates[0])))
-    axes.legend(ncols=4, fontsize="small")
-    name_days(axes, "x", len(gates[0]), dates)
-    return finish(axes, save_path)
+    chart = by_day.gate_timeline(gates, day_names(dates, len(gates[0])), chosen)
+    return draw(chart, title=title, ax=ax, save_path=save_path)
 
 
 @closing_on_error
@@ -285,10 +271,7 @@ def plot_attention_pooling(
     if attn["pool_weights"] is None:
         raise ValueError("this model has no attention pooling")
     pooling = attn["pool_weights"][checked("sample", sample, len(attn["pool_weights"]))]
-    axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
-    draw_shares(axes, pooling.float(), "pooling weight", dates)
-    axes.set(title=title, xlabel="stock day")
-    return finish(axes, save_path)
+    return draw(by_day.pooling(pooling, day_names(dates, len(pooling))), title=title, ax=ax, save_path=save_path)
 
 
 @closing_on_error
@@ -315,7 +298,7 @@ def plot_layer_evolution(
         by_head = [compute(*layer) for layer in layers]  # layers may differ in heads
         for layer, values in enumerate(by_head):
             axes.plot([layer] * len(values), values.numpy(), ".", color="gray", alpha=0.6)
-        axes.plot([float(values.mean()) for values in by_head], "o-", color=COLORS[0])
+        axes.plot([float(values.mean()) for values in by_head], "o-", color=STREAM_COLORS[0])
         axes.set(xlabel="layer", ylabel=name, xticks=range(len(layers)), ylim=(-0.05, 1.05), xlim=day_span(len(layers)))
     figure.suptitle(title or f"{kind_title(attention_type)} by layer (dots: heads, line: their mean)")
     return finish(figure, save_path)
@@ -337,12 +320,12 @@ def plot_head_specialization(
     heads, _, keys = maps.shape
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
     focus, peaks, repetition = panels
-    focus.bar(range(heads), statistics.diffuseness(maps, mask).numpy(), color=COLORS[0])
+    focus.bar(range(heads), statistics.diffuseness(maps, mask).numpy(), color=STREAM_COLORS[0])
     focus.set(ylabel="diffuseness (entropy / log n)", ylim=(0, 1.05))
-    peaks.plot(range(heads), statistics.peak(maps, mask).numpy(), "o", color=COLORS[0], clip_on=False)
+    peaks.plot(range(heads), statistics.peak(maps, mask).numpy(), "o", color=STREAM_COLORS[0], clip_on=False)
     peaks.set(ylabel="day with the most attention", ylim=day_span(keys))
     name_days(peaks, "y", keys, dates)
-    repetition.bar(range(heads), statistics.redundancy(maps, mask).nan_to_num(0.0).numpy(), color=COLORS[0])
+    repetition.bar(range(heads), statistics.redundancy(maps, mask).nan_to_num(0.0).numpy(), color=STREAM_COLORS[0])
     repetition.set(ylabel="redundancy (1: equals another)", ylim=(0, 1.05))
     for axes in panels:
         axes.set(xlabel="head", xticks=range(heads), xlim=day_span(heads))

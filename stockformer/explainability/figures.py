@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from torch import Tensor
@@ -25,9 +23,6 @@ from stockformer.files import write_whole
 
 COLORMAP = "viridis"
 DIVERGING_COLORMAP = "RdBu_r"
-COLORS = ("#0072b2", "#e69f00")  # stock and market, from the palette of Okabe and Ito (2008)
-HIGHLIGHT = "#d55e00"  # what is marked, from the same palette, as the rest
-_LAYER_COLORS = (*COLORS, "#009e73", "#cc79a7", "#56b4e9", "#999999")
 Days = Sequence[Any] | None
 P = ParamSpec("P")
 Plotted = TypeVar("Plotted")
@@ -70,16 +65,6 @@ def draw_cells(axes: Axes, values: Tensor, largest: float, signed: bool = False)
     colors = plt.get_cmap(DIVERGING_COLORMAP if signed else COLORMAP).with_extremes(bad="gray")
     low = -largest if signed else 0
     return axes.imshow(values.numpy(), aspect="auto", cmap=colors, vmin=low, vmax=largest, interpolation="none")
-
-
-def draw_shares(axes: Axes, shares: Tensor, name: str, dates: Days) -> BarContainer:
-    bars = axes.bar(range(len(shares)), shares.numpy(), color=COLORS[0], width=0.9)
-    axes.axhline(1 / len(shares), color="gray", linestyle="--", label="uniform")
-    axes.set(ylabel=name, xlim=day_span(len(shares)))
-    axes.margins(y=0.25)  # room for the legend
-    axes.legend(fontsize="small", loc="upper left")
-    name_days(axes, "x", len(shares), dates)
-    return bars
 
 
 def day_span(days: int) -> tuple[float, float]:
@@ -145,9 +130,17 @@ def checked(name: str, index: int, number: int) -> int:
     return index
 
 
-def layer_colors(layers: int) -> Any:
-    """Distinct colours for a few layers, shades for many."""
-    return _LAYER_COLORS if layers <= len(_LAYER_COLORS) else plt.get_cmap(COLORMAP)(np.linspace(0.0, 0.85, layers))
+def day_names(dates: Days, length: int) -> list[str]:
+    """Dates as text, or without dates the numbers of the days.
+
+    Raises:
+        ValueError: there are not so many dates.
+    """
+    if dates is None:
+        return [str(step) for step in range(length)]
+    if len(dates) != length:
+        raise ValueError(f"there are {len(dates)} dates for {length} days")
+    return [str(date)[:10] for date in dates]
 
 
 def name_days(axes: Axes, which: Literal["x", "y"], length: int, dates: Days, number: int = 6) -> None:

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from stockformer.charts import by_day
+from stockformer.charts.chart import STREAM_COLORS, line_colors
+from stockformer.charts.draw import draw
 from stockformer.explainability.capture import kind_title
 from stockformer.explainability.faithfulness import Faithfulness
-from stockformer.explainability.figures import COLORS, Days, closing_on_error, day_span, finish, layer_colors, name_days
+from stockformer.explainability.figures import Days, closing_on_error, day_names, finish
 
 
 @closing_on_error
@@ -28,34 +30,25 @@ def plot_day_scores(
     save_path: str | Path | None = None,
 ) -> Figure:
     """Scores of the stock's days [T] and, where there is a second part, of the market's [S]; their last days align."""
-    axes = plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
     length = max(map(len, parts))
-    for part, name, color in zip(parts, ("stock", "market"), COLORS, strict=False):
-        steps = np.arange(length - len(part), length)
-        axes.step(steps, part.numpy(), where="mid", label=name, color=color)
-    axes.set(title=title, xlabel="day", ylabel="score", xlim=day_span(length))
-    axes.legend(fontsize="small")
-    name_days(axes, "x", length, dates)
-    return finish(axes, save_path)
+    days = day_names(dates, length)
+    return draw(
+        by_day.day_scores(parts, [days[-len(part) :] for part in parts], "day"), title=title, save_path=save_path
+    )
 
 
 @closing_on_error
 def plot_market_entry(
     entries: Sequence[Tensor],
+    gates: Sequence[Tensor],
     *,
     title: str = "How much market enters, by layer",
     dates: Days = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """``|g * c| / |stream|`` of every layer by day, one [T] a layer."""
-    axes = plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
-    for number, (entry, color) in enumerate(zip(entries, layer_colors(len(entries)), strict=False)):
-        axes.plot(entry.numpy(), color=color, label=f"layer {number}")
-    axes.set(title=title, xlabel="stock day", ylabel="|gate * context| / |stream|", xlim=day_span(len(entries[0])))
-    axes.set_ylim(bottom=0)
-    axes.legend(ncols=4, fontsize="small")
-    name_days(axes, "x", len(entries[0]), dates)
-    return finish(axes, save_path)
+    """``|g * c| / |stream|`` by day, one [T] per layer, of gates [T, d]."""
+    chart = by_day.market_entry(entries, gates, day_names(dates, len(entries[0])))
+    return draw(chart, title=title, save_path=save_path)
 
 
 @closing_on_error
@@ -67,7 +60,7 @@ def plot_head_importance(
     for axes, column, name in zip(
         panels, ("gradient", "ablation"), ("|sum A dt/dA|", "fall without the head"), strict=True
     ):
-        axes.bar(table["head"], table[column], color=COLORS[0])
+        axes.bar(table["head"], table[column], color=STREAM_COLORS[0])
         axes.set(xlabel="head", ylabel=name, xticks=list(table["head"]))
     figure.suptitle(title)
     return finish(figure, save_path)
@@ -84,7 +77,7 @@ def plot_attention_effects(
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     kinds = list(dict.fromkeys(table["kind"]))
     for axes, column in zip(panels, ("flat", "permuted"), strict=True):
-        for kind, color in zip(kinds, layer_colors(len(kinds)), strict=False):
+        for kind, color in zip(kinds, line_colors(len(kinds)), strict=False):
             rows = table[table["kind"] == kind]
             axes.plot(rows["layer"], rows[column], "o-", color=color, label=kind_title(kind))
         axes.axhline(0, color="gray", linewidth=1)

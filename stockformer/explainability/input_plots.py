@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from stockformer.charts import by_day
+from stockformer.charts.chart import STREAM_COLORS
+from stockformer.charts.draw import draw
 from stockformer.explainability.figures import (
-    COLORS,
-    HIGHLIGHT,
     Days,
-    checked,
     closing_on_error,
-    day_span,
+    day_names,
     draw_cells,
     finish,
     largest_weight,
@@ -56,7 +55,7 @@ def plot_saliency_map(
 def plot_feature_bars(
     values: pd.Series,
     *,
-    colors: Sequence[str] | str = COLORS[0],
+    colors: Sequence[str] | str = STREAM_COLORS[0],
     title: str = "Saliency by feature",
     xlabel: str = "attribution",
     ax: Axes | None = None,
@@ -93,7 +92,7 @@ def plot_saliency_summary(
     figure, panels = plt.subplots(
         1, len(given), figsize=(5.6 * len(given), 4.6), squeeze=False, sharex=True, layout="constrained"
     )
-    for axes, (stream, part, feature_names), color in zip(panels[0], given, COLORS, strict=False):
+    for axes, (stream, part, feature_names), color in zip(panels[0], given, STREAM_COLORS, strict=False):
         values, names, order = _by_strength(part, feature_names, top_k)
         axes.barh(range(len(order)), values.sum(dim=0)[order].numpy(), color=color)
         name_ticks(axes, "y", [names[feature] for feature in order], fontsize=8)
@@ -120,19 +119,13 @@ def plot_prices(
         prices: rows of ``date, adjusted_close``, and ``spy`` (a level) where known, as of `Window.prices`.
         query, key: day numbers.
     """
-    axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
-    for column, name, color in zip(("adjusted_close", "spy"), ("close", "SPY"), COLORS, strict=True):
-        if column in prices:
-            level = prices[column].replace([np.inf, -np.inf], np.nan).reset_index(drop=True)
-            axes.plot(100 * (level / level.bfill().iloc[0] - 1), color=color, label=name)
-    for name, day, line in (("query day", query, "-"), ("key day", key, "--")):
-        if day is not None:
-            axes.axvline(checked(name, day, len(prices)), color=HIGHLIGHT, linestyle=line, label=name)
-    axes.axhline(0, color="gray", linewidth=0.8)
-    axes.set(title=title, xlabel="day", ylabel="change since the first day [%]", xlim=day_span(len(prices)))
-    axes.legend(fontsize="small")
-    name_days(axes, "x", len(prices), list(prices["date"]))
-    return finish(axes, save_path)
+    chart = by_day.price_strip(prices, day_names(list(prices["date"]), len(prices)), "close")
+    selected: dict[str, int] = {}
+    if query is not None:
+        selected["query"] = query
+    if key is not None:
+        selected["key"] = key
+    return draw(chart, selected, title=title, ax=ax, save_path=save_path)
 
 
 def _by_strength(

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from stockformer.charts.chart import HIGHLIGHT, STREAM_COLORS
 from stockformer.explainability.calibration import Calibration
-from stockformer.explainability.figures import COLORS, HIGHLIGHT, checked, closing_on_error, finish, name_ticks
+from stockformer.explainability.figures import checked, closing_on_error, finish, name_ticks
 from stockformer.explainability.groups import GroupComparison
 from stockformer.explainability.outputs import OutputDistribution
 
@@ -28,7 +29,7 @@ def plot_group_differences(comparison: GroupComparison, *, save_path: str | Path
     _, axes = plt.subplots(figsize=(7, 1.2 + 0.25 * len(table)), layout="constrained")
     axes.axvline(0, color="gray", linewidth=1)
     for place, (measure, differs) in enumerate(zip(table["measure"], comparison.differs[::-1], strict=True)):
-        color = HIGHLIGHT if differs else COLORS[0]
+        color = HIGHLIGHT if differs else STREAM_COLORS[0]
         axes.plot([low.iloc[place], high.iloc[place]], [measure, measure], color=color)
         axes.plot(difference.iloc[place], measure, "o", color=color)
     axes.set(title=f"{' - '.join(comparison.names)}, in standard deviations of all windows")
@@ -60,7 +61,7 @@ def plot_prediction(
 
 def _draw_value(axes: Axes, value: float, truth: float | None) -> None:
     bars = {"predicted": value} | ({} if truth is None else {"true": truth})
-    drawn = axes.bar(list(bars), list(bars.values()), width=0.5, color=COLORS[: len(bars)])
+    drawn = axes.bar(list(bars), list(bars.values()), width=0.5, color=STREAM_COLORS[: len(bars)])
     axes.bar_label(drawn, fmt="%.4g", padding=2)
     axes.axhline(0, color="gray", linewidth=0.8)
     axes.margins(y=0.15)
@@ -74,7 +75,7 @@ def _draw_classes(
     names = [str(k) for k in range(classes)] if class_names is None else class_names
     if len(names) != classes:
         raise ValueError(f"there are {len(names)} class names for {classes} classes")
-    drawn = axes.bar(range(classes), probabilities.numpy(), width=0.6, color=COLORS[0], label="P(class)")
+    drawn = axes.bar(range(classes), probabilities.numpy(), width=0.6, color=STREAM_COLORS[0], label="P(class)")
     axes.bar_label(drawn, fmt="%.3f", padding=2)
     if truth is not None:
         drawn[checked("label", truth, classes)].set(edgecolor=HIGHLIGHT, linewidth=2.5)
@@ -94,22 +95,27 @@ def plot_output_distribution(
     """Predicted classes and confidence, or the values of a regression."""
     if shown.probabilities is None:
         figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
-        axes.hist(shown.outputs.numpy(), bins=50, color=COLORS[0])
+        axes.hist(shown.outputs.numpy(), bins=50, color=STREAM_COLORS[0])
         axes.axvline(0, color="gray", linestyle="--")
         axes.set(title=f"{title}, {len(shown.outputs)} samples", xlabel="predicted value", ylabel="samples")
         return finish(axes, save_path)
     classes = shown.probabilities.size(1)
     figure, (counts, confidence) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
     counts.bar(
-        range(classes), shown.predicted_counts.numpy(), width=0.4, align="edge", color=COLORS[0], label="predicted"
+        range(classes),
+        shown.predicted_counts.numpy(),
+        width=0.4,
+        align="edge",
+        color=STREAM_COLORS[0],
+        label="predicted",
     )
     if shown.labels is not None:
         true_counts = np.bincount(shown.labels.numpy(), minlength=classes)
-        counts.bar(range(classes), true_counts, width=-0.4, align="edge", color=COLORS[1], label="true")
+        counts.bar(range(classes), true_counts, width=-0.4, align="edge", color=STREAM_COLORS[1], label="true")
     counts.set(xlabel="class", ylabel="samples", xticks=range(classes))
     counts.margins(y=0.2)  # room for the legend
     counts.legend(fontsize="small", ncols=2, loc="upper left")
-    confidence.hist(shown.confidence.numpy(), bins=40, color=COLORS[0])
+    confidence.hist(shown.confidence.numpy(), bins=40, color=STREAM_COLORS[0])
     confidence.axvline(1 / classes, color="gray", linestyle="--", label="uniform")
     confidence.set(xlabel="confidence (largest class probability)", ylabel="samples")
     confidence.legend(fontsize="small")
@@ -125,7 +131,7 @@ def plot_calibration(
     axes = ax or plt.subplots(figsize=(5, 4.4), layout="constrained")[1]
     bins = calibration.bins
     axes.plot([0, 1], [0, 1], "--", color="gray", label="calibrated")
-    axes.plot(bins["confidence"], bins["accuracy"], "o-", color=COLORS[0], label="model")
+    axes.plot(bins["confidence"], bins["accuracy"], "o-", color=STREAM_COLORS[0], label="model")
     for row in bins.itertuples():
         axes.annotate(
             str(row.count), (row.confidence, row.accuracy), xytext=(4, -10), textcoords="offset points", fontsize=7

@@ -316,7 +316,7 @@ def _carried_section(trace: Trace, shown: Capture, sample: int, dates: Sequence[
     if gates:
         entries = market_entry(trace)
         summary = summarize_entry(entries, gates)
-        draw = partial(flow_plots.plot_market_entry, entries, dates=dates)
+        draw = partial(flow_plots.plot_market_entry, entries, gates, dates=dates)
         pictures.append(_Picture("market_entry", draw, summary.verdict))
         numbers |= _one_table(summary, "How much market enters")
     stems = _stems(trace.kinds)

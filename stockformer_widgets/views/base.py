@@ -14,6 +14,8 @@ from ipywidgets import HTML, Layout, Widget
 from matplotlib.figure import Figure
 from traitlets import Bool, observe
 
+from stockformer.charts.chart import Chart
+from stockformer.charts.draw import draw
 from stockformer.explainability import Summary
 from stockformer.explainability.figures import closing_on_error, render
 from stockformer_widgets.followed import Followed, changing
@@ -22,7 +24,15 @@ from stockformer_widgets.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.picture import Pictured
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.parts import HIGHLIGHT, MARGIN, MessageLine, plain, summary_html, warning_html
+from stockformer_widgets.views.parts import (
+    HIGHLIGHT,
+    MARGIN,
+    MessageLine,
+    notes_html,
+    plain,
+    summary_html,
+    warning_html,
+)
 
 _STEPS = {
     "ArrowLeft": ("horizontal", -1),
@@ -303,6 +313,61 @@ class View(Pictured):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.selection.kind}, layer {self.selection.layer})"
+
+
+class ChartView(View):
+    """A view of a chart, which it makes of what `content` and `follows_session` name."""
+
+    #: Fields of the selection that the chart is made of; the others only move marks.
+    content: ClassVar[tuple[str, ...]] = ()
+
+    _chart: Chart | None = None
+    _made_of: tuple[Any, ...] = ()
+
+    @property
+    def chart(self) -> Chart:
+        """What the view shows, without what is selected."""
+        made_of = self._state(self.content)
+        if self._chart is None or made_of != self._made_of:
+            self._chart, self._made_of = self._make_chart(), made_of
+        return self._chart
+
+    def chart_of(self, session: ExtractorSession) -> Chart:
+        """What the view shows of a session under its selection."""
+        raise NotImplementedError
+
+    def _make_chart(self) -> Chart:
+        return self.chart_of(self.session)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The numbers of the chart, `Chart.table`."""
+        return self.chart.table.copy()
+
+    def _redraw(self, change: Any = None) -> None:
+        self._chart = None
+        super()._redraw(change)
+
+    def _summary(self) -> Summary:
+        return self.chart.summary
+
+    def _notes(self) -> str:
+        return notes_html(self.chart.notes, "<br>")
+
+    def _marked(self) -> dict[str, int]:
+        """The selected place on every axis that sets a field of the selection."""
+        raise NotImplementedError
+
+    def _span(self) -> tuple[int, int]:
+        """The places to show along x: the first, and the one after the last."""
+        raise NotImplementedError
+
+    def _plot(self) -> Figure:
+        return draw(self.chart, self._marked(), span=self._span())
+
+    def close(self) -> None:
+        """Stop following, and close every widget of this view."""
+        self._chart, self._made_of = None, ()
+        super().close()
 
 
 def check_state(session: ExtractorSession, selection: Selection | None) -> None:

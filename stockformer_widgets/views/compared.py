@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import bqplot as bq
 import matplotlib.pyplot as plt
@@ -12,17 +12,22 @@ import pandas as pd
 from ipywidgets import Widget
 from matplotlib.figure import Figure
 
+from stockformer.charts.chart import Chart
+from stockformer.charts.compare import overlay
 from stockformer.explainability import Finding, Summary
 from stockformer.explainability.figures import name_ticks
 from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.attention_row import AttentionRow
 from stockformer_widgets.views.bars import BarsView
 from stockformer_widgets.views.base import View
 from stockformer_widgets.views.day_maps import map_title, selected_map, selected_mask
-from stockformer_widgets.views.days import DayView
+from stockformer_widgets.views.day_scores import DayScores
 from stockformer_widgets.views.gate_timeline import GateTimeline
+from stockformer_widgets.views.lines import LinesView
 from stockformer_widgets.views.maps import DIVERGING, Cells, MapView
+from stockformer_widgets.views.market_entry import MarketEntry
 from stockformer_widgets.views.parts import (
     HIGHLIGHT,
     STREAM_COLORS,
@@ -30,12 +35,12 @@ from stockformer_widgets.views.parts import (
     neighbour,
     points,
     set_marks,
-    step_outline,
     swatches,
     text,
 )
 from stockformer_widgets.views.pooling_bars import PoolingBars
 from stockformer_widgets.views.prediction import Prediction
+from stockformer_widgets.views.price_strip import PriceStrip
 from stockformer_widgets.views.saliency_bars import SaliencyBars
 
 #: What stands for the first and the second session.
@@ -184,130 +189,50 @@ class AttentionDifference(ComparedView, MapView):
         return drawn
 
 
-class ComparedDays(ComparedView, DayView):
-    """A's and B's values by day in one figure; a click selects the day."""
+class ComparedLines(ComparedView, LinesView):
+    """A's and B's emphasised lines in one figure; a click selects the day."""
 
     height = 140
-    #: End of the axis; None for the largest value.
-    top: ClassVar[float | None] = None
 
-    def to_frame(self) -> pd.DataFrame:
-        """Columns ``day, a, b``; days count back from the prediction, NaN where a session has no such day."""
-        one, other = (pd.Series(values, index=range(1 - len(values), 1)) for values in self._values())
-        frame = pd.DataFrame({"a": one, "b": other})
-        return frame.rename_axis("day").reset_index()
-
-    def _series(self, session: ExtractorSession) -> np.ndarray:
-        """One value a day, [days]."""
-        raise NotImplementedError
-
-    def _title(self) -> str:
-        raise NotImplementedError
-
-    def _values(self) -> list[np.ndarray]:
-        return [self._series(session) for session in self.pair]
-
-    def _marks(self) -> list[bq.Mark]:
-        look = {"scales": self.scales, "interpolation": "step-after", "stroke_width": 1.5}
-        self.lines = [bq.Lines(x=[0, 1], y=[0, 0], colors=[color], **look) for color in COLORS]
-        return list(self.lines)
-
-    def _draw(self) -> None:
-        self._shown = self._values()
-        length = max(map(len, self._shown))
-        for line, values in zip(self.lines, self._shown, strict=True):
-            x, y = step_outline(finite(values))
-            set_marks(line, x=x + length - len(values), y=y)
-        top = self.top or max(float(finite(values).max()) for values in self._shown)
-        self._frame(self._title(), [str(day - length + 1) for day in range(length)], 0.0, top or 1.0)
-
-    def _describe(self, place: int) -> str:
-        before = len(self.days) - 1 - place
-        names, values = [], []
-        for name, session, shown in zip("AB", self.pair, self._shown, strict=True):
-            known = before < len(shown)
-            names.append(f"{name} {session.reading.days(len(shown))[-1 - before]}" if known else name)
-            values.append(f"{shown[-1 - before]:.4g}" if known else "no such day")
-        return swatches(COLORS, names, values)
-
-    def _summary(self) -> Summary:
-        length = min(map(len, self._shown))
-        one, other = (values[-length:] for values in self._shown)
-        apart = np.abs(one - other)
-        if not np.isfinite(apart).all():
-            return Summary("Some values are not finite: there are no numbers.", ())
-        findings = (
-            Finding("mean_distance", float(apart.mean()), "mean over days of |a - b|", "0: the same on every day."),
-            Finding("largest_distance", float(apart.max()), "max over days of |a - b|", "0: the same on every day."),
-        )
-        place = int(apart.argmax())
-        if not apart[place]:
-            return Summary("A and B are the same on every day.", findings)
-        values = f"{one[place]:.3g} in A, {other[place]:.3g} in B"
-        return Summary(f"A and B are furthest apart on day {place - length + 1}: {values}.", findings)
-
-    def _plot(self) -> Figure:
-        drawn, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
-        for name, color, values in zip("AB", COLORS, self._values(), strict=True):
-            axes.step(range(1 - len(values), 1), values, where="mid", color=color, label=name)
-        axes.set(title=self._title(), xlabel="days before the prediction")
-        axes.legend()
-        return drawn
+    def _make_chart(self) -> Chart:
+        one, other = map(self.chart_of, self.pair)
+        return overlay(one, other, self.label)
 
 
-class ComparedRow(ComparedDays):
+class ComparedRow(ComparedLines, AttentionRow):
     """The selected query's attention in both samples."""
 
     label = "Attention of the selected day in both"
-    attention = "layer"
-    follows = ("kind", "layer", "head", "query", "key", "shown_keys")
-    selects = horizontal = "key"
-
-    def _series(self, session: ExtractorSession) -> np.ndarray:
-        weights = selected_map(session, self.selection)
-        row: np.ndarray = weights[self.selection.place("query", len(weights))]
-        return row
-
-    def _title(self) -> str:
-        before = self.selection.sizes()["query"] - 1 - self.selection.query
-        return f"What day {-before} attends to (0: the last)"
 
 
-class ComparedGate(ComparedDays):
+class ComparedPrices(ComparedLines, PriceStrip):
+    """Close and SPY over both windows."""
+
+    label = "Change since the first day in both, %"
+
+
+class ComparedGate(ComparedLines, GateTimeline):
     """The selected layer's mean gate in both samples."""
 
     label = "Mean gate by day in both"
-    top = 1.0
-    follows = ("layer", "query", "shown_queries")
-    shows = GateTimeline.shows
-
-    def _series(self, session: ExtractorSession) -> np.ndarray:
-        gates = list(session.reading.capture.gates.values())
-        mean: np.ndarray = gates[self._layer(len(gates))][0].float().mean(dim=-1).numpy()
-        return mean
-
-    def _layer(self, layers: int) -> int:
-        return min(self.selection.layer, layers - 1)
-
-    def _title(self) -> str:
-        layers = min(len(session.reading.capture.gates) for session in self.pair)
-        return f"Mean gate of layer {self._layer(layers)}"
 
 
-class ComparedPooling(ComparedDays):
+class ComparedEntry(ComparedLines, MarketEntry):
+    """How much market the selected layer's gate lets in, in both samples."""
+
+    label = "Market that enters by day in both"
+
+
+class ComparedPooling(ComparedLines, PoolingBars):
     """The pooling weights of both samples."""
 
     label = "Pooling weight by day in both"
-    follows = ("query", "shown_queries")
-    shows = PoolingBars.shows
 
-    def _series(self, session: ExtractorSession) -> np.ndarray:
-        pooling = session.reading.capture.pooling
-        assert pooling is not None
-        return pooling[0].float().numpy()
 
-    def _title(self) -> str:
-        return "How much each day counts in the pooled vector"
+class ComparedScores(ComparedLines, DayScores):
+    """What reaches the prediction from each day, in both samples."""
+
+    label = "What reaches the prediction by day in both"
 
 
 class ComparedBars(ComparedView, BarsView):

@@ -11,11 +11,12 @@ import torch
 from ipywidgets import Widget
 from matplotlib.figure import Figure
 
+from stockformer.charts.chart import Note
 from stockformer.explainability import kind_title, plot_attention_heatmap
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.maps import Cells, MapView
-from stockformer_widgets.views.parts import HIGHLIGHT, text
+from stockformer_widgets.views.parts import HIGHLIGHT, notes_html, text
 
 _DRAG = ("dragstart", "dragmove", "dragend")
 
@@ -119,7 +120,7 @@ class DayMapView(MapView):
         where = self.selection
         zoomed = bool(where.shown_queries or where.shown_keys)
         part = "a part is shown, the sentences are about all days; 0 or a double click shows all" if zoomed else ""
-        return "<br>".join(filter(None, (part, market_note(self.session, where.kind))))
+        return "<br>".join(filter(None, (part, notes_html([market_note(self.session, where.kind)]))))
 
     def _plot(self) -> Figure:
         where, cells = self.selection, self._cells
@@ -141,14 +142,14 @@ class DayMapView(MapView):
         return plot
 
 
-def market_note(session: ExtractorSession, kind: str) -> str:
+def market_note(session: ExtractorSession, kind: str) -> Note:
     """Whose market the keys of a kind are, where `what_if` put another one in the place of the sample's."""
     index = session.change.market_from
     if index is None or kind not in ("cross", "market") or session.dataset is None:
-        return ""
+        return Note("")
     window = session.dataset.window(index)
     first, last = window.dates[0].date(), window.dates[-1].date()
-    return f"what if: the market days are {first} to {last}, read in the place of this sample's"
+    return Note(f"what if: the market days are {first} to {last}, read in the place of this sample's")
 
 
 def selected_map(session: ExtractorSession, selection: Selection) -> np.ndarray:

@@ -23,8 +23,8 @@ from stockformer.explainability import (
 )
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.day_maps import DayMapView, map_title, selected_map
-from stockformer_widgets.views.parts import text
-from stockformer_widgets.views.trust import trust_note
+from stockformer_widgets.views.parts import notes_html, text
+from stockformer_widgets.views.trust import trust_notes
 
 #: Name in the control -> map of a layer.
 _OF_LAYER = {"gated weights": "gated", "norm of what comes in": "norm", "weight x gradient": "gradient"}
@@ -95,7 +95,7 @@ class FlowHeatmap(DayMapView):
     def _notes(self) -> str:
         name = self.shown.value
         explained = f"for {text(self.session.target_name)}" if name in ("weight x gradient", "relevance") else ""
-        trust = f"days by {name}: {trust_note(self.session, name, 'day')}" if name in _OF_ALL else ""
+        trust = f"days by {name}: {notes_html(trust_notes(self.session, name, 'day'))}" if name in _OF_ALL else ""
         return "<br>".join(filter(None, (explained, trust, super()._notes())))
 
     def _summary(self) -> Summary:

@@ -13,16 +13,10 @@ import numpy as np
 from ipywidgets import HTML, Layout, VBox, Widget
 from matplotlib.ticker import MaxNLocator
 
+from stockformer.charts.chart import HIGHLIGHT, LINE_COLORS, NEUTRAL, STREAM_COLORS, Note
 from stockformer.explainability import Summary
 
-#: Marks the selection in every view; from the palette of Okabe and Ito (2008), as are all colours here.
-HIGHLIGHT = "#d55e00"
-#: Data that is not a layer or a stream of its own.
-NEUTRAL = "#0072b2"
-#: Stock and market.
-STREAM_COLORS = ("#0072b2", "#e69f00")
-#: Layers and kinds of attention, in turn.
-LINE_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#999999")
+__all__ = ["HIGHLIGHT", "LINE_COLORS", "NEUTRAL", "STREAM_COLORS"]
 
 #: Pixels left and right of the plots; views of one column share them, so that their days align.
 MARGIN, RIGHT = 76, 32
@@ -206,6 +200,15 @@ def summary_html(summary: Summary) -> str:
 def warning_html(sentence: str) -> str:
     """A sentence that a reader must not miss, as HTML."""
     return f'<div role="note" style="color: {HIGHLIGHT}">⚠ {text(sentence)}</div>'
+
+
+def notes_html(notes: Sequence[Note], between: str = "; ") -> str:
+    """Notes as HTML, their details on hover."""
+    return between.join(
+        f'<abbr title="{text(note.detail)}">{text(note.text)}</abbr>' if note.detail else text(note.text)
+        for note in notes
+        if note.text
+    )
 
 
 def neighbour(names: Sequence[str], current: str | None, by: int) -> str:

@@ -13,8 +13,8 @@ from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.attributed import AttributedView
 from stockformer_widgets.views.bars import BarsView
-from stockformer_widgets.views.parts import STREAM_COLORS, neighbour, percent, swatches, text
-from stockformer_widgets.views.trust import completeness_note, control_note, trust_note
+from stockformer_widgets.views.parts import STREAM_COLORS, neighbour, notes_html, percent, swatches, text
+from stockformer_widgets.views.trust import completeness_note, control_note, trust_notes
 
 _SHOWN = 14
 _ALL = "all days"
@@ -106,7 +106,7 @@ class SaliencyBars(AttributedView, BarsView):
             shares = [percent(share) for share in totals / (totals.sum() or 1.0)]
             lines.append("share of all magnitudes: " + swatches(STREAM_COLORS, ("stock", "market"), shares))
         lines += [completeness_note(self.session), control_note(self.session)]
-        lines.append(trust_note(self.session, self.session.method, "cell"))
+        lines.append(notes_html(trust_notes(self.session, self.session.method, "cell")))
         return "<br>".join(filter(None, lines))
 
     def _select(self, place: int) -> None:

@@ -6,6 +6,7 @@ from functools import cache
 
 import pandas as pd
 
+from stockformer.charts.chart import Note
 from stockformer.explainability import faithfulness_verdict, negative_control
 from stockformer.explainability.rankings import SENSITIVITIES
 from stockformer.sample import is_shipped, sample_faithfulness
@@ -16,10 +17,10 @@ _shipped = cache(sample_faithfulness)
 _SEE = "see Faithfulness"
 
 
-def trust_note(session: ExtractorSession, ranking: str, unit: str) -> str:
+def trust_notes(session: ExtractorSession, ranking: str, unit: str) -> list[Note]:
     """What a ranking of cells or days is better than: over windows, as measured here or shipped, and on the sample."""
     if session.change:
-        return f"faithfulness not measured for the changed model, {_SEE}"
+        return [Note(f"faithfulness not measured for the changed model, {_SEE}")]
     measured = session.faithfulness.get(unit), session.sample_faithfulness.get(unit)
     verdicts = [
         _verdict(result.table, ranking, f"on {result.measured_on}")
@@ -29,7 +30,7 @@ def trust_note(session: ExtractorSession, ranking: str, unit: str) -> str:
     over_windows = measured[0] is not None and measured[0].samples > 1 and ranking in measured[0].scores
     if not over_windows and _is_usual(session, ranking, unit) and is_shipped(session.model):
         verdicts.insert(0, _verdict(_shipped(unit), ranking, "on 64 windows"))
-    return "; ".join(verdicts) or f"faithfulness not measured yet, {_SEE}"
+    return verdicts or [Note(f"faithfulness not measured yet, {_SEE}")]
 
 
 def _is_usual(session: ExtractorSession, ranking: str, unit: str) -> bool:
@@ -39,9 +40,9 @@ def _is_usual(session: ExtractorSession, ranking: str, unit: str) -> bool:
     return all(value == session.traits()[name].default_value for name, value in matters.items())
 
 
-def _verdict(table: pd.DataFrame, ranking: str, on: str) -> str:
+def _verdict(table: pd.DataFrame, ranking: str, on: str) -> Note:
     verdict = str(table.set_index("ranking").loc[ranking, "verdict"])
-    return f'<abbr title="{text(faithfulness_verdict(table, ranking))}">{text(f"{verdict} {on}")}</abbr>'
+    return Note(f"{verdict} {on}", faithfulness_verdict(table, ranking))
 
 
 def control_note(session: ExtractorSession) -> str:

@@ -157,7 +157,7 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     prices = window.prices[["adjusted_close", "spy"]].to_numpy().T
     changes = 100 * (prices / prices[:, :1] - 1)
     np.testing.assert_allclose(line_values(page, "PriceStrip", slice(0, 2)), changes, atol=0.01 * np.ptp(changes))
-    expect(view(page, "PriceStrip")).to_contain_text(f"{dates[query]}: close {prices[0, query]:.2f}")
+    expect(view(page, "PriceStrip")).to_contain_text(f"{dates[query]} ■ close {prices[0, query]:.2f}")
 
     means = np.stack([gate[0].mean(dim=-1).numpy() for gate in shown.gates.values()])
     np.testing.assert_allclose(line_values(page, "GateTimeline", slice(2, 2 + len(means))), means, atol=0.01)
@@ -695,4 +695,4 @@ def test_no_words_and_no_figures_are_cut(page: Page, width: int) -> None:
 
 def test_view_alone_follows_the_shared_selection(page: Page) -> None:
     click_cell(page, 25, 30)
-    expect(page.locator(".stockformer-GateTimeline").nth(1)).to_contain_text(f"{days(CRASH)[25]}: ")
+    expect(page.locator(".stockformer-GateTimeline").nth(1)).to_contain_text(f"{days(CRASH)[25]} ")

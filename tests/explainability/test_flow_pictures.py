@@ -138,7 +138,8 @@ def test_days_end_together():
 
 
 def test_market_entry_by_layer():
-    figure = plot_market_entry([torch.tensor([0.1, 0.3]), torch.tensor([0.2, 0.0])], dates=["2008-10-14", "2008-10-15"])
+    entries, gates = [torch.tensor([0.1, 0.3]), torch.tensor([0.2, 0.0])], [torch.full((2, 3), 0.5)] * 2
+    figure = plot_market_entry(entries, gates, dates=["2008-10-14", "2008-10-15"])
     assert [list(map(float, line.get_ydata())) for line in figure.axes[0].lines] == [
         pytest.approx([0.1, 0.3]),
         pytest.approx([0.2, 0.0]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from cases import lines, make_session, mouse, pixels, plain
+from cases import drawn, lines, make_session, marker, mouse, pixels, plain
 
 from stockformer_widgets import (
     AttentionHeatmap,
@@ -195,8 +195,8 @@ def test_the_line_below_names_the_cell_under_the_mouse_and_then_the_selected_one
 
 @pytest.mark.parametrize("head", [None, 1])
 def test_row_frame(unequal, head):
-    view = AttentionRow(unequal, Selection(unequal, layer=1, head=head, query=3))
     unequal.reading.capture.attention["cross_attn_layers.1.cross_attn"][:] *= 0.5  # rows that do not sum to 1
+    view = AttentionRow(unequal, Selection(unequal, layer=1, head=head, query=3))
     weights = cross(unequal, 1)[:, 3]
     row = weights.mean(axis=0) if head is None else weights[head]
     frame = view.to_frame()
@@ -213,10 +213,12 @@ def test_row_marks(unequal):
         view.selection.layer, view.selection.query, view.selection.key = layer, query, key
         row = cross(unequal, layer).mean(axis=0)[query]
         # A step line: as high as each weight until the next day begins.
-        np.testing.assert_array_equal(view.row.x, range(10))
-        np.testing.assert_allclose(view.row.y, [*row, row[-1]], rtol=1e-6)
-        assert view.row.interpolation == "step-after"
-        assert list(view.marker.x) == [key + 0.5] * 2
+        x, y = drawn(view, "area")
+        np.testing.assert_array_equal(x, [range(10)])
+        np.testing.assert_allclose(y, [[*row, row[-1]]], rtol=1e-6)
+        assert view.lines["area"].interpolation == "step-after"
+        assert list(view.lines["reference"].y) == [1 / 9] * 2
+        assert marker(view) == [key + 0.5] * 2
         assert (view.scales["x"].min, view.scales["x"].max) == (0, 9)
         assert (view.scales["y"].min, view.scales["y"].max) == (0, pytest.approx(row.max()))
         day = pd.bdate_range("2020-01-01", periods=6)[query].date()
@@ -244,7 +246,7 @@ def test_row_names_a_key_and_the_three_strongest(unequal):
 def test_a_row_without_numbers(unequal):
     unequal.reading.capture.attention["cross_attn_layers.0.cross_attn"][:] = float("nan")
     view = AttentionRow(unequal)
-    assert np.isfinite(view.row.y).all()
+    assert np.isfinite(drawn(view, "area")[1]).all()
     assert "%" not in lines(view)[0]
     assert "no finite weights" in plain(view.summary.value)
     assert view.keyboard.says == "step 8 nan"
@@ -256,7 +258,7 @@ def test_a_click_on_the_row_selects_the_key(unequal, x, key):
     view = AttentionRow(unequal, Selection(unequal, query=1, key=4))
     mouse(view.figure, "click", x, 0.0)
     assert (view.selection.query, view.selection.key) == (1, key)
-    assert list(view.marker.x) == [key + 0.5] * 2
+    assert marker(view) == [key + 0.5] * 2
 
 
 # By layer
@@ -284,10 +286,10 @@ def test_layer_marks(unequal):
         "mean diffuseness of the heads",
         "mean sparsity of the heads",
     ]
-    for panel, drawn in zip(view.panels, (diffuse, sparse), strict=True):
+    for panel, values in zip(view.panels, (diffuse, sparse), strict=True):
         # The market encoder's only layer: a point, as a line that ends where it begins.
         np.testing.assert_array_equal(panel.mark.x, [[0, 1], [0, 1], [0, 0]])
-        np.testing.assert_allclose(panel.mark.y, [*drawn[:2], drawn[2] * 2], rtol=1e-5)
+        np.testing.assert_allclose(panel.mark.y, [*values[:2], values[2] * 2], rtol=1e-5)
         assert len(set(panel.mark.colors)) == 3
         assert (panel.scales["x"].min, panel.scales["x"].max) == (-0.5, 1.5)
         assert (panel.scales["y"].min, panel.scales["y"].max) == (0, 1)

@@ -13,8 +13,10 @@ from cases import (
     ALL_VIEWS,
     SESSIONS,
     Bare,
+    drawn,
     global_hooks,
     make_session,
+    marker,
     model,
     mouse,
     observers,
@@ -112,12 +114,12 @@ def test_a_given_selection_is_shared(session):
     assert explorer.selection is selection
     mouse(view_of(explorer, AttentionHeatmap).figure, "click", 2.5, 5.5)
     assert (selection.query, selection.key) == (5, 2)
-    assert list(row.marker.x) == [2.5, 2.5]
+    assert marker(row) == [2.5, 2.5]
     explorer.close()
     selection.query = 1
     session.run(*(tensor[0, :4] for tensor in session.reading.inputs))
     assert (selection.query, selection.key) == (1, 2)
-    assert len(row.row.x) == 5
+    assert drawn(row, "area")[0].shape == (1, 5)
 
 
 def test_closing_an_explorer_leaves_linked_views_alive(session):
@@ -127,7 +129,7 @@ def test_closing_an_explorer_leaves_linked_views_alive(session):
     explorer.selection.query = 3
     assert session.reading.days(8)[3] in row.plot.title
     session.run(*(tensor[0, :3] for tensor in session.reading.inputs))
-    assert len(row.row.x) == 4
+    assert drawn(row, "area")[0].shape == (1, 4)
 
 
 def test_headline(session):
@@ -340,7 +342,7 @@ def test_a_model_without_a_gradient_shows_its_attention():
     assert {AttentionHeatmap, AttentionRow} <= {type(part) for part in parts(explorer.tabs.children[0])}
     explorer.selection.query = 1
     session.run(torch.randn(1, 4, 6))
-    assert len(view_of(explorer, AttentionRow).row.x) == 5
+    assert drawn(view_of(explorer, AttentionRow), "area")[0].shape == (1, 5)
 
 
 def test_a_key_that_fails_leaves_the_explorer_usable(session):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from cases import days_of, explained, lines, make_session, mouse, pixels, press
+from cases import days_of, drawn, explained, lines, make_session, mouse, pixels, press
 
 from stockformer.explainability import (
     choose_target,
@@ -94,7 +94,7 @@ def test_scores_by_day(session, name, scores):
     frame = view.to_frame()
     for number, part in enumerate(expected):
         np.testing.assert_allclose(frame.query("input == @number")["score"], part.numpy(), rtol=1e-4, atol=1e-7)
-        np.testing.assert_allclose(view.outlines[number].y[:-1], part.numpy(), rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(drawn(view, "step")[1][number, :-1], part.numpy(), rtol=1e-4, atol=1e-7)
     mouse(view.figure, "click", 2.5, 0.1)
     assert view.selection.query == 2
     said = f"{days_of(session)[2]} ■ stock {expected[0][2]:.4g} ■ market {expected[1][2]:.4g}"
@@ -104,15 +104,16 @@ def test_scores_by_day(session, name, scores):
 def test_markets_of_another_length_end_on_the_same_day():
     session = make_session("market longer")
     view = DayScores(session)
-    assert [float(outline.x[-1]) for outline in view.outlines] == [9.0, 9.0]
-    assert [float(outline.x[0]) for outline in view.outlines] == [3.0, 0.0]
+    x, _ = drawn(view, "step")
+    assert x[:, -1].tolist() == [9.0, 9.0]
+    assert x[:, 0].tolist() == [3.0, 0.0]
 
 
 def test_how_much_market_enters(session):
     view = MarketEntry(session, Selection(session, layer=1))
     entries = market_entry(traced(session))
-    np.testing.assert_allclose(view.lines.y, torch.stack(entries).numpy(), rtol=1e-4)
-    assert list(view.lines.opacities) == [0.5, 1.0]
+    np.testing.assert_allclose(drawn(view, "line")[1], torch.stack(entries).numpy(), rtol=1e-4)
+    assert list(view.lines["line"].opacities) == [0.5, 1.0]
     frame = view.to_frame()
     gate = session.reading.capture.gates["cross_attn_layers.1.gate"][0].mean(dim=-1)
     np.testing.assert_allclose(frame.query("layer == 1")["gate"], gate.numpy(), rtol=1e-4)
@@ -122,7 +123,7 @@ def test_how_much_market_enters(session):
 
 def test_a_closed_gate_lets_nothing_in(session):
     session.what_if(gate={1: 0.0})
-    assert not np.asarray(MarketEntry(session).lines.y)[1].any()
+    assert not drawn(MarketEntry(session), "line")[1][1].any()
 
 
 # By head and layer

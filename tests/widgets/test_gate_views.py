@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import days_of, lines, make_session, mouse, pixels
+from cases import days_of, drawn, lines, make_session, marker, mouse, pixels
 
 from stockformer_widgets import GateHeatmap, GateTimeline, PoolingBars, Selection
 
@@ -44,9 +44,9 @@ def test_gate_heatmap_shows_the_most_variable_dimensions(large, layer):
     rows = [int(view.y_axis.tick_labels[str(row + 0.5)]) for row in range(32)]
     spread = gate.std(axis=0)
     np.testing.assert_allclose(spread[rows], np.sort(spread)[::-1][:32], rtol=1e-4)
-    drawn = pixels(view, "viridis", 0.0, 1.0)
-    assert drawn.shape == (32, 60)
-    np.testing.assert_allclose(drawn, gate[:, rows].T, atol=1 / 500)
+    colors = pixels(view, "viridis", 0.0, 1.0)
+    assert colors.shape == (32, 60)
+    np.testing.assert_allclose(colors, gate[:, rows].T, atol=1 / 500)
     assert view.plot.title == f"Gate of layer {layer}, the 32 most variable of 48 dimensions"
 
 
@@ -91,15 +91,17 @@ def test_gate_timeline_marks(large, layer, query):
     view = GateTimeline(large)
     view.selection.layer, view.selection.query = layer, query
     gates = np.stack([gate_of(large, number) for number in range(4)])
-    np.testing.assert_allclose(view.lines.x, np.arange(60) + 0.5)
-    np.testing.assert_allclose(view.lines.y, gates.mean(axis=-1), rtol=1e-5)
-    np.testing.assert_allclose(view.band.x, np.arange(60) + 0.5)
-    np.testing.assert_allclose(view.band.y, np.percentile(gates[layer], [10, 90], axis=-1), rtol=1e-5)
-    assert view.band.fill == "between"
-    assert list(view.band.fill_colors) == [view.lines.colors[layer]]
-    assert len(set(view.lines.colors)) == 4
-    assert np.argmax(view.lines.opacities) == layer
-    assert list(view.marker.x) == [query + 0.5] * 2
+    x, y = drawn(view, "line")
+    np.testing.assert_allclose(x, np.tile(np.arange(60) + 0.5, (4, 1)))
+    np.testing.assert_allclose(y, gates.mean(axis=-1), rtol=1e-5)
+    np.testing.assert_allclose(view.lines["band"].x, np.arange(60) + 0.5)
+    np.testing.assert_allclose(view.lines["band"].y, np.percentile(gates[layer], [10, 90], axis=-1), rtol=1e-5)
+    assert view.lines["band"].fill == "between"
+    lines = view.lines["line"]
+    assert list(view.lines["band"].fill_colors) == [lines.colors[layer]]
+    assert len(set(lines.colors)) == 4
+    assert np.argmax(lines.opacities) == layer
+    assert marker(view) == [query + 0.5] * 2
     assert (view.scales["y"].min, view.scales["y"].max) == (0, 1)
 
 
@@ -109,7 +111,7 @@ def test_gates_of_the_day_under_the_mouse(session):
     days = days_of(session)
 
     def check(line, day):
-        assert line.startswith(f"{days[day]}:")
+        assert line.startswith(f"{days[day]} ")
         for layer in range(2):
             assert f"layer {layer} {means[layer][day]:.3f}" in line
 
@@ -127,9 +129,9 @@ def test_the_gates_of_one_day(name):
     session = make_session(name)
     view = GateTimeline(session)
     gates = [gate_of(session, layer).mean() for layer in range(len(session.reading.capture.gates))]
-    drawn = np.atleast_2d(view.lines.y)
-    assert len(drawn) == len(gates)
-    for line, gate in zip(drawn, gates, strict=True):
+    _, y = drawn(view, "line")
+    assert len(y) == len(gates)
+    for line, gate in zip(y, gates, strict=True):
         np.testing.assert_allclose(line, gate, rtol=1e-5)
 
 
@@ -149,12 +151,12 @@ def test_pooling_marks(session):
     for sample, query in ((5, 0), (9, 6)):
         session.sample, view.selection.query = sample, query
         weights = pooling_of(session)
-        np.testing.assert_array_equal(view.outline.x, range(9))
-        np.testing.assert_allclose(view.outline.y, [*weights, weights[-1]])
+        x, (every, largest_three) = drawn(view, "area")
+        np.testing.assert_array_equal(x, [range(9)] * 2)
+        np.testing.assert_allclose(every, [*weights, weights[-1]])
         top = sorted(range(8), key=lambda day: -weights[day])[:3]
-        np.testing.assert_array_equal(view.top.x, [[day, day + 1] for day in top])
-        np.testing.assert_allclose(view.top.y, [[weights[day]] * 2 for day in top])
-        assert list(view.marker.x) == [query + 0.5] * 2
+        np.testing.assert_allclose(largest_three[:-1], [weights[day] * (day in top) for day in range(8)])
+        assert marker(view) == [query + 0.5] * 2
         assert (view.scales["y"].min, view.scales["y"].max) == (0, pytest.approx(weights.max()))
         days = days_of(session)
         largest = "largest: " + ", ".join(f"{days[day]} {weights[day]:.4g}" for day in top)
@@ -164,7 +166,8 @@ def test_pooling_marks(session):
         assert lines(view)[:2] == [f"{days[3]} {weights[3]:.4g}", largest]
         mouse(view.figure, "mouseleave")
         assert lines(view)[:2] == [f"{days[query]} {weights[query]:.4g}", largest]
-    assert view.top.colors != view.outline.colors
+    assert len(set(view.lines["area"].fill_colors)) == 2
+    assert list(view.lines["reference"].y) == [1 / 8] * 2
 
 
 @pytest.mark.parametrize("kind", [GateTimeline, PoolingBars])
@@ -173,11 +176,11 @@ def test_a_click_selects_the_day(session, kind, x, day):
     view = kind(session, Selection(session, query=4, key=4))
     mouse(view.figure, "click", x, 0.3)
     assert (view.selection.query, view.selection.key) == (day, 4)
-    assert list(view.marker.x) == [day + 0.5] * 2
+    assert marker(view) == [day + 0.5] * 2
 
 
 def marked_day(view) -> float:
-    return view.marker.x[0] if hasattr(view, "marker") else view.crosshair.x[0][0]
+    return view.crosshair.x[0][0] if isinstance(view, GateHeatmap) else marker(view)[0]
 
 
 @pytest.mark.parametrize("kind", [GateHeatmap, GateTimeline, PoolingBars])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cases import MARKET, STOCK, dataset, days_of, lines, make_session, model, mouse, plain, press, table
+from cases import MARKET, STOCK, dataset, days_of, drawn, lines, make_session, marker, model, mouse, plain, press, table
 from torch import nn
 
 from stockformer.dataset import StockDataset
@@ -186,24 +186,24 @@ def test_price_strip(session, sample):
     np.testing.assert_array_equal(frame["adjusted_close"], close)
     np.testing.assert_allclose(frame[["close_change", "SPY_change"]].to_numpy().T, expected, atol=1e-9)
 
-    np.testing.assert_allclose(view.lines.x, np.arange(8) + 0.5)
-    np.testing.assert_allclose(view.lines.y, expected, atol=1e-9)
+    x, y = drawn(view, "line")
+    np.testing.assert_allclose(x, [np.arange(8) + 0.5] * 2)
+    np.testing.assert_allclose(y, expected, atol=1e-9)
     assert view.scales["y"].min == pytest.approx(expected.min())
     assert view.scales["y"].max == pytest.approx(expected.max())
     ticker = rows["symbol"].iloc[0]
     assert view.plot.title == f"{ticker} and SPY, % since {frame['day'][0]}"
     for query, key in ((0, 7), (3, 2)):
         view.selection.query, view.selection.key = query, key
-        assert list(view.marker.x) == [query + 0.5] * 2
-        assert list(view.key_marker.x) == [key + 0.5] * 2
+        assert marker(view) == [query + 0.5] * 2
+        assert marker(view, "also") == [key + 0.5] * 2
         for said, day in ((lines(view)[0], query), (view.keyboard.says, query), (_under_the_mouse(view, 5.5), 5)):
             assert said.startswith(frame["day"][day])
-            assert f"close {close[day]:.2f}" in said
-            assert f"close {expected[0, day]:+.1f} %" in said
+            assert f"close {close[day]:.2f} ({expected[0, day]:+.1f} %)" in said
             assert f"SPY {expected[1, day]:+.1f} %" in said
         mouse(view.figure, "mouseleave")
         assert lines(view)[0].startswith(frame["day"][query])
-    assert view.key_marker.line_style == "dashed"
+    assert [mark.line_style for mark in view.markers] == ["solid", "dashed"]
 
 
 @pytest.mark.parametrize(("x", "day"), [(2.5, 2), (0.0, 0), (8.0, 7), (-3.0, 0), (50.0, 7)])
@@ -217,14 +217,14 @@ def test_prices_without_the_market():
     session = make_session("encoder")
     view = PriceStrip(session)
     assert list(view.to_frame()) == ["day", "adjusted_close", "close_change"]
-    assert np.asarray(view.lines.y).shape == (8,)
+    assert drawn(view, "line")[1].shape == (1, 8)
     assert "SPY" not in plain(view.readout.value) + view.plot.title
     assert view.plot.title == f"AAA, % since {days_of(session)[0]}"
 
 
 def test_prices_of_one_day():
     view = PriceStrip(make_session("one day"))
-    np.testing.assert_allclose(np.asarray(view.lines.y).reshape(2, -1)[:, 0], 0.0)
+    np.testing.assert_allclose(drawn(view, "line")[1], 0.0)
     assert view.scales["y"].min < view.scales["y"].max
 
 
@@ -239,7 +239,7 @@ def test_prices_that_are_missing_at_first():
     close = rows["adjusted_close"].to_numpy()[:8]
     np.testing.assert_array_equal(view.to_frame()["adjusted_close"], close)
     # The days that have a price are drawn.
-    assert np.isfinite(np.asarray(view.lines.y)[0, 5:]).all()
+    assert np.isfinite(drawn(view, "line")[1][0, 5:]).all()
 
 
 class Doubled(nn.Module):
@@ -258,7 +258,7 @@ def test_prices_of_a_model_that_attends_to_more_days(tmp_path):
     session = ExtractorSession.from_dataset(Doubled(), dataset())
     view = PriceStrip(session)
     assert view.selection.query == 15
-    assert list(view.marker.x) == list(view.key_marker.x) == [7.5, 7.5]
+    assert marker(view) == marker(view, "also") == [7.5, 7.5]
     assert view.save_png(tmp_path / "prices.png").exists()
 
 

@@ -1,0 +1,1 @@
+"""What every picture shows, as values, and how matplotlib draws them."""

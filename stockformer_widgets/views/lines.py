@@ -1,0 +1,154 @@
+"""Lines over shared places, drawn by bqplot in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import bqplot as bq
+import numpy as np
+from ipywidgets import Widget
+
+from stockformer.charts.chart import Line, Lines
+from stockformer_widgets.views.base import ChartView
+from stockformer_widgets.views.parts import (
+    HIGHLIGHT,
+    Titled,
+    axis,
+    clicked_step,
+    figure,
+    finite,
+    label_steps,
+    set_marks,
+    set_range,
+    swatches,
+    text,
+    tick_range,
+)
+
+#: What is drawn, from the back to the front.
+_LOOKS: dict[str, dict[str, Any]] = {
+    "band": {"fill": "between", "fill_opacities": [0.2], "stroke_width": 0, "opacities": [0.0]},
+    "area": {"interpolation": "step-after", "fill": "bottom", "stroke_width": 1},
+    "step": {"interpolation": "step-after", "stroke_width": 1.5},
+    "line": {},
+    "reference": {"colors": ["gray"], "line_style": "dashed", "stroke_width": 1.5},
+}
+_FAINT = 0.5
+
+
+class LinesView(ChartView):
+    """A view of lines over days: a click selects a day, a vertical line marks it."""
+
+    horizontal = "query"
+    height: ClassVar[int]
+
+    def _build(self) -> tuple[Widget, ...]:
+        self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale()}
+        #: The marks that were needed so far, by what they draw.
+        self.lines: dict[str, bq.Lines] = {}
+        upright = self.scales | {"y": bq.LinearScale(min=0, max=1)}
+        self.markers = [
+            bq.Lines(x=[0, 0], y=[0, 1], scales=upright, colors=[HIGHLIGHT], stroke_width=1.5, line_style=style)
+            for style in ("solid", "dashed")
+        ]
+        self.x_axis = axis(self.scales["x"], grid_lines="none")
+        self.y_axis = axis(self.scales["y"], side="left", tick_format="~g")
+        self.figure = figure(self.scales, self.markers, [self.x_axis, self.y_axis], self.height)
+        self.plot = Titled(self.figure)
+        self._listen(self.figure)
+        return (self.plot,)
+
+    def _draw(self) -> None:
+        body = self.chart.body
+        self.plot.title = self.chart.title
+        needed = dict(self._needed(body))
+        for name, mark in self.lines.items():
+            mark.visible = name in needed
+        for name, traits in needed.items():
+            self._put(name, traits)
+        span = self._span()
+        set_range(self.scales["x"], *span)
+        label_steps(self.x_axis, body.x.names, 4, span)
+        set_range(self.scales["y"], body.y.low, body.y.high)
+        tick_range(self.y_axis, body.y.low, body.y.high)
+        places = self._marked()
+        for marker, field in zip(self.markers, (body.x.sets, body.x.also), strict=True):
+            marker.visible = field in places
+            if field in places:
+                marker.x = [places[field] + 0.5] * 2
+
+    def _put(self, name: str, traits: dict[str, Any]) -> None:
+        """Draw with the mark of this name, which is made when it is first needed."""
+        if name in self.lines:
+            set_marks(self.lines[name], **traits)
+        else:
+            self.lines[name] = bq.Lines(scales=self.scales, **_LOOKS[name], **traits)
+            self.figure.marks = [*(self.lines[name] for name in _LOOKS if name in self.lines), *self.markers]
+
+    def _needed(self, body: Lines) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What a body is drawn with: names of `_LOOKS`, and the traits of their marks."""
+        length = len(body.x.names)
+        if body.band is not None:
+            x, y = _points([body.band.low, body.band.high], length, stepped=False)
+            yield "band", {"x": x[0], "y": y, "fill_colors": [body.band.color]}
+        for shape in ("area", "step", "line"):
+            lines = [line for line in body.lines if line.shape == shape]
+            if lines:
+                yield shape, _traits(lines, length)
+        if body.reference is not None:
+            yield "reference", {"x": [0, length], "y": [body.reference[0]] * 2}
+
+    def _marked(self) -> dict[str, int]:
+        x = self.chart.body.x
+        return {field: self.selection.place(field, len(x.names)) for field in (x.sets, x.also) if field}
+
+    def _span(self) -> tuple[int, int]:
+        x = self.chart.body.x
+        return self.selection.span(x.sets, len(x.names))
+
+    def _selected(self) -> int:
+        x = self.chart.body.x
+        return self.selection.place(x.sets, len(x.names))
+
+    def _place(self, x: float, y: float) -> int:
+        return clicked_step(x, len(self.chart.body.x.names))
+
+    def _select(self, place: int) -> None:
+        x = self.chart.body.x
+        self.selection.select(x.sets, place, len(x.names))
+
+    def _describe(self, place: int) -> str:
+        body = self.chart.body
+        day = f"<b>{text(body.x.names[place])}</b>"
+        words = body.words(place)
+        if sum(bool(line.name) for line in body.lines) == 1:
+            return " ".join([day, *(text(value) for _, value in words)])
+        colors, names = [line.color for line, _ in words], [line.name for line, _ in words]
+        return f"{day} {swatches(colors, names, [text(value) for _, value in words])}"
+
+
+def _traits(lines: Sequence[Line], places: int) -> dict[str, Any]:
+    """Traits of the mark that draws lines of one shape."""
+    x, y = _points([line.values for line in lines], places, stepped=lines[0].shape != "line")
+    colors = [line.color for line in lines]
+    look = {"colors": colors, "opacities": [(1.0 if line.emphasis else _FAINT) if line.name else 0.0 for line in lines]}
+    if lines[0].shape == "area":
+        look |= {"fill_colors": colors, "fill_opacities": [0.45 if line.name else 0.9 for line in lines]}
+    return {"x": x, "y": y, **look}
+
+
+def _points(series: Sequence[np.ndarray], places: int, *, stepped: bool) -> tuple[np.ndarray, np.ndarray]:
+    """x and y [series, points] of series that all end at the last place.
+
+    A step holds its value from its place to the next. A shorter series begins with its first point several
+    times, and none has fewer than two: bqplot drops dimensions of length 1.
+    """
+    x, y = [], []
+    for values in map(finite, series):
+        at = np.arange(places - len(values), places + stepped) + (0.0 if stepped else 0.5)
+        values = np.append(values, values[-1:]) if stepped else values
+        missing = max(2, places + stepped) - len(values)
+        x.append(np.concatenate([at[:1].repeat(missing), at]))
+        y.append(np.concatenate([values[:1].repeat(missing), values]))
+    return np.stack(x), np.stack(y)
