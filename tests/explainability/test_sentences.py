@@ -345,7 +345,7 @@ def random_heads(rng, heads):
             continue
         weights = torch.from_numpy(rng.dirichlet(np.full(len(first), 10 ** rng.uniform(-1.5, 3.5)), len(first))).float()
         if mask is not None:
-            weights = weights.masked_fill(mask, 0.0)
+            weights = (weights + 1e-9).masked_fill(mask, 0.0)  # a draw may be 0 on the only key that is allowed
             weights = weights / weights.sum(dim=1, keepdim=True)
             weights = weights.masked_fill(mask.all(dim=1, keepdim=True), math.nan)
         maps.append(weights)
