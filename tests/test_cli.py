@@ -15,11 +15,12 @@ import torch
 
 from stockformer import training
 from stockformer.__main__ import main
-from stockformer.checkpoint import load_checkpoint
+from stockformer.checkpoint import load_checkpoint, save_checkpoint
 from stockformer.config import BASE_FEATURE_COLUMNS, FUNDAMENTAL_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
-from stockformer.explainability import METHODS, compute_input_saliency
-from stockformer.sample import sample_faithfulness, sample_table, write_sample
+from stockformer.explainability import METHODS, REFERENCES, compute_input_saliency
+from stockformer.sample import sample_faithfulness, sample_table
+from stockformer.training import fit
 
 ROOT = Path(__file__).parents[1]
 TICKERS = ["AAPL", "GOOG", "IBM", "MSFT"]
@@ -314,23 +315,30 @@ def test_usage(arguments, capsys):
     assert "usage: python -m stockformer" in capsys.readouterr().err
 
 
-def test_report(sample, tmp_path, capsys):
-    (checkpoint,) = [path for path in write_sample(tmp_path) if path.suffix == ".pt"]
-    call = ["report", str(checkpoint), str(tmp_path / "data" / "all_data_IBM.csv"), "--out", str(tmp_path / "out")]
-    assert main([*call, "--date", "2008-10-15"]) == 0
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert "<h1>IBM, 2008-10-15</h1>" in page
-    assert (tmp_path / "out" / "cross_layer3_heads.png").exists()
-    capsys.readouterr()
-    assert main([*call, "--date", "2008-10-18"]) == 1
-    assert_one_line(capsys, "no window ends on 2008-10-18")
-
-
 @pytest.fixture
 def checkpoint(small_csv, tmp_path):
-    out = tmp_path / "model.pt"
-    assert main(["train", str(small_csv), "--out", str(out), "--epochs", "1"]) == 0
-    return out
+    """A small model of windows of 12 days, trained on the table."""
+    dataset = StockDataset(
+        pd.read_csv(small_csv),
+        feature_cols=BASE_FEATURE_COLUMNS,
+        market_feature_cols=MARKET_FEATURE_COLUMNS,
+        target_col="close_3d_fwd_return",
+        lookback=12,
+        label_mode="binary",
+    )
+    sizes = {"d_model": 8, "nhead": 2, "num_layers": 1, "dim_feedforward": 8, "market_layers": 1}
+    return save_checkpoint(tmp_path / "model.pt", fit(dataset, sizes, epochs=1).model, dataset.settings)
+
+
+def test_report(checkpoint, small_csv, tmp_path, capsys):
+    call = ["report", str(checkpoint), str(small_csv), "--ticker", "IBM", "--out", str(tmp_path / "out")]
+    assert main([*call, "--date", "2006-06-15"]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<h1>IBM, 2006-06-15</h1>" in page
+    assert (tmp_path / "out" / "cross_layer0_heads.png").exists()
+    capsys.readouterr()
+    assert main([*call, "--date", "2006-06-17"]) == 1
+    assert_one_line(capsys, "no window of IBM ends on 2006-06-17")
 
 
 def test_faithfulness(checkpoint, small_csv, tmp_path, capsys):
@@ -338,7 +346,7 @@ def test_faithfulness(checkpoint, small_csv, tmp_path, capsys):
     call = ["faithfulness", str(checkpoint), str(small_csv), "--out", str(page), "--table", str(table)]
     assert main([*call, "--windows", "2"]) == 0
     written, said = pd.read_csv(table), page.read_text()
-    assert sorted(written.query("unit == 'cell'")["ranking"]) == sorted([*METHODS, "random"])
+    assert sorted(written.query("unit == 'cell'")["ranking"]) == sorted([*METHODS, *REFERENCES, "random"])
     for row in written.to_dict("records"):
         name = row["ranking"].replace("_", " ")
         assert f"| {name} | {row['deletion']:.3f} | {row['insertion']:.3f} | {row['gap']:.3f} |" in said

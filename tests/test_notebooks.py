@@ -14,10 +14,24 @@ SEED = PROJECT.parent / "shared" / "seed" / "attention_analysis.md"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 PROSE = re.compile(r"# (Uncomment|Example:|\(Uncomment)")
 
+#: Runs first in every kernel, for speed: the sample is one ticker up to the crash and all in the last months;
+#: reports save no figure and check one ranking. They and the whole sample are tested elsewhere.
+SMALLER = """
+from matplotlib import pyplot
+from stockformer import sample
+from stockformer.explainability import report
+rows = sample.sample_table().query("symbol == 'AAPL' and '2006-08' < date < '2008-11' or date > '2012-10'")
+sample.sample_table = rows.copy
+report.CELL_RANKINGS = {"gradient": report.CELL_RANKINGS["gradient"]}
+report.DAY_RANKINGS = {"pooling": report.DAY_RANKINGS["pooling"]}
+report.render = lambda figure, dpi: pyplot.close(figure) or b""
+"""
+
 pytestmark = pytest.mark.slow
 
 
 def run(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(SMALLER))
     return nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
 
 

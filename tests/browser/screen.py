@@ -59,12 +59,12 @@ class Figure:
         return pixels * slope + offset
 
 
-def view(page: Page, name: str) -> Locator:
-    """The first view of a class in the page."""
+def view(page: Page | Locator, name: str) -> Locator:
+    """The first view of a class in the page, or in a part of it."""
     return page.locator(f".stockformer-{name}").first
 
 
-def figure(page: Page, name: str, number: int = 0) -> Figure:
+def figure(page: Page | Locator, name: str, number: int = 0) -> Figure:
     """One of a view's figures, read back."""
     return Figure(**view(page, name).evaluate(_READ_FIGURE, number))
 

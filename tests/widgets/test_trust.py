@@ -60,14 +60,14 @@ def test_of_another_model_nothing_is_said_before_it_was_measured(session):
 
 def test_a_verdict_is_not_about_the_changed_model(session):
     view = SaliencyBars(session)
-    session.check(windows=16)
+    session.check(windows=4)
     session.what_if(gate={0: 0.0})
     assert lines(view)[-1] == "faithfulness not measured for the changed model, see Faithfulness"
     session.undo()
-    assert said_by(view)[0].endswith("on 16 windows")
+    assert said_by(view)[0].endswith("on 4 windows")
 
 
-@pytest.mark.parametrize(("windows", "on"), [(None, "on this sample"), (16, "on 16 windows")])
+@pytest.mark.parametrize(("windows", "on"), [(None, "on this sample"), (4, "on 4 windows")])
 def test_what_was_measured_here_is_said(session, windows, on):
     view = SaliencyBars(session)
     table = session.check(windows).table.set_index("ranking")
@@ -128,13 +128,13 @@ def test_the_control_is_read_and_not_promised(session, monkeypatch):
 
 def test_what_was_measured_over_windows_and_on_the_sample_are_both_said(session, sample):
     view = SaliencyBars(session)
-    over_windows, alone = session.check(windows=16), session.check()
+    over_windows, alone = session.check(windows=4), session.check()
     verdicts = [one.table.set_index("ranking").loc["integrated_gradients", "verdict"] for one in (over_windows, alone)]
     assert session.faithfulness["cell"] is over_windows
     assert session.sample_faithfulness["cell"] is alone
-    assert lines(view)[-1] == f"{verdicts[0]} on 16 windows; {verdicts[1]} on this sample"
+    assert lines(view)[-1] == f"{verdicts[0]} on 4 windows; {verdicts[1]} on this sample"
     session.sample = 9
-    assert lines(view)[-1] == f"{verdicts[0]} on 16 windows"
+    assert lines(view)[-1] == f"{verdicts[0]} on 4 windows"
     dataset, model = sample
     with ExtractorSession.from_dataset(model, dataset, 615) as shipped:
         view = PoolingBars(shipped)
@@ -147,7 +147,7 @@ def test_what_was_measured_over_windows_and_on_the_sample_are_both_said(session,
 def test_what_does_not_change_a_method_does_not_take_its_verdict(session):
     """Groups count for occlusion and Shapley sampling only, a baseline for those that have one."""
     view = SaliencyBars(session)
-    result = session.check(windows=16).table.set_index("ranking")
+    result = session.check(windows=4).table.set_index("ranking")
 
     def said_of(method):
         session.method = method
@@ -155,12 +155,12 @@ def test_what_does_not_change_a_method_does_not_take_its_verdict(session):
 
     session.groups = "day"
     for method in ("integrated_gradients", "gradient", "gradient_shap"):
-        assert said_of(method) == f"{result.loc[method, 'verdict']} on 16 windows"
+        assert said_of(method) == f"{result.loc[method, 'verdict']} on 4 windows"
     for method in ("occlusion", "shapley_sampling"):
         assert said_of(method) == NOT_YET
     session.baseline = "calm window"
     for method in ("input_x_gradient", "gradient", "smooth_grad"):
-        assert said_of(method) == f"{result.loc[method, 'verdict']} on 16 windows"
+        assert said_of(method) == f"{result.loc[method, 'verdict']} on 4 windows"
     for method in ("integrated_gradients", "gradient_shap"):
         assert said_of(method) == NOT_YET
     session.target = 0
@@ -188,7 +188,7 @@ def test_features_that_were_moved_together_are_not_told_apart(session):
 
 
 class Rough(nn.Module):
-    """A wave that 4096 points along the path cannot follow."""
+    """A wave that 128 points along the path cannot follow."""
 
     def __init__(self):
         super().__init__()
@@ -200,7 +200,8 @@ class Rough(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:integrated gradients do not add up")
-def test_what_does_not_add_up_is_said():
+def test_what_does_not_add_up_is_said(monkeypatch):
+    monkeypatch.setattr("stockformer.explainability.attribution._MOST_POINTS", 128)
     with ExtractorSession(Rough(), torch.full((1, 3, 2), 0.987)) as session:
         line = next(line for line in lines(SaliencyBars(session)) if line.startswith("all days sum to"))
         assert line.endswith("more than 1 % off with the most points, because the model is too rough along the path")
