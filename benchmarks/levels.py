@@ -42,8 +42,10 @@ def shift_levels() -> str:
         for process in ("AR(1), 0.9", "regimes of 120 days")
     ]
     more = [("independent", 0.7), ("AR(1), 0.98", 0.7), ("AR(1), 0.9", 0.0)]
+    cases += [("volatility", 1713, *one) for one in more]
+    cases.append(("20 windows", 1713, "AR(1), 0.9", 0.7))
     rows = []
-    for seed, case in enumerate([*cases, *(("volatility", 1713, *one) for one in more)]):
+    for seed, case in enumerate(cases):
         groups, days, process, common = case
         rng = np.random.default_rng(seed)
         outcomes = [compare(rng, groups, days, process, common) for _ in range(SETS)]
@@ -122,6 +124,10 @@ def draw_groups(rng: np.random.Generator, groups: str, days: int) -> np.ndarray:
     """1, -1 or 0 for every day and ticker: [days, tickers]."""
     if groups == "random":
         return rng.choice([1, -1], size=(days, TICKERS))
+    if groups == "20 windows":
+        group = np.zeros((days, TICKERS), dtype=int)
+        group[rng.choice(days, 40, replace=False), 0] = np.repeat([1, -1], 20)
+        return group
     if groups == "regimes":
         return np.repeat(np.sign(regimes(rng, days, 1)), TICKERS, axis=1).astype(int)
     length = days + LOOKBACK - 1
@@ -217,7 +223,8 @@ _GROUPS = f"""\
 {SETS} data sets per row of {TICKERS} tickers, windows of {LOOKBACK} days and {MEASURES} measures, which share half
 of their variance; the tickers share `common` of theirs. Volatility: the calmest and the most volatile quarter of
 windows, whose volatility tickers share in part. Regimes: one group or the other for 120 days in the mean, for all
-tickers. Random: any window in any group, as right and wrong predictions nearly are. Not tested: groups that
+tickers. Random: any window in any group, as right and wrong predictions nearly are. 20 windows: as many random windows
+of one ticker in each group. Not tested: groups that
 take turns too seldom. p < 0.05: of each measure; aim 4 to 7 %. Verdict claims: data sets where it names any
 difference; aim at most 7 %. Coverage: of the 95 % interval of each measure; aim at least 92 %."""
 

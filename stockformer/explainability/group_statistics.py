@@ -13,6 +13,8 @@ from stockformer.explainability.dependence import block_length, cosine_sums
 
 #: Windows whose groups alternate less often than this, per ticker, cannot be told from a trend.
 FEWEST_STRETCHES = 4
+#: With fewer windows than this in a group there is no test: a handful says little about windows that it leaves out.
+FEWEST_WINDOWS = 20
 LEVEL = 0.05
 #: Means by Fourier transforms are exact up to this share of the largest value.
 _ROUNDING = 1e-11
@@ -41,6 +43,11 @@ class Labels:
         return 1 + float(changes.sum() / len(np.unique(tickers)))
 
     @property
+    def enough(self) -> bool:
+        """Whether both groups have `FEWEST_WINDOWS` windows or more."""
+        return all((self.group == sign).sum() >= FEWEST_WINDOWS for sign in (1, -1))
+
+    @property
     def alternate(self) -> bool:
         """Whether the groups take turns often enough for shifts of the calendar."""
         return self.stretches >= FEWEST_STRETCHES
@@ -53,7 +60,7 @@ class Labels:
 
 
 def group_table(values: pd.DataFrame, labels: Labels, lookback: int, most: int = 10_000) -> tuple[pd.DataFrame, int]:
-    """`GroupComparison.table` and the number of shifts.
+    """`GroupComparison.table` and `GroupComparison.shifts`.
 
     Args:
         values: one row per window, one column per measure.
@@ -62,13 +69,14 @@ def group_table(values: pd.DataFrame, labels: Labels, lookback: int, most: int =
     """
     numbers = values.to_numpy()
     shifts = 0
-    if labels.alternate:
+    p, adjusted, low, high = untested = np.full((4, numbers.shape[1]), np.nan)
+    if labels.enough and labels.alternate:
         p, adjusted, (low, high), shifts = shift_test(numbers, labels, most)
-    elif labels.by_ticker:
+        if smallest_p(shifts) >= LEVEL:
+            p, adjusted, low, high = untested
+    elif labels.enough and labels.by_ticker:
         p, (low, high) = paired_test(numbers, labels, lookback)
         adjusted = np.minimum(1, p * len(p))
-    else:
-        p, adjusted, low, high = np.full((4, numbers.shape[1]), np.nan)
     columns = {
         "measure": values.columns,
         "mean_a": numbers[labels.group == 1].mean(axis=0),
@@ -81,6 +89,11 @@ def group_table(values: pd.DataFrame, labels: Labels, lookback: int, most: int =
         "p_adjusted": adjusted,
     }
     return pd.DataFrame(columns), shifts
+
+
+def smallest_p(shifts: int) -> float:
+    """The smallest p-value that a number of shifts to other groups allows."""
+    return 1 / (1 + shifts)
 
 
 def difference_of_means(values: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -103,7 +116,9 @@ def shift_test(values: np.ndarray, labels: Labels, most: int) -> tuple[np.ndarra
         most: the largest number of shifts, spread evenly over all.
 
     Returns:
-        p-values and adjusted ones [measures], both ends of the 95 % intervals [2, measures], and the number of shifts.
+        p-values and adjusted ones [measures], both ends of the 95 % intervals [2, measures], and how many shifts give
+        other groups: of groups that repeat every few days many shifts give the same or exchange them, which no
+        p-value can tell apart, so all that give one grouping count as one. At least 1.
     """
     shape = int(labels.days.max()) + 1, int(labels.tickers.max()) + 1
 
@@ -141,7 +156,9 @@ def shift_test(values: np.ndarray, labels: Labels, most: int) -> tuple[np.ndarra
     as_large = np.stack([sizes, largest]) >= np.abs(difference) - rounding
     known = np.where(np.isnan(difference), np.nan, 1.0)
     p, adjusted = known * (1 + as_large.sum(axis=1)) / (1 + len(shifts))
-    return p, adjusted, known * _not_rejected(difference, differences, kept), len(shifts)
+    same = (np.abs(kept) > 1 - _ROUNDING).sum()
+    others = max(1, (1 + len(shifts)) // (1 + int(same)) - 1)
+    return p, adjusted, known * _not_rejected(difference, differences, kept), others
 
 
 def _not_rejected(difference: np.ndarray, differences: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -18,9 +18,11 @@ from stockformer.explainability.capture import Capture, capture_attention
 from stockformer.explainability.dependence import FEWEST_BLOCKS
 from stockformer.explainability.group_statistics import (
     FEWEST_STRETCHES,
+    FEWEST_WINDOWS,
     LEVEL,
     Labels,
     group_table,
+    smallest_p,
 )
 from stockformer.explainability.outputs import describe_outputs, output_batches
 from stockformer.explainability.statistics import diffuseness, recency, recent_days
@@ -58,8 +60,8 @@ class GroupComparison:
             data allow no p-value and no interval.
         maps: kind of attention -> the mean map of each layer and group, [layers, 2, query, key].
         block: how many windows in a row share days.
-        shifts: how many shifts the p-values come from, none of which is below ``1 / (1 + shifts)``;
-            0 where they come from daily differences instead.
+        shifts: how many shifts of the calendar give other groups, so that no p-value is below ``1 / (1 + shifts)``;
+            0 where none was made: p-values come from daily differences, or there are none.
     """
 
     names: tuple[str, str]
@@ -79,16 +81,22 @@ class GroupComparison:
     def verdict(self) -> str:
         """The clearest difference in a sentence, or that there is none; and how much data there is."""
         one, other = self.names
-        floor = 1 / (1 + self.shifts) if self.shifts else 0.0
-        if self.table["p"].isna().all():
+        sizes = self.windows["group"].value_counts()
+        small = [f"{sizes[name]} in {name}" for name in self.names if sizes[name] < FEWEST_WINDOWS]
+        if small:
+            sentence = (
+                f"Not tested: too few windows ({', '.join(small)}); p-values need {FEWEST_WINDOWS} per group or more."
+            )
+        elif self.shifts and smallest_p(self.shifts) >= LEVEL:
+            sentence = (
+                f"Not tested: shifts of the calendar give too few groups other than {one} and {other} ({self.shifts}), "
+                f"so no p-value could be below {smallest_p(self.shifts):.2g}."
+            )
+        elif self.table["p"].isna().all():
             sentence = (
                 f"Too few changes between {one} and {other} to tell a difference from a trend: p-values need tickers "
                 f"whose windows change between the groups {FEWEST_STRETCHES - 1} times or more, or groups of different "
                 f"tickers over the same days, {FEWEST_BLOCKS} times {self.block} of them or more."
-            )
-        elif floor >= LEVEL:
-            sentence = (
-                f"Too few days to tell {one} from {other}: with {self.shifts} shifts no p-value is below {floor:.2g}."
             )
         elif not self.differs.any():
             sentence = f"No measure tells {one} from {other}: what differs could be chance."
@@ -141,12 +149,12 @@ def compare_groups(
     Windows that follow each other share all days but one, and tickers move together, so
     windows are no independent draws. p-values and intervals come from shifts of both
     groups along the calendar, all tickers by the same number of days, see `shift_test`.
-    Shifted groups fall on other windows, so those of the same tickers between the first and
-    the last day are measured too.
+    Shifted groups fall on other windows, so all windows of the same tickers are measured too.
 
     Where the groups are different tickers, a shift changes nothing, and p-values and
     intervals come from the daily differences, see `paired_test`. Where the groups change fewer
-    than three times per ticker, such as one year against the next, there is neither.
+    than three times per ticker, such as one year against the next, where a group has fewer than 20
+    windows, and where shifts give too few other groups, there is neither.
 
     In simulated data sets without a difference p < 0.05 came up in 4 to 6 %, and the 95 %
     intervals held the truth in 94 to 96 %; for tickers, whose intervals need more days, in
@@ -155,7 +163,7 @@ def compare_groups(
     Args:
         group_a, group_b: indices of windows, or a boolean for every window of the dataset.
         names: what the groups are called.
-        resamples: the largest number of shifts; there are as many as days between the first and the last, less one.
+        resamples: the largest number of shifts; there are as many as days with windows of these tickers, less one.
 
     Raises:
         TypeError: the model is no stock transformer.
@@ -175,8 +183,10 @@ def compare_groups(
     if len(both):
         raise ValueError(f"{len(both)} windows are in both groups, {both[0]} for one")
     grouped = np.sort(np.concatenate(groups))
-    samples = _around(dataset, grouped) if _labels(dataset, grouped, groups).alternate else grouped
-    labels = _labels(dataset, samples, groups)
+    labels, samples = _labels(dataset, grouped, groups), grouped
+    if labels.enough and labels.alternate:
+        samples = np.flatnonzero(np.isin(dataset.end_tickers, dataset.end_tickers[grouped]))
+        labels = _labels(dataset, samples, groups)
     with few_threads(model):
         values, maps = _measure_all(model, dataset, samples, labels.group, batch_size)
     table, shifts = group_table(values, labels, dataset.lookback, resamples)
@@ -292,13 +302,6 @@ def _labels(dataset: StockDataset, samples: np.ndarray, groups: Sequence[np.ndar
     group = np.isin(samples, groups[0]).astype(int) - np.isin(samples, groups[1])
     days = np.searchsorted(np.unique(dataset.end_dates), dataset.end_dates[samples])
     return Labels(group, days - days.min(), np.unique(dataset.end_tickers[samples], return_inverse=True)[1])
-
-
-def _around(dataset: StockDataset, samples: np.ndarray) -> np.ndarray:
-    """All windows of the same tickers between the first and the last day."""
-    dates = dataset.end_dates[samples]
-    inside = (dataset.end_dates >= dates.min()) & (dataset.end_dates <= dates.max())
-    return np.flatnonzero(inside & np.isin(dataset.end_tickers, dataset.end_tickers[samples]))
 
 
 def _indices(dataset: StockDataset, group: Sequence[int] | np.ndarray, name: str) -> np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.signal import lfilter
 from scipy.stats import binom
 
 from stockformer.explainability.dependence import block_length, cosine_sums
-from stockformer.explainability.group_statistics import Labels, paired_test, shift_test
+from stockformer.explainability.group_statistics import Labels, group_table, paired_test, shift_test
 
 
 def overlapping(rng: np.random.Generator, days: int, tickers: int, lookback: int = 20) -> np.ndarray:
@@ -101,6 +102,28 @@ def test_what_cannot_be_computed_is_nan_and_a_constant_is_no_difference(panel):
     p, interval = paired_test(columns, labels_of(tickers), 20)
     assert p[0] == 1
     assert np.isnan(p[1])
+
+
+@pytest.mark.parametrize("days", [200, 203])
+def test_groups_that_repeat_are_tested_where_shifts_give_other_ones(days):
+    """Mondays against Fridays, without holidays: of whole weeks, shifts give four other groupings."""
+    weekday = np.repeat(np.arange(days)[:, None] % 5, 3, axis=1)
+    labels = labels_of((weekday == 0).astype(int) - (weekday == 4))
+    values = pd.DataFrame({"value": np.random.default_rng(0).normal(size=len(labels.group)) + 9 * labels.group})
+    table, shifts = group_table(values, labels, 20)
+    if days % 5:
+        assert shifts == days - 1
+        assert table["p"][0] < 0.05
+    else:
+        assert shifts == 4
+        assert table[["low", "high", "p", "p_adjusted"]].isna().all(axis=None)
+
+
+def test_groups_that_every_shift_keeps_or_exchanges_are_not_tested():
+    labels = labels_of(np.repeat(np.resize([1, -1], 200)[:, None], 2, axis=1))
+    table, shifts = group_table(pd.DataFrame({"value": 1.0 * labels.group}), labels, 20)
+    assert shifts == 1
+    assert np.isnan(table["p"][0])
 
 
 def test_tickers_that_share_a_market_keep_the_level():

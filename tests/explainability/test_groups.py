@@ -150,18 +150,37 @@ def test_a_mask_and_negative_indices_are_windows_too(model, dataset):
 
 def test_windows_in_neither_group_serve_the_shifts_only(model, dataset):
     random = np.random.default_rng(0).permutation(len(dataset))
-    comparison = compare_groups(model, dataset, random[:15], random[15:30])
-    assert sorted(comparison.windows["sample"]) == sorted(random[:30])
-    expected = pd.DataFrame([one_window(model, dataset, index) for index in np.sort(random[:30])])
+    comparison = compare_groups(model, dataset, random[:20], random[20:40])
+    assert sorted(comparison.windows["sample"]) == sorted(random[:40])
+    expected = pd.DataFrame([one_window(model, dataset, index) for index in np.sort(random[:40])])
     np.testing.assert_allclose(comparison.windows[expected.columns], expected, rtol=2e-4, atol=2e-5)
     np.testing.assert_allclose(comparison.table["std"], expected.std(ddof=0), rtol=0.02, atol=2e-5)
-    days = dataset.end_dates[random[:30]]
-    between = dataset.end_dates[(dataset.end_dates >= days.min()) & (dataset.end_dates <= days.max())]
-    assert 0 < comparison.shifts < between.nunique()
+    assert 0 < comparison.shifts < dataset.end_dates.nunique()
+
+
+def test_shifts_move_over_all_days_of_the_tickers(model, dataset):
+    """Shifts between the first and the last grouped day would make neighbours of the two in each of them."""
+    days = np.unique(dataset.end_dates)
+    inside = np.flatnonzero(np.isin(dataset.end_dates, days[3:-3]))
+    group_a, group_b = inside[np.isin(inside % 5, (0, 3))][:20], inside[np.isin(inside % 5, (1, 2, 4))][:20]
+    assert compare_groups(model, dataset, group_a, group_b).shifts == len(days) - 1
+
+
+def test_a_group_of_few_windows_is_not_tested(model, dataset):
+    for fewer, tested in ((19, False), (20, True)):
+        comparison = compare_groups(model, dataset, range(1, 2 * fewer + 1, 2), range(0, len(dataset), 2))
+        assert comparison.table[["low", "high", "p", "p_adjusted"]].notna().any(axis=None) == tested
+        assert comparison.verdict.startswith("Not tested: too few windows (19 in a); ") != tested
 
 
 def test_one_stretch_against_the_next_has_no_p_value(model, dataset):
-    comparison = compare_groups(model, dataset, range(10), range(12, 22))
+    days = np.unique(dataset.end_dates)
+    comparison = compare_groups(
+        model,
+        dataset,
+        np.isin(dataset.end_dates, days[:10]),
+        np.isin(dataset.end_dates, days[12:22]),
+    )
     assert comparison.table[["low", "high", "p", "p_adjusted"]].isna().all(axis=None)
     assert comparison.verdict.startswith("Too few changes between a and b to tell a difference from a trend: ")
     assert not comparison.differs.any()
@@ -207,9 +226,9 @@ def test_window_groups(model, dataset):
 
 def test_the_verdict(model, dataset):
     names = ("even", "odd")
-    groups = range(30, 45, 3), range(31, 45, 3)
-    verdict = compare_groups(model, dataset, *groups, names=names).verdict
-    assert verdict.startswith("Too few days to tell even from odd: with ")
+    groups = range(0, len(dataset), 2), range(1, len(dataset), 2)
+    verdict = compare_groups(model, dataset, *groups, names=names, resamples=10).verdict
+    assert verdict.startswith("Not tested: shifts of the calendar give too few groups other than even and odd (")
     assert "Little data: the windows of even end on " in verdict
     assert verdict.endswith("days, and 8 in a row share days.")
 
