@@ -48,7 +48,7 @@ BY_GROUP = ("occlusion", "shapley_sampling")
 _POINTS = 64  # of integrated gradients on the path, at first
 _MOST_POINTS = 4096
 _TOLERANCE = 0.01  # of the sum of integrated gradients, as a share of the target's distance from the baseline
-_ROUNDING = 100  # units in the last place of the sum of their magnitudes, for distances that are tiny
+_ROUNDING = 100  # units in the last place of the target: a smaller distance is rounding
 _DRAWS = 50  # of SmoothGrad's noise, and of GradientSHAP's points
 _NOISE = 0.15  # of SmoothGrad, as a share of the input's range; Smilkov et al. use 0.1 to 0.2
 _PERMUTATIONS = 25
@@ -96,13 +96,13 @@ class Attribution:
     def adds_up(self) -> bool:
         """Whether `completeness_error` is at most 1 % of the target's distance from the baseline.
 
-        Or, for tiny distances, at most 100 units in the last place of the sum of magnitudes. True for methods that
-        do not promise to add up.
+        Or at most 100 units in the last place of the target, where the distance itself is no larger. True for methods
+        that do not promise to add up.
         """
         error = self.completeness_error
         if error is None or self.reference is None:
             return True
-        return abs(error) <= _tolerance(self.parts, self.value - self.reference)
+        return abs(error) <= _tolerance(self.parts, self.value, self.reference)
 
 
 def attribute(
@@ -174,7 +174,7 @@ def attribution_steps(
         parts = yield from _by_group(method, asked, chosen, bases, groups)
     elif method == "integrated_gradients":
         assert reference is not None
-        parts = yield from _integrated_gradients(asked, chosen, bases, value - reference)
+        parts = yield from _integrated_gradients(asked, chosen, bases, value, reference)
     else:
         with _asking():
             parts = _GRADIENT_METHODS[method](asked, chosen, bases)
@@ -226,8 +226,10 @@ def _asking(seed: int = 0) -> Iterator[None]:
         ) from error
 
 
-def _integrated_gradients(explained: _Explained, inputs: Parts, bases: Parts, distance: float) -> Steps[Parts]:
-    """Mean over the baselines, with twice as many points until they sum to the distance."""
+def _integrated_gradients(
+    explained: _Explained, inputs: Parts, bases: Parts, value: float, reference: float
+) -> Steps[Parts]:
+    """Mean over the baselines, with twice as many points until they sum to value - reference."""
     many = tuple(part.expand(len(bases[0]), *part.shape[1:]) for part in inputs)
     points = _POINTS
     while True:
@@ -235,7 +237,7 @@ def _integrated_gradients(explained: _Explained, inputs: Parts, bases: Parts, di
             paths = IntegratedGradients(explained).attribute(many, bases, n_steps=points, internal_batch_size=_BATCH)
         parts = tuple(part.mean(dim=0, keepdim=True) for part in paths)
         yield points / _MOST_POINTS
-        if points == _MOST_POINTS or abs(_sum(parts) - distance) <= _tolerance(parts, distance):
+        if points == _MOST_POINTS or abs(_sum(parts) - (value - reference)) <= _tolerance(parts, value, reference):
             return parts
         points *= 2
 
@@ -244,10 +246,11 @@ def _sum(parts: Parts) -> float:
     return float(sum(part.double().sum() for part in parts))
 
 
-def _tolerance(parts: Parts, distance: float) -> float:
-    """How far integrated gradients may be from adding up to a distance: a share of it, or rounding of their sum."""
-    rounding = torch.finfo(parts[0].dtype).eps * float(sum(part.double().abs().sum() for part in parts))
-    return max(_TOLERANCE * abs(distance), _ROUNDING * rounding)
+def _tolerance(parts: Parts, value: float, reference: float) -> float:
+    """How far integrated gradients may be from adding up: a share of the distance, or the target's own rounding."""
+    distance = abs(value - reference)
+    rounding = _ROUNDING * torch.finfo(parts[0].dtype).eps * max(abs(value), abs(reference))
+    return rounding if distance <= rounding else _TOLERANCE * distance
 
 
 def _input_x_gradient(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:

@@ -46,6 +46,7 @@ def calibrate(
     probabilities: Tensor,
     labels: Tensor,
     *,
+    predictions: Tensor | None = None,
     days: Sequence[object] | np.ndarray | pd.Index | None = None,
     bins: int = 10,
     binning: str = "equal_width",
@@ -63,6 +64,8 @@ def calibrate(
     Args:
         probabilities: [n, K].
         labels: [n], class numbers.
+        predictions: [n], class numbers, such as `OutputDistribution.predictions`; by default the most probable
+            class, which a CORAL model need not predict.
         days: of the samples, [n], such as `OutputDistribution.dates`; by default each sample has a day of
             its own, in the order given.
         binning: ``equal_width`` bins of 0..1, or ``equal_mass`` bins of as many samples each.
@@ -81,8 +84,9 @@ def calibrate(
     day = np.arange(len(labels)) if days is None else np.unique(np.asarray(days), return_inverse=True)[1]
     if day.shape != (len(labels),):
         raise ValueError(f"expected one day for each of {len(labels)} samples, found {list(day.shape)}")
-    confidence, predicted = (part.numpy() for part in probabilities.double().max(dim=-1))
-    correct = predicted == labels.numpy()
+    predicted = probabilities.argmax(dim=-1) if predictions is None else predictions.long()
+    confidence = probabilities.double().gather(1, predicted.unsqueeze(1)).squeeze(1).numpy()
+    correct = (predicted == labels).numpy()
     edges = _edges(confidence, bins, binning)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, len(edges) - 2)
     grouped = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": correct.astype(float)}).groupby("bin")

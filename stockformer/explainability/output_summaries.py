@@ -83,7 +83,9 @@ _CLASS_SCORES = (
     ),
     Statistic(
         "calibration_error",
-        lambda outputs: calibrate(outputs.probabilities, outputs.labels.long(), resamples=1).ece,
+        lambda outputs: (
+            calibrate(outputs.probabilities, outputs.labels.long(), predictions=outputs.predictions, resamples=1).ece
+        ),
         "mean over samples of |accuracy - confidence| of their bin",
         "0: a stated 80 % is right in 80 % of the cases; chance alone makes it larger.",
     ),

@@ -66,7 +66,8 @@ def completeness_note(session: ExtractorSession) -> str:
     error = attribution.completeness_error
     if error is None or attribution.reference is None:
         return ""
-    line = f"all days sum to {attribution.value - attribution.reference:.4g} (error {abs(error):.1g})"
+    change = attribution.value - attribution.reference
+    line = f"all days sum to {change + error:.4g}; the target changes by {change:.4g} (error {abs(error):.1g})"
     if attribution.adds_up or session.method != "integrated_gradients":
         return line
     return f"{line}: more than 1 % off with the most points, because the model is too rough along the path"

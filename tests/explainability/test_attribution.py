@@ -16,7 +16,7 @@ from stockformer.explainability import (
     attribution_steps,
     choose_target,
 )
-from stockformer.explainability.attribution import COMPLETE, group_masks
+from stockformer.explainability.attribution import COMPLETE, Attribution, group_masks
 from stockformer.explainability.targets import targets_of
 from stockformer.model import create_model
 from stockformer.sample import load_sample
@@ -252,3 +252,10 @@ def test_errors(options, message):
 def test_more_than_one_sample_is_refused():
     with pytest.raises(ValueError, match=r"expected one sample, inputs \[1, T, features\], found \[2, 1, 2\]"):
         attribute(PRODUCT, torch.zeros(2, 1, 2))
+
+
+def test_large_parts_that_cancel_excuse_no_miss():
+    parts = (torch.tensor([[1e6, -1e6 + 10.0]]),)
+    assert not Attribution(parts, "integrated_gradients", Target("value"), 1.0, 0.0).adds_up
+    near = (torch.tensor([[1.0, -1.0 + 1e-6]]),)
+    assert Attribution(near, "integrated_gradients", Target("value"), 1.0, 1.0).adds_up  # rounding of a target of 1

@@ -282,3 +282,15 @@ def test_a_regression_has_values_only(make_model):
 def test_class_names(label_mode, edges, known, names, loss):
     model = create_model(3, label_mode, edges, {"d_model": 8, "nhead": 2, "loss_name": loss})
     assert class_names(model, known) == names
+
+
+def test_calibration_is_of_the_class_that_a_coral_model_predicts():
+    """P(class > k) of 0.6 and 0.45 pass one threshold, so class 1 is predicted, with 0.15; class 2 has 0.45."""
+    above = torch.tensor([[0.6, 0.45]]).repeat(40, 1)
+    probabilities = class_probabilities(torch.logit(above), coral=True)
+    outputs = OutputDistribution(torch.logit(above), probabilities, above, torch.ones(40, dtype=torch.long))
+    found = calibrate(probabilities, outputs.labels, predictions=outputs.predictions, resamples=2)
+    assert found.bins["confidence"].item() == pytest.approx(0.15)
+    assert found.ece == pytest.approx(0.85)
+    numbers = summarize_outputs(outputs).to_frame().set_index("name")["value"]
+    assert float(numbers["calibration_error"]) == pytest.approx(0.85, abs=0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 
 import pytest
@@ -104,7 +105,7 @@ def test_how_far_it_adds_up_is_said(session):
     margin = (here - mean)[0] - (here - mean)[1]
     column = int(here.argmax())
     said = next(line for line in lines(SaliencyBars(session)) if line.startswith("all days sum to "))
-    assert float(said.split()[4]) == pytest.approx(float(margin) * (1 if column == 0 else -1), rel=1e-3)
+    assert float(said.split()[9]) == pytest.approx(float(margin) * (1 if column == 0 else -1), rel=1e-3)
     assert float(said.split()[-1].rstrip(")")) < 1e-3
     session.method = "input_x_gradient"
     assert not [line for line in lines(SaliencyBars(session)) if line.startswith("all days sum to ")]
@@ -205,3 +206,10 @@ def test_what_does_not_add_up_is_said(monkeypatch):
     with ExtractorSession(Rough(), torch.full((1, 3, 2), 0.987)) as session:
         line = next(line for line in lines(SaliencyBars(session)) if line.startswith("all days sum to"))
         assert line.endswith("more than 1 % off with the most points, because the model is too rough along the path")
+        total = sum(float(part.double().sum()) for part in session.attribution().parts)
+        change = math.sin(5e4 * 0.987**2)
+        said = [
+            float(number) for number in re.match(r"all days sum to (\S+); the target changes by (\S+) ", line).groups()
+        ]
+        assert said == pytest.approx([total, change], rel=0.02)
+        assert total != pytest.approx(change, rel=0.1)
