@@ -142,11 +142,14 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{arguments.checkpoint} needs a CSV file or a folder after it")
     if arguments.checkpoint is not None:
         outputs = [Path(path) for path in (arguments.out, arguments.table) if path is not None]
-        read = [*checkpoint_files(Path(arguments.checkpoint)), *table_files(Path(arguments.data))]
-        check_writable(outputs, inputs=read)
+        check_writable(outputs, inputs=_files_read(arguments))
     dataset, model = load_sample() if arguments.checkpoint is None else _open(arguments)
     write_faithfulness(model, dataset, arguments.out, windows=arguments.windows, table=arguments.table)
     print(arguments.out)
+
+
+def _files_read(arguments: argparse.Namespace) -> list[Path]:
+    return [*checkpoint_files(Path(arguments.checkpoint)), *table_files(Path(arguments.data))]
 
 
 def _open(arguments: argparse.Namespace) -> tuple[StockDataset, Model]:
@@ -169,6 +172,7 @@ def _report(arguments: argparse.Namespace) -> None:
         label=None if window.y is None else float(window.y),
         assumption=dataset.assumption,
         title=f"{window.ticker}, {window.dates[-1].date()}",
+        files_read=_files_read(arguments),
     )
     print(saved["report"])
 

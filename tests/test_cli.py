@@ -341,6 +341,20 @@ def test_report(checkpoint, small_csv, tmp_path, capsys):
     assert_one_line(capsys, "no window of IBM ends on 2006-06-17")
 
 
+@pytest.mark.parametrize("name", ["report.html", "cross_layer0_heads.png"])
+@pytest.mark.parametrize("read", ["csv", "pt"])
+def test_a_report_writes_over_nothing_that_it_reads(checkpoint, small_csv, tmp_path, monkeypatch, capsys, name, read):
+    monkeypatch.setattr("stockformer.explainability.report.render", None)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).symlink_to(small_csv if read == "csv" else checkpoint)
+    assert main(["report", str(checkpoint), str(small_csv), "--out", str(out), "--date", "2006-06-15"]) == 1
+    assert "expected different files" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    assert [path.name for path in out.iterdir()] == [name]
+
+
 def test_faithfulness(checkpoint, small_csv, tmp_path, capsys):
     page, table = tmp_path / "page.md", tmp_path / "table.csv"
     call = ["faithfulness", str(checkpoint), str(small_csv), "--out", str(page), "--table", str(table)]

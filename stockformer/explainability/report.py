@@ -86,6 +86,7 @@ def generate_report(
     label: float | None = None,
     assumption: str = "",
     title: str = "Attention report",
+    files_read: Sequence[Path] = (),
 ) -> dict[str, Path]:
     """Write every figure as PNG, and ``report.html`` with all of them and the numbers.
 
@@ -100,20 +101,21 @@ def generate_report(
         prices: what the price did on these days, as `Window.prices`.
         label: the true value or class number of that sample, where it is known.
         assumption: what of the label is a guess, in words; see `StockDataset.assumption`.
+        files_read: files that are read, and so are not written over, through a link either.
 
     Returns:
         Name of the figure -> its file, and ``report`` -> the page, which needs
         no other file and no network.
 
     Raises:
-        ValueError: names or dates that do not fit the inputs, no such sample, or
-            a model without attention.
+        ValueError: names or dates that do not fit the inputs, no such sample,
+            a model without attention, or a file to write is one of `files_read`.
         OSError: the directory cannot be written.
     """
     _check(inputs, input_names, feature_names, sample, dates)
     names = list(input_names or (f"Input {number}" for number in range(len(inputs))))
     folder = Path(output_dir)
-    check_writable([folder / "report.html"], make_folders=True)
+    check_writable([folder / "report.html"], files_read, make_folders=True)
     model = uncompiled(model)
     shown = capture_attention(model, *inputs)
     sections = [
@@ -125,9 +127,11 @@ def generate_report(
         *_explained_sections(model, shown, inputs, names, feature_names, sample, dates),
     ]
     pictures = [picture for section in sections for picture in section.pictures]
+    paths = [folder / f"{one.name}.png" for one in pictures]
+    check_writable([*paths, folder / "report.html"], files_read, make_folders=True)
     drawn = {one.name: render(one.plot(), _DPI) for one in tqdm(pictures, desc="report", unit="figure")}
     page = _page(model, sections, drawn, title).encode(errors="replace")
-    saved = {name: folder / f"{name}.png" for name in drawn} | {"report": folder / "report.html"}
+    saved = dict(zip(drawn, paths, strict=True)) | {"report": folder / "report.html"}
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(dict(zip(saved.values(), [*drawn.values(), page], strict=True)))  # the page last
     return saved
