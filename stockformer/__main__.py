@@ -76,12 +76,15 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     train.set_defaults(run=_train)
 
-    check = commands.add_parser("check", help="say what a table holds, lacks and has that is odd; nothing is run")
+    opening = _opening()
+    check = commands.add_parser(
+        "check", parents=[opening], help="say what a table holds, lacks and has that is odd; nothing is run"
+    )
     check.add_argument("data", help=_DATA)
     check.add_argument("--model", help="a .pt file that the table is for")
     check.set_defaults(run=_check)
 
-    report = commands.add_parser("report", help="write figures and a page about one day")
+    report = commands.add_parser("report", parents=[opening], help="write figures and a page about one day")
     report.add_argument("checkpoint", help="a .pt file")
     report.add_argument("data", help=_DATA)
     report.add_argument("--date", required=True, help="the last day of the window")
@@ -89,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--out", required=True, help="folder to write into")
     report.set_defaults(run=_report)
 
-    faithfulness = commands.add_parser("faithfulness", help="measure how far to trust the explanations of a model")
+    faithfulness = commands.add_parser(
+        "faithfulness", parents=[opening], help="measure how far to trust the explanations of a model"
+    )
     faithfulness.add_argument("checkpoint", nargs="?", help="a .pt file (default: the shipped model and data)")
     faithfulness.add_argument("data", nargs="?", help=_DATA)
     faithfulness.add_argument("--windows", type=int, default=64, help="how many, evenly spread (default: %(default)s)")
@@ -97,6 +102,32 @@ def _parser() -> argparse.ArgumentParser:
     faithfulness.add_argument("--table", help="CSV file to write as well")
     faithfulness.set_defaults(run=_faithfulness)
     return parser
+
+
+def _opening() -> argparse.ArgumentParser:
+    """The options that say what a checkpoint does not: those of `open_model`."""
+    parser = argparse.ArgumentParser(add_help=False)
+    options = parser.add_argument_group("what the checkpoint does not say")
+    options.add_argument("--horizon", type=int, help="rows ahead that the target is")
+    options.add_argument("--threshold", type=float, help="the smallest return that is UP, a fraction")
+    options.add_argument("--bucket-edges", type=_edge, nargs="+", help="edges of the buckets, in percent, or auto")
+    options.add_argument("--min-return", type=float, help="a window with a smaller return, either way, is left out")
+    options.add_argument("--validation-fraction", type=float, help="the last part of the dates, for no statistics")
+    options.add_argument("--lookback", type=int, help="days in a window")
+    return parser
+
+
+def _edge(text: str) -> float | str:
+    return text if text == "auto" else float(text)
+
+
+def _opening_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Those that are given."""
+    names = ("horizon", "threshold", "bucket_edges", "min_return", "validation_fraction", "lookback")
+    options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if options.get("bucket_edges") == ["auto"]:
+        options["bucket_edges"] = "auto"
+    return options
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -134,10 +165,12 @@ def _saved(out: Path, result: FitResult, dataset: StockDataset) -> Path:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    print(check_table(arguments.data, arguments.model))
+    print(check_table(arguments.data, arguments.model, **_opening_options(arguments)))
 
 
 def _faithfulness(arguments: argparse.Namespace) -> None:
+    if arguments.checkpoint is None and _opening_options(arguments):
+        raise ValueError(f"{', '.join(_opening_options(arguments))} has no effect without a checkpoint")
     if arguments.checkpoint is not None and arguments.data is None:
         raise ValueError(f"{arguments.checkpoint} needs a CSV file or a folder after it")
     if arguments.checkpoint is not None:
@@ -153,7 +186,7 @@ def _files_read(arguments: argparse.Namespace) -> list[Path]:
 
 
 def _open(arguments: argparse.Namespace) -> tuple[StockDataset, Model]:
-    return open_model(arguments.checkpoint, arguments.data)
+    return open_model(arguments.checkpoint, arguments.data, **_opening_options(arguments))
 
 
 def _report(arguments: argparse.Namespace) -> None:

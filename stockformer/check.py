@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from stockformer.features import PRICE_COLUMNS, add_derived_features
 from stockformer.market import ETFS, add_market_features
 from stockformer.opening import feature_columns, open_model
 from stockformer.preprocessing import TRAINED_ELSEWHERE, TRAINED_HERE, Preprocessing
-from stockformer.table import in_order, listed, read_table, renamed
+from stockformer.table import check_sizes, in_order, listed, read_table, renamed
 
 #: More days between two rows of a ticker than any holiday takes.
 _LONG_BREAK = 10
@@ -58,13 +59,18 @@ class TableCheck:
         return "\n".join([table.to_string(index=False), "", *self.rows, self.verdict])
 
 
-def check_table(data: str | Path | pd.DataFrame, checkpoint: str | Path | None = None) -> TableCheck:
+def check_table(data: str | Path | pd.DataFrame, checkpoint: str | Path | None = None, **options: Any) -> TableCheck:
     """Look at a table as `stockformer.open_model` takes it, with a model or without.
+
+    Args:
+        options: of `stockformer.open_model`, with a checkpoint.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the table or the checkpoint cannot be read, or rows cannot be told apart: no date or ticker.
     """
+    if checkpoint is None and options:
+        raise ValueError(f"{', '.join(options)} has no effect without a model")
     table = read_table(data)
     way, columns = TRAINED_HERE, [*BASE_FEATURE_COLUMNS, *MARKET_FEATURE_COLUMNS]
     if checkpoint is not None:
@@ -74,11 +80,12 @@ def check_table(data: str | Path | pd.DataFrame, checkpoint: str | Path | None =
         columns = [*(stock or []), *(market or [])]
     named = renamed(table, way)
     numbers = [name for name in (*PRICE_COLUMNS, *columns) if name in named]
+    check_sizes(named[numbers])
     texts = {name: _texts(named[name]) for name in numbers}
     named = named.assign(**{name: pd.to_numeric(named[name], errors="coerce") for name in numbers})
     rows, sentences = _rows(named, way)
     computed = _compute(rows, columns)
-    dataset, verdict = _open(table, checkpoint)
+    dataset, verdict = _open(table, checkpoint, options)
     far = {} if dataset is None or checkpoint is None else _distances(dataset, checkpoint)
     samples, lines = ~rows["symbol"].isin(ETFS), []
     for name in (*PRICE_COLUMNS, *columns):
@@ -195,12 +202,14 @@ def _compared(values: pd.Series, from_prices: pd.Series) -> Iterator[str]:
         yield f"typically {factor:.3g} times what the prices give"
 
 
-def _open(table: pd.DataFrame, checkpoint: str | Path | None) -> tuple[StockDataset | None, str]:
+def _open(
+    table: pd.DataFrame, checkpoint: str | Path | None, options: Mapping[str, Any]
+) -> tuple[StockDataset | None, str]:
     """The dataset, where it can be made, and a sentence."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            dataset = StockDataset(table) if checkpoint is None else open_model(checkpoint, table)[0]
+            dataset = StockDataset(table) if checkpoint is None else open_model(checkpoint, table, **options)[0]
     except (ValueError, ImportError) as error:
         return None, f"It does not open: {error}."
     said = [f"It opens: {len(dataset)} windows of {dataset.lookback} days."]

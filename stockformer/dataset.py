@@ -159,6 +159,12 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         self.normalization = normalization or fit_normalization(
             filled, self.tickers, training, raw, preprocessing.fewest_training_rows
         )
+        few = pd.Series(training).groupby(self.tickers, sort=False).sum() < preprocessing.fewest_training_rows
+        if normalization is None and few.any():
+            self.notes.append(
+                f"features of {listed(list(few.index[few]))} stay as they are, not normalised: fewer than "
+                f"{preprocessing.fewest_training_rows} rows in the training dates"
+            )
         values = normalize(filled, self.tickers, self.normalization)
         # Statistics from elsewhere would make numbers of what this data does not have.
         values[:, [name in self.unavailable for name in columns]] = 0.0

@@ -239,6 +239,9 @@ def create_model(
     if label_mode == "buckets" and not bucket_edges:
         raise ValueError("label_mode 'buckets' needs at least one bucket edge, found none")
     settings = DEFAULT_MODEL_CONFIG | {k: v for k, v in cfg.items() if k in DEFAULT_MODEL_CONFIG}
+    for name in ("d_model", "num_layers"):
+        if settings[name] < 1:
+            raise ValueError(f"{name} is {settings[name]}, expected at least 1")
     _check_heads(settings["d_model"], settings["nhead"])
     classes = {"regression": 1, "binary": 2, "buckets": len(bucket_edges or ()) + 1}[label_mode]
     use_coral = settings.pop("loss_name") == "coral" and label_mode == "buckets"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from stockformer.checkpoint import CheckpointInfo, read_checkpoint
@@ -59,17 +60,19 @@ def open_model(
 
     Raises:
         FileNotFoundError: there is no such checkpoint, or no data.
-        ValueError: one of them cannot be read, or they do not fit each other.
+        ValueError: one of them cannot be read, they do not fit each other, or an argument has no effect on this
+            checkpoint.
 
     Example:
         >>> dataset, model = open_model("model_bin_3d.pt", "data/")
     """
     model, info = read_checkpoint(checkpoint)
     name, classes = Path(checkpoint).name, info.arch["num_buckets"]
+    _check_effect(name, info, threshold, bucket_edges, min_return, validation_fraction)
     given = {
         "target_col": None if horizon is None else f"close_{horizon}d_fwd_return",
         "threshold": threshold,
-        "bucket_edges": classes if isinstance(bucket_edges, str) and bucket_edges == "auto" else bucket_edges,
+        "bucket_edges": bucket_edges,
         "lookback": lookback,
     }
     settings = info.dataset_settings | {key: value for key, value in given.items() if value is not None}
@@ -84,9 +87,11 @@ def open_model(
     if info.nhead_is_guessed:
         words = f"{info.arch['nhead']} heads, where a wrong count draws wrong maps"
         assumptions.append(_Assumption(words, f'{{"nhead": 8}} in {name}.meta'))
-    edges = settings.get("bucket_edges")
-    if settings["label_mode"] == "buckets" and not isinstance(edges, int) and len(edges or ()) + 1 != classes:
-        raise ValueError(f"{name} has {classes} buckets, expected {classes - 1} bucket_edges, found {edges}")
+    if settings["label_mode"] == "buckets":
+        settings["bucket_edges"] = _edges(name, classes, settings.get("bucket_edges"))
+    longest = info.arch["max_len"]
+    if isinstance(settings["lookback"], int) and settings["lookback"] > longest:
+        raise ValueError(f"lookback is {settings['lookback']}, and {name} takes at most {longest} days")
     dataset = StockDataset(read_table(data), **settings)
     if assumptions:
         listed = "; ".join(f"{assumption.words} ({assumption.otherwise})" for assumption in assumptions)
@@ -124,7 +129,8 @@ def _assumptions(
     elif mode == "buckets" and settings.get("bucket_edges") is None:
         known = way.bucket_edges if classes == 3 else None
         words = "edges at -1 and 1 %" if known else "edges at the quantiles of all targets in these data"
-        yield _Assumption(words, "bucket_edges=[-2, 2]", "bucket_edges", list(known) if known else classes, True)
+        example = [2 * k for k in range(2 - classes, classes, 2)]
+        yield _Assumption(words, f"bucket_edges={example}", "bucket_edges", list(known) if known else classes, True)
     if mode != "regression" and min_return is None and settings.get("target_col"):
         yield _Assumption(
             f"no window ends on a day with a return within {100 * way.min_return:g} % of 0", "min_return=0"
@@ -154,6 +160,38 @@ def feature_columns(name: str, info: CheckpointInfo) -> dict[str, list[str] | No
             f"{' or '.join(map(str, stock))} stock and 0 or {len(MARKET_FEATURE_COLUMNS)} market features"
         )
     return {"feature_cols": stock[widths[0]], "market_feature_cols": market[widths[1]]}
+
+
+def _check_effect(
+    name: str, info: CheckpointInfo, threshold: Any, bucket_edges: Any, min_return: Any, validation_fraction: Any
+) -> None:
+    """Raise ValueError where an argument is given that changes nothing with this checkpoint."""
+    mode, statistics = info.arch["output_mode"], info.dataset_settings.get("normalization") is not None
+    for argument, value, without, why in (
+        ("threshold", threshold, mode != "binary", f"its label mode is {mode}"),
+        ("bucket_edges", bucket_edges, mode != "buckets", f"its label mode is {mode}"),
+        ("min_return", min_return, mode == "regression", f"its label mode is {mode}"),
+        ("validation_fraction", validation_fraction, statistics, "it has statistics of its own"),
+    ):
+        if value is not None and without:
+            raise ValueError(f"{argument} has no effect on {name}: {why}")
+
+
+def _edges(name: str, classes: int, given: Any) -> list[float] | int:
+    """Edges in percent that fit the model's buckets, or their number, for quantiles."""
+    number = not isinstance(given, bool) and isinstance(given, int | np.integer)
+    if (isinstance(given, str) and given == "auto") or (number and given == classes):
+        return classes
+    try:
+        edges = [] if isinstance(given, str) else [float(edge) for edge in given]
+    except (TypeError, ValueError):
+        edges = []
+    if len(edges) + 1 != classes:
+        raise ValueError(
+            f"{name} has {classes} buckets, expected {classes - 1} bucket_edges in percent, or 'auto', "
+            f"found {edges or given!r}"
+        )
+    return edges
 
 
 def _target(name: str) -> dict[str, str]:

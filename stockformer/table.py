@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import glob
+import lzma
+import sys
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +16,11 @@ import numpy as np
 import pandas as pd
 
 from stockformer.features import PRICE_COLUMNS
+from stockformer.market import ETFS
 from stockformer.preprocessing import Preprocessing
 
+#: 05.01.07, whose day, month and year cannot be told apart.
+_TWO_DIGIT_YEAR = r"\s*\d{1,2}[./-]\d{1,2}[./-]\d{2}(?!\d)"
 _SUFFIXES = ("", ".gz", ".bz2", ".xz", ".zip", ".zst")
 
 
@@ -50,7 +57,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
         header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna().tolist()
         check_unique(header, "the headers")
         return pd.read_csv(path, low_memory=False)
-    except (ValueError, csv.Error) as error:
+    except (ValueError, csv.Error, EOFError, OSError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file system, and names the file
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
 
 
@@ -80,7 +89,7 @@ def in_order(df: pd.DataFrame, numbers: Sequence[str], preprocessing: Preprocess
     unnamed = int(rows["symbol"].isna().sum())
     if unnamed:
         raise ValueError(f"{unnamed} of {len(rows)} rows have no symbol")
-    rows = rows.assign(date=_dates(rows["date"]), symbol=rows["symbol"].astype(str).str.strip())
+    rows = rows.assign(date=_dates(rows["date"]), symbol=_symbols(rows["symbol"]))
     rows = rows.sort_values("symbol", kind="stable", ignore_index=True)
     step = rows.groupby("symbol", sort=False)["date"].diff()
     notes = []
@@ -95,6 +104,13 @@ def in_order(df: pd.DataFrame, numbers: Sequence[str], preprocessing: Preprocess
     numeric = [name for name in dict.fromkeys([*PRICE_COLUMNS, *numbers]) if name in rows]
     rows[numeric] = _numeric(rows[numeric])
     return rows, notes
+
+
+def _symbols(column: pd.Series) -> pd.Series:
+    """Tickers as text; those of ETFs, which have a meaning, in capitals."""
+    symbols = column.astype(str).str.strip()
+    capitals = symbols.str.upper()
+    return symbols.where(~capitals.isin(ETFS), capitals)
 
 
 def renamed(df: pd.DataFrame, preprocessing: Preprocessing) -> pd.DataFrame:
@@ -120,6 +136,12 @@ def _dates(column: pd.Series) -> pd.Series:
         # The offset changes with daylight saving; the day is that of the exchange.
         text = column.where(column.isna(), column.astype(str))
         column = text.str.replace(r"(:\d\d(?:\.\d+)?)\s*(?:Z|[+-]\d\d:?\d\d)$", r"\1", regex=True)
+        unclear = column[column.str.match(_TWO_DIGIT_YEAR, na=False).astype(bool)]
+        if len(unclear):
+            raise ValueError(
+                f"the date column has {unclear.iloc[0]}, whose day, month and year cannot be told apart: expected "
+                "dates such as 2008-10-15"
+            )
     try:
         # 20081015 is a day, not nanoseconds.
         dates = pd.to_datetime(column.astype(str) if pd.api.types.is_integer_dtype(column) else column)
@@ -130,7 +152,19 @@ def _dates(column: pd.Series) -> pd.Series:
     return dates.dt.tz_localize(None).dt.normalize()
 
 
+def check_sizes(columns: pd.DataFrame) -> None:
+    """Raise ValueError where an integer is beyond what a float holds."""
+    huge = [
+        str(name)
+        for name, column in columns.items()
+        if column.dtype == object and any(isinstance(one, int) and abs(one) > sys.float_info.max for one in column)
+    ]
+    if huge:
+        raise ValueError(f"columns with numbers too large to read: {', '.join(sorted(huge))}")
+
+
 def _numeric(columns: pd.DataFrame) -> pd.DataFrame:
+    check_sizes(columns)
     try:
         return columns.astype(np.float64)
     except (ValueError, TypeError):

@@ -307,6 +307,20 @@ def test_no_epochs(small_csv, tmp_path, capsys):
     assert_one_line(capsys, "epochs is 0")
 
 
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (["--layers", "0"], "num_layers is 0, expected at least 1"),
+        (["--layers", "-1"], "num_layers is -1, expected at least 1"),
+        (["--width", "-8"], "d_model is -8, expected at least 1"),
+        (["--heads", "0"], "nhead is 0, expected a head count"),
+    ],
+)
+def test_sizes_that_no_model_has(small_csv, tmp_path, capsys, size, message):
+    assert main(["train", str(small_csv), "--out", str(tmp_path / "a.pt"), *size]) == 1
+    assert_one_line(capsys, message)
+
+
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["train"], ["train", "a.csv"], ["sample", "--nonsense"]])
 def test_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -454,3 +468,54 @@ def test_a_csv_that_does_not_exist(tmp_path, capsys):
     call = ["report", str(ELSEWHERE / "cross_bin_3d.pt"), str(tmp_path / "none.csv"), "--date", "2008-10-15"]
     assert main([*call, "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == f"stockformer: there is no CSV file {tmp_path / 'none.csv'}\n"
+
+
+OPTIONS = {
+    "--horizon": "5",
+    "--threshold": "0.02",
+    "--min-return": "0.001",
+    "--validation-fraction": "0.3",
+    "--lookback": "40",
+}
+
+
+@pytest.mark.parametrize("command", ["report", "faithfulness", "check"])
+def test_commands_take_what_a_checkpoint_does_not_say(tmp_path, monkeypatch, capsys, command):
+    calls = []
+
+    def opened(checkpoint, data, **options):
+        calls.append(options)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("stockformer.__main__.open_model", opened)
+    monkeypatch.setattr("stockformer.check.open_model", opened)
+    model, data = str(ELSEWHERE / "cross_bin_3d.pt"), str(ELSEWHERE / "all_data_0.csv.xz")
+    out = ["--out", str(tmp_path / "out")]
+    call = {
+        "report": [model, data, "--date", "2008-10-15", *out],
+        "faithfulness": [model, data, *out],
+        "check": [data, "--model", model],
+    }[command]
+    given = [part for option in OPTIONS.items() for part in option]
+    main([command, *call, *given, "--bucket-edges", "-2", "2"])
+    main([command, *call, "--bucket-edges", "auto"])
+    main([command, *call])
+    assert calls == [
+        {
+            "horizon": 5,
+            "threshold": 0.02,
+            "bucket_edges": [-2.0, 2.0],
+            "min_return": 0.001,
+            "validation_fraction": 0.3,
+            "lookback": 40,
+        },
+        {"bucket_edges": "auto"},
+        {},
+    ]
+
+
+def test_options_need_a_checkpoint(tmp_path, capsys):
+    assert main(["faithfulness", "--out", str(tmp_path / "page.md"), "--lookback", "30"]) == 1
+    assert_one_line(capsys, "lookback has no effect without a checkpoint")
+    assert main(["check", str(ELSEWHERE / "all_data_0.csv.xz"), "--lookback", "30"]) == 1
+    assert_one_line(capsys, "lookback has no effect without a model")

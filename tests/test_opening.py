@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from stockformer import open_model
+from stockformer.check import check_table
 from stockformer.checkpoint import load_checkpoint, save_checkpoint
 from stockformer.dataset import StockDataset
 from stockformer.preprocessing import TRAINED_ELSEWHERE, TRAINED_HERE
+from stockformer.table import read_table
 
 VECTORS = Path(__file__).parent / "data" / "trained_elsewhere"
 NAMES = ["cross_bin_3d", "cross_buck_3d", "cross_reg_10d", "encoder_bin_10d"]
@@ -192,6 +194,7 @@ def test_two_buckets_by_name(panel, tmp_path, name):
         ({"min_return": -1}, "min_return is -1"),
         ({"validation_fraction": 1.0}, r"validation_fraction is 1\.0"),
         ({"lookback": 0}, "lookback is 0"),
+        ({"lookback": 300}, "lookback is 300, and cross_bin_3d.pt takes at most 200 days"),
     ],
 )
 def test_bad_options(panel, options, message):
@@ -200,8 +203,98 @@ def test_bad_options(panel, options, message):
 
 
 def test_a_wrong_number_of_edges(panel):
-    with pytest.raises(ValueError, match=r"has 4 buckets, expected 3 bucket_edges, found \[-1\.0, 1\.0\]"):
+    with pytest.raises(
+        ValueError, match=r"has 4 buckets, expected 3 bucket_edges in percent, or 'auto', found \[-1\.0, 1\.0\]"
+    ):
         quietly(VECTORS / "cross_buck_3d.pt", panel, bucket_edges=[-1.0, 1.0])
+
+
+@pytest.mark.parametrize("edges", [3, 0, True, "quantiles", ["a", "b", "c"], np.array([1.0]), 2.5, [[1], [2], [3]], []])
+def test_edges_that_fit_no_four_buckets(panel, edges):
+    with pytest.raises(ValueError, match=r"has 4 buckets, expected 3 bucket_edges in percent, or 'auto', found "):
+        quietly(VECTORS / "cross_buck_3d.pt", panel, bucket_edges=edges)
+
+
+def test_edges_as_an_array_and_as_a_number(panel):
+    dataset, _ = quietly(VECTORS / "cross_buck_3d.pt", panel, bucket_edges=np.array([-1, 0, 1]))
+    assert dataset.bucket_edges == [-1, 0, 1]
+    numbered, _ = quietly(VECTORS / "cross_buck_3d.pt", panel, bucket_edges=4)
+    by_name, _ = quietly(VECTORS / "cross_buck_3d.pt", panel, bucket_edges="auto")
+    assert numbered.bucket_edges == by_name.bucket_edges
+
+
+def test_the_example_of_edges_fits_the_buckets(panel, tmp_path):
+    shutil.copyfile(VECTORS / "cross_bin_3d.pt", tmp_path / "model_buck_3d.pt")
+    with pytest.warns(UserWarning, match=r"\(bucket_edges=\[0\]\)"):
+        open_model(tmp_path / "model_buck_3d.pt", panel)
+    with pytest.warns(UserWarning, match=r"\(bucket_edges=\[-4, 0, 4\]\)"):
+        open_model(VECTORS / "cross_buck_3d.pt", panel)
+
+
+@pytest.mark.parametrize("form", ["%d.%m.%y", "%m/%d/%y", "%y-%m-%d"])
+def test_years_of_two_digits(panel, form):
+    table = panel.assign(date=pd.to_datetime(panel["date"]).dt.strftime(form))
+    with pytest.raises(ValueError, match="whose day, month and year cannot be told apart: expected dates such as 2008"):
+        quietly(VECTORS / "cross_bin_3d.pt", table)
+
+
+@pytest.mark.parametrize("suffix", [".xz", ".gz", ".bz2", ".zip"])
+@pytest.mark.parametrize("damage", ["cut", "false"])
+def test_a_damaged_archive_is_one_sentence(panel, tmp_path, suffix, damage):
+    path = tmp_path / f"prices.csv{suffix}"
+    panel.head(50).to_csv(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"date,symbol\n")
+    with pytest.raises(ValueError, match=r"prices\.csv") as raised:
+        read_table(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_number_of_400_digits(panel, tmp_path):
+    table = panel.astype({"volume": object})
+    table.loc[3, "volume"] = 10**400
+    with pytest.raises(ValueError, match=r"columns with numbers too large to read: volume$"):
+        quietly(VECTORS / "cross_bin_3d.pt", table)
+    with pytest.raises(ValueError, match=r"columns with numbers too large to read: volume$"):
+        check_table(table)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("cross_reg_10d", {"threshold": 0.01}),
+        ("cross_buck_3d", {"threshold": 0.01}),
+        ("cross_bin_3d", {"bucket_edges": [0.0]}),
+        ("cross_reg_10d", {"min_return": 0.01}),
+    ],
+)
+def test_an_argument_without_effect(panel, name, option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))} has no effect on {name}.pt: its label mode is "):
+        quietly(VECTORS / f"{name}.pt", panel, **option)
+
+
+def test_a_validation_fraction_for_given_statistics(panel, tmp_path):
+    dataset, model = quietly(VECTORS / "cross_reg_10d.pt", panel)
+    path = save_checkpoint(tmp_path / "again.pt", model, dataset.settings)
+    with pytest.raises(ValueError, match=r"validation_fraction has no effect on again\.pt: it has statistics"):
+        open_model(path, panel, validation_fraction=0.3)
+
+
+def test_etfs_in_lower_case(panel):
+    lower = panel.assign(
+        symbol=panel["symbol"].where(panel["symbol"].isin(["AAPL", "MSFT"]), panel["symbol"].str.lower())
+    )
+    expected, _ = quietly(VECTORS / "cross_bin_3d.pt", panel)
+    dataset, _ = quietly(VECTORS / "cross_bin_3d.pt", lower)
+    assert len(dataset) == len(expected)
+    assert all(torch.equal(a, b) for a, b in zip(dataset[-1], expected[-1], strict=True))
+
+
+def test_a_ticker_without_statistics_is_named(panel):
+    late = panel[(panel["symbol"] != "MSFT") | (panel["date"] >= "2009-10-01")]
+    with pytest.warns(UserWarning, match="features of MSFT stay as they are, not normalised: fewer than 2 rows"):
+        dataset, _ = open_model(VECTORS / "cross_bin_3d.pt", late, lookback=20)
+    assert dataset.normalization.mean["MSFT"] == [0.0] * 52
 
 
 def test_files_that_are_not_there(tmp_path):
