@@ -193,5 +193,5 @@ def test_the_last_change_is_the_one_that_stays_drawn_whatever_thread_it_came_fro
         thread.join()
         expected = attribute(session.model, *session.dataset.window(9).inputs, target=session._target())
         assert torch.equal(session.attribution().parts[0], expected.parts[0])
-        said = f"all days sum to {expected.value - expected.reference:.4g}"
+        said = f"the target changes by {expected.value - expected.reference:.4g} "
         assert all(said in "".join(lines(one)) for one in (view, other))
