@@ -93,7 +93,7 @@ def check_table(data: str | Path | pd.DataFrame, checkpoint: str | Path | None =
         from_prices = computed[samples].get(name)
         values = rows[samples].get(name)
         if from_prices is not None and (values is None or name in way.recomputed):
-            state, values = "computed", from_prices
+            state, values = "computed" if np.isfinite(from_prices).any() else "empty", from_prices
         elif values is None or not np.isfinite(values).any():
             state, values = "empty", pd.Series(np.nan, index=rows.index[samples])
         else:

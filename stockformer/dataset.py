@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from stockformer.config import BASE_FEATURE_COLUMNS, LOOKBACK, MARKET_FEATURE_COLUMNS
 from stockformer.features import PRICE_COLUMNS, add_derived_features
-from stockformer.market import ETFS, add_market_features
+from stockformer.market import ETF_FEATURE_COLUMNS, ETFS, add_market_features, etf_gaps
 from stockformer.model import LABEL_MODES
 from stockformer.preprocessing import TRAINED_HERE, Normalization, Preprocessing, fit_normalization, normalize
 from stockformer.table import check_unique, in_order, listed
@@ -381,6 +381,7 @@ def _add_features(
     rows: pd.DataFrame, columns: Sequence[str], preprocessing: Preprocessing, notes: list[str]
 ) -> tuple[pd.DataFrame, list[str]]:
     """Rows of samples with all columns, missing values as NaN, prices filled; and the columns without a value."""
+    computed = [name for name in columns if name not in rows or name in preprocessing.recomputed]
     rows = _recompute(rows, preprocessing.recomputed)
     prices = rows[PRICE_COLUMNS].replace([np.inf, -np.inf], np.nan)
     rows[PRICE_COLUMNS] = prices.groupby(rows["symbol"], sort=False).ffill()
@@ -394,6 +395,13 @@ def _add_features(
             f"{len(absent)} of {len(columns)} features are not in the data and are 0 everywhere, so they get no "
             f"attribution: {', '.join(absent)}"
         )
+    if not samples.all():
+        gaps = etf_gaps(rows, [name for name in computed if name in ETF_FEATURE_COLUMNS])
+        if gaps:
+            notes.append(f"features without a value are 0 or the last one known: {'; '.join(gaps)}")
+    of_volume = [name for name in computed if name in ("volume_pct", "vol_3d_mean", "vol_10d_mean")]
+    if of_volume and rows.loc[samples, "volume"].isna().all():
+        notes.append(f"{', '.join(of_volume)} are 0 everywhere: no row has a volume")
     rows = rows[samples].reset_index(drop=True).reindex(columns=[*rows.columns, *absent])
     empty = [
         name

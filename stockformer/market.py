@@ -61,6 +61,49 @@ def add_market_features(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFr
     return rows.assign(**{name: joined[_SOURCES[name][0]][_SOURCES[name][1]].to_numpy() for name in wanted})
 
 
+def etf_gaps(rows: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Which of `columns`, computed from ETF rows, have no value for a ticker or on some days, and why.
+
+    Args:
+        rows: as for `add_market_features`, with at least one row of an ETF.
+    """
+    names = {fund: [n for n in columns if n.startswith(fund)] for fund in ("spy", "sector")}
+    of_etf = rows["symbol"].isin(ETFS)
+    dates = {str(fund): set(group) for fund, group in rows[of_etf].groupby("symbol")["date"]}
+    samples = rows[~of_etf]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for ticker, group in samples.groupby("symbol", sort=False):
+        reason = _gap("SPY", dates, group["date"])
+        if reason:
+            reasons.setdefault(("spy", reason), []).append(str(ticker))
+        sectors: list[str] = list(group["sector"].dropna().unique()) if "sector" in group else []
+        unknown = [name for name in sectors if str(name).strip().upper() not in SECTOR_ETFS]
+        if not len(sectors):
+            reason = "no sector" if "sector" in group else "no column sector"
+        elif unknown:
+            reason = f'no ETF for sector "{unknown[0]}"'
+        else:
+            reason = _gap(SECTOR_ETFS[str(sectors[0]).strip().upper()], dates, group["date"])
+        if reason:
+            reasons.setdefault(("sector", reason), []).append(str(ticker))
+    return [
+        f"{', '.join(names[fund])} of {', '.join(tickers)} ({reason})"
+        for (fund, reason), tickers in reasons.items()
+        if names[fund]
+    ]
+
+
+def _gap(fund: str, dates: dict[str, set[pd.Timestamp]], days: pd.Series) -> str:
+    """Why a fund has no value on all of `days`; empty where it has."""
+    if fund not in dates:
+        return f"no {fund} rows"
+    without = days[~days.isin(dates[fund])]
+    if without.empty:
+        return ""
+    first, last = min(dates[fund]), max(dates[fund])
+    return f"no {fund} rows on {len(without)} of {len(days)} days: they are from {first.date()} to {last.date()}"
+
+
 def _returns(group: pd.DataFrame) -> pd.DataFrame:
     """One ETF's features by ticker and date."""
     price = group.set_index(["symbol", "date"])["adjusted_close"]

@@ -297,6 +297,36 @@ def test_a_ticker_without_statistics_is_named(panel):
     assert dataset.normalization.mean["MSFT"] == [0.0] * 52
 
 
+@pytest.mark.parametrize(
+    ("change", "names", "reason"),
+    [
+        (lambda t: t.drop(columns="sector"), "sector_etf_ret_1d", r"of AAPL, MSFT \(no column sector\)"),
+        (lambda t: t[t["symbol"] != "SPY"], "spy_ret_1d, spy_ret_5d, spy_vol_5d", r"of AAPL, MSFT \(no SPY rows\)"),
+        (lambda t: t[t["symbol"] != "XLK"], "sector_rel_ret_1d", r"of AAPL, MSFT \(no XLK rows\)"),
+        (
+            lambda t: t.assign(sector=t["sector"].where(t["symbol"] != "MSFT", "Gardening")),
+            "sector_etf_vol_5d",
+            r'of MSFT \(no ETF for sector "Gardening"\)',
+        ),
+        (
+            lambda t: t[(t["symbol"] != "SPY") | (t["date"] <= "2008-12-31")],
+            "spy_vol_5d",
+            r"\(no SPY rows on \d+ of 653 days: they are from 2007-06-01 to 2008-12-31\)",
+        ),
+        (lambda t: t.assign(volume=np.nan), "vol_3d_mean", "are 0 everywhere: no row has a volume"),
+    ],
+)
+def test_market_data_that_are_absent_are_named(panel, change, names, reason):
+    with pytest.warns(UserWarning, match=f"{names}.*{reason}"):
+        open_model(VECTORS / "cross_bin_3d.pt", change(panel))
+
+
+def test_a_check_calls_absent_market_data_empty(panel):
+    checked = check_table(panel[panel["symbol"] != "SPY"], VECTORS / "cross_bin_3d.pt").columns.set_index("column")
+    assert set(checked.loc[["spy_ret_1d", "spy_ret_5d", "spy_vol_5d"], "state"]) == {"empty"}
+    assert checked.loc["sector_etf_ret_1d", "state"] == "computed"
+
+
 def test_files_that_are_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no CSV file .*none\.csv"):
         open_model(VECTORS / "cross_bin_3d.pt", tmp_path / "none.csv")
