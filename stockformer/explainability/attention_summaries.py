@@ -7,7 +7,7 @@ A sentence states what was computed, and a word that judges has one rule: the co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +24,7 @@ from stockformer.explainability.statistics import (
     diffuseness,
     effective_number,
     even_weights,
+    heads_on,
     peak,
     peak_times,
     recency,
@@ -374,21 +375,30 @@ def summarize_layers(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | 
     """
     layers, masks = [plain(layer) for layer in layers], list(masks or [None] * len(layers))
     pairs = list(zip(layers, masks, strict=True))
-    by_layer = [tuple(float(of(*pair).mean()) for of in (diffuseness, sparsity)) for pair in pairs]
+    by_layer = [tuple(float(of(*pair)[heads_on(pair[0])].mean()) for of in (diffuseness, sparsity)) for pair in pairs]
+    off = [(layer, head) for layer, maps in enumerate(layers) for head, on in enumerate(heads_on(maps)) if not on]
     allowed = [layer[allowed_keys(layer, mask)] for layer, mask in pairs]
-    course = [numbers[0] for numbers in by_layer]
+    course = {layer: numbers[0] for layer, numbers in enumerate(by_layer) if not math.isnan(numbers[0])}
     return summarize(
         _LAYERS_STATISTICS,
         (by_layer,),
         allowed,
-        lambda found: _layers_verdict(course),
+        lambda found: _without(off, _layers_verdict(course) if course else ""),
         of="mean of the heads' own numbers",
     )
 
 
-def _layers_verdict(course: Sequence[float]) -> str:
-    """The course of the heads' mean diffuseness; steps that two digits do not show count as none."""
-    digits = [round(value, 2) for value in course]
+def _without(off: Sequence[tuple[int, int]], verdict: str) -> str:
+    """A verdict on several layers that leaves out heads without weights, given as (layer, head), and names them."""
+    if not off:
+        return verdict
+    names = ", ".join(f"layer {layer} head {head}" for layer, head in off)
+    return f"Left out, without a weight above 0: {names}. {verdict}".strip()
+
+
+def _layers_verdict(course: Mapping[int, float]) -> str:
+    """The course of the heads' mean diffuseness by layer; steps that two digits do not show count as none."""
+    places, digits = list(course), [round(value, 2) for value in course.values()]
     first, last, lowest, highest = digits[0], digits[-1], min(digits), max(digits)
     what = "the heads' mean diffuseness"
     if len(course) == 1:
@@ -399,7 +409,7 @@ def _layers_verdict(course: Sequence[float]) -> str:
     if (steps <= 0).all() or (steps >= 0).all():
         trend = "Sharpens" if last < first else "Spreads out"
         return f"{trend} with depth: {what} goes from {first:.2f} to {last:.2f} of 1, never back."
-    low, high = digits.index(lowest), digits.index(highest)
+    low, high = places[digits.index(lowest)], places[digits.index(highest)]
     return (
         f"Up and down with depth: {what} goes from {first:.2f} to {last:.2f} of 1, with the lowest, {lowest:.2f}, in "
         f"layer {low} and the highest, {highest:.2f}, in layer {high}."
@@ -448,7 +458,7 @@ def summarize_heads(maps: Tensor, mask: Tensor | None = None) -> Summary:
 
 
 def _heads_verdict(maps: Tensor, mask: Tensor | None) -> str:
-    on = [head for head, one in enumerate(maps) if one.nan_to_num(0.0).any()]
+    on = heads_on(maps).nonzero().flatten().tolist()
     if len(on) < len(maps):
         off = ", ".join(str(head) for head in range(len(maps)) if head not in on)
         return f"Switched off: head {off}. {_on_heads_verdict(maps, mask, on) if on else ''}".strip()
@@ -510,17 +520,21 @@ _GRID_STATISTICS = (
 def summarize_head_grid(heads: pd.DataFrame) -> Summary:
     """What all heads of a kind of attention do, from `stockformer.explainability.head_statistics`."""
 
+    on = heads[heads["diffuseness"].notna()]
+    off = heads.loc[heads["diffuseness"].isna(), ["layer", "head"]]
+
     def verdict(found: Numbers) -> str:
-        by_focus = heads.sort_values("diffuseness", kind="stable").to_dict("records")
+        by_focus = on.sort_values("diffuseness", kind="stable").to_dict("records")
         ends = (
             f"layer {one['layer']}, head {one['head']} ({one['diffuseness']:.2f} of 1)"
             for one in (by_focus[0], by_focus[-1])
         )
         most, least = ends
-        return (
-            f"The most focused of {len(heads)} heads by diffuseness is {most}, the most diffuse {least}; "
-            f"the median is {found['median_diffuseness']:.2f}."
+        return _without(
+            list(off.itertuples(index=False, name=None)),
+            f"The most focused of {len(on)} heads by diffuseness is {most}, the most diffuse {least}; "
+            f"the median is {found['median_diffuseness']:.2f}.",
         )
 
-    tensor = torch.tensor(heads["diffuseness"].tolist())
-    return summarize(_GRID_STATISTICS, (heads,), [tensor], verdict, of="each head's own map")
+    tensor = torch.tensor(on["diffuseness"].tolist())
+    return summarize(_GRID_STATISTICS, (on,), [tensor], verdict, of="each head's own map")

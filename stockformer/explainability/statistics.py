@@ -293,6 +293,11 @@ GATE_STATISTICS: tuple[Statistic, ...] = (
 )
 
 
+def heads_on(maps: Tensor) -> Tensor:
+    """Which heads of [heads, query, key] have any weight: [heads], booleans; the others are switched off."""
+    return maps.nan_to_num(0.0).ne(0).any(dim=-1).any(dim=-1)
+
+
 def head_statistics(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> pd.DataFrame:
     """What sets the heads of a kind of attention apart, one row per head.
 
@@ -301,18 +306,19 @@ def head_statistics(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | N
         masks: what is masked in each, bool [heads or 1, query, key] or None.
 
     Returns:
-        Columns ``layer, head, diffuseness, recency, redundancy``, each of the head's own map.
+        Columns ``layer, head, diffuseness, recency, redundancy``, each of the head's own map; NaN for heads that are
+        switched off, which are no fellows of others either.
     """
-    tables = [
-        pd.DataFrame(
-            {
-                "layer": layer,
-                "head": range(len(maps)),
-                **{of.__name__: of(maps.float(), mask).numpy() for of in (diffuseness, recency, redundancy)},
-            }
-        )
-        for layer, (maps, mask) in enumerate(zip(layers, masks or [None] * len(layers), strict=True))
-    ]
+    tables = []
+    for layer, (maps, mask) in enumerate(zip(layers, masks or [None] * len(layers), strict=True)):
+        on = heads_on(maps)
+        masked = None if mask is None else mask.expand(len(maps), -1, -1)[on]
+        table = pd.DataFrame({"layer": layer, "head": range(len(maps))})
+        for of in (diffuseness, recency, redundancy):
+            table[of.__name__] = float("nan")
+            if on.any():
+                table.loc[on.numpy(), of.__name__] = of(maps[on].float(), masked).numpy()
+        tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 

@@ -523,3 +523,18 @@ def test_a_head_grid():
     assert summarize_head_grid(head_statistics([torch.full((1, 2, 2), torch.nan)])).verdict.startswith(
         "There are no fin"
     )
+
+
+def test_heads_that_are_switched_off_are_left_out_and_named():
+    maps = torch.rand(3, 2, 5, 5, generator=torch.Generator().manual_seed(0)).softmax(dim=-1)
+    maps[1, 0] = maps[2] = 0.0
+    layers = summarize_layers(list(maps)).verdict
+    assert layers.startswith(
+        "Left out, without a weight above 0: layer 1 head 0, layer 2 head 0, layer 2 head 1. Alike in every layer: "
+    )
+    table = head_statistics(list(maps))
+    assert table["diffuseness"].isna().tolist() == [False, False, True, False, True, True]
+    grid = summarize_head_grid(table).verdict
+    assert grid.startswith(
+        "Left out, without a weight above 0: layer 1 head 0, layer 2 head 0, layer 2 head 1. The most focused of 3 "
+    )
