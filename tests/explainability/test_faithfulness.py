@@ -281,7 +281,7 @@ def test_random_weights_give_another_picture_unless_the_method_shows_the_input(l
 
     alike = randomisation_check(Ignores(), given, ["input_x_gradient"]).iloc[0]
     assert (alike["signed"], alike["absolute"]) == (pytest.approx(1.0), pytest.approx(1.0))
-    torch.manual_seed(1)
+    torch.manual_seed(11)
     model = nn.Sequential(nn.Flatten(), nn.Linear(100, 1, bias=False), nn.Flatten(0))
     before = copy.deepcopy(model.state_dict())
     found = randomisation_check(model, given, ["gradient", "input_x_gradient"]).set_index("method")
