@@ -115,6 +115,34 @@ def test_other_precisions(method, dtype):
     torch.testing.assert_close(part.double(), expected.double(), atol=0.05, rtol=0.05)
 
 
+def test_integrated_gradients_take_more_points_until_they_add_up():
+    """Of a steep wave 64 points miss the sum by far; the antiderivative is known."""
+    model, x = Of(lambda a, b: torch.sin(300 * a) + b), at(1.0, 2.0)
+    found = attribute(model, x)
+    assert found.parts[0][0].tolist() == pytest.approx([np.sin(300.0), 2.0], abs=0.02)
+    assert found.adds_up
+    assert abs(found.completeness_error) <= 0.01 * abs(found.value - found.reference)
+
+
+def test_integrated_gradients_of_weights_three_times_as_large_add_up(make_model, inputs):
+    model = make_model()
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(3)
+    found = attribute(model, *(part[:1] for part in inputs))
+    with torch.no_grad():
+        ends = [found.target(model(*(factor * part[:1] for part in inputs))).item() for factor in (1, 0)]
+    total = sum(part.double().sum() for part in found.parts)
+    assert float(total) == pytest.approx(ends[0] - ends[1], rel=0.0101)
+
+
+def test_what_never_adds_up_is_a_warning(monkeypatch):
+    monkeypatch.setattr("stockformer.explainability.attribution._MOST_POINTS", 256)
+    with pytest.warns(UserWarning, match="integrated gradients do not add up to 1% with 8192 points"):
+        found = attribute(Of(lambda a, b: torch.sin(5e6 * a**2)), at(0.987, 1.0))
+    assert not found.adds_up
+
+
 def test_between_its_steps_the_model_is_as_it_was():
     model = PRODUCT.train()
     steps = attribution_steps(model, at(2.0, 3.0), method="shapley_sampling")

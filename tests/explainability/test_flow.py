@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from itertools import pairwise
 
 import networkx as nx
@@ -212,6 +213,35 @@ def test_relevance_follows_the_published_rules(model, one):
     for part, expected in zip(found.days, (pooled @ ss, pooled @ sm), strict=True):
         np.testing.assert_allclose(part.numpy(), expected, rtol=1e-4, atol=1e-7)
     assert found.days[1].sum() > 0
+
+
+def test_relevance_keeps_shares_that_are_tiny_beside_a_days_own(model, one):
+    """Rules 5 to 10 with what other days add kept apart from a day's own 1, so that nothing is rounded away."""
+    trace = trace_attention(model, *one)
+    small = {
+        kind: [replace(layer, gradient=layer.gradient * 1e-7) for layer in layers]
+        for kind, layers in trace.kinds.items()
+    }
+    trace = replace(trace, kinds=small)
+    share = {
+        kind: [
+            np.maximum(layer.weights.double().numpy() * layer.gradient.double().numpy(), 0).mean(axis=0)
+            for layer in layers
+        ]
+        for kind, layers in small.items()
+    }
+    stock, market, across = np.zeros((6, 6)), np.zeros((7, 7)), np.zeros((6, 7))
+    for a in share["market"]:
+        market = market + a + a @ market
+    for own, cross in zip(share["self"], share["cross"], strict=True):
+        stock, across = stock + own + own @ stock, across + own @ across
+        left, right = (
+            np.divide(rest, sums, out=np.zeros_like(rest), where=sums > 0) + np.eye(len(rest))
+            for rest, sums in ((rest, rest.sum(axis=1, keepdims=True)) for rest in (stock, market))
+        )
+        across = across + left.T @ cross @ right
+    pooled = np.maximum(trace.pooling.double().numpy() * trace.pooling_gradient.double().numpy(), 0)
+    np.testing.assert_allclose(relevance(trace).days[1].numpy(), pooled @ across, rtol=1e-6)
 
 
 def test_closed_gates_leave_the_market_no_relevance_at_all(model, one):
