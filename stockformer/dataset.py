@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from stockformer.config import BASE_FEATURE_COLUMNS, LOOKBACK, MARKET_FEATURE_COLUMNS
 from stockformer.features import PRICE_COLUMNS, add_derived_features
+from stockformer.inputs import Inputs
 from stockformer.market import ETF_FEATURE_COLUMNS, ETFS, add_market_features, etf_gaps
 from stockformer.model import LABEL_MODES
 from stockformer.preprocessing import TRAINED_HERE, Normalization, Preprocessing, fit_normalization, normalize
@@ -47,9 +48,9 @@ class Window:
     means: tuple[Tensor, ...]
 
     @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """What a model is called with, each [1, T, features]."""
-        return tuple(part[None] for part in (self.x, self.market_x) if part is not None)
+    def inputs(self) -> Inputs:
+        """What a model is called with, each [1, T, features], with their training means."""
+        return Inputs((part[None] for part in (self.x, self.market_x) if part is not None), self.means)
 
     @property
     def dates(self) -> pd.DatetimeIndex:

@@ -40,8 +40,9 @@ from stockformer.explainability import (
 )
 from stockformer.explainability.ablation import attention_effects_steps, head_importance_steps
 from stockformer.explainability.attribution import AGAINST_BASELINE, BY_GROUP
-from stockformer.explainability.rankings import Ranking, rank_cells
+from stockformer.explainability.rankings import Ranking, choose_baselines, rank_cells
 from stockformer.explainability.steps import Steps, run_to_end
+from stockformer.inputs import Inputs
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
 from stockformer.training import Model
 from stockformer_widgets.followed import Followed, reacts
@@ -117,12 +118,13 @@ class Explaining(Followed):
         self._check_open()
         key = self._attribution_key()
         if key not in self._explained:
+            sample = self._one_sample()
             steps = attribution_steps(
                 self.model,
-                *self._one_sample(),
+                *sample,
                 method=self.method,
                 target=self._target(),
-                baselines=self._baselines(),
+                baselines=choose_baselines(sample, self.method, self._baselines()),
                 groups=self.groups,
             )
             self._explained[key] = yield from self._unless_changed(
@@ -344,7 +346,7 @@ class Explaining(Followed):
         options: dict[str, Any] = {"baselines": self._baselines(), "groups": self.groups}
         return {method: partial(rank_cells, method, **options) for method in METHODS}
 
-    def _checked(self, windows: int | None) -> list[tuple[Tensor, ...]]:
+    def _checked(self, windows: int | None) -> list[Inputs]:
         """Inputs to measure on."""
         if self.change:
             raise ValueError("the model is measured as it is: take the change back first")
@@ -362,19 +364,19 @@ class Explaining(Followed):
         assert self.dataset is not None
         return calendar_blocks(self.dataset, spread_indices(self.dataset, windows))
 
-    def _training(self) -> list[tuple[Tensor, ...]]:
+    def _training(self) -> list[Inputs]:
         """Inputs of training windows; none without a dataset, or where the inputs have another shape."""
         if self.reading.window is None or self.dataset is None:
             return []
         return self._like_the_sample(training_windows(self.dataset))
 
-    def _like_the_sample(self, windows: Iterable[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
-        like = self.reading.inputs[0]
-        return [tuple(part.to(like) for part in inputs) for inputs in windows]
+    def _like_the_sample(self, windows: Iterable[Inputs]) -> list[Inputs]:
+        return [inputs.to(self.reading.inputs[0]) for inputs in windows]
 
-    def _one_sample(self) -> tuple[Tensor, ...]:
+    def _one_sample(self) -> Inputs:
         """The inputs of the first sample: another model may have a batch."""
-        return tuple(part[:1] for part in self.reading.inputs)
+        window = self.reading.window
+        return Inputs((part[:1] for part in self.reading.inputs), None if window is None else window.means)
 
     def _explain(self, compute: Callable[..., Result], *key: str) -> Result:
         """``compute(model, *inputs, target=...)`` of the reading, with its change; each is computed once."""
@@ -403,12 +405,9 @@ class Explaining(Followed):
         return choose_target(self.model, self.reading.capture.output, self.target)
 
     def _baselines(self) -> tuple[Tensor, ...] | None:
-        """Inputs for `baseline`, each [N, T, features]; None where the training mean is 0."""
+        """Inputs for `baseline`, each [N, T, features]; None for the training mean, which each sample knows."""
         if self.baseline == BASELINES[0]:
-            window = self.reading.window
-            if window is None or not any(mean.any() for mean in window.means):
-                return None
-            return tuple(mean.expand_as(part) for mean, part in zip(window.means, window.inputs, strict=True))
+            return None
         assert self.dataset is not None
         training = np.flatnonzero(self.dataset.end_dates <= self.dataset.train_end)
         if self.baseline == "calm window":

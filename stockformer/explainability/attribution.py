@@ -12,7 +12,6 @@ import torch
 from captum.attr import (
     FeatureAblation,
     GradientShap,
-    InputXGradient,
     IntegratedGradients,
     NoiseTunnel,
     Saliency,
@@ -136,7 +135,7 @@ def attribute(
         target: by default that of `choose_target`.
         baselines: where nothing is known, one [N, T, features] an input; the
             attribution is the mean over the N. By default 0, the training mean
-            of normalised features.
+            of normalised features. Input x gradient takes the input's distance from them.
         groups: for occlusion and Shapley sampling, one of `GROUPS`; weeks are five
             days and count from the last. A group's share is spread evenly over those of its cells that
             are not at the baseline.
@@ -286,7 +285,10 @@ def _tolerance(parts: Parts, value: float, reference: float) -> float:
 
 
 def _input_x_gradient(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:
-    return InputXGradient(explained).attribute(inputs)  # type: ignore[no-any-return]
+    gradients = _gradient(explained, inputs, bases)
+    return tuple(
+        (part - base.mean(dim=0)) * gradient for part, base, gradient in zip(inputs, bases, gradients, strict=True)
+    )
 
 
 def _gradient(explained: nn.Module, inputs: Parts, bases: Parts) -> Parts:

@@ -23,7 +23,6 @@ from stockformer.explainability.blocks import holm, ratio_test
 from stockformer.explainability.rankings import (
     CELL_RANKINGS,
     REFERENCES,
-    Inputs,
     LinearFormula,
     Ranking,
     rank_by_size,
@@ -31,6 +30,7 @@ from stockformer.explainability.rankings import (
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import Target, explained
 from stockformer.forward import in_eval_mode
+from stockformer.inputs import Inputs
 
 #: Shares of the input that are moved, of which the areas under the curves are taken.
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -131,10 +131,10 @@ def faithfulness_verdict(table: pd.DataFrame, ranking: str) -> str:
 
 def measure_faithfulness(
     model: nn.Module,
-    samples: Sequence[Inputs],
+    samples: Sequence[Sequence[Tensor]],
     rankings: Mapping[str, Ranking] = CELL_RANKINGS,
     *,
-    training: Sequence[Inputs] = (),
+    training: Sequence[Sequence[Tensor]] = (),
     blocks: Sequence[int] | np.ndarray | None = None,
     column: int | None = None,
     orders: int | None = None,
@@ -155,7 +155,8 @@ def measure_faithfulness(
 
     Args:
         model: called as ``model(*inputs)``, in eval mode; returns [B] or [B, outputs].
-        samples: each a sample's normalised inputs, [1, T, features].
+        samples: each a sample's inputs, [1, T, features]; their training mean is 0 unless they are `Inputs` with
+            another, as those of `spread_windows` are.
         rankings: name -> scores of a sample. All rank cells, or all rank days. None has the name of a reference.
         training: inputs of the training windows from which the fixed linear formula is made, all of one shape.
         blocks: the block of each sample, see `calendar_blocks`: samples that depend on each other are in
@@ -177,10 +178,10 @@ def measure_faithfulness(
 
 def faithfulness_steps(
     model: nn.Module,
-    samples: Sequence[Inputs],
+    samples: Sequence[Sequence[Tensor]],
     rankings: Mapping[str, Ranking] = CELL_RANKINGS,
     *,
-    training: Sequence[Inputs] = (),
+    training: Sequence[Sequence[Tensor]] = (),
     blocks: Sequence[int] | np.ndarray | None = None,
     column: int | None = None,
     orders: int | None = None,
@@ -205,7 +206,7 @@ def faithfulness_steps(
     scales: list[float] = []
     total, done = len(samples) * (len(curves) + math.ceil(pairs / _PAIRS)), 0
     unit = ""
-    for sample, inputs in enumerate(samples):
+    for sample, inputs in enumerate(map(Inputs, samples)):
         target, value, base = _ends(model, inputs, column)
         scales.append(value - base)
         for name, rank in (*rankings.items(), *references.items()):
@@ -283,8 +284,10 @@ class _Movable:
     def __init__(self, inputs: Inputs, by_day: bool) -> None:
         self.unit = "day" if by_day else "cell"
         self._shapes = [part.shape[1:] for part in inputs]
-        self._values = torch.cat([part.detach().flatten() for part in inputs])
-        moved = self._values != 0
+        self._values, self._means = (
+            torch.cat([part.detach().flatten() for part in parts]) for parts in (inputs, inputs.baseline)
+        )
+        moved = self._values != self._means
         if by_day:
             days = torch.cumsum(torch.tensor([0, *(part.size(1) for part in inputs)]), dim=0)
             unit = torch.cat(
@@ -332,7 +335,7 @@ class _Movable:
         ranks = rank[:, self._place[self._unit]]
         counts = torch.tensor([round(fraction * self.number) for fraction in fractions], device=device)
         first = ranks[:, None, :] < counts[:, None]  # [orders, fractions, cells]
-        batch = torch.where(torch.stack([first, ~first], dim=1), 0.0, self._values).flatten(end_dim=2)
+        batch = torch.where(torch.stack([first, ~first], dim=1), self._means, self._values).flatten(end_dim=2)
         widths = [days * features for days, features in self._shapes]
         parts = [
             part.reshape(len(batch), *shape)
@@ -365,7 +368,7 @@ def _with_ends(curves: np.ndarray, scale: float) -> np.ndarray:
 def _ends(model: nn.Module, inputs: Inputs, column: int | None) -> tuple[Target, float, float]:
     """The target or its negative, its value for a sample, and at the training mean, which is not the larger one."""
     target, value = explained(model, *inputs, column=column)
-    _, base = explained(model, *(torch.zeros_like(part) for part in inputs), target=target)
+    _, base = explained(model, *inputs.baseline, target=target)
     return (target.turned(), -value, -base) if value < base else (target, value, base)
 
 

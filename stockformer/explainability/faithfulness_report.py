@@ -11,7 +11,7 @@ from pandas.api.types import is_numeric_dtype
 
 from stockformer.dataset import StockDataset
 from stockformer.explainability.ablation import attention_effects
-from stockformer.explainability.attribution import METHODS, attribute
+from stockformer.explainability.attribution import METHODS
 from stockformer.explainability.blocks import calendar_blocks
 from stockformer.explainability.faithfulness import (
     Faithfulness,
@@ -20,10 +20,11 @@ from stockformer.explainability.faithfulness import (
     spread_windows,
     training_windows,
 )
-from stockformer.explainability.rankings import CELL_RANKINGS, DAY_RANKINGS, Inputs
+from stockformer.explainability.rankings import CELL_RANKINGS, DAY_RANKINGS, attribute_from_mean
 from stockformer.explainability.sanity import MODELS, negative_control, randomisation_check
 from stockformer.explainability.trace import trace_attention
 from stockformer.files import check_writable, write_whole
+from stockformer.inputs import Inputs
 from stockformer.training import Model
 
 _FEW = 4  # windows of the checks that attribute with every method once more
@@ -98,7 +99,7 @@ def _checks(
 def _control(model: Model, dataset: StockDataset, method: str, samples: list[Inputs]) -> float:
     names = [dataset.feature_cols, dataset.market_feature_cols or []]
     found = [
-        negative_control(attribute(model, *inputs, method=method).parts, names[: len(inputs)], dataset.unavailable)
+        negative_control(attribute_from_mean(model, inputs, method), names[: len(inputs)], dataset.unavailable)
         for inputs in samples
     ]
     return float(np.max(found))
@@ -138,8 +139,11 @@ against the prediction goes last. The gap is insertion - deletion.
 Three references are measured beside the methods:
 
 - random: the mean of 200 random orders, each one and the same for all windows;
-- |input|: the size of the input, which does not ask the model;
-- fixed linear: the target's mean gradient over {training} training windows times the input, one formula for all.
+- |input|: the size of the input, that is its distance from the training mean, which does not ask the model;
+- fixed linear: the target's mean gradient over {training} training windows times that distance, one formula for all.
+
+The training mean is 0 for normalised features. For features that a model reads raw it is theirs, by ticker, and input x
+gradient takes the distance from it too.
 
 Windows that share days are not independent, so they are put into {blocks} blocks of days, of at least two lookbacks,
 with the windows of all tickers. The interval (95 %) is of the gap's distance from random, by Student's t over blocks;

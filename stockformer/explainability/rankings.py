@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stockformer.explainability.attribution import METHODS, attribute
+from stockformer.explainability.attribution import AGAINST_BASELINE, METHODS, attribute
 from stockformer.explainability.capture import capture_attention
 from stockformer.explainability.flow import joint_rollout, mean_attention, relevance
 from stockformer.explainability.targets import Target
 from stockformer.explainability.trace import trace_attention
 from stockformer.forward import in_eval_mode
+from stockformer.inputs import Inputs
 
-Inputs = tuple[Tensor, ...]
 #: Scores of a sample for a target: [T, features] per input, or [T] per input to rank days.
 Ranking = Callable[[nn.Module, Inputs, Target], Sequence[Tensor]]
 
@@ -32,19 +32,40 @@ REFERENCES: Mapping[str, str] = {
 _BATCH = 64
 
 
+def choose_baselines(
+    inputs: Sequence[Tensor], method: str, baselines: Sequence[Tensor] | None = None
+) -> Sequence[Tensor]:
+    """Those given for the methods of `AGAINST_BASELINE`; for the others, and where none are, the training mean."""
+    return Inputs(inputs).baseline if baselines is None or method not in AGAINST_BASELINE else baselines
+
+
+def attribute_from_mean(
+    model: nn.Module,
+    inputs: Sequence[Tensor],
+    method: str,
+    baselines: Sequence[Tensor] | None = None,
+    **options: Any,
+) -> tuple[Tensor, ...]:
+    """Parts of `attribute` with the baselines of `choose_baselines`."""
+    chosen = choose_baselines(inputs, method, baselines)
+    return attribute(model, *inputs, method=method, baselines=chosen, **options).parts
+
+
 def rank_cells(method: str, model: nn.Module, inputs: Inputs, target: Target, **options: Any) -> list[Tensor]:
-    """Scores of every feature of every day by one of `METHODS`; `options` are those of `attribute`."""
-    parts = attribute(model, *inputs, method=method, target=target, **options).parts
+    """Scores of every feature of every day by one of `METHODS`; `options` are those of `attribute_from_mean`."""
+    parts = attribute_from_mean(model, inputs, method, target=target, **options)
     return [part.abs() if method in SENSITIVITIES else part for part in parts]
 
 
 def rank_by_size(model: nn.Module, inputs: Inputs, target: Target) -> list[Tensor]:
-    """``|input|``: a ranking that does not ask the model."""
-    return [part[0].detach().abs() for part in inputs]
+    """``|input|``, its distance from the training mean: a ranking that does not ask the model."""
+    return [part[0].abs() for part in Inputs(inputs).distance]
 
 
 class LinearFormula:
-    """A ranking by fixed weights times the input; the weights are the target's mean gradient over training windows.
+    """A ranking by fixed weights times the input's distance from the training mean.
+
+    The weights are the target's mean gradient over training windows.
 
     What it does as well as an explanation of a sample needs no explanation of that sample.
 
@@ -52,7 +73,7 @@ class LinearFormula:
         training: inputs of the training windows, each [1, T, features].
     """
 
-    def __init__(self, training: Sequence[Inputs]) -> None:
+    def __init__(self, training: Sequence[Sequence[Tensor]]) -> None:
         self._training = training
         self._weights: dict[Target, list[Tensor]] = {}
 
@@ -61,12 +82,12 @@ class LinearFormula:
         if upwards not in self._weights:
             self._weights[upwards] = _mean_gradient(model, self._training, upwards)
         return [
-            target.sign * weights * part[0].detach()
-            for weights, part in zip(self._weights[upwards], inputs, strict=True)
+            target.sign * weights * part[0]
+            for weights, part in zip(self._weights[upwards], Inputs(inputs).distance, strict=True)
         ]
 
 
-def _mean_gradient(model: nn.Module, windows: Sequence[Inputs], target: Target) -> list[Tensor]:
+def _mean_gradient(model: nn.Module, windows: Sequence[Sequence[Tensor]], target: Target) -> list[Tensor]:
     sums = [torch.zeros_like(part[0]) for part in windows[0]]
     for start in range(0, len(windows), _BATCH):
         batch = [torch.cat(parts).requires_grad_() for parts in zip(*windows[start : start + _BATCH], strict=True)]
@@ -79,7 +100,7 @@ def _mean_gradient(model: nn.Module, windows: Sequence[Inputs], target: Target) 
 
 
 def _rank_days(model: nn.Module, inputs: Inputs, target: Target, *, method: str) -> list[Tensor]:
-    parts = attribute(model, *inputs, method=method, target=target, groups="day").parts
+    parts = attribute_from_mean(model, inputs, method, target=target, groups="day")
     return [part.sum(dim=-1) for part in parts]
 
 

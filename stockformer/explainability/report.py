@@ -49,6 +49,7 @@ from stockformer.explainability.summary import Summary
 from stockformer.explainability.trace import Trace, trace_attention
 from stockformer.files import check_writable, write_whole
 from stockformer.forward import uncompiled
+from stockformer.inputs import Inputs
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 
 _DPI = 110
@@ -85,6 +86,7 @@ def generate_report(
     prices: pd.DataFrame | None = None,
     label: float | None = None,
     assumption: str = "",
+    means: Sequence[Tensor] | None = None,
     title: str = "Attention report",
     files_read: Sequence[Path] = (),
 ) -> dict[str, Path]:
@@ -101,6 +103,7 @@ def generate_report(
         prices: what the price did on these days, as `Window.prices`.
         label: the true value or class number of that sample, where it is known.
         assumption: what of the label is a guess, in words; see `StockDataset.assumption`.
+        means: training means of every input, each [features], as `Window.means`; by default 0, as of normalised inputs.
         files_read: files that are read, and so are not written over, through a link either.
 
     Returns:
@@ -124,7 +127,7 @@ def generate_report(
         *(_attention_section(shown, kind, sample, dates) for kind in shown.kinds),
         *_gate_sections(shown, sample, dates),
         *_pooling_sections(shown, sample, dates),
-        *_explained_sections(model, shown, inputs, names, feature_names, sample, dates),
+        *_explained_sections(model, shown, inputs, names, feature_names, sample, dates, means),
     ]
     pictures = [picture for section in sections for picture in section.pictures]
     paths = [folder / f"{one.name}.png" for one in pictures]
@@ -254,10 +257,11 @@ def _explained_sections(
     feature_names: Sequence[Sequence[str]] | None,
     sample: int,
     dates: Sequence[Any] | None,
+    means: Sequence[Tensor] | None,
 ) -> Iterator[_Section]:
     if not can_attribute(inputs, shown.output):
         return
-    one = tuple(part[sample : sample + 1] for part in inputs)
+    one = Inputs((part[sample : sample + 1] for part in inputs), means)
 
     def attention() -> Iterator[_Section]:
         trace = trace_attention(model, *one)
@@ -265,7 +269,7 @@ def _explained_sections(
         yield _importance_section(model, one, trace)
 
     def attribution() -> Iterator[_Section]:
-        yield _attribution_section(attribute(model, *one), names, feature_names, dates)
+        yield _attribution_section(attribute(model, *one, baselines=one.baseline), names, feature_names, dates)
 
     def faithfulness() -> Iterator[_Section]:
         yield _faithfulness_section(model, one, has_inflow(model))
@@ -359,7 +363,7 @@ def _importance_section(model: nn.Module, inputs: Sequence[Tensor], trace: Trace
     return _Section("What the prediction hangs on", verdict, pictures, numbers)
 
 
-def _faithfulness_section(model: nn.Module, inputs: tuple[Tensor, ...], by_day: bool) -> _Section:
+def _faithfulness_section(model: nn.Module, inputs: Inputs, by_day: bool) -> _Section:
     pictures: list[_Picture] = []
     numbers: dict[str, dict[str, Summary]] = {}
     rankings = {"Features by day": CELL_RANKINGS} | ({"Days": DAY_RANKINGS} if by_day else {})

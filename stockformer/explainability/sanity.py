@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from stockformer.explainability.attribution import METHODS, attribute
-from stockformer.explainability.rankings import Inputs
+from stockformer.explainability.attribution import METHODS
+from stockformer.explainability.rankings import attribute_from_mean
 from stockformer.explainability.statistics import spearman
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import explained
 from stockformer.forward import with_gradients
+from stockformer.inputs import Inputs
 from stockformer.seeding import seeded
 
 #: How many models with random weights an attribution is compared with.
@@ -25,7 +26,7 @@ MODELS = 5
 
 def randomisation_check(
     model: nn.Module,
-    samples: Sequence[Inputs],
+    samples: Sequence[Sequence[Tensor]],
     methods: Sequence[str] = METHODS,
     *,
     column: int | None = None,
@@ -44,7 +45,7 @@ def randomisation_check(
         column: of the output, see `choose_target`.
         models: how many random models.
         seed: of the first one's weights; the others' follow.
-        options: of `attribute`: baselines and groups.
+        options: of `attribute`: baselines, by default the training mean of each sample, and groups.
 
     Returns:
         One row per method: ``method, signed, absolute``, the Spearman correlation of the
@@ -57,7 +58,7 @@ def randomisation_check(
 
 def randomisation_steps(
     model: nn.Module,
-    samples: Sequence[Inputs],
+    samples: Sequence[Sequence[Tensor]],
     methods: Sequence[str] = METHODS,
     *,
     column: int | None = None,
@@ -74,7 +75,7 @@ def randomisation_steps(
         for sample, inputs in enumerate(samples):
             target, _ = explained(model, *inputs, column=column)
             for number, one in enumerate([model, *random]):
-                values = _moved(inputs, attribute(one, *inputs, method=method, target=target, **options).parts)
+                values = _moved(inputs, attribute_from_mean(one, inputs, method, target=target, **options))
                 if number == 0:
                     own = values
                 else:
@@ -108,9 +109,9 @@ def negative_control(
     return max(found, default=np.nan)
 
 
-def _moved(inputs: Inputs, parts: Sequence[Tensor]) -> Tensor:
+def _moved(inputs: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
     """The attributions of the cells that are not at the training mean: the others are 0 whatever the weights."""
-    return torch.cat([part[cells[0].cpu() != 0] for part, cells in zip(parts, inputs, strict=True)])
+    return torch.cat([part[cells[0].cpu() != 0] for part, cells in zip(parts, Inputs(inputs).distance, strict=True)])
 
 
 @with_gradients()  # parameters that are copied in inference mode could have none

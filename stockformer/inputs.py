@@ -1,0 +1,42 @@
+"""What a model is called with, and the mean that explanations measure it from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+class Inputs(tuple[Tensor, ...]):
+    """The inputs of one sample, each [1, T, features]: a tuple that knows its training mean.
+
+    Attributes:
+        baseline: the training mean of every cell, on the device and in the shape and dtype of its input.
+
+    Args:
+        parts: the inputs. Those that know their mean keep it, unless another is given.
+        means: of every input the training means of its features, [features] or of its shape; by default 0, as of
+            normalised features.
+    """
+
+    baseline: tuple[Tensor, ...]
+
+    def __new__(cls, parts: Iterable[Tensor], means: Iterable[Tensor] | None = None) -> Inputs:
+        if isinstance(parts, Inputs) and means is None:
+            return parts
+        inputs = super().__new__(cls, parts)
+        if means is None:
+            inputs.baseline = tuple(torch.zeros_like(part) for part in inputs)
+        else:
+            inputs.baseline = tuple(mean.to(part).expand_as(part) for mean, part in zip(means, inputs, strict=True))
+        return inputs
+
+    @property
+    def distance(self) -> tuple[Tensor, ...]:
+        """How far every cell is from its training mean, with its sign."""
+        return tuple(part.detach() - mean for part, mean in zip(self, self.baseline, strict=True))
+
+    def to(self, like: Tensor) -> Inputs:
+        """The same on the device and in the dtype of a tensor."""
+        return Inputs((part.to(like) for part in self), self.baseline)
