@@ -196,13 +196,21 @@ class ComparedLines(ComparedView, LinesView):
 
     def _make_chart(self) -> Chart:
         one, other = map(self.chart_of, self.pair)
-        return overlay(one, other, self.label)
+        return overlay(one, other, self._title())
+
+    def _title(self) -> str:
+        """Above the figure, where A and B have titles of their own."""
+        return self.label
 
 
 class ComparedRow(ComparedLines, AttentionRow):
     """The selected query's attention in both samples."""
 
     label = "Attention of the selected day in both"
+
+    def _title(self) -> str:
+        before = self.selection.sizes()["query"] - 1 - self.selection.query
+        return f"What day {-before} attends to (0: the last)"
 
 
 class ComparedPrices(ComparedLines, PriceStrip):
