@@ -162,7 +162,7 @@ much the target would change and not what it got. Occlusion and Shapley sampling
 `python benchmarks/faithfulness_level.py` measures this on 1000 simulated panels each: 64 windows
 of 20 days of 4 tickers with a market in common and persistent volatility, and a linear model with random weights.
 
-| ranking | verdict | 4 blocks | 15 blocks |
+| ranking | verdict | 3 blocks | 14 blocks |
 | --- | --- | ---: | ---: |
 | random in every window | better than anything | 0.1 % | 0.1 % |
 | one random order for all windows | better than anything | 1.8 % | 3.8 % |
@@ -175,7 +175,7 @@ fixed formula with random weights has, over all windows, a gap that really diffe
 shipped model, over 32 windows, gradient x input of 16 models with random weights has gaps with a standard deviation of
 0.42, and random orders of 0.03. So "better than random" alone says little of a method: the other references and the
 random-weights check say more. The 95 % interval held the true gap of a noisy ranking in 98.5 % of the panels with
-4 blocks and in 97.8 % with 15."""
+3 blocks and in 97.8 % with 14."""
 
 _RANDOM = """\
 ## Random weights, and features without data
