@@ -33,12 +33,15 @@ _BAND = (0.1, 0.9)
 _SERIES = {"adjusted_close": "close", "spy": "SPY"}
 
 
-def attention_row(row: Tensor, days: Sequence[str], query_day: str, mask: Tensor | None = None) -> Chart:
+def attention_row(
+    row: Tensor, days: Sequence[str], query_day: str, mask: Tensor | None = None, *, dated: bool = True
+) -> Chart:
     """What one query attends to: its weights [key] beside a uniform share of the keys that it may attend to.
 
     Args:
         days: names of the keys.
         mask: which keys the query may not attend to, bool [key].
+        dated: whether the names are dates; the sentence calls others steps.
     """
     weights = row.float().numpy()
     masked = np.zeros(len(row), bool) if mask is None else mask.numpy()
@@ -53,12 +56,16 @@ def attention_row(row: Tensor, days: Sequence[str], query_day: str, mask: Tensor
         title=f"What {query_day} attends to",
         body=_shares([Line("weight", weights, words, NEUTRAL, "area")], Axis(days, "key day", "key"), "weight", masked),
         make_table=lambda: pd.DataFrame({"key": range(len(row)), "key_day": days, "weight": weights, "share": shares}),
-        summary=summarize_row(row, mask, days),
+        summary=summarize_row(row, mask, days if dated else None),
     ).noting(_largest("strongest", allowed, days, words))
 
 
-def pooling(weights: Tensor, days: Sequence[str]) -> Chart:
-    """How pooling weights the days [T], beside a uniform share; the three largest in a second colour."""
+def pooling(weights: Tensor, days: Sequence[str], *, dated: bool = True) -> Chart:
+    """How pooling weights the days [T], beside a uniform share; the three largest in a second colour.
+
+    Args:
+        dated: whether the names of the days are dates; the sentence calls others steps.
+    """
     values = weights.float().numpy()
     words = formatted(values)
     largest = np.full_like(values, np.nan)
@@ -72,7 +79,7 @@ def pooling(weights: Tensor, days: Sequence[str]) -> Chart:
         title="How pooling weights the days",
         body=_shares(lines, Axis(days, "stock day", "query"), "pooling weight"),
         make_table=lambda: pd.DataFrame({"step": range(len(values)), "day": days, "weight": values}),
-        summary=summarize_pooling(weights, days),
+        summary=summarize_pooling(weights, days if dated else None),
     ).noting(_largest("largest", values, days, words))
 
 

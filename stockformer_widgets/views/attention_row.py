@@ -29,6 +29,10 @@ class AttentionRow(LinesView):
         weights, mask = reading.capture.map(*chosen), reading.capture.mask(*chosen)
         query, (queries, keys) = where.place("query", len(weights)), weights.shape
         chart = attention_row(
-            weights[query], reading.days(keys), reading.days(queries)[query], None if mask is None else mask[query]
+            weights[query],
+            reading.days(keys),
+            reading.days(queries)[query],
+            None if mask is None else mask[query],
+            dated=reading.dates_of(keys) is not None,
         )
         return chart.noting(market_note(session, where.kind))

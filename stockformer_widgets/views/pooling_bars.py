@@ -22,7 +22,9 @@ class PoolingBars(LinesView):
         return session.reading.capture.pooling is not None
 
     def chart_of(self, session: ExtractorSession) -> Chart:
-        weights = session.reading.capture.pooling
-        assert weights is not None
-        chart = pooling(weights[0], session.reading.days(weights.size(1)))
+        reading = session.reading
+        assert reading.capture.pooling is not None
+        weights = reading.capture.pooling[0]
+        length = len(weights)
+        chart = pooling(weights, reading.days(length), dated=reading.dates_of(length) is not None)
         return chart.noting(*trust_notes(session, "pooling", "day"))

@@ -136,7 +136,9 @@ def fused(enabled):
 
 @pytest.mark.filterwarnings("ignore:.*quantization is deprecated", "ignore:.*[Nn]ested")
 @pytest.mark.parametrize(
-    "make", [lambda: adapted(Adapter), lambda: adapted(Merged), batch_norms, norms_by_day, quantised], ids=str
+    "make",
+    [lambda: adapted(Adapter), lambda: adapted(Merged), batch_norms, norms_by_day, quantised],
+    ids=["adapted", "merged", "batch norms", "norms by day", "quantised"],
 )
 @pytest.mark.parametrize("training", [True, False])
 def test_parts_that_the_fused_kernel_cannot_read(make, training):
