@@ -109,7 +109,8 @@ def saliency(index: int, column: int | None = None, method: str = "integrated_gr
 
 def expect_bars_of(page: Page, found: Attribution) -> None:
     """The last view of the first tab, which takes the longest, shows this one."""
-    expect(view(page, "SaliencyBars")).to_contain_text(f"the target changes by {found.value - found.reference:.4g} (error")
+    change = f"the target changes by {found.value - found.reference:.4g} (error"
+    expect(view(page, "SaliencyBars")).to_contain_text(change)
 
 
 def choose(page: Page, control: str, option: str) -> None:
