@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lab import run_notebook
+from lab import run_notebook, write_notebook
 from playwright.sync_api import Locator, Page, expect
 from screen import (
     bar_values,
@@ -37,6 +38,7 @@ from stockformer.explainability import (
     relevance,
     trace_attention,
 )
+from stockformer.explainability.faithfulness import training_windows
 from stockformer.sample import load_sample
 
 DATASET, MODEL = load_sample()
@@ -504,7 +506,7 @@ def test_faithfulness_is_measured_while_one_watches(page: Page) -> None:
     expect(stop).to_be_hidden()
     settle(page)
     window = DATASET.window(CRASH)
-    found = measure_faithfulness(MODEL, [(window.x[None], window.market_x[None])])
+    found = measure_faithfulness(MODEL, [window.inputs], training=training_windows(DATASET))
     names = [name for name in found.table["ranking"] if name != "random"]
     for number, kind in enumerate(("deletion", "insertion")):
         curves = found.curves[found.curves["kind"] == kind].set_index("ranking")
@@ -694,6 +696,17 @@ def test_no_words_and_no_figures_are_cut(page: Page, width: int) -> None:
         page.set_viewport_size({"width": 1680, "height": 1400})
 
 
-def test_view_alone_follows_the_shared_selection(page: Page) -> None:
+def test_view_alone_follows_the_shared_selection(page: Page, lab: str, lab_root: Path) -> None:
+    cells = [
+        "from stockformer.sample import load_sample",
+        "from stockformer_widgets import AttentionExplorer, ExtractorSession, GateTimeline",
+        "dataset, model = load_sample()",
+        f"session = ExtractorSession.from_dataset(model, dataset, {CRASH})",
+        "explorer = AttentionExplorer(session)",
+        "explorer",
+    ]
+    write_notebook(lab_root / "alone.ipynb", ["\n".join(cells), "GateTimeline(session, explorer.selection)"])
+    run_notebook(page, lab, "alone.ipynb")
+    view(page, "AttentionHeatmap").locator("image").wait_for()
     click_cell(page, 25, 30)
     expect(page.locator(".stockformer-GateTimeline").nth(1)).to_contain_text(f"{days(CRASH)[25]} ")
