@@ -1,4 +1,4 @@
-"""What a model attends to, what its output hangs on, and how sure it is."""
+"""What a model attends to, what its output depends on, and how confident it is."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
