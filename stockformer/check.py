@@ -71,19 +71,23 @@ def check_table(data: str | Path | pd.DataFrame, checkpoint: str | Path | None =
     """
     if checkpoint is None and options:
         raise ValueError(f"{', '.join(options)} has no effect without a model")
-    table = read_table(data)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        table = read_table(data)
+    of_files = [f"{one.message}." for one in caught]
     way, columns = TRAINED_HERE, [*BASE_FEATURE_COLUMNS, *MARKET_FEATURE_COLUMNS]
     if checkpoint is not None:
         _, info = read_checkpoint(checkpoint)
         way = info.dataset_settings["preprocessing"] or TRAINED_ELSEWHERE
         stock, market = feature_columns(Path(checkpoint).name, info).values()
         columns = [*(stock or []), *(market or [])]
-    named = renamed(table, way)
+    named, notes = renamed(table, way)
     numbers = [name for name in (*PRICE_COLUMNS, *columns) if name in named]
     check_sizes(named[numbers])
     texts = {name: _texts(named[name]) for name in numbers}
     named = named.assign(**{name: pd.to_numeric(named[name], errors="coerce") for name in numbers})
-    rows, sentences = _rows(named, way)
+    rows, sentences = _rows(named, notes, way)
+    sentences += of_files
     computed = _compute(rows, columns)
     dataset, verdict = _open(table, checkpoint, options)
     far = {} if dataset is None or checkpoint is None else _distances(dataset, checkpoint)
@@ -98,6 +102,9 @@ def check_table(data: str | Path | pd.DataFrame, checkpoint: str | Path | None =
             state, values = "empty", pd.Series(np.nan, index=rows.index[samples])
         else:
             state, odd = "found", list(_oddities(name, values, texts.get(name, 0), from_prices))
+        empty = (~np.isfinite(values)).groupby(rows.loc[samples, "symbol"]).all()
+        if state != "empty" and empty.any():
+            odd.append(f"empty for {listed(list(empty.index[empty]))}")
         typical, largest = far.get(name, (np.nan, np.nan))
         if typical > 3:
             odd.append("far from what the model was trained on")
@@ -118,7 +125,7 @@ def _texts(column: pd.Series) -> int:
     return int(column.count() - pd.to_numeric(column, errors="coerce").count())
 
 
-def _rows(named: pd.DataFrame, way: Preprocessing) -> tuple[pd.DataFrame, list[str]]:
+def _rows(named: pd.DataFrame, notes: list[str], way: Preprocessing) -> tuple[pd.DataFrame, list[str]]:
     """Rows in order, each ticker's day once, and sentences on what is odd about them."""
     keys = ["symbol", "date"]
     twice = int(named.duplicated([key for key in keys if key in named]).sum()) if "date" in named else 0
@@ -135,7 +142,7 @@ def _rows(named: pd.DataFrame, way: Preprocessing) -> tuple[pd.DataFrame, list[s
         said.append(f"Needed columns that are absent: {', '.join(absent)}.")
     if twice:
         said.append(f"{twice} rows repeat a ticker and day: expected one row each.")
-    said += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences]
+    said += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in [*notes, *sentences]]
     weekend = samples[samples["date"].dt.day_of_week >= 5]
     if len(weekend):
         said.append(f"{len(weekend)} rows are on a weekend, the first on {weekend['date'].iloc[0].date()}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,7 +142,8 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         numbers = columns if target_col is None else [*columns, target_col]
         rows, self.notes = in_order(df, numbers, preprocessing)
         rows = rows.assign(**{_TARGET: _targets(rows, target_col, self.horizon, preprocessing)})
-        rows, self.unavailable = _add_features(rows, columns, preprocessing, self.notes)
+        rows, known = _add_features(rows, columns, preprocessing, self.notes)
+        self.unavailable = list(known.columns[~known.any()])
         if self.horizon is not None and rows[_TARGET].isna().all():
             raise ValueError(f"no row has a target: {target_col} is missing in all {len(rows)} rows")
         self.prices = rows[["date", *PRICE_COLUMNS]].assign(**_spy_level(rows, columns))
@@ -168,7 +169,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             )
         values = normalize(filled, self.tickers, self.normalization)
         # Statistics from elsewhere would make numbers of what this data does not have.
-        values[:, [name in self.unavailable for name in columns]] = 0.0
+        values[torch.from_numpy(~known.loc[self.tickers].to_numpy())] = 0.0
         _check_finite(values, filled, rows)
         self._x = values[:, : len(self.feature_cols)]
         self._market_x = values[:, len(self.feature_cols) :]
@@ -380,8 +381,11 @@ def _targets(
 
 def _add_features(
     rows: pd.DataFrame, columns: Sequence[str], preprocessing: Preprocessing, notes: list[str]
-) -> tuple[pd.DataFrame, list[str]]:
-    """Rows of samples with all columns, missing values as NaN, prices filled; and the columns without a value."""
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of samples with all columns, missing values as NaN, prices filled; and which columns have a value.
+
+    The second part has one row per ticker.
+    """
     computed = [name for name in columns if name not in rows or name in preprocessing.recomputed]
     rows = _recompute(rows, preprocessing.recomputed)
     prices = rows[PRICE_COLUMNS].replace([np.inf, -np.inf], np.nan)
@@ -396,20 +400,34 @@ def _add_features(
             f"{len(absent)} of {len(columns)} features are not in the data and are 0 everywhere, so they get no "
             f"attribution: {', '.join(absent)}"
         )
-    if not samples.all():
-        gaps = etf_gaps(rows, [name for name in computed if name in ETF_FEATURE_COLUMNS])
-        if gaps:
-            notes.append(f"features without a value are 0 or the last one known: {'; '.join(gaps)}")
-    of_volume = [name for name in computed if name in ("volume_pct", "vol_3d_mean", "vol_10d_mean")]
-    if of_volume and rows.loc[samples, "volume"].isna().all():
-        notes.append(f"{', '.join(of_volume)} are 0 everywhere: no row has a volume")
+    from_etfs = [] if samples.all() else [name for name in computed if name in ETF_FEATURE_COLUMNS]
+    gaps = etf_gaps(rows, from_etfs) if from_etfs else []
+    if gaps:
+        notes.append(f"features without a value are 0 or the last one known: {'; '.join(gaps)}")
     rows = rows[samples].reset_index(drop=True).reindex(columns=[*rows.columns, *absent])
-    empty = [
-        name
-        for name in columns
-        if not np.isfinite(rows[name]).any() or (name in preprocessing.recomputed and not rows[name].any())
-    ]
-    return rows, empty
+    values = rows[columns]
+    known = values.notna() & ~np.isinf(values)
+    # Of what is computed anew a missing value is 0.
+    known[[name for name in columns if name in preprocessing.recomputed]] &= values != 0
+    known = known.groupby(rows["symbol"]).any()
+    of_volume = [name for name in computed if name in ("volume_pct", "vol_3d_mean", "vol_10d_mean")]
+    notes += _empty_by_ticker(rows, known.drop(columns=from_etfs), of_volume)
+    return rows, known
+
+
+def _empty_by_ticker(rows: pd.DataFrame, known: pd.DataFrame, of_volume: list[str]) -> Iterator[str]:
+    """Which tickers have no value of a feature that others have, or no volume to compute one from."""
+    volume = rows["volume"].notna().groupby(rows["symbol"]).any()
+    without_volume = list(volume.index[~volume])
+    if of_volume and without_volume:
+        yield f"{', '.join(of_volume)} of {listed(without_volume)} are 0 everywhere: no row has a volume"
+    tickers: dict[str, list[str]] = {}
+    for ticker, has in known.loc[:, known.any()].iterrows():
+        names = [n for n in has.index[~has] if not (n in of_volume and ticker in without_volume)]
+        if names:
+            tickers.setdefault(listed(names), []).append(str(ticker))
+    for features, whose in tickers.items():
+        yield f"{features} of {listed(whose)} are 0 everywhere: no row has a value"
 
 
 def _recompute(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

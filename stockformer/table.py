@@ -6,6 +6,7 @@ import csv
 import glob
 import lzma
 import sys
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -21,15 +22,20 @@ from stockformer.preprocessing import Preprocessing
 
 #: 05.01.07, whose day, month and year cannot be told apart.
 _TWO_DIGIT_YEAR = r"\s*\d{1,2}[./-]\d{1,2}[./-]\d{2}(?!\d)"
+#: 05/03/2021, whose day and month are told apart by other rows, if at all.
+_YEAR_LAST = r"\s*(\d{1,2})([./-])(\d{1,2})[./-]\d{4}(?!\d)"
+_TICKER_COLUMNS = ("symbol", "ticker")
 _SUFFIXES = ("", ".gz", ".bz2", ".xz", ".zip", ".zst")
 
 
 def read_table(data: str | Path | pd.DataFrame) -> pd.DataFrame:
     """The rows of a CSV, of the ``all_data_*.csv`` in a folder, of all files of a glob, or a table itself.
 
+    Tickers of files are text, such as NA and 0700, and dates are read file by file.
+
     Raises:
         FileNotFoundError: there is no such file, or none in the folder.
-        ValueError: a file is no CSV, or names a column more than once.
+        ValueError: a file is no CSV, names a column more than once, or has rows without a date or ticker.
     """
     if isinstance(data, pd.DataFrame):
         return data
@@ -56,11 +62,18 @@ def _read_csv(path: Path) -> pd.DataFrame:
         # pandas renames a repeated header, and so would drop a column without a word.
         header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna().tolist()
         check_unique(header, "the headers")
-        return pd.read_csv(path, low_memory=False)
+        names = [name for name in _TICKER_COLUMNS if name in header]
+        # NA is a ticker; of other columns it means that there is no value.
+        tickers = pd.read_csv(path, usecols=names, dtype=str, keep_default_na=False)
+        tickers = tickers.where(tickers.map(str.strip) != "")
+        rows, note = _with_dates(pd.read_csv(path, low_memory=False).assign(**tickers))
     except (ValueError, csv.Error, EOFError, OSError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the file system, and names the file
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+    if note:
+        warnings.warn(f"{path}: {note}", stacklevel=4)
+    return rows
 
 
 def check_unique(names: Sequence[Any], whose: str) -> None:
@@ -82,17 +95,15 @@ def in_order(df: pd.DataFrame, numbers: Sequence[str], preprocessing: Preprocess
     if df.empty:
         raise ValueError("the table has no rows")
     check_unique(list(df.columns), "the table's headers")
-    rows = renamed(df, preprocessing)
+    rows, notes = renamed(df, preprocessing)
     missing = [name for name in ("date", "symbol", *PRICE_COLUMNS) if name not in rows]
     if missing:
         raise ValueError(f"the table lacks {len(missing)} needed columns: {', '.join(missing)}")
-    unnamed = int(rows["symbol"].isna().sum())
-    if unnamed:
-        raise ValueError(f"{unnamed} of {len(rows)} rows have no symbol")
-    rows = rows.assign(date=_dates(rows["date"]), symbol=_symbols(rows["symbol"]))
+    rows, note = _with_dates(rows)
+    notes += [note] if note else []
+    rows = rows.assign(symbol=_symbols(rows["symbol"]))
     rows = rows.sort_values("symbol", kind="stable", ignore_index=True)
     step = rows.groupby("symbol", sort=False)["date"].diff()
-    notes = []
     if (step < pd.Timedelta(0)).any():
         tickers = rows.loc[step < pd.Timedelta(0), "symbol"].unique()
         notes.append(f"the dates of {listed(list(tickers))} were not ascending: rows are sorted")
@@ -102,7 +113,7 @@ def in_order(df: pd.DataFrame, numbers: Sequence[str], preprocessing: Preprocess
         row = rows[twice].iloc[0]
         raise ValueError(f"{row['symbol']} has {row['date'].date()} twice: expected one row per ticker and day")
     numeric = [name for name in dict.fromkeys([*PRICE_COLUMNS, *numbers]) if name in rows]
-    rows[numeric] = _numeric(rows[numeric])
+    rows[numeric] = _numeric(rows[numeric], rows["symbol"])
     return rows, notes
 
 
@@ -113,10 +124,27 @@ def _symbols(column: pd.Series) -> pd.Series:
     return symbols.where(~capitals.isin(ETFS), capitals)
 
 
-def renamed(df: pd.DataFrame, preprocessing: Preprocessing) -> pd.DataFrame:
-    """The table with ``symbol`` and ``adjusted_close``, whichever names it has."""
-    rows = _rename(df, "symbol", "ticker", preprocessing.ticker_column)
-    return _rename(rows, "adjusted_close", "close", preprocessing.price_column)
+def renamed(df: pd.DataFrame, preprocessing: Preprocessing) -> tuple[pd.DataFrame, list[str]]:
+    """The table with ``symbol`` and ``adjusted_close``, whichever names it has, and what was done to it.
+
+    Of files that name them differently each gives its own: of two columns the preferred one counts, and the other
+    where a row has no ticker, or a ticker no price, in it.
+    """
+    first, other = sorted(_TICKER_COLUMNS, key=lambda name: name != preprocessing.ticker_column)
+    rows, notes = df.rename(columns={other: first}) if first not in df else df, []
+    if other in rows:
+        rows = rows.assign(**{first: rows[first].where(rows[first].notna(), rows[other])}).drop(columns=other)
+    rows = rows.rename(columns={first: "symbol"})
+    first, other = sorted(("adjusted_close", "close"), key=lambda name: name != preprocessing.price_column)
+    if first in rows and other in rows:
+        if "symbol" in rows:
+            without = rows[first].isna().groupby(rows["symbol"]).transform("all") & rows[other].notna()
+            if without.any():
+                tickers = list(rows.loc[without, "symbol"].unique())
+                notes.append(f"prices of {listed(tickers)} are read from {other}: they have no {first}")
+                rows = rows.assign(**{first: rows[first].where(~without, rows[other])})
+        rows = rows.drop(columns=other)
+    return rows.rename(columns={first: "adjusted_close", other: "adjusted_close"}), notes
 
 
 def listed(names: Sequence[Any], most: int = 5) -> str:
@@ -125,31 +153,61 @@ def listed(names: Sequence[Any], most: int = 5) -> str:
     return ", ".join(str(name) for name in names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def _rename(df: pd.DataFrame, name: str, alias: str, preferred: str) -> pd.DataFrame:
-    if alias not in df or (name in df and preferred == name):
-        return df
-    return df.drop(columns=name, errors="ignore").rename(columns={alias: name})
+def _with_dates(df: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The table with its dates read, and what was assumed of them.
+
+    Raises:
+        ValueError: a row has no date or no ticker, or the dates cannot be read.
+    """
+    tickers = [name for name in _TICKER_COLUMNS if name in df]
+    for names, what in ((["date"], "date"), (tickers, "symbol")):
+        if not names or names[0] not in df:
+            raise ValueError(f"there is no column {what}")
+        empty = int(df[names].isna().all(axis=1).sum())
+        if empty:
+            raise ValueError(f"{empty} of {len(df)} rows have no {what}")
+    dates, note = _dates(df["date"])
+    return df.assign(date=dates), note
 
 
-def _dates(column: pd.Series) -> pd.Series:
+def _dates(column: pd.Series) -> tuple[pd.Series, str]:
+    day_first, note = False, ""
     if column.dtype == object or pd.api.types.is_string_dtype(column):
         # The offset changes with daylight saving; the day is that of the exchange.
-        text = column.where(column.isna(), column.astype(str))
-        column = text.str.replace(r"(:\d\d(?:\.\d+)?)\s*(?:Z|[+-]\d\d:?\d\d)$", r"\1", regex=True)
-        unclear = column[column.str.match(_TWO_DIGIT_YEAR, na=False).astype(bool)]
+        column = column.astype(str).str.replace(r"(:\d\d(?:\.\d+)?)\s*(?:Z|[+-]\d\d:?\d\d)$", r"\1", regex=True)
+        unclear = column[column.str.match(_TWO_DIGIT_YEAR)]
         if len(unclear):
             raise ValueError(
                 f"the date column has {unclear.iloc[0]}, whose day, month and year cannot be told apart: expected "
                 "dates such as 2008-10-15"
             )
+        day_first, note = _order(column)
     try:
         # 20081015 is a day, not nanoseconds.
-        dates = pd.to_datetime(column.astype(str) if pd.api.types.is_integer_dtype(column) else column)
+        text = column.astype(str) if pd.api.types.is_integer_dtype(column) else column
+        dates = pd.to_datetime(text, dayfirst=day_first)
     except (ValueError, TypeError) as error:
         raise ValueError(f"the date column cannot be read as dates: {str(error).splitlines()[0]}") from None
     if dates.isna().any():
         raise ValueError(f"{int(dates.isna().sum())} of {len(dates)} rows have no date")
-    return dates.dt.tz_localize(None).dt.normalize()
+    return dates.dt.tz_localize(None).dt.normalize(), note
+
+
+def _order(dates: pd.Series) -> tuple[bool, str]:
+    """Whether dates such as 05/03/2021 have the day first, as one above 12 tells, and what was assumed if none is."""
+    parts = dates.str.extract(_YEAR_LAST).dropna()
+    if parts.empty:
+        return False, ""
+    first, second = (parts[place].astype(int) for place in (0, 2))
+    if (first > 12).any() and (second > 12).any():
+        one, other = dates[(first > 12).idxmax()], dates[(second > 12).idxmax()]
+        raise ValueError(f"the date column has {one} and {other}: expected the day first in all, or the month")
+    if (first > 12).any() or (second > 12).any():
+        return bool((first > 12).any()), ""
+    day_first = parts[1].iloc[0] == "."
+    example = dates[(first != second).idxmax()].strip()
+    order = "day" if day_first else "month"
+    return day_first, f"dates such as {example} are read with the {order} first: nothing tells it from the other order"
 
 
 def check_sizes(columns: pd.DataFrame) -> None:
@@ -163,14 +221,15 @@ def check_sizes(columns: pd.DataFrame) -> None:
         raise ValueError(f"columns with numbers too large to read: {', '.join(sorted(huge))}")
 
 
-def _numeric(columns: pd.DataFrame) -> pd.DataFrame:
+def _numeric(columns: pd.DataFrame, tickers: pd.Series) -> pd.DataFrame:
     check_sizes(columns)
     try:
         return columns.astype(np.float64)
     except (ValueError, TypeError):
-        texts = [
-            str(name)
-            for name, column in columns.items()
-            if pd.to_numeric(column, errors="coerce").count() < column.count()
+        numbers = columns.apply(pd.to_numeric, errors="coerce")
+        texts = columns.notna() & numbers.isna()
+        described = [
+            f"{name} ({columns.loc[texts[name], name].iloc[0]!r} of {tickers[texts[name]].iloc[0]})"
+            for name in sorted(texts.columns[texts.any()])
         ]
-        raise ValueError(f"columns with text where numbers were expected: {', '.join(sorted(texts))}") from None
+        raise ValueError(f"columns with text where numbers were expected: {', '.join(described)}") from None
