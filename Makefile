@@ -49,7 +49,7 @@ notebooks: .venv/test
 
 # How far to trust each explanation of the shipped model: a quarter of an hour.
 faithfulness: .venv/lab
-	$(PY) -m stockformer faithfulness --out docs/faithfulness.md --table stockformer/sample_data/faithfulness.csv
+	$(PY) -m stockformer faithfulness --overwrite --out docs/faithfulness.md --table stockformer/sample_data/faithfulness.csv
 
 static: js/node_modules
 	$(PY) js/node.py run build

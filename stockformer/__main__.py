@@ -54,12 +54,15 @@ def _print_warning(message: Warning | str, *origin: Any, **options: Any) -> None
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m stockformer")
     commands = parser.add_subparsers(required=True)
+    writing, opening = _writing(), _opening()
 
-    sample = commands.add_parser("sample", help="write the shipped data and model as CSV and checkpoint files")
+    sample = commands.add_parser(
+        "sample", parents=[writing], help="write the shipped data and model as CSV and checkpoint files"
+    )
     sample.add_argument("--out", default=".", help="folder to write under (default: here)")
     sample.set_defaults(run=_sample)
 
-    train = commands.add_parser("train", help="train a model on CSV files and save it")
+    train = commands.add_parser("train", parents=[writing], help="train a model on CSV files and save it")
     train.add_argument("csv", nargs="+", help=f"each {_DATA}")
     train.add_argument("--out", required=True, help="checkpoint to write")
     target = train.add_mutually_exclusive_group()
@@ -76,7 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     train.set_defaults(run=_train)
 
-    opening = _opening()
     check = commands.add_parser(
         "check", parents=[opening], help="say what a table holds, lacks and has that is odd; nothing is run"
     )
@@ -84,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--model", help="a .pt file that the table is for")
     check.set_defaults(run=_check)
 
-    report = commands.add_parser("report", parents=[opening], help="write figures and a page about one day")
+    report = commands.add_parser("report", parents=[writing, opening], help="write figures and a page about one day")
     report.add_argument("checkpoint", help="a .pt file")
     report.add_argument("data", help=_DATA)
     report.add_argument("--date", required=True, help="the last day of the window")
@@ -93,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
 
     faithfulness = commands.add_parser(
-        "faithfulness", parents=[opening], help="measure how far to trust the explanations of a model"
+        "faithfulness", parents=[writing, opening], help="measure how far to trust the explanations of a model"
     )
     faithfulness.add_argument("checkpoint", nargs="?", help="a .pt file (default: the shipped model and data)")
     faithfulness.add_argument("data", nargs="?", help=_DATA)
@@ -101,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     faithfulness.add_argument("--out", required=True, help="Markdown page to write")
     faithfulness.add_argument("--table", help="CSV file to write as well")
     faithfulness.set_defaults(run=_faithfulness)
+    return parser
+
+
+def _writing() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     return parser
 
 
@@ -131,14 +139,14 @@ def _opening_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    for path in write_sample(arguments.out):
+    for path in write_sample(arguments.out, overwrite=arguments.overwrite):
         print(path)
 
 
 def _train(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out)
     read = [file for path in arguments.csv for file in table_files(Path(path))]
-    check_writable(checkpoint_files(out), inputs=read, make_folders=True)
+    check_writable(checkpoint_files(out), inputs=read, make_folders=True, overwrite=arguments.overwrite)
     dataset = StockDataset(
         pd.concat([read_table(file) for file in read], ignore_index=True),
         target_col=arguments.target or f"close_{arguments.horizon}d_fwd_return",
@@ -173,9 +181,9 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{', '.join(_opening_options(arguments))} has no effect without a checkpoint")
     if arguments.checkpoint is not None and arguments.data is None:
         raise ValueError(f"{arguments.checkpoint} needs a CSV file or a folder after it")
-    if arguments.checkpoint is not None:
-        outputs = [Path(path) for path in (arguments.out, arguments.table) if path is not None]
-        check_writable(outputs, inputs=_files_read(arguments))
+    outputs = [Path(path) for path in (arguments.out, arguments.table) if path is not None]
+    read = [] if arguments.checkpoint is None else _files_read(arguments)
+    check_writable(outputs, inputs=read, overwrite=arguments.overwrite)
     dataset, model = load_sample() if arguments.checkpoint is None else _open(arguments)
     write_faithfulness(model, dataset, arguments.out, windows=arguments.windows, table=arguments.table)
     print(arguments.out)
@@ -207,6 +215,7 @@ def _report(arguments: argparse.Namespace) -> None:
         means=window.means,
         title=f"{window.ticker}, {window.dates[-1].date()}",
         files_read=_files_read(arguments),
+        overwrite=arguments.overwrite,
     )
     print(saved["report"])
 

@@ -12,7 +12,9 @@ _KINDS = {"d": "a folder", "p": "a pipe", "s": "a socket", "c": "a device", "b":
 _PROBE = bytes(2**16)
 
 
-def check_writable(outputs: Iterable[Path], inputs: Iterable[Path] = (), *, make_folders: bool = False) -> None:
+def check_writable(
+    outputs: Iterable[Path], inputs: Iterable[Path] = (), *, make_folders: bool = False, overwrite: bool = True
+) -> None:
     """Raise unless every output can be written; call it before long work.
 
     A probe of 64 KiB is written beside each output and removed.
@@ -20,12 +22,20 @@ def check_writable(outputs: Iterable[Path], inputs: Iterable[Path] = (), *, make
     Args:
         inputs: files that are read, and so may not be outputs.
         make_folders: whether missing folders will be made; they are not made here.
+        overwrite: whether a file that is there may be replaced.
 
     Raises:
+        FileExistsError: an output is there, and may not be replaced.
         OSError: an output is a folder, device, pipe or socket, may not be written, or its disk is full.
         ValueError: two outputs are one file, or an output is an input.
     """
-    for target in _targets(outputs, inputs):
+    outputs = list(outputs)
+    targets = _targets(outputs, inputs)
+    existing = [] if overwrite else [path for path in outputs if path.exists()]
+    if existing:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise FileExistsError(f"{existing[0]}{more} would be replaced: expected a new name, or --overwrite")
+    for target in targets:
         folder = target.parent
         while make_folders and not folder.exists():
             folder = folder.parent

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stockformer.checkpoint import load_checkpoint
 from stockformer.dataset import StockDataset
-from stockformer.files import write_whole
+from stockformer.files import check_writable, write_whole
 from stockformer.training import Model
 
 _DATA = files("stockformer") / "sample_data"
@@ -68,11 +68,14 @@ def _shipped_weights() -> dict[str, Tensor]:
         return load_checkpoint(path)[0].state_dict()
 
 
-def write_sample(root: str | Path = ".") -> list[Path]:
+def write_sample(root: str | Path = ".", *, overwrite: bool = True) -> list[Path]:
     """Write the sample as files that a user would have, under `root`.
 
     ``data/all_data_{TICKER}.csv`` and ``stockformer/output/models/binary_3d_best.pt``
     with its ``.meta``.
+
+    Raises:
+        FileExistsError: a file would be replaced, and `overwrite` is False.
     """
     data, models = Path(root) / "data", Path(root) / "stockformer" / "output" / "models"
     files = {
@@ -80,6 +83,7 @@ def write_sample(root: str | Path = ".") -> list[Path]:
         for ticker, rows in sample_table().groupby("symbol")
     }
     files |= {models / name: (_DATA / name).read_bytes() for name in (CHECKPOINT_NAME, f"{CHECKPOINT_NAME}.meta")}
+    check_writable(files, make_folders=True, overwrite=overwrite)
     for folder in (data, models):
         folder.mkdir(parents=True, exist_ok=True)
     write_whole(files)

@@ -198,16 +198,20 @@ def _order(dates: pd.Series) -> tuple[bool, str]:
     parts = dates.str.extract(_YEAR_LAST).dropna()
     if parts.empty:
         return False, ""
-    first, second = (parts[place].astype(int) for place in (0, 2))
-    if (first > 12).any() and (second > 12).any():
-        one, other = dates[(first > 12).idxmax()], dates[(second > 12).idxmax()]
-        raise ValueError(f"the date column has {one} and {other}: expected the day first in all, or the month")
-    if (first > 12).any() or (second > 12).any():
-        return bool((first > 12).any()), ""
+    first, second = parts[0].astype(int), parts[2].astype(int)
+    days_first, months_first = (list(dates[first.index[place > 12]]) for place in (first, second))
+    if days_first and months_first:
+        two = f"{days_first[0]} and {months_first[0]}"
+        raise ValueError(f"the date column has {two}: expected the day first in all, or the month")
+    unclear = list(dates[first.index[first != second]])
+    if days_first or months_first or not unclear:
+        return bool(days_first), ""
     day_first = parts[1].iloc[0] == "."
-    example = dates[(first != second).idxmax()].strip()
     order = "day" if day_first else "month"
-    return day_first, f"dates such as {example} are read with the {order} first: nothing tells it from the other order"
+    return (
+        day_first,
+        f"dates such as {unclear[0].strip()} are read with the {order} first: nothing tells it from the other order",
+    )
 
 
 def check_sizes(columns: pd.DataFrame) -> None:

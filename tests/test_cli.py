@@ -20,6 +20,7 @@ from stockformer.config import BASE_FEATURE_COLUMNS, FUNDAMENTAL_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
 from stockformer.explainability import METHODS, REFERENCES, compute_input_saliency
 from stockformer.sample import sample_faithfulness, sample_table
+from stockformer.table import read_table
 from stockformer.training import fit
 
 ROOT = Path(__file__).parents[1]
@@ -249,8 +250,42 @@ def test_a_sample_that_cannot_be_written_changes_nothing(tmp_path, monkeypatch, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", disk_full)
-    assert main(["sample", "--out", str(tmp_path)]) == 1
+    assert main(["sample", "--out", str(tmp_path), "--overwrite"]) == 1
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
+
+
+@pytest.mark.parametrize(
+    ("command", "there"),
+    [
+        ("sample --out .", "data/all_data_IBM.csv"),
+        ("train {csv} --out a.pt", "a.pt"),
+        ("train {csv} --out a.pt", "a.pt.meta"),
+        ("report {pt} {csv} --date 2006-06-15 --out .", "report.html"),
+        ("report {pt} {csv} --date 2006-06-15 --out .", "cross_layer0_heads.png"),
+        ("faithfulness {pt} {csv} --out a.md", "a.md"),
+        ("faithfulness --out a.md --table a.csv", "a.csv"),
+    ],
+)
+def test_no_command_replaces_a_file_unasked(
+    checkpoint, small_csv, tmp_path_factory, monkeypatch, capsys, command, there
+):
+    for work in ("__main__.fit", "explainability.report.render", "__main__.write_faithfulness"):
+        monkeypatch.setattr(f"stockformer.{work}", None)
+    folder = tmp_path_factory.mktemp("there")
+    monkeypatch.chdir(folder)
+    (folder / there).parent.mkdir(exist_ok=True)
+    (folder / there).write_text("mine")
+    call = command.format(csv=small_csv, pt=checkpoint).split()
+    assert main(call) == 1
+    assert f"{there} would be replaced: expected a new name, or --overwrite" in capsys.readouterr().err
+    assert {name: (folder / name).read_text() for name in files(folder)} == {there: "mine"}
+
+
+def test_a_command_that_is_asked_to_replaces_files(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "all_data_IBM.csv").write_text("mine")
+    assert main(["sample", "--out", str(tmp_path), "--overwrite"]) == 0
+    assert set(read_table(tmp_path / "data")["symbol"]) == set(TICKERS)
 
 
 def test_train_on_several_files(small_csv, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 
-import pandas as pd
 import pytest
 import torch
 
@@ -61,7 +60,9 @@ def written(table, form, tmp_path):
     return tmp_path / "a.csv"
 
 
-@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y 16:00", "%Y-%m-%d", "%Y%m%d"])
+@pytest.mark.parametrize(
+    "form", ["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y 16:00", "%Y-%m-%d", "%Y%m%d"]
+)
 def test_a_day_above_12_tells_the_order(table, tmp_path, form):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -89,6 +89,7 @@ def generate_report(
     means: Sequence[Tensor] | None = None,
     title: str = "Attention report",
     files_read: Sequence[Path] = (),
+    overwrite: bool = True,
 ) -> dict[str, Path]:
     """Write every figure as PNG, and ``report.html`` with all of them and the numbers.
 
@@ -105,6 +106,7 @@ def generate_report(
         assumption: what of the label is a guess, in words; see `StockDataset.assumption`.
         means: training means of every input, each [features], as `Window.means`; by default 0, as of normalised inputs.
         files_read: files that are read, and so are not written over, through a link either.
+        overwrite: whether files of the same names are replaced.
 
     Returns:
         Name of the figure -> its file, and ``report`` -> the page, which needs
@@ -113,12 +115,13 @@ def generate_report(
     Raises:
         ValueError: names or dates that do not fit the inputs, no such sample,
             a model without attention, or a file to write is one of `files_read`.
+        FileExistsError: a file would be replaced, and `overwrite` is False.
         OSError: the directory cannot be written.
     """
     _check(inputs, input_names, feature_names, sample, dates)
     names = list(input_names or (f"Input {number}" for number in range(len(inputs))))
     folder = Path(output_dir)
-    check_writable([folder / "report.html"], files_read, make_folders=True)
+    check_writable([folder / "report.html"], files_read, make_folders=True, overwrite=overwrite)
     model = uncompiled(model)
     shown = capture_attention(model, *inputs)
     sections = [
@@ -131,7 +134,7 @@ def generate_report(
     ]
     pictures = [picture for section in sections for picture in section.pictures]
     paths = [folder / f"{one.name}.png" for one in pictures]
-    check_writable([*paths, folder / "report.html"], files_read, make_folders=True)
+    check_writable([*paths, folder / "report.html"], files_read, make_folders=True, overwrite=overwrite)
     drawn = {one.name: render(one.plot(), _DPI) for one in tqdm(pictures, desc="report", unit="figure")}
     page = _page(model, sections, drawn, title).encode(errors="replace")
     saved = dict(zip(drawn, paths, strict=True)) | {"report": folder / "report.html"}
