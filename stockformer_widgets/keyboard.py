@@ -1,4 +1,4 @@
-"""Keys pressed on a view, from the page to the selection."""
+"""Keys pressed on a view, from the pages that show it to the selection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-from traitlets import Dict, Int, Unicode, observe
+from traitlets import Bool, Dict, Int, Unicode
+
+from stockformer_widgets.followed import changing
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -29,18 +31,28 @@ class Keyboard(anywidget.AnyWidget):
     label = Unicode().tag(sync=True)
     #: What a screen reader says when the selection moves while the view has the focus.
     says = Unicode().tag(sync=True)
-    #: In how many places of the page the view stands.
-    places = Int(0).tag(sync=True)
-    #: Key -> how often it was pressed so far.
-    pressed = Dict().tag(sync=True)
+    #: How often the pages were asked whether they show the view; those that do answer.
+    asks = Int(0).tag(sync=True)
+    #: What one page tells: its id, in how many places it shows the view, key -> how often it was pressed there so far.
+    page = Dict().tag(sync=True, echo_update=False)
+    #: Whether a page shows the view; also True before any did.
+    visible = Bool(True)
 
     def __init__(self, label: str, on_keys: Callable[[str, int], None]) -> None:
         super().__init__(label=label)
         self._on_keys = on_keys
+        self._pressed: dict[float, dict[str, int]] = {}  # by page
 
-    @observe("pressed")
-    def _count(self, change: Any) -> None:
-        for key, times in change["new"].items():
-            new = times - change["old"].get(key, 0)
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Hear what a page tells. The messages of two pages may come at the same time, in threads of their own."""
+        page = sync_data["page"]
+        with changing():
+            before = self._pressed.get(page["id"], {})
+            self._pressed[page["id"]] = page["pressed"]
+            self.visible = page["places"] > 0
+            if not self.visible:
+                self.asks += 1
+        for key, times in page["pressed"].items():
+            new = times - before.get(key, 0)
             if new:
                 self._on_keys(key, new)

@@ -1,19 +1,26 @@
-// Makes the view around this widget one tab stop, and counts the keys pressed on it.
-// Counts, not events: what piles up while the kernel is busy arrives as one change.
+// Makes the view around this widget one tab stop, and tells the kernel whether this page shows it and which keys were
+// pressed on it. Counts, not events: what piles up while the kernel is busy arrives as one change. Every page tells
+// its own alone, so that two pages never overwrite each other's.
 
 import type { AnyModel } from "@anywidget/types";
 import "./keyboard.css";
 
+interface Page {
+  id: number;
+  places: number; // in which it shows the view
+  pressed: Record<string, number>;
+  asks: number; // the last one that it has answered
+}
+
 interface Traits {
   label: string;
   says: string;
-  places: number;
-  pressed: Record<string, number>;
+  asks: number;
+  page: Page;
 }
 
 interface Context {
   model: AnyModel<Traits>;
-  el: HTMLElement;
   signal: AbortSignal;
 }
 
@@ -37,7 +44,42 @@ const KEYS = [
 ];
 const WHEEL_STEP = 50; // pixels
 
-function render({ model, el, signal }: Context): void {
+/** The widget in one page. */
+export default function keyboard() {
+  const page = { id: Math.random(), places: 0, pressed: {} as Record<string, number> };
+
+  function tell(model: AnyModel<Traits>, places = page.places): void {
+    model.set("page", { ...page, places, asks: model.get("asks") });
+    model.save_changes();
+  }
+
+  function initialize({ model, signal }: Context): void {
+    // A page may have gone without a word: where one tells that it shows the view no more, Python asks the others.
+    const answer = () => page.places && tell(model);
+    model.on("change:asks", answer);
+    signal.addEventListener("abort", () => model.off("change:asks", answer));
+    addEventListener("pagehide", () => page.places && tell(model, 0), { signal });
+    addEventListener("pageshow", answer, { signal });
+  }
+
+  function render({ model, el, signal }: Context & { el: HTMLElement }): void {
+    const place = (by: number) => {
+      page.places += by;
+      tell(model);
+    };
+    const press = (key: string) => {
+      page.pressed = { ...page.pressed, [key]: (page.pressed[key] ?? 0) + 1 };
+      tell(model);
+    };
+    place(1);
+    signal.addEventListener("abort", () => place(-1));
+    hear(el, model, press, signal);
+  }
+
+  return { initialize, render };
+}
+
+function hear(el: HTMLElement, model: AnyModel<Traits>, pressed: (key: string) => void, signal: AbortSignal): void {
   const live = document.createElement("div");
   live.setAttribute("aria-live", "polite");
   el.classList.add("stockformer-live");
@@ -48,24 +90,22 @@ function render({ model, el, signal }: Context): void {
     const view = el.closest<HTMLElement>(".stockformer-view");
     if (view === null) return;
     sizes.disconnect();
-    attach(view, live, model, signal);
+    attach(view, live, model, pressed, signal);
   });
   sizes.observe(el);
   signal.addEventListener("abort", () => {
     sizes.disconnect();
     live.remove();
   });
-
-  // Python draws nothing for a view whose last place in the page is gone, such as the output of a cell that ran again.
-  const count = (by: number) => {
-    model.set("places", model.get("places") + by);
-    model.save_changes();
-  };
-  count(1);
-  signal.addEventListener("abort", () => count(-1));
 }
 
-function attach(view: HTMLElement, live: HTMLElement, model: AnyModel<Traits>, signal: AbortSignal): void {
+function attach(
+  view: HTMLElement,
+  live: HTMLElement,
+  model: AnyModel<Traits>,
+  pressed: (key: string) => void,
+  signal: AbortSignal,
+): void {
   view.tabIndex = 0;
   view.dataset["lmSuppressShortcuts"] = "true";
   view.setAttribute("role", "application");
@@ -77,16 +117,11 @@ function attach(view: HTMLElement, live: HTMLElement, model: AnyModel<Traits>, s
     figure.removeAttribute("tabindex");
     view.focus({ preventScroll: true });
   };
-  const count = (key: string) => {
-    const pressed = model.get("pressed");
-    model.set("pressed", { ...pressed, [key]: (pressed[key] ?? 0) + 1 });
-    model.save_changes();
-  };
   const press = (event: KeyboardEvent) => {
     if (event.target !== view || event.ctrlKey || event.metaKey || event.altKey || !KEYS.includes(event.key)) return;
     event.preventDefault();
     event.stopPropagation();
-    count(event.key);
+    pressed(event.key);
   };
   // The wheel alone scrolls the notebook. Small steps of a touchpad add up to one.
   let turned = 0;
@@ -98,8 +133,8 @@ function attach(view: HTMLElement, live: HTMLElement, model: AnyModel<Traits>, s
     if (Math.abs(turned) < WHEEL_STEP) return;
     const back = turned < 0;
     turned = 0;
-    if (event.shiftKey) count(back ? "<" : ">");
-    else count(back ? "+" : "-");
+    if (event.shiftKey) pressed(back ? "<" : ">");
+    else pressed(back ? "+" : "-");
   };
   // Only the view that has the focus speaks.
   const say = () => {
@@ -113,5 +148,3 @@ function attach(view: HTMLElement, live: HTMLElement, model: AnyModel<Traits>, s
   model.on("change:says", say);
   signal.addEventListener("abort", () => model.off("change:says", say));
 }
-
-export default { render };

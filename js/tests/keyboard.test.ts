@@ -7,7 +7,19 @@ import { browser, FakeModel } from "./fakes";
 let closing: AbortController;
 let view: HTMLElement;
 let figure: HTMLElement;
-let model: FakeModel<{ label: string; says: string; places: number; pressed: Record<string, number> }>;
+interface Traits {
+  label: string;
+  says: string;
+  asks: number;
+  page: { id: number; places: number; pressed: Record<string, number>; asks: number };
+}
+let model: FakeModel<Traits>;
+let widget: ReturnType<typeof keyboard>;
+
+/** Show the view in one more place, until its signal is aborted. */
+function show(signal: AbortSignal): void {
+  widget.render({ model: model.typed, el: document.querySelector<HTMLElement>("#part")!, signal });
+}
 
 beforeEach(() => {
   browser(700);
@@ -17,9 +29,10 @@ beforeEach(() => {
     <div class="stockformer-view"><div class="bqplot" tabindex="0"><b></b></div><div id="part"></div></div>`;
   view = document.querySelector(".stockformer-view")!;
   figure = document.querySelector(".bqplot")!;
-  model = new FakeModel({ label: "Attention map", says: "query 1", places: 0, pressed: {} });
-  const el = document.querySelector<HTMLElement>("#part")!;
-  keyboard.render({ model: model.typed, el, signal: closing.signal });
+  model = new FakeModel({ label: "Attention map", says: "query 1", asks: 0, page: {} } as Traits);
+  widget = keyboard();
+  widget.initialize({ model: model.typed, signal: closing.signal });
+  show(closing.signal);
 });
 
 afterEach(() => {
@@ -72,14 +85,14 @@ test.each([
   const notebook = vi.fn();
   document.body.addEventListener("keydown", notebook);
   expect([press(key), press(key)]).toEqual([true, true]);
-  expect(model.get("pressed")).toEqual({ [key]: 2 });
+  expect(model.get("page").pressed).toEqual({ [key]: 2 });
   expect(notebook).not.toHaveBeenCalled();
   document.body.removeEventListener("keydown", notebook);
 });
 
 test("keys are counted each for itself", () => {
   for (const key of ["h", "ArrowUp", "h", "h"]) press(key);
-  expect(model.get("pressed")).toEqual({ h: 3, ArrowUp: 1 });
+  expect(model.get("page").pressed).toEqual({ h: 3, ArrowUp: 1 });
   expect(model.saves).toBe(1 + 4); // one for its place in the page
 });
 
@@ -91,26 +104,26 @@ test.each([
   ["a key on a part of the view", () => press("h", figure)],
 ])("%s stays the page's", (_, act) => {
   expect(act()).toBe(false);
-  expect(model.get("pressed")).toEqual({});
+  expect(model.get("page").pressed).toEqual({});
 });
 
 test("the wheel zooms with ctrl or meta and pans with shift, over a figure", () => {
   expect(turn(100, {})).toBe(false);
   expect(turn(100, { ctrlKey: true }, view)).toBe(false);
-  expect(model.get("pressed")).toEqual({});
+  expect(model.get("page").pressed).toEqual({});
   expect(turn(-100, { ctrlKey: true })).toBe(true);
-  expect(model.get("pressed")).toEqual({ "+": 1 });
+  expect(model.get("page").pressed).toEqual({ "+": 1 });
   turn(100, { metaKey: true });
-  expect(model.get("pressed")).toEqual({ "+": 1, "-": 1 });
+  expect(model.get("page").pressed).toEqual({ "+": 1, "-": 1 });
   turn(-100, { shiftKey: true });
-  expect(model.get("pressed")).toEqual({ "+": 1, "-": 1, "<": 1 });
+  expect(model.get("page").pressed).toEqual({ "+": 1, "-": 1, "<": 1 });
   turn(100, { shiftKey: true });
-  expect(model.get("pressed")).toEqual({ "+": 1, "-": 1, "<": 1, ">": 1 });
+  expect(model.get("page").pressed).toEqual({ "+": 1, "-": 1, "<": 1, ">": 1 });
 });
 
 test("small steps of a touchpad add up to one", () => {
   for (let step = 0; step < 9; step++) expect(turn(10, { ctrlKey: true })).toBe(true);
-  expect(model.get("pressed")).toEqual({ "-": 1 });
+  expect(model.get("page").pressed).toEqual({ "-": 1 });
 });
 
 test("a figure gives its place as a tab stop to the view", () => {
@@ -131,11 +144,49 @@ test("only the view with the focus speaks", () => {
 });
 
 test("places in the page are counted, and what is closed hears nothing", () => {
-  expect(model.get("places")).toBe(1);
+  const second = new AbortController();
+  show(second.signal);
+  expect(model.get("page").places).toBe(2);
+  second.abort();
+  expect(model.get("page").places).toBe(1);
   closing.abort();
-  expect(model.get("places")).toBe(0);
+  expect(model.get("page").places).toBe(0);
   expect(view.querySelector("[aria-live]")).toBeNull();
   expect(press("h")).toBe(false);
-  expect(model.get("pressed")).toEqual({});
+  expect(model.get("page").pressed).toEqual({});
   expect(model.listening).toBe(0);
+});
+
+test("a page tells its own keys, whatever another one told", () => {
+  press("h");
+  const { id } = model.get("page");
+  model.set("page", { id: id + 1, places: 3, pressed: { h: 7 }, asks: 0 }); // of another page
+  press("h");
+  expect(model.get("page")).toEqual({ id, places: 1, pressed: { h: 2 }, asks: 0 });
+  expect(new Set([1, 2, 3].map(() => reloaded()))).toHaveLength(3);
+});
+
+/** The id of another load of the page. */
+function reloaded(): number {
+  widget = keyboard();
+  show(new AbortController().signal);
+  return model.get("page").id;
+}
+
+test("a page that is asked answers while it shows the view", () => {
+  const { saves } = model;
+  model.change("asks", 5);
+  expect(model.saves).toBe(saves + 1);
+  expect(model.get("page")).toMatchObject({ places: 1, asks: 5 });
+  const other = keyboard(); // of a page that does not show it
+  other.initialize({ model: model.typed, signal: closing.signal });
+  model.change("asks", 6);
+  expect(model.saves).toBe(saves + 2);
+});
+
+test("a page that goes says so, and that it is back", () => {
+  dispatchEvent(new Event("pagehide"));
+  expect(model.get("page").places).toBe(0);
+  dispatchEvent(new Event("pageshow"));
+  expect(model.get("page").places).toBe(1);
 });

@@ -59,7 +59,7 @@ class AttributedView(View):
             super()._update()
             return
         asked = self._state(())
-        if not self.paused and not self._gone and not (self.work.running and asked == self._asked):
+        if not self.paused and self.keyboard.visible and not (self.work.running and asked == self._asked):
             self._asked = asked
             self.work.start(self.session.attribution_steps(), self._catch_up)
 

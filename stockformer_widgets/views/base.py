@@ -92,13 +92,12 @@ class View(Pictured):
         self.session = session
         self.selection = selection or Selection(session)
         self._drawn: tuple[Any, ...] = ()
-        self._gone = False
         try:
             for followed in self._followed():
                 followed.follow(self._follow)
             self.message = MessageLine()
             self.keyboard = Keyboard(self.label, self._on_key)
-            self.keyboard.observe(self._on_places, "places")
+            self.keyboard.observe(self._refresh, "visible")
             self.readout = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
             self.summary = HTML(layout=Layout(margin=f"0 0 6px {self.indent}px"))
             self.children = (*self._arranged(self._build()), self.summary, self.message, self.keyboard)
@@ -189,8 +188,8 @@ class View(Pictured):
                     self._update()
 
     def _update(self) -> None:
-        """Draw, unless paused or no longer in the page."""
-        if not self.paused and not self._gone:
+        """Draw, unless paused or no longer in a page."""
+        if not self.paused and self.keyboard.visible:
             self._catch_up()
 
     def _catch_up(self) -> None:
@@ -268,11 +267,6 @@ class View(Pictured):
 
     def _write(self, words: str) -> None:
         self.readout.value = "<br>".join(filter(None, (words, self._notes())))
-
-    def _on_places(self, change: Any) -> None:
-        """A view that was shown and is no more waits until it is shown again; one that never was is drawn."""
-        self._gone = change["new"] == 0
-        self._refresh()
 
     def _on_key(self, key: str, times: int) -> None:
         with self.message.reporting():

@@ -41,7 +41,7 @@ class SteppedPanels(PanelView):
         return self.shows(self.session) and not self.session.is_explained(self.what)
 
     def _update(self) -> None:
-        if self.paused or self._gone:
+        if self.paused or not self.keyboard.visible:
             self.work.stop()
             self._asked = ()
         elif not self._waits():

@@ -297,10 +297,15 @@ def mouse(figure: Any, event: str, x: float = 0.0, y: float = 0.0) -> None:
     figure.interaction._handle_msg(message)
 
 
+def tell(view: View, page: float = 0.5, places: int = 1, **pressed: int) -> None:
+    """What a page tells of a view."""
+    view.keyboard.set_state({"page": {"id": page, "places": places, "pressed": pressed, "asks": 0}})
+
+
 def press(view: View, key: str, times: int = 1) -> None:
-    """Keys as the page counts them."""
-    pressed = view.keyboard.pressed
-    view.keyboard.set_state({"pressed": pressed | {key: pressed.get(key, 0) + times}})
+    """Keys as a page counts them."""
+    pressed = view.keyboard._pressed.get(0.5, {})
+    tell(view, **pressed | {key: pressed.get(key, 0) + times})
 
 
 def pixels(view: Any, palette: str, low: float, high: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cases import ALL_VIEWS, make_session, press, shown_message
+from cases import ALL_VIEWS, make_session, press, shown_message, tell
 
 from stockformer_widgets import (
     AttentionHeatmap,
@@ -114,22 +114,32 @@ def test_arrows_where_there_is_no_outcome_to_choose():
 @every_view
 def test_counts_are_steps_since_the_last_message(session, kind):
     view = kind(session, Selection(session, **PLACE))
-    view.keyboard.set_state({"pressed": {"Home": 1}})
+    tell(view, **{"Home": 1})
     assert view.selection.query == 0
-    view.keyboard.set_state({"pressed": {"Home": 1, "]": 1}})
+    tell(view, **{"Home": 1, "]": 1})
     assert (view.selection.query, view.selection.layer) == (0, 1)
-    view.keyboard.set_state({"pressed": {"Home": 1, "]": 1, "h": 3}})
+    tell(view, **{"Home": 1, "]": 1, "h": 3})
     assert (view.selection.layer, view.selection.head) == (1, None)
-    view.keyboard.set_state({"pressed": {"Home": 1, "]": 1, "h": 4, "[": 1}})
+    tell(view, **{"Home": 1, "]": 1, "h": 4, "[": 1})
     assert (view.selection.layer, view.selection.head) == (0, 0)
+
+
+def test_every_page_counts_its_own_keys(session):
+    view = AttentionHeatmap(session, Selection(session, query=0, key=0))
+    tell(view, page=1, ArrowRight=1)
+    tell(view, page=2, ArrowRight=1)
+    tell(view, page=1, ArrowRight=2, ArrowDown=1)
+    tell(view, page=2, ArrowRight=1)
+    tell(view, page=3, ArrowRight=2)  # the first one, reloaded
+    assert (view.selection.query, view.selection.key) == (1, 5)
 
 
 def test_a_burst_of_keys_is_one_step(session):
     view = AttentionHeatmap(session, Selection(session, **PLACE))
     heard = []
     view.selection.observe(lambda change: heard.append(change["new"]), "key")
-    view.keyboard.set_state({"pressed": {"ArrowLeft": 1}})
-    view.keyboard.set_state({"pressed": {"ArrowLeft": 3}})
+    tell(view, **{"ArrowLeft": 1})
+    tell(view, **{"ArrowLeft": 3})
     assert heard == [3, 1]
 
 

@@ -21,6 +21,7 @@ from cases import (
     parts,
     press,
     shown_message,
+    tell,
     widgets,
     words,
 )
@@ -517,16 +518,17 @@ def test_weights_that_are_no_numbers_name_no_class():
 
 
 @every_view
-def test_a_view_that_left_the_page_waits_until_it_is_back(session, kind, draws):
+def test_a_view_that_no_page_shows_waits_until_one_does(session, kind, draws):
     view = kind(session)
     for places in (1, 2, 1):
-        view.keyboard.set_state({"places": places})
+        tell(view, places=places)
     session.sample = 7
     assert draws[kind] == 2
-    view.keyboard.set_state({"places": 0})
+    tell(view, places=0)
+    assert view.keyboard.asks == 1
     session.sample = 8
     assert draws[kind] == 2
-    view.keyboard.set_state({"places": 1})
+    tell(view, page=0.6)
     assert draws[kind] == 3
     assert words(view) == words(kind(session, view.selection))
 
