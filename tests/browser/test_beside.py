@@ -56,7 +56,9 @@ def is_drawn(page: Page, number: int) -> bool:
     return label.inner_text().endswith(" drawn") and "not" not in label.inner_text()
 
 
-def test_two_pages_and_reloads_lose_no_key_and_draw_what_a_page_shows(browser: Browser, page: Page, lab: str, lab_root) -> None:
+def test_two_pages_and_reloads_lose_no_key_and_draw_what_a_page_shows(
+    browser: Browser, page: Page, lab: str, lab_root
+) -> None:
     write_notebook(lab_root / "pages.ipynb", [SETUP, DRAWS, "box"])
     run_notebook(page, lab, "pages.ipynb")
     view(page, "AttentionHeatmap").locator("image").wait_for()
