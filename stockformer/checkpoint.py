@@ -22,7 +22,7 @@ from stockformer.model import (
     StockTransformer,
     create_model,
     read_arch,
-    warn_of_heads,
+    warn_of_arch,
 )
 from stockformer.preprocessing import TRAINED_HERE, Normalization, Preprocessing
 from stockformer.settings import read_settings
@@ -42,12 +42,14 @@ class CheckpointInfo:
             statistics where the file has none.
         metrics: scores that the trainer wrote.
         nhead_is_guessed: neither file nor ``.meta`` gives the head count.
+        contradictions: what the file's name or its ``.meta`` says and the file does not, in words.
     """
 
     arch: dict[str, Any]
     dataset_settings: dict[str, Any]
     metrics: dict[str, Any] = field(default_factory=dict)
     nhead_is_guessed: bool = False
+    contradictions: tuple[str, ...] = ()
 
 
 def load_checkpoint(
@@ -71,15 +73,14 @@ def load_checkpoint(
             or is not a StockFormer checkpoint with finite floating-point weights.
     """
     model, info = read_checkpoint(path, nhead=nhead, output_mode=output_mode)
-    if info.nhead_is_guessed:
-        warn_of_heads(info.arch["nhead"])
+    warn_of_arch(path, info.arch["nhead"] if info.nhead_is_guessed else None, info.contradictions)
     return model, info
 
 
 def read_checkpoint(
     path: str | Path, *, nhead: int | None = None, output_mode: str | None = None
 ) -> tuple[CrossAttentionStockTransformer | StockTransformer, CheckpointInfo]:
-    """As `load_checkpoint`, which warns where the head count is a guess."""
+    """As `load_checkpoint`, which warns where the head count is a guess, and of contradictions."""
     path = Path(path)
     content, size = _read(path)
     state_dict = _checked_weights(path, content.get("model_state_dict", content), size)
@@ -88,9 +89,12 @@ def read_checkpoint(
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     mode = output_mode or settings.get("label_mode")
-    arch, guessed = read_arch(
-        state_dict, path, nhead=content.get("nhead") if nhead is None else nhead, output_mode=mode
-    )
+    try:
+        arch, guessed, contradictions = read_arch(
+            state_dict, path, nhead=nhead, output_mode=mode, stored_nhead=content.get("nhead")
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     model = _build(path, arch, state_dict)
     # Without statistics nobody knows how inputs were made, whatever else is stored.
     known = settings.get("normalization") is not None
@@ -100,7 +104,7 @@ def read_checkpoint(
         settings["market_feature_cols"] = None
         if arch["feature_dim"] == len(ENCODER_FEATURE_COLUMNS):
             settings.setdefault("feature_cols", ENCODER_FEATURE_COLUMNS)
-    model.checkpoint = CheckpointInfo(arch, settings, _mapping(content, "metrics"), guessed)
+    model.checkpoint = CheckpointInfo(arch, settings, _mapping(content, "metrics"), guessed, tuple(contradictions))
     return model.eval(), model.checkpoint
 
 

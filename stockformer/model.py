@@ -22,6 +22,14 @@ from torch import Tensor, nn
 from stockformer.config import DEFAULT_MODEL_CONFIG
 
 LABEL_MODES = ("regression", "binary", "buckets")
+#: What file names call them.
+_WORDS = {
+    "regression": {"reg", "regression"},
+    "binary": {"bin", "binary"},
+    "buckets": {"buck", "bucket", "buckets"},
+}
+#: Those of one class and of two.
+_MODES = {1: ("regression",), 2: ("binary", "buckets")}
 _LARGEST_META = 2**16  # bytes
 MODEL_TYPES = ("cross_attention", "encoder")
 
@@ -300,24 +308,35 @@ def infer_arch_from_state_dict(
     The head count is in no tensor. When neither the caller nor a ``.meta`` gives
     it, the first of 4, 8, 2, 1 that divides the width is taken, with a warning.
     """
-    arch, guessed = read_arch(state_dict, path, nhead=nhead, output_mode=output_mode)
-    if guessed:
-        warn_of_heads(arch["nhead"])
+    arch, guessed, contradictions = read_arch(state_dict, path, nhead=nhead, output_mode=output_mode)
+    warn_of_arch(path, arch["nhead"] if guessed else None, contradictions)
     return arch
 
 
-def warn_of_heads(nhead: int) -> None:
-    warnings.warn(
-        f"the head count is not in the checkpoint and there is no .meta beside it: {nhead} heads assumed; "
-        "a wrong count loads without error and draws wrong maps, so pass nhead= if it differs",
-        stacklevel=3,
-    )
+def warn_of_arch(path: str | Path | None, guessed_heads: int | None, contradictions: Sequence[str]) -> None:
+    if guessed_heads is not None:
+        warnings.warn(
+            f"the head count is not in the checkpoint and there is no .meta beside it: {guessed_heads} heads assumed; "
+            "a wrong count loads without error and draws wrong maps, so pass nhead= if it differs",
+            stacklevel=3,
+        )
+    if contradictions:
+        warnings.warn(f"{path} contradicts itself: {'; '.join(contradictions)}", stacklevel=3)
 
 
 def read_arch(
-    state_dict: Mapping[str, Tensor], path: str | Path | None, *, nhead: int | None, output_mode: str | None
-) -> tuple[dict[str, Any], bool]:
-    """What `infer_arch_from_state_dict` returns, and whether the head count is a guess."""
+    state_dict: Mapping[str, Tensor],
+    path: str | Path | None,
+    *,
+    nhead: int | None,
+    output_mode: str | None,
+    stored_nhead: int | None = None,
+) -> tuple[dict[str, Any], bool, list[str]]:
+    """What `infer_arch_from_state_dict` returns, whether the head count is a guess, and what contradicts it.
+
+    Args:
+        stored_nhead: head count in the file of the weights, where no caller gives another.
+    """
     meta = _read_meta(path)
     cross = "market_encoder.input_proj.weight" in state_dict
     layers = "stock_layers" if cross else "encoder.layers"
@@ -334,7 +353,7 @@ def read_arch(
     arch: dict[str, Any] = {
         "feature_dim": feature_dim,
         "d_model": d_model,
-        "nhead": next((given for given in (nhead, meta.get("nhead")) if given is not None), None),
+        "nhead": next((given for given in (nhead, stored_nhead, meta.get("nhead")) if given is not None), None),
         "num_layers": _count(state_dict, layers),
         "dim_feedforward": feedforward,
         "max_len": max_len,
@@ -351,7 +370,36 @@ def read_arch(
         arch["market_layers"] = _count(state_dict, "market_encoder.encoder.layers")
         arch["market_dim"] = _shape(state_dict, "market_encoder.input_proj.weight", 2)[1]
     _check_heads(d_model, arch["nhead"])
-    return arch, guessed
+    modes = ("buckets",) if use_coral else _MODES.get(num_buckets, ("buckets",))
+    if output_mode in set(LABEL_MODES) - set(modes):
+        raise ValueError(f"output_mode is {output_mode!r}, but the weights are for {_outputs(arch)}")
+    contradictions = _of_name(path, arch)
+    if meta.get("model_type") in {*MODEL_TYPES} - {arch["model_type"]}:
+        contradictions.append(
+            f"its .meta says {meta['model_type']}, and the weights are of {arch['model_type']}: read as that"
+        )
+    if nhead is None and arch["nhead"] != meta.get("nhead", arch["nhead"]):
+        contradictions.append(f"its .meta says {meta['nhead']} heads, and the file {stored_nhead}: read as that")
+    return arch, guessed, contradictions
+
+
+def _of_name(path: str | Path | None, arch: Mapping[str, Any]) -> list[str]:
+    """What the file's name says and the weights do not."""
+    words = _words(path)
+    said = [f"its name says {mode}" for mode in LABEL_MODES if mode != arch["output_mode"] and words & _WORDS[mode]]
+    said += ["its name says coral"] if "coral" in words and not arch["use_coral"] else []
+    return (
+        [f"{' and '.join(said)}, its weights are for {_outputs(arch)}: read as {arch['output_mode']}"] if said else []
+    )
+
+
+def _outputs(arch: Mapping[str, Any]) -> str:
+    classes = arch["num_buckets"]
+    return "a regression" if classes == 1 else f"{classes} classes{', CORAL' if arch['use_coral'] else ''}"
+
+
+def _words(path: str | Path | None) -> set[str]:
+    return set() if path is None else set(re.split(r"[^a-z]+", Path(path).stem.lower()))
 
 
 def _read_meta(path: str | Path | None) -> dict[str, Any]:
@@ -384,8 +432,7 @@ def _output_mode(num_buckets: int, use_coral: bool, path: str | Path | None) -> 
     """One class is a regression, two are a binary model unless the file's name says buckets."""
     if num_buckets == 1:
         return "regression"
-    words = set(re.split(r"[^a-z]+", Path(path).name.lower())) if path is not None else set()
-    if use_coral or num_buckets > 2 or words & {"buck", "bucket", "buckets"}:
+    if use_coral or num_buckets > 2 or _words(path) & _WORDS["buckets"]:
         return "buckets"
     return "binary"
 

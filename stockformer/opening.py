@@ -16,7 +16,7 @@ import pandas as pd
 from stockformer.checkpoint import CheckpointInfo, read_checkpoint
 from stockformer.config import BASE_FEATURE_COLUMNS, ENCODER_FEATURE_COLUMNS, LOOKBACK, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
-from stockformer.model import CrossAttentionStockTransformer, StockTransformer
+from stockformer.model import CrossAttentionStockTransformer, StockTransformer, warn_of_arch
 from stockformer.preprocessing import TRAINED_ELSEWHERE, Preprocessing
 from stockformer.table import read_table
 
@@ -93,6 +93,10 @@ def open_model(
     if isinstance(settings["lookback"], int) and settings["lookback"] > longest:
         raise ValueError(f"lookback is {settings['lookback']}, and {name} takes at most {longest} days")
     dataset = StockDataset(read_table(data), **settings)
+    contradictions, named = list(info.contradictions), _target(name).get("target_col")
+    if horizon is None and named != settings.get("target_col", named):
+        contradictions.append(f"its name says {named}, and the file {settings['target_col']}: read as that")
+    warn_of_arch(name, None, contradictions)
     if assumptions:
         listed = "; ".join(f"{assumption.words} ({assumption.otherwise})" for assumption in assumptions)
         warnings.warn(f"{name} does not say everything. Assumed, with how to say otherwise: {listed}", stacklevel=2)

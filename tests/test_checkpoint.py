@@ -295,6 +295,22 @@ def test_a_hostile_meta(model, tmp_path, meta, message):
         load_checkpoint(tmp_path / "a.pt")
 
 
+@pytest.mark.parametrize(
+    ("meta", "contradiction"),
+    [
+        ('{"nhead": 2, "model_type": "encoder"}', "its .meta says encoder, its weights are of cross_attention"),
+        ('{"nhead": 4}', "its .meta says 4 heads, and the file 2: read as that"),
+    ],
+)
+def test_a_meta_that_contradicts_the_file(model, tmp_path, meta, contradiction):
+    path = save_checkpoint(tmp_path / "a.pt", model)
+    (tmp_path / "a.pt.meta").write_text(meta)
+    with pytest.warns(UserWarning, match=f"contradicts itself: {contradiction}"):
+        _, info = load_checkpoint(path)
+    assert info.arch["nhead"] == 2
+    load_checkpoint(path, nhead=4, output_mode="binary")
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*none\.pt"):
         load_checkpoint(tmp_path / "none.pt")

@@ -371,6 +371,37 @@ def test_output_mode(classes, name, mode):
     assert infer_arch_from_state_dict(state, name, nhead=2)["output_mode"] == mode
 
 
+@pytest.mark.parametrize(
+    ("classes", "name", "contradiction"),
+    [
+        (1, "model_bin_3d.pt", "its name says binary, its weights are for a regression: read as regression"),
+        (1, "coral_buck_3d.pt", "its name says buckets and its name says coral, its weights are for a regression"),
+        (2, "model_reg_10d.pt", "its name says regression, its weights are for 2 classes: read as binary"),
+        (5, "binary_3d_best.pt", "its name says binary, its weights are for 5 classes: read as buckets"),
+        (2, "model.bin", None),
+        (5, "model_buck_3d.pt", None),
+        (2, "regina_3d.pt", None),
+    ],
+)
+def test_a_name_that_contradicts_the_weights(classes, name, contradiction):
+    edges = {1: ("regression", None), 2: ("binary", None), 5: ("buckets", [0, 1, 2, 3])}[classes]
+    state = create_model(5, *edges, {"d_model": 8, "nhead": 2}, "encoder").state_dict()
+    with warnings.catch_warnings(record=True) as caught:
+        infer_arch_from_state_dict(state, name, nhead=2)
+    expected = [] if contradiction is None else [f"{name} contradicts itself: {contradiction}"]
+    assert [str(one.message)[: len(text)] for one, text in zip(caught, expected, strict=True)] == expected
+
+
+@pytest.mark.parametrize(
+    ("edges", "mode"),
+    [(("regression", None), "binary"), (("buckets", [0, 1]), "binary"), (("binary", None), "regression")],
+)
+def test_an_output_mode_that_the_weights_do_not_have(edges, mode):
+    state = create_model(5, *edges, {"d_model": 8, "nhead": 2}, "encoder").state_dict()
+    with pytest.raises(ValueError, match=f"output_mode is '{mode}', but the weights are for"):
+        infer_arch_from_state_dict(state, nhead=2, output_mode=mode)
+
+
 def test_an_explicit_output_mode_overrides_the_name(make_model):
     state = make_model().state_dict()
     arch = infer_arch_from_state_dict(state, "binary_3d_best.pt", nhead=2, output_mode="buckets")

@@ -17,6 +17,7 @@ from stockformer.check import check_table
 from stockformer.checkpoint import load_checkpoint, save_checkpoint
 from stockformer.dataset import StockDataset
 from stockformer.preprocessing import TRAINED_ELSEWHERE, TRAINED_HERE
+from stockformer.sample import sample_table, write_sample
 from stockformer.table import read_table
 
 VECTORS = Path(__file__).parent / "data" / "trained_elsewhere"
@@ -139,8 +140,6 @@ def test_saved_again_with_its_settings_nothing_is_assumed_about_inputs(opened, p
 
 
 def test_a_checkpoint_of_ours(sample, tmp_path):
-    from stockformer.sample import write_sample
-
     (checkpoint,) = [path for path in write_sample(tmp_path) if path.suffix == ".pt"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -162,6 +161,18 @@ def test_a_name_without_horizon_has_windows_without_truth(panel, tmp_path):
     assert np.isnan(window.forward_return)
     assert str(window.dates[-1].date()) == "2009-12-31"
     assert dataset[-1][1].isnan()
+
+
+def test_names_that_contradict_the_file(panel, sample, tmp_path):
+    shutil.copyfile(VECTORS / "cross_reg_10d.pt", tmp_path / "model_bin_10d.pt")
+    with pytest.warns(UserWarning, match="contradicts itself: its name says binary, its weights are for a regression"):
+        dataset, _ = open_model(tmp_path / "model_bin_10d.pt", panel)
+    assert dataset.label_mode == "regression"
+    shipped, model = sample
+    path = save_checkpoint(tmp_path / "model_bin_10d.pt", model, shipped.settings)
+    with pytest.warns(UserWarning, match="its name says close_10d_fwd_return, and the file close_3d_fwd_return"):
+        dataset, _ = open_model(path, sample_table())
+    assert dataset.horizon == 3
 
 
 def test_a_guessed_head_count_is_in_the_one_warning(panel, tmp_path):
