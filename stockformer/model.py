@@ -375,9 +375,8 @@ def read_arch(
         raise ValueError(f"output_mode is {output_mode!r}, but the weights are for {_outputs(arch)}")
     contradictions = _of_name(path, arch)
     if meta.get("model_type") in {*MODEL_TYPES} - {arch["model_type"]}:
-        contradictions.append(
-            f"its .meta says {meta['model_type']}, and the weights are of {arch['model_type']}: read as that"
-        )
+        named, built = meta["model_type"], arch["model_type"]
+        contradictions.append(f"its .meta says {named}, its weights are of {built}: read as that")
     if nhead is None and arch["nhead"] != meta.get("nhead", arch["nhead"]):
         contradictions.append(f"its .meta says {meta['nhead']} heads, and the file {stored_nhead}: read as that")
     return arch, guessed, contradictions
@@ -386,11 +385,10 @@ def read_arch(
 def _of_name(path: str | Path | None, arch: Mapping[str, Any]) -> list[str]:
     """What the file's name says and the weights do not."""
     words = _words(path)
-    said = [f"its name says {mode}" for mode in LABEL_MODES if mode != arch["output_mode"] and words & _WORDS[mode]]
-    said += ["its name says coral"] if "coral" in words and not arch["use_coral"] else []
-    return (
-        [f"{' and '.join(said)}, its weights are for {_outputs(arch)}: read as {arch['output_mode']}"] if said else []
-    )
+    said = [mode for mode in LABEL_MODES if mode != arch["output_mode"] and words & _WORDS[mode]]
+    said += ["coral"] if "coral" in words and not arch["use_coral"] else []
+    read = f"its weights are for {_outputs(arch)}: read as {arch['output_mode']}"
+    return [f"its name says {' and '.join(said)}, {read}"] if said else []
 
 
 def _outputs(arch: Mapping[str, Any]) -> str:

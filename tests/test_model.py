@@ -375,7 +375,7 @@ def test_output_mode(classes, name, mode):
     ("classes", "name", "contradiction"),
     [
         (1, "model_bin_3d.pt", "its name says binary, its weights are for a regression: read as regression"),
-        (1, "coral_buck_3d.pt", "its name says buckets and its name says coral, its weights are for a regression"),
+        (1, "coral_buck_3d.pt", "its name says buckets and coral, its weights are for a regression"),
         (2, "model_reg_10d.pt", "its name says regression, its weights are for 2 classes: read as binary"),
         (5, "binary_3d_best.pt", "its name says binary, its weights are for 5 classes: read as buckets"),
         (2, "model.bin", None),

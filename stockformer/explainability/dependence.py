@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import dct
+from scipy.stats import t as student
 
 #: A calendar that holds fewer blocks than this is too short for a standard error.
 FEWEST_BLOCKS = 5
@@ -57,3 +58,25 @@ def cosine_sums(series: np.ndarray, block: float) -> np.ndarray:
     cosines = min(int(blocks / 2), _MOST_COSINES) if blocks >= FEWEST_BLOCKS else 0
     waves: np.ndarray = dct(series, axis=0)[1 : cosines + 1] / np.sqrt(2)
     return waves
+
+
+def standard_error(series: np.ndarray, block: float) -> tuple[float, int]:
+    """Standard error of a sum over days, and its degrees of freedom; NaN and 0 where the days are too few.
+
+    Args:
+        series, block: as for `cosine_sums`.
+    """
+    sums = cosine_sums(series, block)
+    return (float(np.sqrt(np.square(sums).mean())), len(sums)) if len(sums) else (np.nan, 0)
+
+
+def mean_margin(values: np.ndarray, days: np.ndarray) -> float:
+    """Half of the 95 % interval of a mean over samples of days that depend on each other; NaN where they are too few.
+
+    Args:
+        values: one per sample, [n].
+        days: number of each sample's day, from 0.
+    """
+    daily = np.bincount(days, weights=(values - values.mean()) / len(values))
+    error, degrees = standard_error(daily, block_length(daily))
+    return float(error * student.ppf(0.975, degrees)) if degrees else np.nan

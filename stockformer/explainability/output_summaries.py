@@ -6,21 +6,23 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 
 from stockformer.explainability.calibration import calibrate
+from stockformer.explainability.dependence import mean_margin
 from stockformer.explainability.outputs import OutputDistribution
 from stockformer.explainability.statistics import (
     Statistic,
 )
-from stockformer.explainability.summary import Numbers, Summary, correlation, percent, summarize
+from stockformer.explainability.summary import Numbers, Summary, correlation, counted, percent, summarize
 
 #: A prediction whose probability is over this is called nearly sure.
 NEARLY_SURE = 0.95
 #: A mean confidence further than this from the accuracy is called over- or underconfident.
 CONFIDENCE_GAP = 0.05
-#: And further than this many standard errors of the accuracy (Agresti and Coull 1998), as of independent samples.
-STANDARD_ERRORS = 2.0
+#: Nothing is said of whether confidence is deserved over fewer days: their dependence cannot be measured.
+FEWEST_DAYS = 250
 _ENTROPY = "1: all classes are equally probable; 0: one is certain."
 _CLASS_STATISTICS = (
     Statistic(
@@ -218,7 +220,7 @@ def _assumption(outputs: OutputDistribution) -> str:
 
 def _class_verdict(outputs: OutputDistribution, class_names: Sequence[str] | None, found: Numbers) -> str:
     assert outputs.probabilities is not None
-    sentences = [_skill(found, len(outputs.outputs))] if "accuracy" in found else []
+    sentences = [_skill(outputs, found)] if "accuracy" in found else []
     if not sentences:
         even = percent(1 / outputs.probabilities.size(1))
         sure = percent(found["nearly_sure_share"])
@@ -234,18 +236,40 @@ def _class_verdict(outputs: OutputDistribution, class_names: Sequence[str] | Non
     return " ".join(sentences)
 
 
-def _skill(found: Numbers, samples: int) -> str:
+def _skill(outputs: OutputDistribution, found: Numbers) -> str:
     accuracy, base, confidence = found["accuracy"], found["base_rate"], found["mean_confidence"]
-    likely = (accuracy * samples + 2) / (samples + 4)
-    gap, error = confidence - accuracy, math.sqrt(likely * (1 - likely) / (samples + 4))
-    numbers = f"confidence {percent(confidence)}, right in {percent(accuracy)} of {samples} samples"
-    if abs(gap) <= CONFIDENCE_GAP:
-        deserved = f"About as sure as right: {numbers}."
-    elif abs(gap) <= STANDARD_ERRORS * error:
-        deserved = f"{numbers[0].upper()}{numbers[1:]}: too few to tell the two apart."
+    gap, samples = confidence - accuracy, len(outputs.outputs)
+    numbers = f"onfidence {percent(confidence)}, right in {percent(accuracy)} of {samples} samples"
+    days = None if outputs.dates is None else outputs.dates.nunique()
+    margin = confidence_margin(outputs)
+    if math.isnan(margin):
+        few = "whose days are not known" if days is None else f"of {counted(days, 'day')}"
+        deserved = f"C{numbers} {few}: too little to tell the two apart."
+    elif abs(gap) <= CONFIDENCE_GAP:
+        deserved = f"About as sure as right: c{numbers}."
+    elif abs(gap) <= margin:
+        deserved = f"C{numbers}: the difference could be chance."
     else:
-        deserved = f"{'Overconfident' if gap > 0 else 'Underconfident'}: {numbers}."
+        deserved = f"{'Overconfident' if gap > 0 else 'Underconfident'}: c{numbers}."
     return f"{deserved} Always saying the most common class is right in {percent(base)}."
+
+
+def confidence_margin(outputs: OutputDistribution) -> float:
+    """How far mean confidence and accuracy of a calibrated model can be apart by chance, in 95 of 100 data sets.
+
+    Half of the 95 % interval of the mean over samples that depend on those of the same day and of days close by, see
+    `mean_margin`; at least that of as many independent days (Agresti and Coull 1998). NaN where the days are not known
+    or fewer than `FEWEST_DAYS`. docs/statistics.md has the simulated levels.
+    """
+    assert outputs.labels is not None
+    if outputs.dates is None or outputs.dates.nunique() < FEWEST_DAYS:
+        return math.nan
+    day = np.unique(outputs.dates, return_inverse=True)[1]
+    right = (outputs.predictions == outputs.labels).double().numpy()
+    number = day.max() + 1 + 4
+    centre = (right.mean() * (number - 4) + 2) / number
+    margin = mean_margin(outputs.confidence.double().numpy() - right, day)
+    return float(np.maximum(margin, 1.96 * math.sqrt(centre * (1 - centre) / number)))
 
 
 def _regression_verdict(outputs: OutputDistribution, found: Numbers) -> str:

@@ -105,6 +105,11 @@ def plain(values: Tensor) -> Tensor:
     return torch.as_tensor(values).detach().cpu().float()
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 day, 2 days."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def percent(share: float) -> str:
     """A share in percent, with two digits where it is small."""
     number = 100 * share

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import binom, norm
@@ -294,3 +295,22 @@ def test_calibration_is_of_the_class_that_a_coral_model_predicts():
     assert found.ece == pytest.approx(0.85)
     numbers = summarize_outputs(outputs).to_frame().set_index("name")["value"]
     assert float(numbers["calibration_error"]) == pytest.approx(0.85, abs=0.01)
+
+
+def test_overconfident_is_seldom_said_of_a_calibrated_model():
+    """Four tickers that move together, over returns of five days: what is said of as many independent samples."""
+    rng = np.random.default_rng(0)
+    claims = {250: 0, 500: 0}
+    for days in claims:
+        for _ in range(200):
+            market, own = rng.normal(size=(days + 4, 1)), rng.normal(size=(days + 4, 4))
+            moves = np.sqrt(0.65) * market + np.sqrt(0.35) * own
+            returns = sum(moves[lag : days + lag] for lag in range(5)) / np.sqrt(5)
+            right = torch.from_numpy(norm.cdf(returns).ravel() < 0.6).long()
+            probabilities = torch.tensor([[0.4, 0.6]]).repeat(len(right), 1)
+            dates = pd.date_range("2020-01-01", periods=days).repeat(4)
+            outputs = OutputDistribution(probabilities, probabilities, labels=right, dates=dates)
+            claims[days] += "overconfident" in summarize_outputs(outputs).verdict.lower()
+            claims[days] += "underconfident" in summarize_outputs(outputs).verdict.lower()
+    assert max(claims.values()) <= 0.09 * 200
+    assert min(claims.values()) > 0

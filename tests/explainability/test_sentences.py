@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -785,8 +786,9 @@ ONE = {
 }
 MANY = {
     "skill": rf"(About as sure as right: c|Overconfident: c|Underconfident: c|C)onfidence {N} "
-    rf"%, right in {N} % of (\d+) samples"
-    rf"(\.|: too few to tell the two apart\.) Always saying the most common class is right in {N} %\.",
+    rf"%, right in {N} % of (\d+) samples( whose days are not known| of \d+ days?)?"
+    rf"(\.|: too little to tell the two apart\.|: the difference could be chance\.) "
+    rf"Always saying the most common class is right in {N} %\.",
     "sure": rf"Mean confidence {N} % \(even: {N} %\); over 95 % in {N} % of the samples\.",
     "always": r"It always says class (\d+)\.",
     "order": rf"The cumulative probabilities are out of order in {N} % of the samples\.",
@@ -821,11 +823,13 @@ def test_one_prediction():
 def test_many_predictions():
     rng = np.random.default_rng(51)
     for _ in range(CASES):
-        samples = int(rng.choice([2, 3, 10, 100]))
+        samples = int(rng.choice([2, 3, 10, 300]))
+        days = None if rng.random() < 0.3 else np.arange(samples) // rng.choice([1, samples])
         case = shares, predicted, disordered, *_ = random_classes(rng, samples)
         labels = np.where(rng.random(samples) < rng.random(), predicted, rng.integers(shares.shape[1], size=samples))
         known = rng.random() < 0.7
         outputs = known_outputs(case, torch.from_numpy(labels) if known else None)
+        outputs = replace(outputs, dates=None if days is None else pd.DatetimeIndex(days * 10**15))
         confidence = shares[range(samples), predicted]
         parts = dict(read(summarize_outputs(outputs).verdict, MANY))
         assert ("skill" in parts) == known
@@ -835,18 +839,17 @@ def test_many_predictions():
             assert says(said[1], 100 * confidence.mean())
             assert says(said[2], 100 * right)
             assert int(said[3]) == samples
-            assert says(said[5], 100 * np.bincount(labels).max() / samples)
+            assert says(said[6], 100 * np.bincount(labels).max() / samples)
             gap = confidence.mean() - right
-            centre = (right * samples + 2) / (samples + 4)
-            chance = 2 * math.sqrt(centre * (1 - centre) / (samples + 4))
-            words = said[0].partition(":")[0] if ":" in said[0] else "too few"
+            words = said[0].partition(":")[0] if ":" in said[0] else said[5]
             expected = "Overconfident" if gap > 0 else "Underconfident"
             if abs(gap) <= 0.05:
                 expected = "About as sure as right"
-            elif abs(gap) <= chance:
-                expected = "too few"
-            assert words == expected or min(abs(abs(gap) - 0.05), abs(abs(gap) - chance)) < 1e-9
-            assert ("too few" in said[4]) == (words == "too few")
+            few = days is None or len(set(days)) < 250
+            assert few == (words == ": too little to tell the two apart.")
+            assert few or words in (expected, ": the difference could be chance.")
+            whose = None if not few else " whose days are not known" if days is None else f" of {len(set(days))} day"
+            assert said[4] == whose or said[4] in (f"{whose}s", whose)
         else:
             said = parts["sure"].groups()
             assert says(said[0], 100 * confidence.mean())

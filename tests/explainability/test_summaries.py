@@ -283,11 +283,16 @@ def test_saliency_of_nothing():
     assert summarize_saliency([torch.zeros(4, 2)]).verdict == "Every attribution is 0."
 
 
-def binary(up, labels=None):
-    """Samples that are UP with these probabilities."""
+def shuffled(labels):
+    return np.random.default_rng(0).permutation(labels)
+
+
+def binary(up, labels=None, days=None):
+    """Samples that are UP with these probabilities, on so many days."""
     up = torch.tensor(up, dtype=torch.float64)
     labels = None if labels is None else torch.tensor(labels)
-    return OutputDistribution(up, torch.stack([1 - up, up], dim=1), labels=labels)
+    dates = None if days is None else pd.date_range("2020-01-01", periods=days).repeat(len(up) // days)
+    return OutputDistribution(up, torch.stack([1 - up, up], dim=1), labels=labels, dates=dates)
 
 
 @pytest.mark.parametrize(
@@ -299,19 +304,32 @@ def binary(up, labels=None):
         ),
         (binary([0.8, 0.3]), "Mean confidence 75 % (even: 50 %); over 95 % in 0 % of the samples."),
         (
-            binary([0.9] * 8, [1, 0] * 4),
-            "Overconfident: confidence 90 %, right in 50 % of 8 samples. Always saying the most common "
+            binary([0.9] * 300, shuffled([1, 0] * 150), 300),
+            "Overconfident: confidence 90 %, right in 50 % of 300 samples. Always saying the most common "
             "class is right in "
             "50 %. It always says class 1.",
         ),
-        (binary([0.6] * 8, [1] * 8), "Underconfident: confidence 60 %, right in 100 % of 8 samples."),
         (
-            binary([0.8] * 10, [1] * 8 + [0] * 2),
-            "About as sure as right: confidence 80 %, right in 80 % of 10 samples.",
+            binary([0.6] * 600, [1] * 600, 300),
+            "Underconfident: confidence 60 %, right in 100 % of 600 samples. Always",
         ),
-        (binary([0.9, 0.1] * 50, [1, 0] * 50), "Underconfident: confidence 90 %, right in 100 % of 100 samples."),
-        (binary([0.9, 0.1] * 50, [0, 1] * 50), "Overconfident: confidence 90 %, right in 0 % of 100 samples."),
-        (binary([0.9] * 2, [1, 0]), "Confidence 90 %, right in 50 % of 2 samples: too few to tell the two apart."),
+        (
+            binary([0.8] * 300, shuffled([1, 1, 1, 1, 0] * 60), 300),
+            "About as sure as right: confidence 80 %, right in 80 % of 300 samples.",
+        ),
+        (
+            binary([0.556] * 300, shuffled([1, 0] * 150), 300),
+            "Confidence 56 %, right in 50 % of 300 samples: the difference could be chance.",
+        ),
+        (
+            binary([0.9] * 600, [0] * 600),
+            "Confidence 90 %, right in 0 % of 600 samples whose days are not known: too little to tell the two apart.",
+        ),
+        (
+            binary([0.9] * 600, [0] * 600, 200),
+            "Confidence 90 %, right in 0 % of 600 samples of 200 days: too little to tell the two apart.",
+        ),
+        (binary([0.9] * 2, [1, 0], 1), "Confidence 90 %, right in 50 % of 2 samples of 1 day: too little to"),
         (binary([0.99]), "Class 1: nearly sure, probability 99 % (even over 2 classes: 50 %)."),
         (binary([0.3], [1]), "Class 0: probability 70 % (even over 2 classes: 50 %). The truth is class 1."),
     ],
