@@ -25,7 +25,6 @@ from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
 from stockformer_widgets.views.base import View, close_parts
 from stockformer_widgets.views.compared import (
-    COLORS,
     AttentionDifference,
     ComparedEntry,
     ComparedGate,
@@ -37,7 +36,7 @@ from stockformer_widgets.views.compared import (
     ComparedScores,
     ComparedView,
 )
-from stockformer_widgets.views.parts import MARGIN, MessageLine, text
+from stockformer_widgets.views.parts import MARGIN, STREAM_COLORS, MessageLine, text
 
 _COLUMNS: tuple[tuple[type[ComparedView], ...], ...] = (
     (AttentionDifference, ComparedPrediction),
@@ -274,7 +273,7 @@ def _measure(session: ExtractorSession) -> dict[str, float]:
 
 def _name(number: int) -> str:
     """A or B in its colour, as HTML."""
-    return f'<span style="color: {COLORS[number]}">■</span> {"AB"[number]}'
+    return f'<span style="color: {STREAM_COLORS[number]}">■</span> {"AB"[number]}'
 
 
 def _table(frame: pd.DataFrame) -> str:

@@ -7,8 +7,8 @@ renderer marks the selected place of that field.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ import pandas as pd
 
 from stockformer.explainability.summary import Summary
 
-#: Marks the selection.
+#: Marks the selection, and what was before a change.
 HIGHLIGHT = "#d55e00"
 #: Stock and market, from the palette of Okabe and Ito (2008), as are all colours here.
 STREAM_COLORS = ("#0072b2", "#e69f00")
@@ -44,14 +44,24 @@ class Axis:
     sets: str = ""
     also: str = ""
 
+    @property
+    def of_days(self) -> bool:
+        """Whether the places are days, of which a part can be shown and axes of other lengths end on the same one."""
+        return self.sets in ("query", "key")
+
 
 @dataclass(frozen=True)
 class Scale:
-    """The axis of the values, from `low` to `high`."""
+    """The axis of the values, from `low` to `high`.
+
+    Attributes:
+        names: of the values 0, 1, 2..., where they are places themselves, such as days.
+    """
 
     low: float
     high: float
     label: str = ""
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +73,8 @@ class Line:
         values: [places].
         words: each value as text.
         color: CSS colour.
-        shape: a line through the values, steps, or steps filled to the bottom.
+        shape: a line through the values, the same with dots on them or dashed, steps, or steps filled to the bottom.
+            A line leaves out what is NaN at its end.
         emphasis: whether it is drawn at full strength.
     """
 
@@ -71,7 +82,7 @@ class Line:
     values: np.ndarray
     words: Sequence[str]
     color: str
-    shape: Literal["line", "step", "area"] = "line"
+    shape: Literal["line", "dots", "dashed", "step", "area"] = "line"
     emphasis: bool = True
 
 
@@ -98,10 +109,76 @@ class Lines:
     band: Band | None = None
     reference: tuple[float, str] | None = None
 
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return (self.x,)
+
     def words(self, place: int) -> list[tuple[Line, str]]:
         """The named lines that reach a place, with their values there as text."""
         steps = [(line, place - len(self.x.names) + len(line.values)) for line in self.lines if line.name]
-        return [(line, line.words[step]) for line, step in steps if step >= 0]
+        return [(line, line.words[step]) for line, step in steps if step >= 0 and line.words[step]]
+
+
+@dataclass(frozen=True, eq=False)
+class Bars:
+    """One value per named place: from the top down where it is the whole chart, from left to right in `Panels`.
+
+    Attributes:
+        values: [places].
+        words: each value as text, with that of its dot.
+        colors: CSS colours, one per place.
+        names: the places.
+        scale: of the values.
+        bars_name: what the bars show, where there are dots.
+        dots: a second value per place, such as the one before a change, [places].
+        dots_name: what the dots show.
+        dots_color: CSS colour of the circles.
+    """
+
+    values: np.ndarray
+    words: Sequence[str]
+    colors: Sequence[str]
+    names: Axis
+    scale: Scale
+    bars_name: str = ""
+    dots: np.ndarray | None = None
+    dots_name: str = ""
+    dots_color: str = HIGHLIGHT
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return (self.names,)
+
+
+@dataclass(frozen=True, eq=False)
+class Panels:
+    """Several small pictures over the same places, each under its title.
+
+    Lines of one name have one colour in all of them, so that one legend does.
+    """
+
+    panels: tuple[tuple[str, Lines | Bars], ...]
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return self.panels[0][1].axes if self.panels else ()
+
+    @property
+    def legend(self) -> dict[str, str]:
+        """Name -> colour of the lines."""
+        bodies = [body for _, body in self.panels if isinstance(body, Lines)]
+        return {line.name: line.color for body in bodies for line in body.lines if line.name}
+
+    def words(self, place: int) -> dict[str, str]:
+        """Title -> what a panel has at a place, as text: the value of its bar, or its lines at full strength."""
+        return {title: words for title, body in self.panels if (words := _words(body, place))}
+
+
+def _words(body: Lines | Bars, place: int) -> str:
+    if isinstance(body, Bars):
+        return body.words[place]
+    lines = [(line, words) for line, words in body.words(place) if line.emphasis]
+    return ", ".join(words if len(lines) == 1 else f"{line.name} {words}" for line, words in lines)
 
 
 @dataclass(frozen=True)
@@ -125,9 +202,9 @@ class Chart:
     """
 
     title: str
-    body: Lines
-    make_table: Callable[[], pd.DataFrame]
-    summary: Summary
+    body: Lines | Bars | Panels
+    make_table: Callable[[], pd.DataFrame] = pd.DataFrame
+    summary: Summary = field(default_factory=partial(Summary, "", ()))
     notes: tuple[Note, ...] = ()
 
     @cached_property

@@ -2,93 +2,179 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from stockformer.charts.chart import STREAM_COLORS, Axis, Chart, Line, Lines, Scale
+from stockformer.charts.chart import STREAM_COLORS, Axis, Bars, Chart, Line, Lines, Panels, Scale
 from stockformer.explainability.summary import Finding, Summary
 
+_Pairs = Mapping[str, tuple[Lines | Bars, Lines | Bars]]
 
-def overlay(one: Chart, other: Chart, title: str) -> Chart:
-    """The emphasised lines of both charts, A's and B's, aligned on the last day.
 
-    Days count back from the prediction, which follows day 0.
+def overlay(one: Chart, other: Chart, title: str, *, most: int | None = None) -> Chart:
+    """A's and B's chart in one: emphasised lines in their colours, bars of A with dots for B.
+
+    Days are aligned on the last and count back from the prediction, which follows day 0; other places by name.
+    Panels that only one has are left out.
 
     Args:
         title: where the charts have different ones.
+        most: how many bars, those that differ most; all by default, in the order of A.
     """
-    pairs = [_emphasised(chart.body) for chart in (one, other)]
-    lines = tuple(chain.from_iterable(map(_renamed, "AB", (one, other), STREAM_COLORS)))
-    length = max(len(chart.body.x.names) for chart in (one, other))
-    x, y = one.body.x, [chart.body.y for chart in (one, other)]
+    mine, theirs = _panels(one), _panels(other)
+    pairs = {name: (mine[name], theirs[name]) for name in mine if name in theirs}
+    drawn = tuple((name, _overlaid(*pair, most)) for name, pair in pairs.items())
     return Chart(
         title=one.title if one.title == other.title else title,
-        body=Lines(
-            lines,
-            Axis([str(day - length + 1) for day in range(length)], "days before the prediction", x.sets, x.also),
-            Scale(min(scale.low for scale in y), max(scale.high for scale in y), y[0].label),
-        ),
-        make_table=lambda: _table(*pairs),
-        summary=_distance(*pairs),
+        body=Panels(drawn) if isinstance(one.body, Panels) else drawn[0][1],
+        make_table=lambda: _table(pairs, most),
+        summary=_distance(pairs, dict(drawn)),
     )
+
+
+def _panels(chart: Chart) -> dict[str, Lines | Bars]:
+    """What is drawn, by title; a single body has none."""
+    return dict(chart.body.panels) if isinstance(chart.body, Panels) else {"": chart.body}
+
+
+def _overlaid(one: Lines | Bars, other: Lines | Bars, most: int | None) -> Lines | Bars:
+    if isinstance(one, Bars) and isinstance(other, Bars):
+        return _overlaid_bars(one, other, most)
+    if isinstance(one, Lines) and isinstance(other, Lines):
+        return _overlaid_lines(one, other)
+    raise TypeError(f"{type(one).__name__} of A and {type(other).__name__} of B cannot be overlaid")
+
+
+def _overlaid_lines(one: Lines, other: Lines) -> Lines:
+    longer = max(one, other, key=lambda body: len(body.x.names))
+    places = [str(place) for place in _places(longer)]
+    label = "days before the prediction" if one.x.of_days else one.x.label
+    return Lines(
+        (*_renamed("A", one, STREAM_COLORS[0], len(places)), *_renamed("B", other, STREAM_COLORS[1], len(places))),
+        Axis(places, label, one.x.sets, one.x.also),
+        _shared(one.y, other.y),
+    )
+
+
+def _overlaid_bars(one: Bars, other: Bars, most: int | None) -> Bars:
+    table = _by_name(one, other, sort=most is not None).head(most or len(one.values) + len(other.values))
+    words = [dict(zip(bars.names.names, bars.words, strict=True)) for bars in (one, other)]
+    return Bars(
+        table["a"].to_numpy(),
+        [f"A {words[0].get(name, 'none')}, B {words[1].get(name, 'none')}" for name in table.index],
+        [STREAM_COLORS[0]] * len(table),
+        replace(one.names, names=list(table.index)),
+        _shared(one.scale, other.scale),
+        bars_name="A",
+        dots=table["b"].to_numpy(),
+        dots_name="B",
+        dots_color=STREAM_COLORS[1],
+    )
+
+
+def _shared(one: Scale, other: Scale) -> Scale:
+    return Scale(min(one.low, other.low), max(one.high, other.high), one.label)
 
 
 def _emphasised(body: Lines) -> list[Line]:
     return [line for line in body.lines if line.name and line.emphasis]
 
 
-def _renamed(letter: str, chart: Chart, color: str) -> list[Line]:
-    """A chart's lines in its colour, with the date beside each value; the first at full strength."""
-    days = chart.body.x.names
-    return [
-        Line(
-            f"{letter} {line.name}",
-            line.values,
-            [f"{words} on {day}" for words, day in zip(line.words, days[-len(line.words) :], strict=True)],
-            color,
-            "line" if line.shape == "line" else "step",
-            emphasis=number == 0,
-        )
-        for number, line in enumerate(_emphasised(chart.body))
-    ]
+def _renamed(letter: str, body: Lines, color: str, places: int) -> list[Line]:
+    """A body's lines in one colour, by day with the date beside each value; the first at full strength."""
+    lines = []
+    for number, line in enumerate(_emphasised(body)):
+        values, words = line.values, list(line.words)
+        if body.x.of_days:
+            words = [f"{word} on {day}" for word, day in zip(words, body.x.names[-len(words) :], strict=True)]
+        else:
+            missing = places - len(values)
+            values, words = np.append(values, [np.nan] * missing), words + [""] * missing
+        shape = "step" if line.shape == "area" else line.shape
+        lines.append(Line(f"{letter} {line.name}", values, words, color, shape, emphasis=number == 0))
+    return lines
 
 
-def _table(*pair: list[Line]) -> pd.DataFrame:
-    """Columns ``day`` and ``a, b`` for each line, named by it where there are several."""
-    columns = {}
-    for letter, lines in zip("ab", pair, strict=True):
-        for line in lines:
-            name = letter if len(lines) == 1 else f"{line.name}_{letter}"
-            columns[name] = pd.Series(line.values, index=range(1 - len(line.values), 1))
-    return pd.DataFrame(columns).rename_axis("day").reset_index()
+def _places(body: Lines | Bars) -> Sequence[int | str]:
+    """What is aligned: days, counted back from the prediction, or names."""
+    if isinstance(body, Bars):
+        return body.names.names
+    return range(1 - len(body.x.names), 1) if body.x.of_days else body.x.names
 
 
-def _distance(*pair: list[Line]) -> Summary:
-    """Where lines of the same name are furthest apart."""
-    named = [{line.name: line.values for line in lines} for lines in pair]
-    both = {name: _ends(values, named[1][name]) for name, values in named[0].items() if name in named[1]}
-    apart = {name: np.abs(one - other) for name, (one, other) in both.items()}
-    largest = {name: float(days.max()) for name, days in apart.items()}
-    if not np.isfinite(list(largest.values())).all():
+def _series(body: Lines | Bars) -> dict[str, pd.Series]:
+    """Name -> values by place, as far as there are any; bars have no name."""
+    places = list(_places(body))
+    if isinstance(body, Bars):
+        return {"": pd.Series(body.values, places)}
+    return {
+        line.name: pd.Series(line.values, places[-len(line.values) :])[[bool(word) for word in line.words]]
+        for line in _emphasised(body)
+    }
+
+
+def _by_name(one: Bars, other: Bars, *, sort: bool) -> pd.DataFrame:
+    """Columns ``a, b, difference`` by name, in the order of A or the largest difference first."""
+    names = list(dict.fromkeys((*one.names.names, *other.names.names)))
+    a, b = (_series(bars)[""].reindex(names) for bars in (one, other))
+    table = pd.DataFrame({"a": a, "b": b, "difference": a - b}).rename_axis(one.names.label or "name")
+    return table.sort_values("difference", key=np.abs, ascending=False, kind="stable") if sort else table
+
+
+def _table(pairs: _Pairs, most: int | None) -> pd.DataFrame:
+    """One row per day or name, and per panel where there are any, with columns for A and B."""
+    tables = {name: _numbers(*pair, most).reset_index() for name, pair in pairs.items()}
+    return tables[""] if "" in tables else pd.concat(tables, names=["panel"]).reset_index(level=0)
+
+
+def _numbers(one: Lines | Bars, other: Lines | Bars, most: int | None) -> pd.DataFrame:
+    """Columns ``a, b, difference`` of bars, or ``a, b`` for each line, named by it where there are several."""
+    if isinstance(one, Bars) and isinstance(other, Bars):
+        return _by_name(one, other, sort=most is not None)
+    columns: dict[str, pd.Series] = {}
+    for letter, body in zip("ab", (one, other), strict=True):
+        lines = _series(body)
+        columns |= {letter if len(lines) == 1 else f"{name}_{letter}": values for name, values in lines.items()}
+    (axis,) = one.axes
+    return pd.DataFrame(columns).rename_axis("day" if axis.of_days else axis.label)
+
+
+def _distance(pairs: _Pairs, drawn: Mapping[str, Lines | Bars]) -> Summary:
+    """Where A and B are furthest apart; of several panels, on the scales that they are drawn with."""
+    gaps = {}
+    for panel, bodies in pairs.items():
+        mine, theirs = map(_series, bodies)
+        for name in mine:
+            if name in theirs:
+                both = pd.concat([mine[name], theirs[name]], axis=1, join="inner", keys=["a", "b"])
+                gaps[panel, name] = both.assign(gap=(both["a"] - both["b"]).abs() / _height(panel, drawn))
+    everywhere = np.concatenate([both["gap"] for both in gaps.values()])
+    if not np.isfinite(everywhere).all():
         return Summary("Some values are not finite: there are no numbers.", ())
-    mean = float(np.concatenate(list(apart.values())).mean())
-    name = max(largest, key=largest.__getitem__)
+    formula = "|a - b| / height of the scale" if len(pairs) > 1 else "|a - b|"
     findings = (
-        Finding("mean_distance", mean, "mean of |a - b|", "0: the same on every day."),
-        Finding("largest_distance", largest[name], "max |a - b|", "0: the same on every day."),
+        Finding("mean_distance", float(everywhere.mean()), f"mean of {formula}", "0: the same everywhere."),
+        Finding("largest_distance", float(everywhere.max()), f"max {formula}", "0: the same everywhere."),
     )
-    if not largest[name]:
-        return Summary("A and B are the same on every day.", findings)
-    place = int(apart[name].argmax())
-    one, other = (values[place] for values in both[name])
-    which = f"{name} " if len(both) > 1 else ""
-    day = place - len(apart[name]) + 1
-    return Summary(f"A and B are furthest apart on day {day}: {which}{one:.3g} in A, {other:.3g} in B.", findings)
+    if not everywhere.max():
+        return Summary("A and B are the same everywhere.", findings)
+    (panel, name), both = max(gaps.items(), key=lambda item: item[1]["gap"].max())
+    place, a, b, _ = next(both.sort_values("gap", ascending=False, kind="stable").itertuples())
+    which = " ".join(filter(None, (panel, name if len(_series(pairs[panel][0])) > 1 else "")))
+    values = f"{which} {a:.3g} in A, {b:.3g} in B".strip()
+    return Summary(f"A and B are furthest apart {_where(pairs[panel][0], place)}: {values}.", findings)
 
 
-def _ends(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The last days that both have."""
-    length = min(len(one), len(other))
-    return one[-length:], other[-length:]
+def _height(panel: str, drawn: Mapping[str, Lines | Bars]) -> float:
+    """Of the panel's scale; a single body has one unit."""
+    body = drawn[panel]
+    scale = body.y if isinstance(body, Lines) else body.scale
+    return scale.high - scale.low if len(drawn) > 1 else 1.0
+
+
+def _where(body: Lines | Bars, place: object) -> str:
+    (axis,) = body.axes
+    return f"on day {place}" if axis.of_days else f"for {axis.label} {place}"

@@ -11,10 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stockformer.charts.chart import HIGHLIGHT, Band, Chart, Line, Lines
-from stockformer.explainability.figures import closing_on_error, day_span, finish, name_days
+from stockformer.charts.chart import HIGHLIGHT, Axis, Band, Bars, Chart, Line, Lines, Panels, Scale
+from stockformer.explainability.figures import checked, closing_on_error, finish, name_days, name_ticks
 
 _FAINT = 0.5
+_COLUMNS = 3  # panels beside each other, at most
+_STYLES: dict[str, dict[str, Any]] = {"dots": {"marker": "o"}, "dashed": {"linestyle": "--"}}
 
 
 @closing_on_error
@@ -22,7 +24,7 @@ def draw(
     chart: Chart,
     selected: Mapping[str, int] | None = None,
     *,
-    span: tuple[int, int] | None = None,
+    spans: Mapping[str, tuple[int, int]] | None = None,
     title: str | None = None,
     ax: Axes | None = None,
     save_path: str | Path | None = None,
@@ -31,23 +33,98 @@ def draw(
 
     Args:
         selected: field of the selection -> the place to mark on the axis that sets it.
-        span: first place to show, and the one after the last; all by default.
+        spans: field -> the first place to show on the axis that sets it, and the one after the last.
         title: in the place of the chart's own.
-        ax: to draw into; a new figure by default.
+        ax: to draw into, unless there are panels; a new figure by default.
         save_path: where to write the figure to as well.
 
     Raises:
         IndexError: a selected place is not on its axis.
     """
-    axes = ax or plt.subplots(figsize=(8, 3.2), layout="constrained")[1]
-    _draw_lines(axes, chart.body, selected or {})
-    axes.set_title(chart.title if title is None else title)
-    if span is not None:
-        axes.set_xlim(span[0] - 0.5, span[1] - 0.5)
+    body, title = chart.body, chart.title if title is None else title
+    selected, spans = selected or {}, spans or {}
+    if isinstance(body, Panels):
+        return finish(_draw_panels(body, selected, title), save_path)
+    axes = ax or plt.subplots(figsize=_size(body), layout="constrained")[1]
+    if isinstance(body, Bars):
+        _draw_bars(axes, body, selected)
+    else:
+        _draw_lines(axes, body, selected, spans)
+    _add_legend(axes)
+    axes.set_title(title)
     return finish(axes, save_path)
 
 
-def _draw_lines(axes: Axes, body: Lines, selected: Mapping[str, int]) -> None:
+def _size(body: Lines | Bars) -> tuple[float, float]:
+    return (8, 3.2) if isinstance(body, Lines) else (6, 0.26 * len(body.values) + 1.4)
+
+
+def _draw_panels(body: Panels, selected: Mapping[str, int], title: str) -> Figure:
+    columns = max(1, min(len(body.panels), _COLUMNS))
+    rows = max(1, -(-len(body.panels) // columns))
+    size = (3.7 * columns, 2.8 * rows + 0.6)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axes, (name, panel) in zip(grid.flat, body.panels, strict=False):
+        if isinstance(panel, Lines):
+            _draw_lines(axes, panel, selected, {})
+        else:
+            _draw_bars(axes, panel, selected, upright=True)
+        axes.set_title(name, fontsize="medium")
+    for axes in grid.flat[len(body.panels) :]:
+        axes.remove()
+    figure.suptitle(title)
+    handles = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        if label in body.legend
+    }
+    if len(handles) > 1:
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize="small")
+    return figure
+
+
+def _draw_bars(axes: Axes, body: Bars, selected: Mapping[str, int], *, upright: bool = False) -> None:
+    """Bars; where one is selected, the others are faint."""
+    places = np.arange(len(body.values))
+    drawn = (axes.bar if upright else axes.barh)(places, body.values, color=body.colors, label=body.bars_name or None)
+    if body.names.sets in selected:
+        for place, bar in enumerate(drawn.patches):
+            bar.set_alpha(1.0 if place == selected[body.names.sets] else _FAINT)
+    if body.dots is not None:
+        at = (places, body.dots) if upright else (body.dots, places)
+        axes.plot(*at, "o", markerfacecolor="none", color=body.dots_color, markeredgewidth=2, label=body.dots_name)
+    (axes.axhline if upright else axes.axvline)(0, color="gray", linewidth=0.8)
+    limits = _with_room(body.scale)
+    if upright:
+        axes.set(xlabel=body.names.label, ylabel=body.scale.label, ylim=limits)
+        name_days(axes, "x", len(places), body.names.names, number=12)
+        if body.scale.names:
+            name_days(axes, "y", len(body.scale.names), body.scale.names)
+    else:
+        axes.set(xlabel=body.scale.label, xlim=limits)
+        axes.locator_params(axis="x", nbins=5)
+        name_ticks(axes, "y", body.names.names, fontsize=8)
+        axes.invert_yaxis()
+
+
+def _with_room(scale: Scale) -> tuple[float, float]:
+    """The ends of an axis, with some room above and, unless 0 is the end, below."""
+    room = (scale.high - scale.low) * 0.05
+    return scale.low - (room if scale.low < 0 else 0), scale.high + room
+
+
+def _add_legend(axes: Axes) -> None:
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        axes.legend(ncols=4, fontsize="small")
+
+
+def _limits(axis: Axis, spans: Mapping[str, tuple[int, int]]) -> tuple[float, float]:
+    first, stop = spans.get(axis.sets, (0, len(axis.names)))
+    return first - 0.5, stop - 0.5
+
+
+def _draw_lines(axes: Axes, body: Lines, selected: Mapping[str, int], spans: Mapping[str, tuple[int, int]]) -> None:
     length = len(body.x.names)
     for line in body.lines:
         _draw_line(axes, line, length)
@@ -60,15 +137,10 @@ def _draw_lines(axes: Axes, body: Lines, selected: Mapping[str, int]) -> None:
         axes.axhline(0, color="gray", linewidth=0.8)
     for field, style in ((body.x.sets, "-"), (body.x.also, "--")):
         if field in selected:
-            place = selected[field]
-            if not 0 <= place < length:
-                raise IndexError(f"{field} is {place}, expected 0 to {length - 1}")
-            axes.axvline(place, color=HIGHLIGHT, linestyle=style, label=f"{field} day")
-    axes.set(xlabel=body.x.label, ylabel=body.y.label, xlim=day_span(length))
-    room = (body.y.high - body.y.low) * 0.05
-    axes.set_ylim(body.y.low - (room if body.y.low < 0 else 0), body.y.high + room)
-    if len(axes.get_legend_handles_labels()[0]) > 1:
-        axes.legend(ncols=4, fontsize="small")
+            place = checked(field, selected[field], length)
+            label = f"{field} day" if field in ("query", "key") else None
+            axes.axvline(place, color=HIGHLIGHT, linestyle=style, label=label)
+    axes.set(xlabel=body.x.label, ylabel=body.y.label, xlim=_limits(body.x, spans), ylim=_with_room(body.y))
     name_days(axes, "x", length, body.x.names)
 
 
@@ -83,7 +155,7 @@ def _draw_line(axes: Axes, line: Line, length: int) -> None:
     elif line.shape == "step":
         axes.step(places, line.values, where="mid", **look)
     else:
-        axes.plot(places, line.values, **look)
+        axes.plot(places, line.values, **look, **_STYLES.get(line.shape, {}))
 
 
 def _recolor(axes: Axes, line: Line) -> None:

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stockformer.charts import by_day
-from stockformer.charts.chart import HIGHLIGHT, STREAM_COLORS
+from stockformer.charts.chart import HIGHLIGHT
 from stockformer.charts.draw import draw
-from stockformer.explainability import statistics
+from stockformer.charts.heads_and_layers import head_specialization, layer_evolution
 from stockformer.explainability.capture import kind_title
 from stockformer.explainability.figures import (
     COLORMAP,
@@ -27,7 +27,6 @@ from stockformer.explainability.figures import (
     closing_on_error,
     day_labels,
     day_names,
-    day_span,
     draw_cells,
     draw_map,
     finish,
@@ -283,25 +282,12 @@ def plot_layer_evolution(
     title: str | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Diffuseness and sparsity by layer: the mean of the heads, and each head as a dot."""
-    layers = [
-        (weights[checked("sample", sample, len(weights))], _mask(attn, attention_type, layer, sample))
-        for layer, weights in enumerate(_maps(attn, attention_type))
-    ]
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    for axes, compute, name in zip(
-        panels,
-        (statistics.diffuseness, statistics.sparsity),
-        ("heads' diffuseness (entropy / log n)", "heads' sparsity (Hoyer)"),
-        strict=True,
-    ):
-        by_head = [compute(*layer) for layer in layers]  # layers may differ in heads
-        for layer, values in enumerate(by_head):
-            axes.plot([layer] * len(values), values.numpy(), ".", color="gray", alpha=0.6)
-        axes.plot([float(values.mean()) for values in by_head], "o-", color=STREAM_COLORS[0])
-        axes.set(xlabel="layer", ylabel=name, xticks=range(len(layers)), ylim=(-0.05, 1.05), xlim=day_span(len(layers)))
-    figure.suptitle(title or f"{kind_title(attention_type)} by layer (dots: heads, line: their mean)")
-    return finish(figure, save_path)
+    """Diffuseness and sparsity by layer of every kind of attention, mean of the heads; `attention_type` stands out."""
+    _maps(attn, attention_type)
+    kinds = {kind: _maps(attn, kind) for kind in attn["kinds"]}
+    chosen = {kind: [maps[checked("sample", sample, len(maps))] for maps in layers] for kind, layers in kinds.items()}
+    masks = {kind: [_mask(attn, kind, layer, sample) for layer in range(len(each))] for kind, each in kinds.items()}
+    return draw(layer_evolution(chosen, masks, attention_type), title=title, save_path=save_path)
 
 
 @closing_on_error
@@ -315,22 +301,10 @@ def plot_head_specialization(
     dates: Days = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Diffuseness, peak day and redundancy of every head of a layer."""
+    """Diffuseness, peak day, recency, distance and redundancy of every head of a layer."""
     maps, mask = _layer(attn, attention_type, layer, sample), _mask(attn, attention_type, layer, sample)
-    heads, _, keys = maps.shape
-    figure, panels = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
-    focus, peaks, repetition = panels
-    focus.bar(range(heads), statistics.diffuseness(maps, mask).numpy(), color=STREAM_COLORS[0])
-    focus.set(ylabel="diffuseness (entropy / log n)", ylim=(0, 1.05))
-    peaks.plot(range(heads), statistics.peak(maps, mask).numpy(), "o", color=STREAM_COLORS[0], clip_on=False)
-    peaks.set(ylabel="day with the most attention", ylim=day_span(keys))
-    name_days(peaks, "y", keys, dates)
-    repetition.bar(range(heads), statistics.redundancy(maps, mask).nan_to_num(0.0).numpy(), color=STREAM_COLORS[0])
-    repetition.set(ylabel="redundancy (1: equals another)", ylim=(0, 1.05))
-    for axes in panels:
-        axes.set(xlabel="head", xticks=range(heads), xlim=day_span(heads))
-    figure.suptitle(title or f"{kind_title(attention_type)}, layer {layer}, by head")
-    return finish(figure, save_path)
+    title = title or f"{kind_title(attention_type)}, layer {layer}, by head"
+    return draw(head_specialization(maps, mask, day_names(dates, maps.size(-1)), title), save_path=save_path)
 
 
 def _plot_map_of(

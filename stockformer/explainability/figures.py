@@ -67,11 +67,6 @@ def draw_cells(axes: Axes, values: Tensor, largest: float, signed: bool = False)
     return axes.imshow(values.numpy(), aspect="auto", cmap=colors, vmin=low, vmax=largest, interpolation="none")
 
 
-def day_span(days: int) -> tuple[float, float]:
-    """Limits of an axis of days as a map has them, so that figures align."""
-    return -0.5, days - 0.5
-
-
 def largest_weight(weights: Tensor) -> float:
     """The largest finite value, or 1 where there is none above 0: the end of a colour scale."""
     return float(weights.nan_to_num(0.0, 0.0, 0.0).max()) or 1.0
@@ -153,6 +148,7 @@ def name_days(axes: Axes, which: Literal["x", "y"], length: int, dates: Days, nu
     steps = range(length - 1, -1, -max(1, round(length / number)))
     labels = [str(dates[step])[:10] for step in steps]
     if which == "x":
-        axes.set_xticks(list(steps), labels, rotation=30, ha="right", fontsize="small")
+        turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(labels[0]) > 4 else {}
+        axes.set_xticks(list(steps), labels, fontsize="small", **turned)
     else:
         axes.set_yticks(list(steps), labels, fontsize="small")

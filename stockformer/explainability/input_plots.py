@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stockformer.charts import by_day
-from stockformer.charts.chart import STREAM_COLORS
+from stockformer.charts.attribution import feature_bars
+from stockformer.charts.chart import STREAM_COLORS, Chart
 from stockformer.charts.draw import draw
 from stockformer.explainability.figures import (
     Days,
@@ -62,14 +63,9 @@ def plot_feature_bars(
     save_path: str | Path | None = None,
 ) -> Figure:
     """One bar for each feature of the index, in its order, from the top."""
-    axes = ax or plt.subplots(figsize=(6, 0.24 * len(values) + 1.4), layout="constrained")[1]
-    axes.barh(range(len(values)), values.to_numpy(), color=colors)
-    name_ticks(axes, "y", values.index, fontsize=8)
-    axes.invert_yaxis()
-    axes.axvline(0, color="gray", linewidth=0.8)
-    axes.set(title=title, xlabel=xlabel)
-    axes.locator_params(axis="x", nbins=5)
-    return finish(axes, save_path)
+    each = [colors] * len(values) if isinstance(colors, str) else colors
+    body = feature_bars([str(name) for name in values.index], values.to_numpy(dtype=float), each, xlabel)
+    return draw(Chart(title, body), ax=ax, save_path=save_path)
 
 
 @closing_on_error
@@ -94,11 +90,8 @@ def plot_saliency_summary(
     )
     for axes, (stream, part, feature_names), color in zip(panels[0], given, STREAM_COLORS, strict=False):
         values, names, order = _by_strength(part, feature_names, top_k)
-        axes.barh(range(len(order)), values.sum(dim=0)[order].numpy(), color=color)
-        name_ticks(axes, "y", [names[feature] for feature in order], fontsize=8)
-        axes.invert_yaxis()
-        axes.set(title=stream, xlabel="sum over days of |attribution|")
-        axes.locator_params(axis="x", nbins=4)
+        sums = pd.Series(values.sum(dim=0)[order].numpy(), index=[names[feature] for feature in order])
+        plot_feature_bars(sums, colors=color, title=stream, xlabel="sum over days of |attribution|", ax=axes)
     figure.suptitle(title)
     return finish(figure, save_path)
 

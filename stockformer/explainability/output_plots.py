@@ -9,11 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from stockformer.charts.chart import HIGHLIGHT, STREAM_COLORS
+from stockformer.charts.draw import draw
+from stockformer.charts.prediction import prediction
 from stockformer.explainability.calibration import Calibration
-from stockformer.explainability.figures import checked, closing_on_error, finish, name_ticks
+from stockformer.explainability.figures import checked, closing_on_error, finish
 from stockformer.explainability.groups import GroupComparison
 from stockformer.explainability.outputs import OutputDistribution
 
@@ -42,50 +43,21 @@ def plot_prediction(
     class_names: Sequence[str] | None = None,
     *,
     sample: int = 0,
-    title: str = "Prediction",
+    title: str | None = None,
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
     """Class probabilities of one sample, CORAL's P(class > k) too, or its value; the truth where it is known."""
-    sample = checked("sample", sample, len(shown.outputs))
-    truth = None if shown.labels is None else float(shown.labels[sample])
-    axes = ax or plt.subplots(figsize=(6, 3.4), layout="constrained")[1]
-    if shown.probabilities is None:
-        _draw_value(axes, float(shown.outputs[sample]), truth)
-    else:
-        above = None if shown.above is None else shown.above[sample]
-        _draw_classes(axes, shown.probabilities[sample], above, class_names, None if truth is None else int(truth))
-    axes.set_title(f"{title}\ntruth {shown.assumption}" if truth is not None and shown.assumption else title)
-    return finish(axes, save_path)
-
-
-def _draw_value(axes: Axes, value: float, truth: float | None) -> None:
-    bars = {"predicted": value} | ({} if truth is None else {"true": truth})
-    drawn = axes.bar(list(bars), list(bars.values()), width=0.5, color=STREAM_COLORS[: len(bars)])
-    axes.bar_label(drawn, fmt="%.4g", padding=2)
-    axes.axhline(0, color="gray", linewidth=0.8)
-    axes.margins(y=0.15)
-    axes.set(ylabel="value")
-
-
-def _draw_classes(
-    axes: Axes, probabilities: Tensor, above: Tensor | None, class_names: Sequence[str] | None, truth: int | None
-) -> None:
-    classes = len(probabilities)
-    names = [str(k) for k in range(classes)] if class_names is None else class_names
-    if len(names) != classes:
-        raise ValueError(f"there are {len(names)} class names for {classes} classes")
-    drawn = axes.bar(range(classes), probabilities.numpy(), width=0.6, color=STREAM_COLORS[0], label="P(class)")
-    axes.bar_label(drawn, fmt="%.3f", padding=2)
-    if truth is not None:
-        drawn[checked("label", truth, classes)].set(edgecolor=HIGHLIGHT, linewidth=2.5)
-    name_ticks(axes, "x", [f"{name}\n(true)" if k == truth else name for k, name in enumerate(names)])
-    axes.set(xlabel="class", ylabel="probability", ylim=(0, 1.1))
-    if above is not None:
-        thresholds = np.arange(len(above)) + 0.5
-        axes.plot(thresholds, above.numpy(), "o--", color="gray", label="P(class > k), between k and k + 1")
-        axes.set(ylim=(0, 1.3), yticks=np.linspace(0, 1, 6))  # room for the legend
-        axes.legend(fontsize="small", loc="upper left", ncols=2)
+    chosen = slice(checked("sample", sample, len(shown.outputs)), sample + 1)
+    probabilities, above, labels = (
+        None if column is None else column[chosen] for column in (shown.probabilities, shown.above, shown.labels)
+    )
+    one = OutputDistribution(shown.outputs[chosen], probabilities, above, labels, shown.assumption)
+    chart = prediction(one, class_names)
+    title = chart.title if title is None else title
+    if one.labels is not None and one.assumption:
+        title += f"\ntruth {one.assumption}"
+    return draw(chart, title=title, ax=ax, save_path=save_path)
 
 
 @closing_on_error

@@ -1,31 +1,104 @@
-"""Views of horizontal bars, one a named thing."""
+"""Bars of named places, drawn by bqplot in place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import bqplot as bq
 import numpy as np
 from ipywidgets import Widget
 
-from stockformer_widgets.views.base import View
+from stockformer.charts.chart import Bars
+from stockformer_widgets.views.base import ChartView
 from stockformer_widgets.views.parts import (
+    MARGIN,
     Titled,
     axis,
     clicked_step,
     figure,
     finite,
+    label_steps,
     name_ticks,
+    neighbour,
+    points,
     set_marks,
     set_range,
     text,
     tick_range,
 )
 
+_FAINT = 0.4
 
-class BarsView(View):
-    """A view of horizontal bars; a click selects one, and the others pale."""
+
+class BarsPicture:
+    """Bars in a bqplot figure, from the top down or upright; where one is selected, the others pale.
+
+    Args:
+        upright: whether the bars stand beside each other, under about a dozen names.
+        height: pixels; of one bar, unless upright.
+        left: pixels left of the bars.
+        indent: pixels left of the title, which is longer than the bars.
+    """
+
+    def __init__(self, height: int, left: int = MARGIN, indent: int | None = None, *, upright: bool = False) -> None:
+        self._upright, self._height = upright, height
+        self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=not upright)}
+        along, across = ("x", "y") if upright else ("y", "x")
+        self._along, self._across = self.scales[along], self.scales[across]
+        self.bars = bq.Bars(
+            x=[0],
+            y=[0],
+            scales={"x": self._along, "y": self._across},
+            orientation="vertical" if upright else "horizontal",
+            padding=0.25,
+        )
+        #: Circles for second values, made when they are first needed.
+        self.dots: bq.Scatter | None = None
+        self.x_axis = axis(self.scales["x"], **({"grid_lines": "none"} if upright else {"tick_format": "~g"}))
+        self.y_axis = axis(
+            self.scales["y"], side="left", **({"tick_format": "~g"} if upright else {"grid_lines": "none"})
+        )
+        self.figure = figure(self.scales, [self.bars], [self.x_axis, self.y_axis], height, left=left)
+        self.plot = Titled(self.figure, left if indent is None else indent)
+
+    def draw(self, title: str, body: Bars, marked: Mapping[str, int]) -> None:
+        """Show bars, the one that is `marked` by its field at full strength."""
+        self.plot.title = title
+        number, low, high = len(body.values), body.scale.low, body.scale.high
+        places, chosen = np.arange(number) + 0.5, marked.get(body.names.sets)
+        opacities = [1.0 if chosen in (None, place) else _FAINT for place in range(number)]
+        set_marks(self.bars, x=places, y=finite(body.values), colors=list(body.colors), opacities=opacities)
+        self._draw_dots(body)
+        set_range(self._across, low, high)
+        set_range(self._along, 0.5, max(number - 0.5, 0.6))  # bqplot adds half a bar at both ends
+        if self._upright:
+            label_steps(self.x_axis, body.names.names, 12, (0, number))
+            tick_range(self.y_axis, low, high)
+        else:
+            name_ticks(self.y_axis, dict(zip(places.tolist(), body.names.names, strict=True)))
+            tick_range(self.x_axis, low, high)
+            self.figure.layout.height = f"{self._height * number + 36}px"
+
+    def place(self, x: float, y: float, body: Bars) -> int:
+        """The place at data coordinates."""
+        return clicked_step(x if self._upright else y, len(body.values))
+
+    def _draw_dots(self, body: Bars) -> None:
+        if body.dots is not None:
+            at: dict[str, Any] = points(np.arange(len(body.dots)) + 0.5, body.dots)
+            traits = (at if self._upright else {"x": at["y"], "y": at["x"]}) | {"colors": [body.dots_color]}
+            if self.dots is None:
+                self.dots = bq.Scatter(scales=self.scales, fill=False, default_size=50, stroke_width=2, **traits)
+                self.figure.marks = [self.bars, self.dots]
+            else:
+                set_marks(self.dots, **traits)
+        if self.dots is not None:
+            self.dots.visible = body.dots is not None
+
+
+class BarsView(ChartView):
+    """A view of bars from the top down; a click selects one."""
 
     #: Pixels.
     row_height: ClassVar[int]
@@ -33,67 +106,43 @@ class BarsView(View):
     indent = 20
     horizontal = "query"
 
-    #: Names of the bars, from the top.
-    names: Sequence[str] = ()
-
     def _build(self) -> tuple[Widget, ...]:
-        self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=True)}
-        self.bars = bq.Bars(
-            x=[0], y=[0], scales={"x": self.scales["y"], "y": self.scales["x"]}, orientation="horizontal", padding=0.25
-        )
-        self.x_axis = axis(self.scales["x"], tick_format="~g")
-        self.y_axis = axis(self.scales["y"], side="left", grid_lines="none")
-        self.figure = figure(self.scales, [self.bars], [self.x_axis, self.y_axis], 100, left=self.left)
-        self.plot = Titled(self.figure, self.indent)  # over the names too: a title is longer than the bars
+        self.picture = BarsPicture(self.row_height, self.left, self.indent)
+        self.figure, self.plot = self.picture.figure, self.picture.plot
         self._listen(self.figure)
-        return *self._controls(), self.plot
+        return (self.plot,)
 
-    def _controls(self) -> tuple[Widget, ...]:
-        """What stands above the figure."""
-        return ()
-
-    def _draw_bars(
-        self,
-        names: Sequence[str],
-        values: np.ndarray,
-        colors: Sequence[str],
-        selected: str | None,
-        title: str,
-        top: float = 0.0,
-        also: Iterable[float] = (),
-    ) -> None:
-        """Show bars from the top of the figure.
-
-        The x axis has 0 on it, and holds `top`, all values and those of `also`.
-        """
-        self.names, self._values, self._marked = names, values, selected
-        values = finite(values)
-        places = np.arange(len(names)) + 0.5
-        set_marks(
-            self.bars,
-            x=places,
-            y=values,
-            colors=list(colors),
-            opacities=[1.0 if name == selected or selected not in names else 0.4 for name in names],
-        )
-        ends = finite(np.array([0.0, top, *values, *also]))
-        low, high = float(ends.min()), float(ends.max())
-        high = high if high > low else 1.0
-        set_range(self.scales["x"], low, high)
-        tick_range(self.x_axis, low, high)
-        # bqplot adds half a bar at both ends.
-        set_range(self.scales["y"], 0.5, max(len(names) - 0.5, 0.6))
-        name_ticks(self.y_axis, dict(zip(places.tolist(), names, strict=True)))
-        self.plot.title = title
-        self.figure.layout.height = f"{self.row_height * len(names) + 36}px"
-
-    def _place(self, x: float, y: float) -> int:
-        return clicked_step(y, len(self.names))
+    def _draw(self) -> None:
+        self.picture.draw(self.chart.title, self._body, self._marked())
 
     def _selected(self) -> int | None:
-        return next((place for place, name in enumerate(self.names) if name == self._marked), None)
+        return self._marked().get(self._body.names.sets)
+
+    def _place(self, x: float, y: float) -> int:
+        return self.picture.place(x, y, self._body)
+
+    def _select(self, place: int) -> None:
+        self._select_on(self._body.names, place)
 
     def _describe(self, place: int | None) -> str:
-        if place is None:
-            return ""
-        return f"{text(self.names[place])} <b>{self._values[place]:.4g}</b>"
+        body = self._body
+        return "" if place is None else f"{text(body.names.names[place])} <b>{text(body.words[place])}</b>"
+
+
+class FeatureBarsView(BarsView):
+    """A view of bars by feature: a click selects one, a second click none."""
+
+    vertical = "feature"
+    row_height, left = 19, 150
+
+    def _select(self, place: int) -> None:
+        if place == self._selected():
+            self.selection.feature = None
+        else:
+            super()._select(place)
+
+    def _step(self, name: str, by: int) -> None:
+        if name == "feature":
+            self.selection.feature = neighbour(self._body.names.names, self.selection.feature, by)
+        else:
+            super()._step(name, by)

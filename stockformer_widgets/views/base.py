@@ -14,7 +14,7 @@ from ipywidgets import HTML, Layout, Widget
 from matplotlib.figure import Figure
 from traitlets import Bool, observe
 
-from stockformer.charts.chart import Chart
+from stockformer.charts.chart import Axis, Chart
 from stockformer.charts.draw import draw
 from stockformer.explainability import Summary
 from stockformer.explainability.figures import closing_on_error, render
@@ -326,6 +326,11 @@ class ChartView(View):
             self._chart, self._made_of = self._make_chart(), made_of
         return self._chart
 
+    @property
+    def _body(self) -> Any:
+        """What is drawn: a view knows of which type that is."""
+        return self.chart.body
+
     def chart_of(self, session: ExtractorSession) -> Chart:
         """What the view shows of a session under its selection."""
         raise NotImplementedError
@@ -348,15 +353,34 @@ class ChartView(View):
         return notes_html(self.chart.notes, "<br>")
 
     def _marked(self) -> dict[str, int]:
-        """The selected place on every axis that sets a field of the selection."""
-        raise NotImplementedError
+        """The selected place on every axis that sets a field of the selection, or marks it."""
+        fields = [(field, axis) for axis in self._body.axes for field in (axis.sets, axis.also) if field]
+        places = {field: self._place_on(axis, field) for field, axis in fields}
+        return {field: place for field, place in places.items() if place is not None}
 
-    def _span(self) -> tuple[int, int]:
-        """The places to show along x: the first, and the one after the last."""
-        raise NotImplementedError
+    def _place_on(self, axis: Axis, field: str) -> int | None:
+        """The place of an axis that a field of the selection names, if any."""
+        names, value = list(axis.names), getattr(self.selection, field)
+        if field == "feature":
+            return names.index(value) if value in names else None
+        return self.selection.place(field, len(names)) if field in ("query", "key") else value
+
+    def _select_on(self, axis: Axis, place: int) -> None:
+        """Set the field of the selection that an axis sets, if any."""
+        if axis.sets == "feature":
+            self.selection.feature = axis.names[place]
+        elif axis.of_days:
+            self.selection.select(axis.sets, place, len(axis.names))
+        elif axis.sets:
+            setattr(self.selection, axis.sets, place)
+
+    def _spans(self) -> dict[str, tuple[int, int]]:
+        """Field -> the first place to show on the axis of days that sets it, and the one after the last."""
+        axes = [axis for axis in self._body.axes if axis.of_days]
+        return {axis.sets: self.selection.span(axis.sets, len(axis.names)) for axis in axes}
 
     def _plot(self) -> Figure:
-        return draw(self.chart, self._marked(), span=self._span())
+        return draw(self.chart, self._marked(), spans=self._spans())
 
     def close(self) -> None:
         """Stop following, and close every widget of this view."""

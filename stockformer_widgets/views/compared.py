@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-import bqplot as bq
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from ipywidgets import Widget
 from matplotlib.figure import Figure
 
+from stockformer.charts.attribution import saliency_bars
 from stockformer.charts.chart import Chart
 from stockformer.charts.compare import overlay
+from stockformer.charts.prediction import prediction
 from stockformer.explainability import Finding, Summary
-from stockformer.explainability.figures import name_ticks
 from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.attention_row import AttentionRow
-from stockformer_widgets.views.bars import BarsView
-from stockformer_widgets.views.base import View
+from stockformer_widgets.views.bars import FeatureBarsView
+from stockformer_widgets.views.base import ChartView, View
 from stockformer_widgets.views.day_maps import map_title, selected_map, selected_mask
 from stockformer_widgets.views.day_scores import DayScores
 from stockformer_widgets.views.gate_timeline import GateTimeline
@@ -29,13 +27,7 @@ from stockformer_widgets.views.lines import LinesView
 from stockformer_widgets.views.maps import DIVERGING, Cells, MapView
 from stockformer_widgets.views.market_entry import MarketEntry
 from stockformer_widgets.views.parts import (
-    HIGHLIGHT,
-    STREAM_COLORS,
     finite,
-    neighbour,
-    points,
-    set_marks,
-    swatches,
     text,
 )
 from stockformer_widgets.views.pooling_bars import PoolingBars
@@ -43,8 +35,6 @@ from stockformer_widgets.views.prediction import Prediction
 from stockformer_widgets.views.price_strip import PriceStrip
 from stockformer_widgets.views.saliency_bars import SaliencyBars
 
-#: What stands for the first and the second session.
-COLORS = STREAM_COLORS
 _NAMED = 3
 _SHOWN = 14
 
@@ -189,10 +179,8 @@ class AttentionDifference(ComparedView, MapView):
         return drawn
 
 
-class ComparedLines(ComparedView, LinesView):
-    """A's and B's emphasised lines in one figure; a click selects the day."""
-
-    height = 140
+class OverlaidView(ComparedView, ChartView):
+    """A's and B's chart in one."""
 
     def _make_chart(self) -> Chart:
         one, other = map(self.chart_of, self.pair)
@@ -201,6 +189,12 @@ class ComparedLines(ComparedView, LinesView):
     def _title(self) -> str:
         """Above the figure, where A and B have titles of their own."""
         return self.label
+
+
+class ComparedLines(OverlaidView, LinesView):
+    """A's and B's emphasised lines in one figure; a click selects the day."""
+
+    height = 140
 
 
 class ComparedRow(ComparedLines, AttentionRow):
@@ -243,133 +237,34 @@ class ComparedScores(ComparedLines, DayScores):
     label = "What reaches the prediction by day in both"
 
 
-class ComparedBars(ComparedView, BarsView):
-    """A's values as bars, B's as circles."""
-
-    def _build(self) -> tuple[Widget, ...]:
-        built = super()._build()
-        self.circles = bq.Scatter(
-            x=[0, 0],
-            y=[0, 0],
-            scales=self.scales,
-            colors=[COLORS[1]],
-            default_size=50,
-            stroke="black",
-            stroke_width=1,
-        )
-        self.figure.marks = [*self.figure.marks, self.circles]
-        return built
-
-    def _draw_pair(self, names: Sequence[str], values: np.ndarray, marked: str | None, title: str, top: float) -> None:
-        """Bars and circles of values [2, names]."""
-        self._others = values[1]
-        self._draw_bars(names, values[0], [COLORS[0]] * len(names), marked, title, top=top, also=values[1])
-        set_marks(self.circles, **points(finite(values[1]), np.arange(len(names)) + 0.5))
-
-    def _describe(self, place: int | None) -> str:
-        if place is None:
-            return swatches(COLORS, ("A", "B"), ("bars", "circles"))
-        values = [f"{self._values[place]:.4g}", f"{self._others[place]:.4g}"]
-        return f"{text(self.names[place])} {swatches(COLORS, ('A', 'B'), values)}"
-
-    def _plot(self) -> Figure:
-        drawn, axes = plt.subplots(figsize=(7, 1.2 + 0.3 * len(self.names)), layout="constrained")
-        places = range(len(self.names))
-        axes.barh(places, self._values, color=COLORS[0], label="A")
-        axes.plot(self._others, places, "o", color=COLORS[1], markeredgecolor=HIGHLIGHT, label="B")
-        name_ticks(axes, "y", self.names)
-        axes.invert_yaxis()
-        axes.set_title(self.plot.title)
-        axes.legend()
-        return drawn
-
-
-class ComparedSaliency(ComparedBars):
+class ComparedSaliency(OverlaidView, FeatureBarsView):
     """|Attribution| of both samples by feature, over all days; the features that differ most. A click selects one."""
 
     label = "Saliency by feature in both"
     follows_session = ("reading", *EXPLAINS)
     follows = ("feature",)
-    vertical = "feature"
-    row_height, left = 19, 150
     shows = SaliencyBars.shows
 
-    def to_frame(self) -> pd.DataFrame:
-        """Columns ``feature, a, b, difference``, the largest difference first."""
-        names, (one, other) = self._by_feature()
-        frame = pd.DataFrame({"feature": names, "a": one, "b": other, "difference": one - other})
-        return frame.sort_values("difference", key=np.abs, ascending=False, kind="stable", ignore_index=True)
+    def chart_of(self, session: ExtractorSession) -> Chart:
+        method, target = session.method_name, session.target_name
+        return saliency_bars(session.saliency(), session.feature_names, method, target, most=None)
 
-    def _by_feature(self) -> tuple[list[str], np.ndarray]:
-        """Names, and |attribution| summed over the days [2, features]."""
-        names = [name for group in self.session.feature_names for name in group]
-        sums = [np.concatenate([part.abs().sum(dim=0).numpy() for part in session.saliency()]) for session in self.pair]
-        return names, np.stack(sums)
-
-    def _draw(self) -> None:
-        names, values = self._by_feature()
-        top = np.argsort(-np.abs(values[0] - values[1]), kind="stable")[:_SHOWN]
+    def _make_chart(self) -> Chart:
+        one, other = map(self.chart_of, self.pair)
         explained = " and ".join(dict.fromkeys(session.target_name for session in self.pair))
-        title = f"|{self.session.method_name}| for {explained}, most different"
-        self._draw_pair([names[feature] for feature in top], values[:, top], self.selection.feature, title, 0.0)
-
-    def _select(self, place: int) -> None:
-        name = self.names[place]
-        self.selection.feature = None if name == self.selection.feature else name
-
-    def _step(self, name: str, by: int) -> None:
-        if name == "feature":
-            self.selection.feature = neighbour(self.names, self.selection.feature, by)
-        else:
-            super()._step(name, by)
-
-    def _summary(self) -> Summary:
-        frame = self.to_frame()
-        shares = [float(values.sum()) for values in (frame["a"], frame["b"])]
-        finding = Finding("total_ratio", shares[0] / (shares[1] or np.nan), "sum |a| / sum |b|", "1: equally strong.")
-        first = frame.iloc[0]
-        if not np.isfinite(frame["difference"]).all():
-            return Summary("Some attributions are not finite: there are no numbers.", ())
-        if not first["difference"]:
-            return Summary("Every feature has the same |attribution| in A and B.", (finding,))
-        values = f"{first['a']:.3g} in A, {first['b']:.3g} in B"
-        return Summary(f"The |attribution| of {first['feature']} differs most: {values}.", (finding,))
+        chart = overlay(one, other, "", most=_SHOWN)
+        return replace(chart, title=f"|{self.session.method_name}| for {explained}, most different")
 
 
-class ComparedPrediction(ComparedBars):
+class ComparedPrediction(OverlaidView, Prediction):
     """What the model says of both samples."""
 
     label = "Prediction of both"
-    follows = ()
-    row_height, left = 24, 150
-    shows = Prediction.shows
 
     @classmethod
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
         return super().compares(one, other) and one.class_names == other.class_names
 
-    def to_frame(self) -> pd.DataFrame:
-        """Columns ``outcome, a, b``: probabilities, or the values of a regression."""
-        names, (one, other) = self._outcomes()
-        return pd.DataFrame({"outcome": names, "a": one, "b": other})
-
-    def _outcomes(self) -> tuple[list[str], np.ndarray]:
-        shown = [session.prediction() for session in self.pair]
-        if any(one.probabilities is None for one in shown):
-            return ["predicted"], np.array([one.outputs.numpy() for one in shown])
-        shares = [one.probabilities[0].numpy() for one in shown if one.probabilities is not None]
-        return self.session.class_names, np.array(shares)
-
-    def _draw(self) -> None:
-        names, values = self._outcomes()
-        self._draw_pair(names, values, None, "Prediction", 1.0 if self.session.class_names else 0.0)
-
-    def _select(self, place: Any) -> None:
-        """There is nothing to select."""
-
-    def _summary(self) -> Summary:
-        _, (one, other) = self._outcomes()
-        distance = float(np.abs(one - other).sum() / (2 if len(one) > 1 else 1))
-        formula = "sum over classes of |a - b| / 2" if len(one) > 1 else "|a - b|"
-        finding = Finding("distance", distance, formula, "0: the model says the same of both.")
-        return Summary(f"A and B differ by {distance:.3g}.", (finding,))
+    def chart_of(self, session: ExtractorSession) -> Chart:
+        outputs = replace(session.prediction(), labels=None)
+        return prediction(outputs, session.class_names or None, session.targets)

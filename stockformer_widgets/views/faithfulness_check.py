@@ -23,7 +23,17 @@ from stockformer.explainability import (
 )
 from stockformer_widgets.session import ExtractorSession
 from stockformer_widgets.views.base import View
-from stockformer_widgets.views.parts import Titled, axis, figure, neighbour, set_marks, set_range, text, tick_range
+from stockformer_widgets.views.parts import (
+    Titled,
+    axis,
+    figure,
+    neighbour,
+    notes_html,
+    set_marks,
+    set_range,
+    text,
+    tick_range,
+)
 from stockformer_widgets.views.trust import control_note
 from stockformer_widgets.work import Work
 
@@ -189,7 +199,7 @@ class FaithfulnessCheck(View):
     def _notes(self) -> str:
         changed = "measured on the model without the change" if self.session.change and self._result() else ""
         others = [text(summarize_faithfulness(other).verdict) for other in self._results()[1:]]
-        return "<br>".join(filter(None, (*others, changed, control_note(self.session))))
+        return "<br>".join(filter(None, (*others, changed, notes_html([control_note(self.session)]))))
 
     def _summary(self) -> Summary:
         result = self._result()

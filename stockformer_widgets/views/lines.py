@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import bqplot as bq
@@ -13,6 +13,7 @@ from stockformer.charts.chart import Line, Lines
 from stockformer_widgets.views.base import ChartView
 from stockformer_widgets.views.parts import (
     HIGHLIGHT,
+    MARGIN,
     Titled,
     axis,
     clicked_step,
@@ -32,18 +33,24 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "area": {"interpolation": "step-after", "fill": "bottom", "stroke_width": 1},
     "step": {"interpolation": "step-after", "stroke_width": 1.5},
     "line": {},
+    "dots": {"marker": "circle", "marker_size": 40},
+    "dashed": {"line_style": "dashed"},
     "reference": {"colors": ["gray"], "line_style": "dashed", "stroke_width": 1.5},
 }
+_SHAPES = ("area", "step", "line", "dots", "dashed")
 _FAINT = 0.5
 
 
-class LinesView(ChartView):
-    """A view of lines over days: a click selects a day, a vertical line marks it."""
+class LinesPicture:
+    """Lines in a bqplot figure, the selected places marked by upright lines.
 
-    horizontal = "query"
-    height: ClassVar[int]
+    Args:
+        height: pixels.
+        ticks: about how many places have their name below them.
+        left: pixels left of the plot.
+    """
 
-    def _build(self) -> tuple[Widget, ...]:
+    def __init__(self, height: int, ticks: int = 4, left: int = MARGIN) -> None:
         self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale()}
         #: The marks that were needed so far, by what they draw.
         self.lines: dict[str, bq.Lines] = {}
@@ -54,29 +61,31 @@ class LinesView(ChartView):
         ]
         self.x_axis = axis(self.scales["x"], grid_lines="none")
         self.y_axis = axis(self.scales["y"], side="left", tick_format="~g")
-        self.figure = figure(self.scales, self.markers, [self.x_axis, self.y_axis], self.height)
-        self.plot = Titled(self.figure)
-        self._listen(self.figure)
-        return (self.plot,)
+        self.figure = figure(self.scales, self.markers, [self.x_axis, self.y_axis], height, left=left)
+        self.plot = Titled(self.figure, left)
+        self._ticks = ticks
 
-    def _draw(self) -> None:
-        body = self.chart.body
-        self.plot.title = self.chart.title
+    def draw(self, title: str, body: Lines, marked: Mapping[str, int], span: tuple[int, int] | None = None) -> None:
+        """Show lines over the places of a span, all by default, with the places that are `marked` by field."""
+        self.plot.title = title
         needed = dict(self._needed(body))
         for name, mark in self.lines.items():
             mark.visible = name in needed
         for name, traits in needed.items():
             self._put(name, traits)
-        span = self._span()
+        span = span or (0, len(body.x.names))
         set_range(self.scales["x"], *span)
-        label_steps(self.x_axis, body.x.names, 4, span)
+        label_steps(self.x_axis, body.x.names, self._ticks, span)
         set_range(self.scales["y"], body.y.low, body.y.high)
         tick_range(self.y_axis, body.y.low, body.y.high)
-        places = self._marked()
         for marker, field in zip(self.markers, (body.x.sets, body.x.also), strict=True):
-            marker.visible = field in places
-            if field in places:
-                marker.x = [places[field] + 0.5] * 2
+            marker.visible = field in marked
+            if field in marked:
+                marker.x = [marked[field] + 0.5] * 2
+
+    def place(self, x: float, y: float, body: Lines) -> int:
+        """The place at data coordinates."""
+        return clicked_step(x, len(body.x.names))
 
     def _put(self, name: str, traits: dict[str, Any]) -> None:
         """Draw with the mark of this name, which is made when it is first needed."""
@@ -92,34 +101,41 @@ class LinesView(ChartView):
         if body.band is not None:
             x, y = _points([body.band.low, body.band.high], length, stepped=False)
             yield "band", {"x": x[0], "y": y, "fill_colors": [body.band.color]}
-        for shape in ("area", "step", "line"):
+        for shape in _SHAPES:
             lines = [line for line in body.lines if line.shape == shape]
             if lines:
                 yield shape, _traits(lines, length)
         if body.reference is not None:
             yield "reference", {"x": [0, length], "y": [body.reference[0]] * 2}
 
-    def _marked(self) -> dict[str, int]:
-        x = self.chart.body.x
-        return {field: self.selection.place(field, len(x.names)) for field in (x.sets, x.also) if field}
 
-    def _span(self) -> tuple[int, int]:
-        x = self.chart.body.x
-        return self.selection.span(x.sets, len(x.names))
+class LinesView(ChartView):
+    """A view of lines over days: a click selects a day, a vertical line marks it."""
+
+    horizontal = "query"
+    height: ClassVar[int]
+
+    def _build(self) -> tuple[Widget, ...]:
+        self.picture = LinesPicture(self.height)
+        self.figure, self.plot = self.picture.figure, self.picture.plot
+        self._listen(self.figure)
+        return (self.plot,)
+
+    def _draw(self) -> None:
+        body = self._body
+        self.picture.draw(self.chart.title, body, self._marked(), self._spans()[body.x.sets])
 
     def _selected(self) -> int:
-        x = self.chart.body.x
-        return self.selection.place(x.sets, len(x.names))
+        return self._marked()[self._body.x.sets]
 
     def _place(self, x: float, y: float) -> int:
-        return clicked_step(x, len(self.chart.body.x.names))
+        return self.picture.place(x, y, self._body)
 
     def _select(self, place: int) -> None:
-        x = self.chart.body.x
-        self.selection.select(x.sets, place, len(x.names))
+        self._select_on(self._body.x, place)
 
     def _describe(self, place: int) -> str:
-        body = self.chart.body
+        body = self._body
         day = f"<b>{text(body.x.names[place])}</b>"
         words = body.words(place)
         if sum(bool(line.name) for line in body.lines) == 1:
@@ -130,7 +146,7 @@ class LinesView(ChartView):
 
 def _traits(lines: Sequence[Line], places: int) -> dict[str, Any]:
     """Traits of the mark that draws lines of one shape."""
-    x, y = _points([line.values for line in lines], places, stepped=lines[0].shape != "line")
+    x, y = _points([line.values for line in lines], places, stepped=lines[0].shape in ("area", "step"))
     colors = [line.color for line in lines]
     look = {"colors": colors, "opacities": [(1.0 if line.emphasis else _FAINT) if line.name else 0.0 for line in lines]}
     if lines[0].shape == "area":
@@ -141,14 +157,16 @@ def _traits(lines: Sequence[Line], places: int) -> dict[str, Any]:
 def _points(series: Sequence[np.ndarray], places: int, *, stepped: bool) -> tuple[np.ndarray, np.ndarray]:
     """x and y [series, points] of series that all end at the last place.
 
-    A step holds its value from its place to the next. A shorter series begins with its first point several
-    times, and none has fewer than two: bqplot drops dimensions of length 1.
+    A step holds its value from its place to the next; other lines stay at their last number. A shorter series begins
+    with its first point several times, and none has fewer than two: bqplot drops dimensions of length 1.
     """
     x, y = [], []
-    for values in map(finite, series):
+    for values in series:
         at = np.arange(places - len(values), places + stepped) + (0.0 if stepped else 0.5)
-        values = np.append(values, values[-1:]) if stepped else values
-        missing = max(2, places + stepped) - len(values)
+        shown = np.append(values, values[-1:]) if stepped else np.array(values)
+        for last in [] if stepped else np.flatnonzero(np.isfinite(shown))[-1:]:
+            at[last:], shown[last:] = at[last], shown[last]
+        missing = max(2, places + stepped) - len(shown)
         x.append(np.concatenate([at[:1].repeat(missing), at]))
-        y.append(np.concatenate([values[:1].repeat(missing), values]))
+        y.append(finite(np.concatenate([shown[:1].repeat(missing), shown])))
     return np.stack(x), np.stack(y)

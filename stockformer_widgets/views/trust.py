@@ -11,7 +11,6 @@ from stockformer.explainability import faithfulness_verdict, negative_control
 from stockformer.explainability.rankings import SENSITIVITIES
 from stockformer.sample import is_shipped, sample_faithfulness
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.parts import text
 
 _shipped = cache(sample_faithfulness)
 _SEE = "see Faithfulness"
@@ -45,29 +44,30 @@ def _verdict(table: pd.DataFrame, ranking: str, on: str) -> Note:
     return Note(f"{verdict} {on}", faithfulness_verdict(table, ranking))
 
 
-def control_note(session: ExtractorSession) -> str:
+def control_note(session: ExtractorSession) -> Note:
     """Whether features without data get exactly 0, as they must; empty where there are none, or nobody knows yet."""
     unavailable = session.unavailable_features
     if not unavailable or session.takes_long:
-        return ""
+        return Note("")
     largest = negative_control(session.saliency(), session.feature_names, unavailable)
     number = f"{len(unavailable)} of {sum(map(len, session.feature_names))} features"
-    names = f'<abbr title="{text(", ".join(unavailable))}">{number}</abbr>'
     if largest == 0:
-        return f"{names} have no data; their attribution is exactly 0, as expected"
-    if session.method in SENSITIVITIES:
-        return f"{names} have no data, but would count if they had (at most {largest:.3g})"
-    return f"{names} have no data, but one has an attribution of {largest:.3g}: do not trust this picture"
+        sentence = f"{number} have no data; their attribution is exactly 0, as expected"
+    elif session.method in SENSITIVITIES:
+        sentence = f"{number} have no data, but would count if they had (at most {largest:.3g})"
+    else:
+        sentence = f"{number} have no data, but one has an attribution of {largest:.3g}: do not trust this picture"
+    return Note(sentence, ", ".join(unavailable))
 
 
-def completeness_note(session: ExtractorSession) -> str:
+def completeness_note(session: ExtractorSession) -> Note:
     """How far the attribution is from adding up, where its method promises that it does."""
     attribution = session.attribution()
     error = attribution.completeness_error
     if error is None or attribution.reference is None:
-        return ""
+        return Note("")
     change = attribution.value - attribution.reference
     line = f"all days sum to {change + error:.4g}; the target changes by {change:.4g} (error {abs(error):.1g})"
     if attribution.adds_up or session.method != "integrated_gradients":
-        return line
-    return f"{line}: more than 1 % off with the most points, because the model is too rough along the path"
+        return Note(line)
+    return Note(f"{line}: more than 1 % off with the most points, because the model is too rough along the path")

@@ -169,9 +169,8 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     expect(view(page, "PoolingBars")).to_contain_text(f"largest: {dates[int(pooling.argmax())]}")
 
     probabilities = shown.output[0].softmax(dim=0).numpy()
-    assert bar_values(page, "Prediction") == pytest.approx(
-        dict(zip(("DOWN", "UP"), probabilities, strict=True)), abs=0.01
-    )
+    names = [f"{name} (true)" if k == int(window.y) else name for k, name in enumerate(("DOWN", "UP"))]
+    assert bar_values(page, "Prediction") == pytest.approx(dict(zip(names, probabilities, strict=True)), abs=0.01)
     expect(view(page, "Prediction")).to_contain_text(f"true: {('DOWN', 'UP')[int(window.y)]}")
 
     totals = pd.Series(torch.cat(found.parts, dim=1).abs().sum(dim=0), index=NAMES)
@@ -295,7 +294,7 @@ def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
     settle(page)
     likely = int(before.argmax())
     values = bar_values(page, "Prediction")
-    np.testing.assert_allclose([values["DOWN"], values["UP"]], after, atol=0.01)
+    np.testing.assert_allclose(list(values.values()), after, atol=0.01)
     circles = view(page, "Prediction").locator(".object_grp .element")
     expect(circles).to_have_count(2)
     area = figure(page, "Prediction").area

@@ -112,10 +112,11 @@ def test_layer_evolution_and_heads(attn):
     uniform = torch.full((1, 2, 4, 4), 0.25)
     shown = attn | {"kinds": {"cross": [uniform, torch.eye(4).expand(1, 2, 4, 4)]}}
     figure = plots.plot_layer_evolution(shown, attention_type="cross")
-    np.testing.assert_allclose(figure.axes[0].lines[-1].get_ydata(), [1, 0], atol=1e-6)
-    np.testing.assert_allclose(figure.axes[1].lines[-1].get_ydata(), [0, 1], atol=1e-6)
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [1, 0], atol=1e-6)
+    np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), [0, 1], atol=1e-6)
+    assert len(plots.plot_layer_evolution(attn).axes[0].lines) == len(attn["kinds"])
     heads = plots.plot_head_specialization(shown, layer=0, attention_type="cross")
-    np.testing.assert_allclose([bar.get_height() for bar in heads.axes[2].patches], [1, 1], atol=1e-6)
+    np.testing.assert_allclose([bar.get_height() for bar in heads.axes[4].patches], [1, 1], atol=1e-6)
 
 
 def test_a_row():
@@ -137,25 +138,25 @@ def coral(make_model):
 def test_prediction_of_coral(coral):
     (axes,) = plots.plot_prediction(coral, ["down", "flat", "up"], sample=1).axes
     above = 1 / (1 + np.exp([-2.0, 1.0]))
-    heights = [bar.get_height() for bar in axes.patches]
-    np.testing.assert_allclose(heights, [1 - above[0], above[0] - above[1], above[1]], rtol=1e-5)
-    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[0.5, above[0]], [1.5, above[1]]], rtol=1e-6)
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["down", "flat", "up\n(true)"]
+    classes = [1 - above[0], above[0] - above[1], above[1]]
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [*classes, *above], rtol=1e-5)
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["down", "flat", "up (true)", "P(class > 0)", "P(class > 1)"]
+    assert axes.get_title() == f"Prediction: flat {classes[1]:.1%}"
 
 
 def test_prediction_without_the_truth(coral):
     (axes,) = plots.plot_prediction(OutputDistribution(coral.outputs, coral.probabilities)).axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2"]
-    assert not axes.lines
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["class 0", "class 1", "class 2"]
 
 
 def test_prediction_of_a_value():
     shown = OutputDistribution(torch.tensor([0.1, 0.02]), None, labels=torch.tensor([0.0, -0.01]))
     (axes,) = plots.plot_prediction(shown, sample=1).axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["predicted", "true"]
-    np.testing.assert_allclose([bar.get_height() for bar in axes.patches], [0.02, -0.01], rtol=1e-6)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["predicted", "true"]
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [0.02, -0.01], rtol=1e-6)
     (axes,) = plots.plot_prediction(OutputDistribution(shown.outputs, None)).axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["predicted"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["predicted"]
 
 
 def test_prices_are_changes_since_the_first_day():
@@ -222,7 +223,7 @@ def test_peaks_have_dates(attn):
     peaks = plots.plot_head_specialization(attn, dates=DATES[:days]).axes[1]
     assert peaks.get_yticklabels()[0].get_text() == DATES[days - 1]
     expected = attn["cross_attn_weights"][0][0].mean(dim=1).argmax(dim=-1)
-    assert peaks.lines[0].get_ydata().tolist() == expected.tolist()
+    assert [bar.get_height() for bar in peaks.patches] == expected.tolist()
 
 
 def test_layers_have_colors_of_their_own(attn):

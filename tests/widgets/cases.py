@@ -254,13 +254,13 @@ def figures(view: View) -> list[Any]:
 
 def drawn(view: Any, shape: str) -> tuple[np.ndarray, np.ndarray]:
     """x and y [lines, points] of a view's lines of one shape."""
-    mark = view.lines[shape]
+    mark = view.picture.lines[shape]
     return np.atleast_2d(mark.x), np.atleast_2d(mark.y)  # bqplot drops dimensions of length 1
 
 
 def marker(view: Any, field: str = "sets") -> list[float]:
     """x of both ends of the line that marks the selected place."""
-    mark = view.markers[("sets", "also").index(field)]
+    mark = view.picture.markers[("sets", "also").index(field)]
     assert mark.visible
     return list(mark.x)
 

@@ -216,11 +216,11 @@ def test_row_marks(unequal):
         x, y = drawn(view, "area")
         np.testing.assert_array_equal(x, [range(10)])
         np.testing.assert_allclose(y, [[*row, row[-1]]], rtol=1e-6)
-        assert view.lines["area"].interpolation == "step-after"
-        assert list(view.lines["reference"].y) == [1 / 9] * 2
+        assert view.picture.lines["area"].interpolation == "step-after"
+        assert list(view.picture.lines["reference"].y) == [1 / 9] * 2
         assert marker(view) == [key + 0.5] * 2
-        assert (view.scales["x"].min, view.scales["x"].max) == (0, 9)
-        assert (view.scales["y"].min, view.scales["y"].max) == (0, pytest.approx(row.max()))
+        assert (view.picture.scales["x"].min, view.picture.scales["x"].max) == (0, 9)
+        assert (view.picture.scales["y"].min, view.picture.scales["y"].max) == (0, pytest.approx(row.max()))
         day = pd.bdate_range("2020-01-01", periods=6)[query].date()
         assert view.plot.title == f"What {day} attends to"
 

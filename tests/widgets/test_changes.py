@@ -129,21 +129,21 @@ def test_views_show_the_changed_model(session, kind):
 
 def test_prediction_shows_before_and_after(session):
     view = Prediction(session)
-    assert not view.before.visible
+    assert view.picture.dots is None
     before = torch.softmax(outputs(session)[0], dim=0)
     session.what_if(gate=CLOSED, days=(0, 5))
     after = torch.softmax(session.reading.capture.output[0], dim=0)
     frame = view.to_frame()
     np.testing.assert_allclose(frame["before"], before, rtol=1e-5)
     np.testing.assert_allclose(frame["value"], after, rtol=1e-5)
-    assert view.before.visible
-    np.testing.assert_allclose(view.before.x, before, rtol=1e-5)
+    assert view.picture.dots.visible
+    np.testing.assert_allclose(view.picture.dots.x, before, rtol=1e-5)
     moved = 0.5 * float((after - before).abs().sum())
     assert f"total variation {moved:.3g}" in plain(view.readout.value)
     likely = int(before.argmax())
     assert f"goes from {100 * before[likely]:.2f} % to {100 * after[likely]:.2f} %" in plain(view.readout.value)
     session.what_if()
-    assert not view.before.visible
+    assert not view.picture.dots.visible
     assert "what if" not in plain(view.readout.value)
 
 

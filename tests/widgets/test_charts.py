@@ -5,17 +5,23 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from cases import PAIRS, drawn, make_session, marker, plain
+import torch
+from cases import PAIRS, make_session, marker, plain
 from matplotlib.colors import to_hex
 
-from stockformer.charts.chart import Axis, Chart, Line, Lines, Scale, formatted, line_colors
+from stockformer.charts.chart import Axis, Bars, Chart, Line, Lines, Scale, formatted, line_colors
 from stockformer.charts.compare import overlay
 from stockformer.charts.draw import draw
 from stockformer.explainability import Summary
-from stockformer_widgets import Selection
-from stockformer_widgets.views.lines import LinesView
+from stockformer_widgets import Prediction, PriceStrip, SaliencyBars, SampleComparison, Selection
+from stockformer_widgets.views import compared
+from stockformer_widgets.views.base import ChartView
+from stockformer_widgets.views.compared import OverlaidView
 
-CASES = [(name, kind) for name, kind in PAIRS if issubclass(kind, LinesView)]
+CASES = [(name, kind) for name, kind in PAIRS if issubclass(kind, ChartView)]
+COMPARED = [kind for kind in vars(compared).values() if isinstance(kind, type) and issubclass(kind, OverlaidView)]
+
+Series = dict[str, tuple[list[str], np.ndarray]]
 
 
 @pytest.fixture(autouse=True)
@@ -24,59 +30,147 @@ def _close_figures():
     plt.close("all")
 
 
-def on_screen(view: LinesView) -> dict[str, tuple[str, list[float]]]:
-    """Name -> colour and values of the named lines that bqplot has, as far as they differ in their places."""
-    body, found = view.chart.body, {}
-    for shape in ("area", "step", "line"):
-        if shape not in view.lines:
-            continue
-        mark = view.lines[shape]
-        _, y = drawn(view, shape)
-        for line, color, values in zip((one for one in body.lines if one.shape == shape), mark.colors, y, strict=True):
-            stepped = shape != "line"
-            length = len(line.values)
-            values = values[: len(values) - stepped] if stepped else values
-            found[line.name] = color, values[-length:].tolist()
-    return {name: values for name, values in found.items() if name}
+def in_chart(body) -> Series:
+    """Name -> colours and values to draw, 0 for what is no number."""
+    if isinstance(body, Lines):
+        return {line.name: ([line.color], number(line.values)) for line in body.lines if line.name}
+    dots = {} if body.dots is None else {body.dots_name: ([body.dots_color], number(body.dots))}
+    return {body.bars_name: (list(body.colors), number(body.values))} | dots
 
 
-def on_paper(chart: Chart, marked: dict[str, int]) -> tuple[dict[str, tuple[str, list[float]]], list[float], str]:
-    """The same of matplotlib, x of the upright lines, and the title."""
-    (axes,) = draw(chart, marked).axes
-    found, upright = {}, []
+def on_screen(picture, body) -> Series:
+    """The same of what bqplot has."""
+    if isinstance(body, Bars):
+        bars, dots = picture.bars, picture.dots
+        found = {body.bars_name: (list(bars.colors), np.asarray(bars.y))}
+        along = 0 if picture.x_axis.tick_format else 1
+        if dots is not None and dots.visible:
+            values = np.asarray((dots.x, dots.y)[along])[: len(body.dots)]
+            found[body.dots_name] = list(dots.colors), values
+        return found
+    found = {}
+    for shape, mark in picture.lines.items():
+        lines = [line for line in body.lines if line.shape == shape]
+        for line, color, values in zip(lines, mark.colors, np.atleast_2d(mark.y), strict=bool(lines)):
+            values = values[: len(values) - (shape in ("area", "step"))]
+            found[line.name] = [color], values[-len(line.values) :]
+    return {name: series for name, series in found.items() if name}
+
+
+def on_paper(axes, body) -> Series:
+    """The same of what matplotlib has."""
+    found = {
+        bars.get_label(): ([to_hex(bar.get_facecolor()) for bar in bars], [_length(bar, body) for bar in bars])
+        for bars in axes.containers
+    }
+    if isinstance(body, Lines):
+        firsts = {line.name: [line.color] for line in body.lines if line.shape == "area" and line.name}
+        found = {name: (firsts[name], values) for name, (_, values) in found.items()}
     for line in axes.lines:
-        x, y = (np.asarray(values, dtype=float) for values in line.get_data())
-        if len(x) == 2 and x[0] == x[1] and str(line.get_label()).endswith(" day"):
-            upright.append(float(x[0]))
-        elif len(x) and not str(line.get_label()).startswith("_") and line.get_label() != "uniform":
-            found[line.get_label()] = to_hex(line.get_color()), y.tolist()
-    for bars in axes.containers:
-        first = next(one for one in chart.body.lines if one.name == bars.get_label())
-        found[bars.get_label()] = first.color, [bar.get_height() for bar in bars]
-    return found, upright, axes.get_title()
+        name = str(line.get_label())
+        if not name.startswith("_") and not name.endswith(" day") and name != "uniform":
+            x, y = line.get_data()
+            found[name] = (
+                [to_hex(line.get_color())],
+                y if isinstance(body, Lines) or axes.yaxis_inverted() is False else x,
+            )
+    if isinstance(body, Bars) and not body.bars_name:
+        found[""] = found.pop(next(name for name in found if name.startswith("_")))
+    return {name: (colors, number(values)) for name, (colors, values) in found.items()}
+
+
+def _length(bar, body) -> float:
+    return bar.get_width() if isinstance(body, Bars) and bar.axes.yaxis_inverted() else bar.get_height()
+
+
+def number(values) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def upright(axes) -> list[float]:
+    """x of the lines that mark days."""
+    return [float(line.get_xdata()[0]) for line in axes.lines if str(line.get_label()).endswith(" day")]
+
+
+def check(view) -> None:
+    """bqplot and matplotlib show what the chart holds."""
+    chart = view.chart
+    figure = draw(chart, view._marked())
+    for (title, body), picture, axes in zip(panels(chart), pictures(view), figure.axes, strict=True):
+        expected, screen, paper = in_chart(body), on_screen(picture, body), on_paper(axes, body)
+        assert set(screen) == set(paper) == set(expected)
+        for name, (colors, values) in expected.items():
+            assert screen[name][0] == paper[name][0] == colors
+            np.testing.assert_allclose(screen[name][1], values, rtol=1e-6)
+            np.testing.assert_allclose(paper[name][1], values, rtol=1e-6)
+        assert picture.plot.title == axes.get_title() == title
+        if isinstance(body, Lines):
+            assert (picture.scales["y"].min, picture.scales["y"].max) == (body.y.low, body.y.high)
+        else:
+            drawn = picture.scales["x" if axes.yaxis_inverted() else "y"]
+            assert (drawn.min, drawn.max) == (body.scale.low, body.scale.high)
+            names = [
+                label.get_text()
+                for label in (axes.get_yticklabels() if axes.yaxis_inverted() else axes.get_xticklabels())
+            ]
+            assert set(names) <= set(body.names.names)
+            assert set(
+                picture.y_axis.tick_labels.values() if axes.yaxis_inverted() else picture.x_axis.tick_labels.values()
+            ) >= set(names)
+    for note in chart.notes:
+        assert note.text in plain(view.readout.value)
+    assert view.to_frame().equals(chart.table)
+
+
+def panels(chart):
+    return [(chart.title, chart.body)]
+
+
+def pictures(view):
+    return [view.picture]
 
 
 @pytest.mark.filterwarnings("ignore:All-NaN slice encountered")
 @pytest.mark.parametrize(("name", "kind"), CASES, ids=[f"{name}-{kind.__name__}" for name, kind in CASES])
 def test_both_renderers_draw_the_chart(name, kind):
     with make_session(name) as session:
-        view = kind(session, Selection(session, query=0))
-        chart = view.chart
-        screen = on_screen(view)
-        paper, upright, title = on_paper(chart, view._marked())
-        named = {line.name: line for line in chart.body.lines if line.name}
-        assert list(screen) == list(paper) == list(named) or set(screen) == set(paper) == set(named)
-        for label, line in named.items():
-            numbers = np.where(np.isfinite(line.values), line.values, 0.0)
-            assert screen[label][0] == paper[label][0] == line.color
-            np.testing.assert_allclose(screen[label][1], numbers, rtol=1e-6)
-            np.testing.assert_allclose(np.nan_to_num(paper[label][1], posinf=0, neginf=0), numbers, rtol=1e-6)
-        assert view.plot.title == title == chart.title
-        assert marker(view)[0] - 0.5 == upright[0] == view._selected()
-        assert (view.scales["y"].min, view.scales["y"].max) == (chart.body.y.low, chart.body.y.high)
-        for note in chart.notes:
-            assert note.text in plain(view.readout.value)
-        assert view.to_frame().equals(chart.table)
+        check(kind(session, Selection(session, query=0)))
+
+
+def test_both_renderers_mark_the_selected_day(session):
+    view = PriceStrip(session, Selection(session, query=2, key=5))
+    (axes,) = draw(view.chart, view._marked()).axes
+    assert upright(axes) == [2, 5]
+    assert [marker(view, which)[0] - 0.5 for which in ("sets", "also")] == [2, 5]
+
+
+def test_both_renderers_mark_the_selected_bar(session):
+    view = SaliencyBars(session, Selection(session, feature="f2"))
+    (axes,) = draw(view.chart, view._marked()).axes
+    place = view.chart.body.names.names.index("f2")
+    strengths = [bar.get_alpha() for bar in axes.patches]
+    for drawn in (strengths, list(view.picture.bars.opacities)):
+        assert np.argmax(drawn) == place
+        assert len(set(drawn)) == 2
+        assert drawn.count(max(drawn)) == 1
+
+
+def test_both_renderers_draw_what_was_before_a_change(session):
+    view = Prediction(session)
+    session.what_if(gate={0: 0.0, 1: 0.0})
+    before = torch.softmax(session.original.capture.output[0], dim=0).numpy()
+    np.testing.assert_allclose(view.chart.body.dots, before, rtol=1e-6)
+    assert set(in_chart(view.chart.body)) == {"before", "after"}
+    check(view)
+
+
+@pytest.mark.parametrize("kind", COMPARED, ids=lambda kind: kind.__name__)
+def test_both_renderers_draw_a_comparison(session, kind):
+    with SampleComparison(session, 3, 30) as comparison:
+        for view in comparison.views:
+            if isinstance(view, kind):
+                check(view)
 
 
 def test_a_chart_is_made_again_only_where_its_content_changes(session):

@@ -135,17 +135,17 @@ def test_saliency_is_sorted_by_difference(comparison):
     names = [name for group in comparison.sessions[0].feature_names for name in group]
     order = np.argsort(-np.abs(sums[0] - sums[1]), kind="stable")
     assert frame["feature"].tolist()[:3] == [names[place] for place in order][:3]
-    np.testing.assert_allclose(shown.bars.y, sums[0][order], rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(shown.circles.x, sums[1][order], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(shown.picture.bars.y, sums[0][order], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(shown.picture.dots.x, sums[1][order], rtol=1e-4, atol=1e-7)
     mouse(shown.figure, "click", 0.0, 1.5)
-    assert comparison.selection.feature == shown.names[1]
+    assert comparison.selection.feature == shown.chart.body.names.names[1]
 
 
 def test_predictions(comparison):
     shown = view(comparison, ComparedPrediction)
     one, other = (torch.softmax(session.reading.capture.output[0], dim=0).numpy() for session in comparison.sessions)
-    np.testing.assert_allclose(shown.bars.y, one, rtol=1e-5)
-    np.testing.assert_allclose(shown.circles.x, other, rtol=1e-5)
+    np.testing.assert_allclose(shown.picture.bars.y, one, rtol=1e-5)
+    np.testing.assert_allclose(shown.picture.dots.x, other, rtol=1e-5)
     assert shown._summary().findings[0].value == pytest.approx(np.abs(one - other).sum() / 2, rel=1e-4)
 
 

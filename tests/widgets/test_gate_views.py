@@ -94,15 +94,15 @@ def test_gate_timeline_marks(large, layer, query):
     x, y = drawn(view, "line")
     np.testing.assert_allclose(x, np.tile(np.arange(60) + 0.5, (4, 1)))
     np.testing.assert_allclose(y, gates.mean(axis=-1), rtol=1e-5)
-    np.testing.assert_allclose(view.lines["band"].x, np.arange(60) + 0.5)
-    np.testing.assert_allclose(view.lines["band"].y, np.percentile(gates[layer], [10, 90], axis=-1), rtol=1e-5)
-    assert view.lines["band"].fill == "between"
-    lines = view.lines["line"]
-    assert list(view.lines["band"].fill_colors) == [lines.colors[layer]]
+    np.testing.assert_allclose(view.picture.lines["band"].x, np.arange(60) + 0.5)
+    np.testing.assert_allclose(view.picture.lines["band"].y, np.percentile(gates[layer], [10, 90], axis=-1), rtol=1e-5)
+    assert view.picture.lines["band"].fill == "between"
+    lines = view.picture.lines["line"]
+    assert list(view.picture.lines["band"].fill_colors) == [lines.colors[layer]]
     assert len(set(lines.colors)) == 4
     assert np.argmax(lines.opacities) == layer
     assert marker(view) == [query + 0.5] * 2
-    assert (view.scales["y"].min, view.scales["y"].max) == (0, 1)
+    assert (view.picture.scales["y"].min, view.picture.scales["y"].max) == (0, 1)
 
 
 def test_gates_of_the_day_under_the_mouse(session):
@@ -157,7 +157,7 @@ def test_pooling_marks(session):
         top = sorted(range(8), key=lambda day: -weights[day])[:3]
         np.testing.assert_allclose(largest_three[:-1], [weights[day] * (day in top) for day in range(8)])
         assert marker(view) == [query + 0.5] * 2
-        assert (view.scales["y"].min, view.scales["y"].max) == (0, pytest.approx(weights.max()))
+        assert (view.picture.scales["y"].min, view.picture.scales["y"].max) == (0, pytest.approx(weights.max()))
         days = days_of(session)
         largest = "largest: " + ", ".join(f"{days[day]} {weights[day]:.4g}" for day in top)
         assert lines(view)[:2] == [f"{days[query]} {weights[query]:.4g}", largest]
@@ -166,8 +166,8 @@ def test_pooling_marks(session):
         assert lines(view)[:2] == [f"{days[3]} {weights[3]:.4g}", largest]
         mouse(view.figure, "mouseleave")
         assert lines(view)[:2] == [f"{days[query]} {weights[query]:.4g}", largest]
-    assert len(set(view.lines["area"].fill_colors)) == 2
-    assert list(view.lines["reference"].y) == [1 / 8] * 2
+    assert len(set(view.picture.lines["area"].fill_colors)) == 2
+    assert list(view.picture.lines["reference"].y) == [1 / 8] * 2
 
 
 @pytest.mark.parametrize("kind", [GateTimeline, PoolingBars])

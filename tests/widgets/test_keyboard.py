@@ -72,7 +72,8 @@ def test_arrows_down(session, kind, trait):
 @pytest.mark.parametrize("kind", [SaliencyBars, SaliencyHeatmap])
 def test_arrows_down_the_features(session, kind):
     view = kind(session, Selection(session, **PLACE))
-    names = [view.y_axis.tick_labels[str(row + 0.5)] for row in range(7)]
+    axis = (view.picture if kind is SaliencyBars else view).y_axis
+    names = [axis.tick_labels[str(row + 0.5)] for row in range(7)]
     for key, times, row in (
         ("ArrowDown", 1, 0),
         ("ArrowDown", 1, 1),

@@ -73,8 +73,10 @@ def test_prediction(name, outcomes):
     truth = int(window.y) if window and classes else None
     assert frame["true"].tolist() == [row == truth for row in range(len(outcomes))]
 
-    np.testing.assert_allclose(view.bars.y, expected, rtol=1e-4)
-    assert [view.y_axis.tick_labels[str(row + 0.5)] for row in range(len(outcomes))] == outcomes
+    np.testing.assert_allclose(view.picture.bars.y, expected, rtol=1e-4)
+    assert [view.picture.y_axis.tick_labels[str(row + 0.5)] for row in range(len(outcomes))] == [
+        f"{outcome} (true)" if row == truth else outcome for row, outcome in enumerate(outcomes)
+    ]
     said = plain(view.readout.value)
     assert ("true:" in said) == (truth is not None)
     if truth is not None:
@@ -82,12 +84,12 @@ def test_prediction(name, outcomes):
     if classes:
         likely = expected[:classes].argmax()
         assert view.plot.title == f"Prediction: {outcomes[likely]} {expected[likely]:.1%}"
-        assert (view.scales["x"].min, view.scales["x"].max) == (0, 1)
+        assert (view.picture.scales["x"].min, view.picture.scales["x"].max) == (0, 1)
     else:
         assert view.plot.title == f"Prediction: {output:+.4g}"
     if "coral" in name:
-        assert len(set(view.bars.colors[:4])) == len(set(view.bars.colors[4:])) == 1
-        assert view.bars.colors[0] != view.bars.colors[4]
+        assert len(set(view.picture.bars.colors[:4])) == len(set(view.picture.bars.colors[4:])) == 1
+        assert view.picture.bars.colors[0] != view.picture.bars.colors[4]
 
 
 def test_prediction_follows_the_sample(session):
@@ -95,7 +97,7 @@ def test_prediction_follows_the_sample(session):
     truths = set()
     for sample in (0, 7, 21, 39):
         session.sample = sample
-        np.testing.assert_allclose(view.bars.y, softmax(output_of(session)), rtol=1e-5)
+        np.testing.assert_allclose(view.picture.bars.y, softmax(output_of(session)), rtol=1e-5)
         truth = f"true: {['DOWN', 'UP'][int(session.dataset[sample][1])]}"
         truths.add(truth)
         assert truth in plain(view.readout.value)
@@ -107,11 +109,11 @@ def test_a_click_selects_what_is_explained_and_a_second_one_the_largest(session,
     view = Prediction(session)
     mouse(view.figure, "click", 0.1, y)
     assert session.target == target
-    assert list(view.bars.opacities) == [1.0 if row == target else 0.4 for row in range(2)]
+    assert list(view.picture.bars.opacities) == [1.0 if row == target else 0.4 for row in range(2)]
     assert view.keyboard.says.startswith(["DOWN", "UP"][target])
     mouse(view.figure, "click", 0.1, y)
     assert session.target is None
-    assert set(view.bars.opacities) == {1.0}
+    assert set(view.picture.bars.opacities) == {1.0}
 
 
 def test_the_outcome_under_the_mouse(session):
@@ -119,10 +121,10 @@ def test_the_outcome_under_the_mouse(session):
     chances = softmax(output_of(session))
     larger = ["DOWN", "UP"][chances.argmax()]
     assert f"saliency explains {larger}" in lines(view)[0]
-    mouse(view.figure, "mousemove", 0.1, 0.2)
-    assert lines(view)[0].startswith(f"DOWN {chances[0]:.4g}")
-    mouse(view.figure, "mousemove", 0.1, 1.2)
-    assert lines(view)[0].startswith(f"UP {chances[1]:.4g}")
+    true = session.dataset.window(session.sample).y
+    for place, name in enumerate(("DOWN", "UP")):
+        mouse(view.figure, "mousemove", 0.1, place + 0.2)
+        assert lines(view)[0] == f"{name}{' (true)' if place == true else ''} {chances[place]:.4g}"
     assert session.target is None
     mouse(view.figure, "mouseleave")
     assert f"saliency explains {larger}" in lines(view)[0]
@@ -137,7 +139,7 @@ def test_a_coral_model_explains_its_thresholds():
     for row in (4, 5, 6):
         mouse(view.figure, "click", 0.1, row + 0.5)
         assert session.target == row - 4
-        assert np.argmax(view.bars.opacities) == row
+        assert np.argmax(view.picture.bars.opacities) == row
 
 
 def test_a_regression_has_nothing_to_choose():
@@ -189,8 +191,8 @@ def test_price_strip(session, sample):
     x, y = drawn(view, "line")
     np.testing.assert_allclose(x, [np.arange(8) + 0.5] * 2)
     np.testing.assert_allclose(y, expected, atol=1e-9)
-    assert view.scales["y"].min == pytest.approx(expected.min())
-    assert view.scales["y"].max == pytest.approx(expected.max())
+    assert view.picture.scales["y"].min == pytest.approx(expected.min())
+    assert view.picture.scales["y"].max == pytest.approx(expected.max())
     ticker = rows["symbol"].iloc[0]
     assert view.plot.title == f"{ticker} and SPY, % since {frame['day'][0]}"
     for query, key in ((0, 7), (3, 2)):
@@ -203,7 +205,7 @@ def test_price_strip(session, sample):
             assert f"SPY {expected[1, day]:+.1f} %" in said
         mouse(view.figure, "mouseleave")
         assert lines(view)[0].startswith(frame["day"][query])
-    assert [mark.line_style for mark in view.markers] == ["solid", "dashed"]
+    assert [mark.line_style for mark in view.picture.markers] == ["solid", "dashed"]
 
 
 @pytest.mark.parametrize(("x", "day"), [(2.5, 2), (0.0, 0), (8.0, 7), (-3.0, 0), (50.0, 7)])
@@ -225,7 +227,7 @@ def test_prices_without_the_market():
 def test_prices_of_one_day():
     view = PriceStrip(make_session("one day"))
     np.testing.assert_allclose(drawn(view, "line")[1], 0.0)
-    assert view.scales["y"].min < view.scales["y"].max
+    assert view.picture.scales["y"].min < view.picture.scales["y"].max
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")

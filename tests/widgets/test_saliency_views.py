@@ -44,8 +44,8 @@ def strongest(by_feature: np.ndarray, number: int) -> list[int]:
 
 def shown_bars(view) -> dict[str, float]:
     """Name -> value of every bar."""
-    names = [view.y_axis.tick_labels[str(place)] for place in np.asarray(view.bars.x)]
-    return dict(zip(names, np.asarray(view.bars.y), strict=True))
+    names = [view.picture.y_axis.tick_labels[str(place)] for place in np.asarray(view.picture.bars.x)]
+    return dict(zip(names, np.asarray(view.picture.bars.y), strict=True))
 
 
 # Bars
@@ -78,9 +78,9 @@ def test_bars(session, method, target, span, sign):
     assert list(bars) == frame["feature"].tolist()
     assert bars == pytest.approx(expected, rel=1e-4, abs=1e-7)
     colors = [MARKET_COLOR if name in MARKET else STOCK_COLOR for name in bars]
-    assert list(view.bars.colors) == colors
+    assert list(view.picture.bars.colors) == colors
     low, high = min(0.0, by_feature.min()), max(0.0, by_feature.max())
-    assert (view.scales["x"].min, view.scales["x"].max) == (pytest.approx(low), pytest.approx(high))
+    assert (view.picture.scales["x"].min, view.picture.scales["x"].max) == (pytest.approx(low), pytest.approx(high))
     explained = explained_name(session, target)
     named = method.replace("_", " ")
     when = "all days" if span == "all days" else days_of(session)[3]
@@ -129,14 +129,14 @@ def test_features_of_tensors_given_by_hand_are_all_there(session):
 
 def test_a_selected_bar_stands_out(session):
     view = SaliencyBars(session)
-    assert set(view.bars.opacities) == {1.0}
+    assert set(view.picture.bars.opacities) == {1.0}
     view.selection.feature = "f2"
     bars = list(shown_bars(view))
-    assert [name for name, opacity in zip(bars, view.bars.opacities, strict=True) if opacity == 1.0] == ["f2"]
+    assert [name for name, opacity in zip(bars, view.picture.bars.opacities, strict=True) if opacity == 1.0] == ["f2"]
     value = shown_bars(view)["f2"]
     assert lines(view)[0] == view.keyboard.says == f"f2 {value:.4g}"
     view.selection.feature = None
-    assert set(view.bars.opacities) == {1.0}
+    assert set(view.picture.bars.opacities) == {1.0}
     assert "f2" not in view.keyboard.says
 
 
@@ -144,7 +144,7 @@ def test_a_selected_feature_that_has_no_bar_pales_nothing(large):
     view = SaliencyBars(large)
     view.selection.feature = large.dataset.unavailable[0]
     assert view.selection.feature not in shown_bars(view)
-    assert set(view.bars.opacities) == {1.0}
+    assert set(view.picture.bars.opacities) == {1.0}
 
 
 def test_the_bar_under_the_mouse(session):
@@ -194,7 +194,7 @@ def test_a_png_has_the_bars_of_the_screen(session, span, sign):
     view.span.value, view.sign.value = span, sign
     drawn = view._plot()
     (axes,) = drawn.axes
-    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], view.bars.y, rtol=1e-6)
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], view.picture.bars.y, rtol=1e-6)
     assert [label.get_text() for label in axes.get_yticklabels()] == list(shown_bars(view))
     plt.close(drawn)
 

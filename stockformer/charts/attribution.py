@@ -1,0 +1,87 @@
+"""Charts of what each feature contributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from stockformer.charts.chart import STREAM_COLORS, Axis, Bars, Chart, Note, Scale, finite_range, formatted
+from stockformer.explainability.input_summaries import summarize_saliency
+from stockformer.explainability.summary import Summary
+
+_MOVED_TOGETHER = (
+    "The features of a day were moved together, so they cannot be told apart: each day's value is spread evenly over "
+    "them. What each day contributes is in the tab Flow, by attribution."
+)
+
+
+def saliency_bars(
+    parts: Sequence[Tensor],
+    names: Sequence[Sequence[str]],
+    what: str,
+    of: str,
+    *,
+    signed: bool = False,
+    together: bool = False,
+    most: int | None = 14,
+) -> Chart:
+    """The strongest features of all inputs: their attribution [days, features] summed over the days.
+
+    Args:
+        names: of the features of each input.
+        what: name of the method.
+        of: what is explained and over which days, in words.
+        signed: sum the values instead of their magnitudes.
+        together: see `summarize_attribution`.
+        most: how many features; all by default None.
+    """
+    arrays = [part.float().numpy() for part in parts]
+    values = np.concatenate([(part if signed else np.abs(part)).sum(axis=0) for part in arrays])
+    inputs = np.repeat(np.arange(len(parts)), [len(group) for group in names])
+    features = [name for group in names for name in group]
+    order = np.argsort(-np.abs(values), kind="stable")
+    top = order[:most]
+    label = what if signed else f"|{what}|"
+    return Chart(
+        title=f"{label} for {of}",
+        body=feature_bars(
+            [features[place] for place in top],
+            values[top],
+            [STREAM_COLORS[inputs[place] % len(STREAM_COLORS)] for place in top],
+            label,
+        ),
+        make_table=lambda: pd.DataFrame(
+            {"input": inputs[order], "feature": [features[place] for place in order], "value": values[order]}
+        ),
+        summary=summarize_attribution(parts, together=together),
+    ).noting(_shares(arrays))
+
+
+def feature_bars(names: Sequence[str], values: np.ndarray, colors: Sequence[str], label: str) -> Bars:
+    """One bar per feature, in the given order."""
+    return Bars(
+        values, formatted(values), colors, Axis(names, "feature", "feature"), Scale(*finite_range([values], 0.0), label)
+    )
+
+
+def summarize_attribution(parts: Sequence[Tensor], *, together: bool = False) -> Summary:
+    """What an attribution means, one [days, features] per input.
+
+    Args:
+        together: whether the features of a day were moved together, and so have no value of their own.
+    """
+    return Summary(_MOVED_TOGETHER, ()) if together else summarize_saliency(list(parts))
+
+
+def _shares(parts: Sequence[np.ndarray]) -> Note:
+    """How much of all magnitudes is the stock's, and how much the market's."""
+    if len(parts) != 2:
+        return Note("")
+    totals = np.array([float(np.abs(part).sum()) for part in parts])
+    shares = totals / (totals.sum() or 1.0)
+    if not np.isfinite(shares).all():
+        return Note("share of all magnitudes: not a number")
+    return Note(f"share of all magnitudes: stock {shares[0]:.1%}, market {shares[1]:.1%}")
