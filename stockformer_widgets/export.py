@@ -285,7 +285,9 @@ def _about(session: ExtractorSession) -> list[str]:
     if note:
         lines.append(f"{note[0].upper()}{note[1:]}.")
     lines += [f"{session.doubt}."] if session.doubt else []
-    return [*lines, *(f"{caveat}." for caveat in session.reading.capture.caveats_of())]
+    caveats = [*session.reading.capture.caveats_of()]
+    caveats += filter(None, [session.attribution().caveat] if SaliencyBars.shows(session) else [])
+    return [*lines, *(f"{caveat}." for caveat in caveats)]
 
 
 def _fingerprint(model: nn.Module) -> str:

@@ -53,10 +53,6 @@ _NOISE = 0.15  # of SmoothGrad, as a share of the input's range; Smilkov et al. 
 _PERMUTATIONS = 25
 _BATCH = 128
 _WEEK = 5  # trading days
-_ROUGH = (
-    f"integrated gradients do not add up to {_TOLERANCE:.0%} with {_MOST_POINTS} points: "
-    "between the baseline and the input the model is too rough for them"
-)
 
 
 Parts = tuple[Tensor, ...]
@@ -102,6 +98,19 @@ class Attribution:
         if error is None or self.reference is None:
             return True
         return abs(error) <= _tolerance(self.parts, self.value, self.reference)
+
+    @property
+    def caveat(self) -> str:
+        """How far integrated gradients are from adding up, where they do not; else empty."""
+        error = self.completeness_error
+        if self.adds_up or error is None or self.reference is None or self.method != "integrated_gradients":
+            return ""
+        change = self.value - self.reference
+        return (
+            f"integrated gradients do not add up to {_TOLERANCE:.0%} with {_MOST_POINTS} points: they sum to "
+            f"{change + error:.4g}, and the target changes by {change:.4g}; between the baseline and the input the "
+            "model is too rough for them"
+        )
 
 
 def attribute(
@@ -178,8 +187,8 @@ def attribution_steps(
         with _asking():
             parts = _GRADIENT_METHODS[method](asked, chosen, bases)
     attribution = Attribution(tuple(part[0].detach().cpu() for part in parts), method, target, value, reference)
-    if not attribution.adds_up and method == "integrated_gradients":
-        warnings.warn(_ROUGH, stacklevel=2)
+    if attribution.caveat:
+        warnings.warn(attribution.caveat, stacklevel=2)
     return attribution
 
 

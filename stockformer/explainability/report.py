@@ -308,7 +308,9 @@ def _attribution_section(
         pictures.append(_Picture(f"saliency_{number}", partial(draw, title=f"{name}: attribution by day")))
     summary = summarize_saliency(parts)
     method = found.method.replace("_", " ")
-    verdict = f"By {method}, which adds up but for {abs(found.completeness_error or 0.0):.1g}. {summary.verdict}"
+    sums = f"They sum to the target's change (error {abs(found.completeness_error or 0.0):.1g})"
+    words = found.caveat or sums
+    verdict = f"By {method}. {words[0].upper()}{words[1:]}. {summary.verdict}"
     return _Section("Input attribution", verdict, pictures, _one_table(summary))
 
 

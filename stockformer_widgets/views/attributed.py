@@ -35,9 +35,17 @@ class AttributedView(View):
         self._pictured = False
         return self.work, self.halt, *super()._build()
 
+    def _attributes(self) -> bool:
+        """Whether the attribution is what is drawn."""
+        return True
+
     def _waits(self) -> bool:
         """Whether what is to be drawn has to be computed first."""
-        return self._pictured and self.session.takes_long
+        return self._pictured and self._attributes() and self.session.takes_long
+
+    def _caveats(self) -> list[str]:
+        sessions = self._drawn_sessions() if self._attributes() else ()
+        return [*super()._caveats(), *filter(None, (session.attribution().caveat for session in sessions))]
 
     def _catch_up(self) -> None:
         super()._catch_up()

@@ -72,5 +72,5 @@ class DayScores(AttributedView, LinesView):
             *(trust_notes(session, ranking, "day") if ranking in DAY_RANKINGS else ()),
         )
 
-    def _waits(self) -> bool:
-        return self.by.value == _ATTRIBUTION and super()._waits()
+    def _attributes(self) -> bool:
+        return self.by.value == _ATTRIBUTION

@@ -9,11 +9,19 @@ import re
 import pytest
 import torch
 from cases import lines
+from matplotlib.figure import Figure
 from torch import nn
 
-from stockformer.explainability import METHODS
+from stockformer.explainability import METHODS, generate_report
 from stockformer.sample import sample_faithfulness
-from stockformer_widgets import DayScores, ExtractorSession, PoolingBars, SaliencyBars
+from stockformer_widgets import (
+    AttentionExplorer,
+    DayScores,
+    ExtractorSession,
+    PoolingBars,
+    SaliencyBars,
+    SaliencyHeatmap,
+)
 from stockformer_widgets.views.parts import plain
 
 
@@ -202,15 +210,34 @@ class Rough(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:integrated gradients do not add up")
-def test_what_does_not_add_up_is_said(monkeypatch):
+def test_what_does_not_add_up_is_said_wherever_it_is_drawn(monkeypatch, tmp_path):
     monkeypatch.setattr("stockformer.explainability.attribution._MOST_POINTS", 128)
-    with ExtractorSession(Rough(), torch.full((1, 3, 2), 0.987)) as session:
-        line = next(line for line in lines(SaliencyBars(session)) if line.startswith("all days sum to"))
-        assert line.endswith("more than 1 % off with the most points, because the model is too rough along the path")
+    inputs = torch.full((1, 3, 2), 0.987)
+    pictures = []
+    monkeypatch.setattr(Figure, "supxlabel", lambda figure, words, **options: pictures.append(words))
+    with ExtractorSession(Rough(), inputs) as session:
+        caveat = session.attribution().caveat
+        said = re.match(
+            r"integrated gradients do not add up to 1% with 128 points: they sum to (\S+), and the target changes by "
+            r"(\S+); between the baseline and the input the model is too rough for them$",
+            caveat,
+        )
         total = sum(float(part.double().sum()) for part in session.attribution().parts)
         change = math.sin(5e4 * 0.987**2)
-        said = [
-            float(number) for number in re.match(r"all days sum to (\S+); the target changes by (\S+) ", line).groups()
-        ]
-        assert said == pytest.approx([total, change], rel=0.02)
+        assert [float(number) for number in said.groups()] == pytest.approx([total, change], rel=1e-3)
         assert total != pytest.approx(change, rel=0.1)
+        views = [kind(session) for kind in (SaliencyBars, SaliencyHeatmap)]
+        for view in views:
+            view.save_png(tmp_path / "a.png")
+            assert caveat in html.unescape(view.summary.value)
+            assert pictures.pop().replace("\n", " ") == caveat
+        session.method = "gradient"
+        for view in views:
+            assert "add up" not in view.summary.value
+        session.method = "integrated_gradients"
+        explorer = AttentionExplorer(session)
+        explorer.export_html(tmp_path / "a.html")
+        assert caveat in (tmp_path / "a.html").read_text()
+        explorer.close()
+    page = generate_report(Rough(), inputs, output_dir=tmp_path)["report"].read_text()
+    assert caveat[1:] in html.unescape(page)
