@@ -11,6 +11,8 @@ from ipywidgets import HTML
 
 from stockformer.explainability import GroupComparison, plot_group_differences
 from stockformer.explainability.figures import render
+from stockformer.explainability.group_statistics import smallest_p
+from stockformer.explainability.summary import p_value
 from stockformer_widgets.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.picture import Pictured
 from stockformer_widgets.views.base import close_parts
@@ -94,12 +96,13 @@ class GroupDifferences(Pictured):
 
 def _table(comparison: GroupComparison) -> str:
     one, other = (text(name) for name in comparison.names)
+    smallest = smallest_p(comparison.shifts) if comparison.shifts else 0.0
     titles = ("measure", one, other, "difference", "95 % interval", "p", "adjusted p")
     head = "".join(f"<th>{title}</th>" for title in titles)
     rows = "".join(
         f"<tr><td>{text(row.measure)}</td><td>{row.mean_a:.4g}</td><td>{row.mean_b:.4g}</td>"
         f"<td>{row.difference:+.3g}</td><td>{_interval(row.low, row.high)}</td>"
-        f"<td>{_p(row.p)}</td><td>{_p(row.p_adjusted)}</td></tr>"
+        f"<td>{_p(row.p, smallest)}</td><td>{_p(row.p_adjusted, smallest)}</td></tr>"
         for row in comparison.table.itertuples()
     )
     style = "line-height: 1.4; text-align: right; border-spacing: 10px 0; white-space: nowrap"
@@ -110,5 +113,5 @@ def _interval(low: Any, high: Any) -> str:
     return "none" if np.isnan(low) else f"{low:+.3g} to {high:+.3g}"
 
 
-def _p(value: Any) -> str:
-    return "none" if np.isnan(value) else f"{value:.2g}"
+def _p(value: Any, smallest: float) -> str:
+    return "none" if np.isnan(value) else text(p_value(value, smallest).removeprefix("p = ").removeprefix("p "))

@@ -19,6 +19,7 @@ from torch import Tensor
 from stockformer.explainability.statistics import (
     GATE_STATISTICS,
     MAP_STATISTICS,
+    RECENCY_READING,
     Statistic,
     allowed_keys,
     diffuseness,
@@ -265,7 +266,7 @@ _ROW_STATISTICS = (
         "recency",
         recency,
         "attention on the last quarter",
-        "Above 0.25: recent days get more than their share.",
+        RECENCY_READING,
     ),
     Statistic(
         "top_three_share",

@@ -13,7 +13,14 @@ from torch import Tensor
 from stockformer.explainability.capture import kind_title
 from stockformer.explainability.faithfulness import NO_BETTER, UNMEASURED, Faithfulness
 from stockformer.explainability.rankings import REFERENCES
-from stockformer.explainability.statistics import allowed_keys, recent_days, recent_keys, spearman, top_share
+from stockformer.explainability.statistics import (
+    RECENCY_READING,
+    allowed_keys,
+    recent_days,
+    recent_keys,
+    spearman,
+    top_share,
+)
 from stockformer.explainability.summary import Finding, Summary, percent
 
 #: Rank correlations from which two orders are called much the same, and below which they are called different.
@@ -52,7 +59,12 @@ def summarize_flow_map(values: Tensor, weights: Tensor, mask: Tensor | None = No
         verdict,
         (
             Finding("rank_correlation", alike, "Spearman, with the weights", "1: the weights have the same order."),
-            Finding("recency", recent, "share on the last quarter of the days", "Above 0.25: recent days count more."),
+            Finding(
+                "recency",
+                recent,
+                "share on the last quarter of the days",
+                RECENCY_READING,
+            ),
         ),
     )
 
@@ -89,7 +101,10 @@ def summarize_days(parts: Sequence[Tensor]) -> Summary:
         words.append(f"{last} {percent(share)} of the {name}'s scores")
         findings.append(
             Finding(
-                f"recency_{name}", share, "share of |score| on the last quarter", "Above 0.25: recent days count more."
+                f"recency_{name}",
+                share,
+                "share of |score| on the last quarter",
+                RECENCY_READING,
             )
         )
     said = "; ".join(words)

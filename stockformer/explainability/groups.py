@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -26,8 +26,10 @@ from stockformer.explainability.group_statistics import (
 )
 from stockformer.explainability.outputs import describe_outputs, output_batches
 from stockformer.explainability.statistics import diffuseness, recency, recent_days
+from stockformer.explainability.summary import counted, p_value, percent
 from stockformer.explainability.targets import targets_of
 from stockformer.forward import in_eval_mode, with_gradients
+from stockformer.inputs import Inputs
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 from stockformer.threads import few_threads
 
@@ -37,12 +39,16 @@ MEASURES: Mapping[str, str] = {
     "diffuseness": "mean over queries, heads and layers of row entropy / log n",
     "recency": "mean share of the attention on the last quarter of the keys",
     "pooling recency": "share of the pooling on the last quarter of the days",
-    "market share": "sum of |input x gradient| of the market / of all inputs, for what the explorer explains",
+    "market share": (
+        "sum of |(input - training mean) x gradient| of the market / of all inputs, for what the explorer explains"
+    ),
     "confidence": "probability of the most probable class",
     "relative entropy": "entropy of the class probabilities / log K",
     "value": "the output of a regression",
 }
 GROUPINGS = ("volatility", "correct", "ticker")
+#: The tickers are named where at least this part of the windows would have to be of another one to be shared alike.
+_OTHER_TICKERS = 0.1
 #: With fewer blocks of days than this the verdict warns.
 _FEW_BLOCKS = 10
 
@@ -62,6 +68,7 @@ class GroupComparison:
         block: how many windows in a row share days.
         shifts: how many shifts of the calendar give other groups, so that no p-value is below ``1 / (1 + shifts)``;
             0 where none was made: p-values come from daily differences, or there are none.
+        tickers: how many windows of each ticker the groups have: one row per ticker, one column per group.
     """
 
     names: tuple[str, str]
@@ -70,6 +77,7 @@ class GroupComparison:
     maps: Mapping[str, Tensor]
     block: int
     shifts: int
+    tickers: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def differs(self) -> np.ndarray:
@@ -99,21 +107,40 @@ class GroupComparison:
                 f"tickers over the same days, {FEWEST_BLOCKS} times {self.block} of them or more."
             )
         elif not self.differs.any():
-            sentence = f"No measure tells {one} from {other}: what differs could be chance."
+            sentence = f"No measure tells {one} from {other}: what differs could be chance{self._other_tickers}."
         else:
-            rows = self.table[self.differs]
-            row = rows.iloc[int(rows["p_adjusted"].argmin())]
-            more = "higher" if row["difference"] > 0 else "lower"
-            sentence = (
-                f"{len(rows)} of {len(self.table)} measures differ; clearest: {row['measure']} is {more} in {one} "
-                f"({row['mean_a']:.3g}) than in {other} ({row['mean_b']:.3g}), p = {row['p_adjusted']:.2g} after "
-                f"adjustment for {len(self.table)} measures."
-            )
+            sentence = self._clearest
         days = self.windows.groupby("group")["date"].nunique()
         few = [f"{name} end on {days[name]} days" for name in self.names if days[name] < _FEW_BLOCKS * self.block]
         if few:
             sentence += f" Little data: the windows of {' and of '.join(few)}, and {self.block} in a row share days."
         return sentence
+
+    @property
+    def _clearest(self) -> str:
+        """What differs most, among measures of one p-value by how many standard deviations."""
+        one, other = self.names
+        rows = self.table[self.differs]
+        first = rows[rows["p_adjusted"] == rows["p_adjusted"].min()]
+        row = first.iloc[int((first["difference"].abs() / first["std"]).argmax())]
+        more = "higher" if row["difference"] > 0 else "lower"
+        which = "clearest" if len(first) == 1 else f"of {len(first)} with the smallest p the largest, in deviations"
+        p = p_value(row["p_adjusted"], smallest_p(self.shifts) if self.shifts else 0.0)
+        return (
+            f"{len(rows)} of {counted(len(self.table), 'measure')} differ{'s' if len(rows) == 1 else ''}; {which}: "
+            f"{row['measure']} is {more} in {one} ({row['mean_a']:.3g}) than in {other} ({row['mean_b']:.3g}), {p} "
+            f"after adjustment for {counted(len(self.table), 'measure')}."
+        )
+
+    @property
+    def _other_tickers(self) -> str:
+        """Which ticker has another share of the windows in one group: no shift of the calendar takes that away."""
+        shares = self.tickers / self.tickers.sum()
+        if not self.shifts or (shares.iloc[:, 0] - shares.iloc[:, 1]).abs().sum() < 2 * _OTHER_TICKERS:
+            return ""
+        most = int((shares.iloc[:, 0] - shares.iloc[:, 1]).abs().argmax())
+        parts = " and ".join(f"{percent(shares[name].iloc[most])} of {name}" for name in self.names)
+        return f", or the tickers, of which the groups hold other shares ({shares.index[most]}: {parts})"
 
     @property
     def note(self) -> str:
@@ -193,7 +220,9 @@ def compare_groups(
     inside = labels.group != 0
     group = np.where(labels.group > 0, *names)
     windows = pd.DataFrame({"sample": samples, "group": group, "date": dataset.end_dates[samples]}).join(values)
-    return GroupComparison(names, windows[inside].reset_index(drop=True), table, maps, dataset.lookback, shifts)
+    tickers = pd.crosstab(dataset.end_tickers[samples[inside]], group[inside])[list(names)]
+    windows = windows[inside].reset_index(drop=True)
+    return GroupComparison(names, windows, table, maps, dataset.lookback, shifts, tickers)
 
 
 def window_groups(
@@ -227,7 +256,11 @@ def window_groups(
 
 
 def measure_windows(model: CrossAttentionStockTransformer | StockTransformer, *inputs: Tensor) -> dict[str, Tensor]:
-    """Every measure that the model has, one value a window: name -> [B]; see `MEASURES`."""
+    """Every measure that the model has, one value per window: name -> [B]; see `MEASURES`.
+
+    Args:
+        inputs: each [B, T, features]; their training mean is 0, as of normalised inputs.
+    """
     return _measures(model, capture_attention(model, *inputs), inputs)
 
 
@@ -253,12 +286,12 @@ def _of_heads(of: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
 
 
 def _market_share(model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
-    model = in_eval_mode(model)
+    model, distances = in_eval_mode(model), Inputs(inputs).distance
     with with_gradients():
         inputs = [part.detach().clone().requires_grad_() for part in inputs]
         # The windows of a batch do not see each other, so the gradient of the sum is that of each.
         gradients = torch.autograd.grad(targets_of(model, model(*inputs)).sum(), inputs)
-    stock, market = ((part * grad).abs().sum(dim=(1, 2)) for part, grad in zip(inputs, gradients, strict=True))
+    stock, market = ((far * grad).abs().sum(dim=(1, 2)) for far, grad in zip(distances, gradients, strict=True))
     return (market / (stock + market)).detach().cpu()
 
 
@@ -289,12 +322,16 @@ def _measure_all(
     return pd.DataFrame(values), {kind: mean.float() for kind, mean in maps.items()}
 
 
-def _batches(
-    model: nn.Module, dataset: StockDataset, samples: np.ndarray, batch_size: int
-) -> Iterator[tuple[Tensor, ...]]:
-    like = next(model.parameters())
+def _batches(model: nn.Module, dataset: StockDataset, samples: np.ndarray, batch_size: int) -> Iterator[Inputs]:
+    like, tickers = next(model.parameters()), dataset.end_tickers[samples]
+    means = {
+        str(tickers[place]): dataset.window(samples[place]).means for place in np.unique(tickers, return_index=True)[1]
+    }
+    start = 0
     for x, _, *market in DataLoader(Subset(dataset, samples.tolist()), batch_size, generator=torch.Generator()):
-        yield tuple(part.to(like) for part in (x, *market))
+        of_each = zip(*(means[str(ticker)] for ticker in tickers[start : start + len(x)]), strict=True)
+        yield Inputs((x, *market), [torch.stack(one)[:, None] for one in of_each]).to(like)
+        start += len(x)
 
 
 def _labels(dataset: StockDataset, samples: np.ndarray, groups: Sequence[np.ndarray]) -> Labels:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stockformer.explainability.statistics import (
+    RECENCY_READING,
     Statistic,
     effective_number,
     recent_days,
@@ -42,7 +43,7 @@ _SALIENCY_RECENCY = Statistic(
     "recency",
     lambda shares: sum(part[-recent_days(len(part)) :].sum() for part in shares),
     "share of |attribution| on the last quarter of the days",
-    "Above 0.25: recent days matter more than their number.",
+    RECENCY_READING,
 )
 
 _SALIENCY_STATISTICS = (

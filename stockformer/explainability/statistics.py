@@ -236,6 +236,9 @@ class Statistic:
     reading: str
 
 
+#: Of shares of the last quarter of the days: rounded up, as it is, that is more than 0.25 of a few days.
+RECENCY_READING = "Above these days' part of all days: recent days count more than their number."
+
 #: What is shown of every map [..., query, key], in this order.
 MAP_STATISTICS: tuple[Statistic, ...] = (
     Statistic("entropy", entropy, "mean over queries of -sum w log w", "Low: focused on few days; high: spread out."),
@@ -259,7 +262,10 @@ MAP_STATISTICS: tuple[Statistic, ...] = (
         "In days. 0: the same day; high: links distant days.",
     ),
     Statistic(
-        "recency", recency, "attention on the last quarter", "Above 0.25: recent days get more than their share."
+        "recency",
+        recency,
+        "attention on the last quarter",
+        RECENCY_READING,
     ),
     Statistic("diagonal_share", diagonal_share, "mean of w[q, q]", "High: days attend to the same day."),
     Statistic("stripe_share", stripe_share, "sum over k of min over q of w", "High: all days attend to the same days."),

@@ -110,6 +110,25 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def together(names: Sequence[object], most: int = 3) -> str:
+    """Names in a sentence: a, b and c."""
+    words = [str(name) for name in names[:most]]
+    words += [f"{len(names) - most} more"] if len(names) > most else []
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def p_value(p: float, smallest: float = 0.0) -> str:
+    """A p-value in words, with a bound in the place of what the test cannot tell apart.
+
+    Args:
+        smallest: the smallest that the test can give.
+    """
+    if p > max(1e-3, smallest * (1 + 1e-9)):
+        return f"p = {p:.2g}"
+    unit = 10.0 ** math.floor(math.log10(max(p, 1e-3)))
+    return f"p < {(math.floor(max(p, 1e-3) / unit + 1e-9) + 1) * unit:.0g}" if p >= 1e-3 else "p < 0.001"
+
+
 def percent(share: float) -> str:
     """A share in percent, with two digits where it is small."""
     number = 100 * share

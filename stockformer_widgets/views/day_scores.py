@@ -73,4 +73,4 @@ class DayScores(AttributedView, LinesView):
         )
 
     def _attributes(self) -> bool:
-        return self.by.value == _ATTRIBUTION
+        return bool(self.by.value == _ATTRIBUTION)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,13 +22,15 @@ from stockformer.explainability import (
     measure_windows,
     window_groups,
 )
+from stockformer.explainability.groups import GroupComparison
 from stockformer.model import create_model
+from stockformer.preprocessing import TRAINED_HERE
 
 STOCK, MARKET = ["f0", "f1", "f2"], ["m0", "m1"]
 SIZES = {"d_model": 8, "nhead": 2, "num_layers": 2, "dim_feedforward": 12, "market_layers": 1, "market_feature_dim": 2}
 
 
-def make_dataset(label_mode="binary", market=True) -> StockDataset:
+def make_dataset(label_mode="binary", market=True, **options) -> StockDataset:
     rng = np.random.default_rng(0)
     tables = []
     for ticker in ("AAA", "BBB"):
@@ -38,7 +41,8 @@ def make_dataset(label_mode="binary", market=True) -> StockDataset:
         tables.append(pd.DataFrame({"date": dates, "symbol": ticker, **prices, "volume": 1.0, **features}))
     edges = [-1.0, 0.0, 1.0] if label_mode == "buckets" else None
     columns = STOCK, MARKET if market else None
-    return StockDataset(pd.concat(tables), *columns, lookback=8, label_mode=label_mode, bucket_edges=edges)
+    options = {"label_mode": label_mode, "bucket_edges": edges, **options}
+    return StockDataset(pd.concat(tables), *columns, lookback=8, **options)
 
 
 def make_model(label_mode="binary", model_type="cross_attention", **more) -> nn.Module:
@@ -282,3 +286,66 @@ def test_the_model_is_as_it_was(dataset):
     assert not nn.modules.module._global_forward_hooks
     x, _, market = dataset[0]
     assert set(measure_windows(model, x[None], market[None])) >= {"market share", "gate layer 1"}
+
+
+def comparison_of(p, difference, shifts=200, tickers=((5, 5), (5, 5))):
+    """Measures a, b, ... with these adjusted p-values and differences in standard deviations."""
+    count = len(p)
+    table = pd.DataFrame({"measure": list("abcde"[:count]), "mean_b": 0.0, "std": 2.0, "p": p, "p_adjusted": p})
+    table["mean_a"] = table["difference"] = 2.0 * np.array(difference)
+    windows = pd.DataFrame({"group": ["one", "other"] * 500, "date": pd.bdate_range("2020-01-01", periods=1000)})
+    share = pd.DataFrame(tickers, index=["AAA", "BBB"], columns=["one", "other"])
+    return GroupComparison(("one", "other"), windows, table, {}, 5, shifts, share)
+
+
+@pytest.mark.parametrize(
+    ("p", "difference", "words"),
+    [
+        (
+            [1 / 201, 0.3],
+            [1, 2],
+            "1 of 2 measures differs; clearest: a is higher in one (2) than in other (0), p < 0.005",
+        ),
+        (
+            [0.04, 0.012],
+            [1, -1],
+            "2 of 2 measures differ; clearest: b is lower in one (-2) than in other (0), p = 0.012",
+        ),
+        (
+            [1 / 201, 1 / 201, 0.04],
+            [1, -3, 4],
+            "3 of 3 measures differ; of 2 with the smallest p the largest, in deviations: b is lower",
+        ),
+        (
+            [1 / 201],
+            [1],
+            "1 of 1 measure differs; clearest: a is higher in one (2) than in other (0), p < 0.005 after ",
+        ),
+    ],
+)
+def test_the_clearest_difference(p, difference, words):
+    assert comparison_of(p, difference).verdict.startswith(words)
+
+
+def test_a_difference_that_the_tickers_may_make():
+    alike = "No measure tells one from other: what differs could be chance."
+    assert comparison_of([0.5], [1]).verdict == alike
+    assert comparison_of([0.5], [1], tickers=((50, 55), (50, 45))).verdict == alike
+    assert comparison_of([0.5], [1], tickers=((40, 1), (10, 9))).verdict == (
+        f"{alike[:-1]}, or the tickers, of which the groups hold other shares (AAA: 80 % of one and 10 % of other)."
+    )
+
+
+def test_the_market_share_is_measured_from_the_training_mean(model, dataset):
+    raw = make_dataset(preprocessing=replace(TRAINED_HERE, market_is_normalized=False))
+    values = compare_groups(model, raw, [0, 2, 4], [1, 3, 5], resamples=10).windows
+    for place, index in enumerate(values["sample"]):
+        window = raw.window(int(index))
+        leaves = [part.clone().requires_grad_() for part in window.inputs]
+        output = model(*leaves)[0]
+        (output.max() - output.min()).backward()
+        sums = [
+            float((leaf.grad * (leaf.detach() - mean)).abs().sum())
+            for leaf, mean in zip(leaves, window.means, strict=True)
+        ]
+        assert values["market share"][place] == pytest.approx(sums[1] / sum(sums), rel=1e-4)
