@@ -89,7 +89,7 @@ class Subject:
                 model(*inputs)
 
         def in_eval_mode() -> None:
-            with evaluating(model), torch.no_grad():
+            with evaluating(model):  # without torch.no_grad, which an interrupt can leave on
                 model(*inputs)
 
         def select() -> None:

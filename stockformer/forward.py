@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.overrides import BaseTorchFunctionMode
 
+from stockformer.undoing import undone
+
 #: Called with a module and its arguments, before it runs.
 Before = Callable[[nn.Module, tuple[Any, ...]], None]
 #: Called with a module, its arguments and its output; returns another output, or None to leave it.
@@ -41,6 +43,7 @@ def in_eval_mode(model: nn.Module) -> nn.Module:
             that may belong to the module itself; or an `nn.MultiheadAttention` has another output projection,
             without weights to read.
     """
+    _drop_closed_modes()
     model = uncompiled(model)
     check_runs(model)
     if not any(module.training or is_compiled(module) or _unreadable(module) for module in model.modules()):
@@ -106,16 +109,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         for module in training:
             module.training = True
 
-    try:
+    with undone(restore):
         if training:
             model.eval()
         yield
-    finally:
-        try:
-            restore()
-        except BaseException:  # an interrupt: start again
-            restore()
-            raise
 
 
 @contextmanager
@@ -146,25 +143,37 @@ def forward_hooks(*, before: Before | None = None, after: After | None = None) -
         hooks.pop(guarded_after, None)
         with_kwargs.pop(guarded_after, None)
 
-    try:
+    with undone(remove):
         if before is not None:
             pre_hooks[guarded_before] = guarded_before
         if after is not None:
             with_kwargs[guarded_after] = True
             hooks[guarded_after] = guarded_after
         yield
-    finally:
-        try:
-            remove()
-        except BaseException:  # an interrupt: start again
-            remove()
-            raise
 
 
 @contextmanager
 def with_gradients() -> Iterator[None]:
     """Gradients are on, whatever the caller switched off; tensors made inside can have them."""
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), _gradients(on=True):
+        yield
+
+
+@contextmanager
+def without_gradients() -> Iterator[None]:
+    """Gradients are off."""
+    with _gradients(on=False):
+        yield
+
+
+@contextmanager
+def _gradients(*, on: bool) -> Iterator[None]:
+    if torch.is_grad_enabled() == on:  # what is not changed cannot be put back too late, after an outer context
+        yield
+        return
+    # Not through torch.no_grad: an interrupt while that is entered or left keeps gradients off for good.
+    with undone(lambda: torch._C._set_grad_enabled(not on)):
+        torch._C._set_grad_enabled(on)
         yield
 
 
@@ -176,29 +185,42 @@ def in_full_precision(device: str = "cpu") -> Iterator[None]:
         yield
 
 
+class _Unfused(BaseTorchFunctionMode):
+    """Overrides no function, but is one that overrides."""
+
+    open = True
+
+
 @contextmanager
 def unfused() -> Iterator[None]:
     """While open, an `nn.TransformerEncoderLayer` that this thread runs calls its attention, not a fused kernel.
 
     torch takes the fused path only where no function is overridden; this mode overrides them by themselves.
     """
-    mode = BaseTorchFunctionMode()
+    mode = _Unfused()
 
     # Not through its own `__exit__`: torch takes a mode off its stack while that runs, where an interrupt may lose it.
     def leave() -> None:
-        stack = torch._C._get_function_stack_at
-        while any(stack(place) is mode for place in range(torch._C._len_torch_function_stack())):
-            torch._C._pop_torch_function_stack()
+        mode.open = False
+        _drop_closed_modes()
 
-    try:
+    _drop_closed_modes()
+    with undone(leave):
         torch._C._push_on_torch_function_stack(mode)
         yield
-    finally:
-        try:
-            leave()
-        except BaseException:  # an interrupt: start again
-            leave()
-            raise
+
+
+def _drop_closed_modes() -> None:
+    """Take modes that are closed off torch's stack.
+
+    While a function runs torch takes its mode off, and where an interrupt cuts that short, puts it back as late as
+    the traceback is forgotten: after `unfused` was left.
+    """
+    while size := torch._C._len_torch_function_stack():
+        last = torch._C._get_function_stack_at(size - 1)
+        if not isinstance(last, _Unfused) or last.open:
+            break
+        torch._C._pop_torch_function_stack()
 
 
 def _in_eval_mode(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Module:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from stockformer.undoing import undone
+
 _LOCK = threading.RLock()  # the states are global
 
 
@@ -25,14 +27,8 @@ def kept_random_state() -> Iterator[None]:
         if on_devices:
             torch.cuda.set_rng_state_all(on_devices)
 
-    try:
+    with undone(restore):
         yield
-    finally:
-        try:
-            restore()
-        except BaseException:  # an interrupt: start again
-            restore()
-            raise
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from stockformer.undoing import undone
+
 #: With fewer parameters, splitting an operation among threads costs more than it saves.
 _SMALL = 4_000_000
 
@@ -20,9 +22,7 @@ def few_threads(model: nn.Module) -> Iterator[None]:
     thread; only a thread that starts meanwhile takes over the 1.
     """
     before = torch.get_num_threads()
-    try:
+    with undone(lambda: torch.set_num_threads(before)):
         if sum(parameter.numel() for parameter in model.parameters()) < _SMALL:
             torch.set_num_threads(1)
         yield
-    finally:
-        torch.set_num_threads(before)

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from stockformer.config import DEFAULT_MODEL_CONFIG
 from stockformer.dataset import StockDataset
 from stockformer.explainability.outputs import OutputDistribution, analyze_output_distribution
+from stockformer.forward import without_gradients
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, create_model
 from stockformer.seeding import kept_random_state
 from stockformer.table import listed
@@ -158,7 +159,7 @@ def _silence_constant_features(model: Model, dataset: StockDataset, train: np.nd
         projections.append(model.market_encoder.input_proj)
     inputs = zip(*(dataset[int(index)][::2] for index in train), strict=True)  # (x, y, market_x) without y
     names = (dataset.feature_cols, dataset.market_feature_cols or [])
-    with torch.no_grad():
+    with without_gradients():
         for projection, windows, columns in zip(projections, inputs, names, strict=False):
             values = torch.cat(windows)
             unfit = [

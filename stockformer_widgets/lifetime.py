@@ -10,6 +10,8 @@ from typing import Any, TypeVar, cast
 
 from ipywidgets import Widget
 
+from stockformer.undoing import undone
+
 Init = TypeVar("Init", bound=Callable[..., None])
 
 
@@ -53,12 +55,8 @@ def opens_whole(init: Init) -> Init:
             _making.openings = [*outer, widgets]
             init(self, *args, **kwargs)
         except BaseException:
-            try:
-                undo()
-            except BaseException:  # an interrupt: start again
-                undo()
+            with undone(undo):
                 raise
-            raise
         finally:
             _making.openings = outer
 

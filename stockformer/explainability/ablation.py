@@ -13,7 +13,7 @@ from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import Target, explained
 from stockformer.explainability.trace import Trace
 from stockformer.explainability.what_if import WhatIf, changed_copies, changed_model
-from stockformer.forward import in_eval_mode
+from stockformer.forward import in_eval_mode, without_gradients
 
 _COPIES = 16  # of a sample in one pass, fewer where its maps are large
 _CELLS = 2**22  # of the maps of one attention
@@ -102,5 +102,5 @@ def _targets(
     """The target of copies of a sample, each with its own change: [copies]."""
     one = len(what_ifs) == 1
     change = changed_model(model, what_ifs[0], capture) if one else changed_copies(model, what_ifs, capture)
-    with torch.no_grad(), change:
+    with without_gradients(), change:
         return target(model(*(torch.cat([part] * len(what_ifs)) for part in inputs)))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import Target, explained
-from stockformer.forward import in_eval_mode, with_gradients
+from stockformer.forward import in_eval_mode, with_gradients, without_gradients
 from stockformer.seeding import seeded
 
 #: How `attribute` can attribute. DeepLift is none of them: through layer norms and softmaxes
@@ -175,7 +175,7 @@ def attribution_steps(
     target, value = explained(model, *chosen, target=target)
     reference = None
     if method in AGAINST_BASELINE:
-        with torch.no_grad():
+        with without_gradients():
             reference = float(target(model(*bases)).mean())
     asked = _Explained(model, target, chosen)
     if method in BY_GROUP:
@@ -277,7 +277,7 @@ def _stretch(explained: _Explained, inputs: Parts, bases: Parts, start: float, e
     with _asking():
         paths = IntegratedGradients(explained).attribute(ends[1], ends[0], n_steps=points, internal_batch_size=_BATCH)
     parts = tuple(part.detach().mean(dim=0, keepdim=True) for part in paths)
-    with torch.no_grad():
+    with without_gradients():
         before, after = (float(explained(*each).mean()) for each in ends)
     return _Stretch(start, end, parts, _sum(parts) - (after - before))
 

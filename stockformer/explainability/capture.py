@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from stockformer.explainability.attention import has_own_forward, wide
 from stockformer.explainability.recording import AttentionRecord, record_call, record_fused
-from stockformer.forward import forward_hooks, in_eval_mode, original, refuse_compiled
+from stockformer.forward import forward_hooks, in_eval_mode, original, refuse_compiled, without_gradients
 
 #: Short names for the attention of the stock transformers.
 KINDS: dict[str, str] = {
@@ -350,7 +350,7 @@ def capture_attention(model: nn.Module, *inputs: Tensor) -> Capture:
         ValueError: the model has no attention, or did not run it.
     """
     model = in_eval_mode(model)
-    with torch.no_grad(), AttentionExtractor(model) as extractor:
+    with without_gradients(), AttentionExtractor(model) as extractor:
         model(*inputs)
     if not extractor.capture.attention:
         raise ValueError(f"{type(model).__name__} has attention, but its forward pass did not run it")

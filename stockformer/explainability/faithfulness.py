@@ -29,7 +29,7 @@ from stockformer.explainability.rankings import (
 )
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import Target, explained
-from stockformer.forward import in_eval_mode
+from stockformer.forward import in_eval_mode, without_gradients
 from stockformer.inputs import Inputs
 
 #: Shares of the input that are moved, of which the areas under the curves are taken.
@@ -341,7 +341,7 @@ class _Movable:
             part.reshape(len(batch), *shape)
             for part, shape in zip(torch.split(batch, widths, dim=1), self._shapes, strict=True)
         ]
-        with torch.no_grad():
+        with without_gradients():
             values: np.ndarray = target(in_eval_mode(model)(*parts)).double().cpu().numpy()
         return values.reshape(len(orders), 2, len(fractions))
 

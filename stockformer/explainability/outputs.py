@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
-from stockformer.forward import in_eval_mode
+from stockformer.forward import in_eval_mode, without_gradients
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 from stockformer.threads import few_threads
 
@@ -199,7 +199,7 @@ def output_batches(
 
 def _run(model: nn.Module, x: Tensor, y: Tensor, *market: Tensor) -> tuple[Tensor, Tensor]:
     like = next(model.parameters())  # its device and precision
-    with few_threads(model), torch.no_grad():
+    with few_threads(model), without_gradients():
         output = in_eval_mode(model)(x.to(like), *(part.to(like) for part in market))
     return output.float().cpu(), y
 

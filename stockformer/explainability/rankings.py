@@ -15,7 +15,7 @@ from stockformer.explainability.capture import capture_attention
 from stockformer.explainability.flow import joint_rollout, mean_attention, relevance
 from stockformer.explainability.targets import Target
 from stockformer.explainability.trace import trace_attention
-from stockformer.forward import in_eval_mode
+from stockformer.forward import in_eval_mode, with_gradients
 from stockformer.inputs import Inputs
 
 #: Scores of a sample for a target: [T, features] per input, or [T] per input to rank days.
@@ -90,8 +90,8 @@ class LinearFormula:
 def _mean_gradient(model: nn.Module, windows: Sequence[Sequence[Tensor]], target: Target) -> list[Tensor]:
     sums = [torch.zeros_like(part[0]) for part in windows[0]]
     for start in range(0, len(windows), _BATCH):
-        batch = [torch.cat(parts).requires_grad_() for parts in zip(*windows[start : start + _BATCH], strict=True)]
-        with torch.enable_grad():
+        with with_gradients():
+            batch = [torch.cat(parts).requires_grad_() for parts in zip(*windows[start : start + _BATCH], strict=True)]
             # The windows of a batch do not see each other, so the gradient of the sum is that of each.
             gradients = torch.autograd.grad(target(in_eval_mode(model)(*batch)).sum(), batch)
         for total, gradient in zip(sums, gradients, strict=True):

@@ -30,7 +30,8 @@ from stockformer.explainability.attention import (
     padded,
     wide,
 )
-from stockformer.forward import in_full_precision
+from stockformer.forward import in_full_precision, without_gradients
+from stockformer.undoing import undone
 
 _LAYER = inspect.signature(nn.TransformerEncoderLayer.forward)
 _PROBES = 4
@@ -60,7 +61,7 @@ class AttentionRecord:
 
 def record_call(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any], output: Any) -> AttentionRecord:
     """Record a call that returned `output`. Tensors are detached and on the CPU."""
-    with torch.no_grad(), parameters_at_rest(module):
+    with without_gradients(), parameters_at_rest(module):
         call = attention_call(module, args, kwargs)
         weights, difference, source = _call_weights(module, call, output)
         caveat = _caveat(difference, source, output)
@@ -73,7 +74,7 @@ def record_fused(
     layer: nn.TransformerEncoderLayer, args: Any, kwargs: dict[str, Any], output: Tensor
 ) -> AttentionRecord:
     """Record the attention of an encoder layer that returned `output` from torch's fused kernel, without calling it."""
-    with torch.no_grad(), parameters_at_rest(layer):
+    with without_gradients(), parameters_at_rest(layer):
         call = _LAYER.bind(layer, *args, **kwargs).arguments
         src, padding = call["src"], call.get("src_key_padding_mask")
         if src.is_nested:
@@ -118,7 +119,7 @@ def discrepancy(module: nn.MultiheadAttention, call: dict[str, Any], weights: Te
     """
     if _drops(module):
         return float("nan")
-    with torch.no_grad():
+    with without_gradients():
         rows = wide(output.to_padded_tensor(0.0) if output.is_nested else batch_first(module, output))
         bias = 0.0 if module.out_proj.bias is None else wide(module.out_proj.bias)
         counted = ~weights[..., 0].isnan().any(dim=1)  # [B, L]
@@ -159,13 +160,15 @@ def parameters_at_rest(module: nn.Module) -> Iterator[None]:
     """
     lists = [part for part in module.modules() if isinstance(part, ParametrizationList)]
     moving = [part for parametrizations in lists for part in parametrizations.modules() if part.training]
-    try:
+
+    def move() -> None:
+        for part in moving:
+            part.training = True
+
+    with undone(move):
         for part in moving:
             part.training = False
         yield
-    finally:
-        for part in moving:
-            part.training = True
 
 
 def _call_weights(module: nn.MultiheadAttention, call: dict[str, Any], output: Any) -> tuple[Tensor, float, str]:

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from stockformer.explainability.attribution import METHODS, attribute, check_choice
 from stockformer.explainability.targets import Target
-from stockformer.forward import in_eval_mode
+from stockformer.forward import in_eval_mode, without_gradients
 
 
 def compute_input_saliency(
@@ -75,7 +74,7 @@ def saliency_frame(
 
 
 def _column(model: nn.Module, inputs: tuple[Tensor, ...], target_class: int | None) -> Target:
-    with torch.no_grad():
+    with without_gradients():
         output = in_eval_mode(model)(*inputs)
     if output.dim() == 1:
         if target_class not in (None, 0):

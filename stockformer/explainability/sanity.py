@@ -16,7 +16,7 @@ from stockformer.explainability.rankings import attribute_from_mean
 from stockformer.explainability.statistics import spearman
 from stockformer.explainability.steps import Steps, run_to_end
 from stockformer.explainability.targets import explained
-from stockformer.forward import with_gradients
+from stockformer.forward import with_gradients, without_gradients
 from stockformer.inputs import Inputs
 from stockformer.seeding import seeded
 
@@ -134,7 +134,7 @@ def _randomised(model: nn.Module, seed: int) -> nn.Module:
     return fresh
 
 
-@torch.no_grad()
+@without_gradients()
 def _shuffle(parameters: Iterable[Tensor]) -> None:
     for values in parameters:
         values.copy_(values.flatten()[torch.randperm(values.numel())].view_as(values))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
-from stockformer.forward import in_eval_mode
+from stockformer.forward import in_eval_mode, without_gradients
 from stockformer.model import input_widths
 
 
@@ -75,7 +74,7 @@ def explained(
     model: nn.Module, *inputs: Tensor, column: int | None = None, target: Target | None = None
 ) -> tuple[Target, float]:
     """Run a model on one sample in eval mode: its target, by default that of `choose_target`, and what that is."""
-    with torch.no_grad():
+    with without_gradients():
         output = in_eval_mode(model)(*inputs)
         target = choose_target(model, output, column) if target is None else target
         return target, float(target(output)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 
 import matplotlib.pyplot as plt
@@ -23,27 +24,32 @@ from stockformer_widgets import AttentionExplorer, AttentionHeatmap, ExtractorSe
 
 
 class Interrupt:
-    """Raises KeyboardInterrupt when the n-th function of this package is called, as a signal would: once."""
+    """Raises KeyboardInterrupt when the n-th function is called, as a signal would: once.
 
-    def __init__(self, number: int) -> None:
-        self.left = number
+    Counts functions of this package, those of torch that switch gradients, and those of `files`. Not where a
+    generator goes on: Python would leave it there without its `finally`, which it does not after a signal.
+    """
+
+    def __init__(self, number: int, *files: str) -> None:
+        self.left, self.files = number, ("/grad_mode.py", *files)
 
     def __call__(self, frame, event: str, arg: object) -> None:
-        if event == "call" and "/stockformer" in frame.f_code.co_filename:
+        file, goes_on = frame.f_code.co_filename, frame.f_code.co_flags & inspect.CO_GENERATOR
+        if event == "call" and not goes_on and ("/stockformer" in file or file.endswith(self.files)):
             self.left -= 1
             if self.left == 0:
                 raise KeyboardInterrupt
 
     def during(self, call) -> bool:
-        """Whether a call was interrupted before it ended."""
+        """Whether a call was interrupted before it ended; Python ignores what is raised while it frees a generator."""
         sys.setprofile(self)
         try:
             call()
         except KeyboardInterrupt:
-            return True
+            pass
         finally:
             sys.setprofile(None)
-        return False
+        return self.left <= 0
 
 
 def left(model, *owners):
@@ -66,7 +72,7 @@ def what_if(model, inputs, first):
 
 
 def extract(model, inputs, first):
-    with AttentionExtractor(model), torch.no_grad():
+    with AttentionExtractor(model):
         model(*inputs)
 
 
@@ -96,6 +102,32 @@ def test_a_pass_that_is_interrupted_anywhere_leaves_nothing(make_model, inputs, 
         number += 7 if number > 60 else 1  # every place at first, then some of each kind
     assert number > 1
     assert torch.equal(capture_attention(model, *inputs).output, first.output)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("on", [True, False])
+@pytest.mark.parametrize("call", [capture_attention, trace_attention])
+def test_gradients_are_on_or_off_as_before_an_interrupt(call, on):
+    layer = torch.nn.TransformerEncoderLayer(4, 1, 4, batch_first=True)
+    model = torch.nn.Sequential(layer, torch.nn.Flatten(), torch.nn.Linear(12, 1)).eval()
+    x, number = torch.randn(1, 3, 4), 1
+    with torch.set_grad_enabled(on):
+        while Interrupt(number).during(lambda: call(model, x)):
+            assert torch.is_grad_enabled() == on, number
+            number += 1
+    assert number > 100
+
+
+def test_a_mode_that_torch_puts_back_too_late_is_gone_with_the_next_pass():
+    layer = torch.nn.TransformerEncoderLayer(4, 1, 4, batch_first=True)
+    model = torch.nn.Sequential(layer, torch.nn.Flatten(), torch.nn.Linear(12, 1)).eval()
+    x, number, late = torch.randn(1, 3, 4), 1, 0
+    while Interrupt(number, "/contextlib.py").during(lambda: trace_attention(model, x)):
+        late += torch._C._len_torch_function_stack()
+        capture_attention(model, x)
+        assert torch._C._len_torch_function_stack() == 0, number
+        number += 1
+    assert late
 
 
 @pytest.mark.parametrize("kind", [AttentionHeatmap, AttentionExplorer])
