@@ -9,14 +9,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from stockformer.charts.chart import grey_words
+
 Masks = Sequence[Tensor | None]
-
-
-def grey_words(values: np.ndarray, masked: np.ndarray | None) -> str:
-    """What the grey cells of a map are, in words; nothing where there are none."""
-    hidden = np.zeros(values.shape, bool) if masked is None else masked
-    missing = (~np.isfinite(values) & ~hidden).any()
-    return " or ".join(name for name, some in (("masked", hidden.any()), ("not a number", missing)) if some)
 
 
 def describe_maps(

@@ -24,6 +24,8 @@ STREAM_COLORS = ("#0072b2", "#e69f00")
 NEUTRAL = "#0072b2"
 #: Layers and kinds of attention, in turn.
 LINE_COLORS = (*STREAM_COLORS, "#009e73", "#cc79a7", "#56b4e9", "#999999")
+#: Cells without a number.
+GREY = "#969696"
 #: Of viridis, which reads in grey and by the colour-blind.
 _SHADES = ("#440154", "#3b528b", "#21918c", "#5ec962", "#addc30")
 
@@ -37,17 +39,23 @@ class Axis:
         label: what the places are.
         sets: field of the selection that a click on a place sets; empty for none.
         also: another field whose selected place is marked, with a dashed line.
+        full: longer names, for words about a place; `names` by default.
     """
 
     names: Sequence[str]
     label: str = ""
     sets: str = ""
     also: str = ""
+    full: Sequence[str] | None = None
 
     @property
     def of_days(self) -> bool:
         """Whether the places are days, of which a part can be shown and axes of other lengths end on the same one."""
         return self.sets in ("query", "key")
+
+    def name(self, place: int) -> str:
+        """A place in words."""
+        return (self.full or self.names)[place]
 
 
 @dataclass(frozen=True)
@@ -181,6 +189,54 @@ def _words(body: Lines | Bars, place: int) -> str:
     return ", ".join(words if len(lines) == 1 else f"{line.name} {words}" for line, words in lines)
 
 
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """Cells in colours, grey where they have no number.
+
+    Attributes:
+        values: [rows, columns].
+        rows, columns: down and across.
+        scale: values of the first and the last colour, and what a cell holds.
+        sentence: says a cell, with the fields ``row``, ``column`` and ``value``.
+        form: format specification of a cell's number; by default the shortest that single precision tells apart.
+        palette: name of matplotlib's colour map.
+        masked: cells that may not be attended to, bool [rows, columns].
+        reference: value and name of a line across the colours to compare with, such as a uniform share.
+    """
+
+    values: np.ndarray
+    rows: Axis
+    columns: Axis
+    scale: Scale
+    sentence: str
+    form: str = ""
+    palette: Literal["viridis", "RdBu_r"] = "viridis"
+    masked: np.ndarray | None = None
+    reference: tuple[float, str] | None = None
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return self.rows, self.columns
+
+    @cached_property
+    def cells(self) -> np.ndarray:
+        """The values that have a colour, NaN for the others."""
+        colored = np.isfinite(self.values)
+        return np.where(colored if self.masked is None else colored & ~self.masked, self.values, np.nan)
+
+    @cached_property
+    def grey(self) -> str:
+        """What the grey cells are; empty where there are none."""
+        return grey_words(self.values, self.masked)
+
+    def words(self, row: int, column: int) -> str:
+        """The value of a cell as text."""
+        if self.masked is not None and self.masked[row, column]:
+            return "masked"
+        value = np.float32(self.values[row, column])
+        return format(value, self.form) if self.form else str(value)
+
+
 @dataclass(frozen=True)
 class Note:
     """A remark below a picture, and what explains it on demand."""
@@ -202,7 +258,7 @@ class Chart:
     """
 
     title: str
-    body: Lines | Bars | Panels
+    body: Lines | Bars | Panels | Heatmap
     make_table: Callable[[], pd.DataFrame] = pd.DataFrame
     summary: Summary = field(default_factory=partial(Summary, "", ()))
     notes: tuple[Note, ...] = ()
@@ -220,6 +276,13 @@ class Chart:
 def formatted(values: Iterable[float], form: str = ".4g") -> list[str]:
     """Values as text, by one format specification."""
     return [format(float(value), form) for value in values]
+
+
+def grey_words(values: np.ndarray, masked: np.ndarray | None) -> str:
+    """What the grey cells of a map are, in words; nothing where there are none."""
+    hidden = np.zeros(values.shape, bool) if masked is None else masked
+    missing = (~np.isfinite(values) & ~hidden).any()
+    return " or ".join(name for name, some in (("masked", hidden.any()), ("not a number", missing)) if some)
 
 
 def line_colors(number: int) -> list[str]:

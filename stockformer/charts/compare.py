@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,8 @@ def overlay(one: Chart, other: Chart, title: str, *, most: int | None = None) ->
 
 def _panels(chart: Chart) -> dict[str, Lines | Bars]:
     """What is drawn, by title; a single body has none."""
-    return dict(chart.body.panels) if isinstance(chart.body, Panels) else {"": chart.body}
+    body: Any = chart.body
+    return dict(body.panels) if isinstance(body, Panels) else {"": body}
 
 
 def _overlaid(one: Lines | Bars, other: Lines | Bars, most: int | None) -> Lines | Bars:

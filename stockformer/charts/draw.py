@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
-from stockformer.charts.chart import HIGHLIGHT, Axis, Band, Bars, Chart, Line, Lines, Panels, Scale
+from stockformer.charts.chart import GREY, HIGHLIGHT, Axis, Band, Bars, Chart, Heatmap, Line, Lines, Panels, Scale
 from stockformer.explainability.figures import checked, closing_on_error, finish, name_days, name_ticks
 
 _FAINT = 0.5
 _COLUMNS = 3  # panels beside each other, at most
+_PER_ROW = 4  # maps of heads
 _STYLES: dict[str, dict[str, Any]] = {"dots": {"marker": "o"}, "dashed": {"linestyle": "--"}}
 
 
@@ -46,7 +48,9 @@ def draw(
     if isinstance(body, Panels):
         return finish(_draw_panels(body, selected, title), save_path)
     axes = ax or plt.subplots(figsize=_size(body), layout="constrained")[1]
-    if isinstance(body, Bars):
+    if isinstance(body, Heatmap):
+        _draw_heatmap(axes, body, selected, spans)
+    elif isinstance(body, Bars):
         _draw_bars(axes, body, selected)
     else:
         _draw_lines(axes, body, selected, spans)
@@ -55,7 +59,28 @@ def draw(
     return finish(axes, save_path)
 
 
-def _size(body: Lines | Bars) -> tuple[float, float]:
+@closing_on_error
+def draw_side_by_side(heatmaps: Mapping[str, Heatmap], title: str, save_path: str | Path | None = None) -> Figure:
+    """Heatmaps of the same axes and scale in rows of four, with one colour bar."""
+    columns = min(_PER_ROW, len(heatmaps))
+    rows = -(-len(heatmaps) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.1 * columns, 3.0 * rows), squeeze=False, layout="constrained")
+    for axes in grid.flat[len(heatmaps) :]:
+        axes.set_visible(False)
+    for number, (axes, (name, body)) in enumerate(zip(grid.flat, heatmaps.items(), strict=False)):
+        image = _draw_cells(axes, body, 3)
+        axes.set_title(name, fontsize="medium")
+        axes.tick_params(labelbottom=number + columns >= len(heatmaps), labelleft=number % columns == 0)
+    figure.suptitle(title)
+    figure.supxlabel(body.columns.label)
+    figure.supylabel(body.rows.label)
+    _draw_scale(figure, image, body, ax=grid, shrink=0.8)
+    return finish(figure, save_path)
+
+
+def _size(body: Lines | Bars | Heatmap) -> tuple[float, float]:
+    if isinstance(body, Heatmap):
+        return (6.4, 5.4) if body.rows.of_days else (8.5, 0.2 * len(body.rows.names) + 1.6)
     return (8, 3.2) if isinstance(body, Lines) else (6, 0.26 * len(body.values) + 1.4)
 
 
@@ -117,6 +142,41 @@ def _with_room(scale: Scale) -> tuple[float, float]:
 def _add_legend(axes: Axes) -> None:
     if len(axes.get_legend_handles_labels()[0]) > 1:
         axes.legend(ncols=4, fontsize="small")
+
+
+def _draw_heatmap(axes: Axes, body: Heatmap, selected: Mapping[str, int], spans: Mapping[str, tuple[int, int]]) -> None:
+    image = _draw_cells(axes, body)
+    axes.set(xlabel=body.columns.label, ylabel=body.rows.label)
+    for axis, mark in ((body.rows, axes.axhline), (body.columns, axes.axvline)):
+        if axis.sets in selected:
+            mark(checked(axis.sets, selected[axis.sets], len(axis.names)), color=HIGHLIGHT, linewidth=1)
+    axes.set_xlim(_limits(body.columns, spans))
+    axes.set_ylim(_limits(body.rows, spans)[::-1])
+    _draw_scale(axes.figure, image, body, ax=axes)
+
+
+def _draw_cells(axes: Axes, body: Heatmap, days: int = 6) -> AxesImage:
+    """Cells in colours beside the names of rows and columns, of about so many days."""
+    _name_places(axes, "x", body.columns, days)
+    _name_places(axes, "y", body.rows, days)
+    colors, scale = plt.get_cmap(body.palette).with_extremes(bad=GREY), body.scale
+    return axes.imshow(body.cells, aspect="auto", cmap=colors, vmin=scale.low, vmax=scale.high, interpolation="none")
+
+
+def _name_places(axes: Axes, which: Literal["x", "y"], axis: Axis, days: int) -> None:
+    if axis.of_days:
+        name_days(axes, which, len(axis.names), axis.names, days)
+    else:
+        name_ticks(axes, which, axis.names, fontsize=7)
+
+
+def _draw_scale(figure: Any, image: AxesImage, body: Heatmap, **place: Any) -> None:
+    """A colour bar, with the line of the reference and what grey is."""
+    line = "" if body.reference is None else f" (line: {body.reference[1]}, {body.reference[0]:.3g})"
+    grey = f" (grey: {body.grey})" if body.grey else ""
+    bar = figure.colorbar(image, label=f"{body.scale.label}{line}{grey}", **place)
+    if body.reference is not None:
+        bar.ax.axhline(body.reference[0], color=HIGHLIGHT)
 
 
 def _limits(axis: Axis, spans: Mapping[str, tuple[int, int]]) -> tuple[float, float]:

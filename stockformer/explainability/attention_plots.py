@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stockformer.charts import by_day
-from stockformer.charts.chart import HIGHLIGHT
-from stockformer.charts.draw import draw
+from stockformer.charts.draw import draw, draw_side_by_side
 from stockformer.charts.heads_and_layers import head_specialization, layer_evolution
+from stockformer.charts.maps import attention_map, day_map, gate_map, largest_value
 from stockformer.explainability.capture import kind_title
 from stockformer.explainability.figures import (
     COLORMAP,
@@ -27,12 +27,9 @@ from stockformer.explainability.figures import (
     closing_on_error,
     day_labels,
     day_names,
-    draw_cells,
-    draw_map,
     finish,
     hidden,
     largest_weight,
-    name_days,
 )
 
 #: Below every weight: the colour under the scale.
@@ -59,18 +56,15 @@ def plot_attention_heatmap(
     `value` says what the cells hold; of weights, a line on the colour bar is that of a uniform row, where no key is
     masked by `mask`, bool [query, key].
     """
-    axes = ax or plt.subplots(figsize=(6.4, 5.4), layout="constrained")[1]
-    image = draw_map(axes, hidden(weights, mask), title, largest)
-    axes.set_xlabel(key_label)
-    axes.set_ylabel(query_label)
-    name_days(axes, "x", weights.size(1), key_dates)
-    name_days(axes, "y", weights.size(0), query_dates)
-    bar = axes.figure.colorbar(image, ax=axes, label=value if mask is None else f"{value} (grey: masked)")
-    if value == "weight" and mask is None:
-        uniform = 1 / weights.size(1)
-        bar.set_label(f"weight (line: uniform, {uniform:.3g})")
-        bar.ax.axhline(uniform, color=HIGHLIGHT)
-    return finish(axes, save_path)
+    cells = day_map(
+        weights,
+        _names_of_days(weights, query_dates, key_dates),
+        labels=(query_label, key_label),
+        value=value,
+        mask=mask,
+        largest=largest,
+    )
+    return draw(attention_map(cells, title), ax=ax, save_path=save_path)
 
 
 @closing_on_error
@@ -86,24 +80,14 @@ def plot_attention_all_heads(
     save_path: str | Path | None = None,
 ) -> Figure:
     """All heads of one layer [heads, query, key], on one colour scale; what `mask` hides is grey."""
-    weights = hidden(weights, mask)
-    heads, queries, keys = weights.shape
-    columns = min(4, heads)
-    rows = -(-heads // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(3.1 * columns, 3.0 * rows), squeeze=False, layout="constrained")
-    largest = largest_weight(weights)
-    for axes in grid.flat[heads:]:
-        axes.set_visible(False)
-    for head, axes in enumerate(grid.flat[:heads]):
-        image = draw_map(axes, weights[head], f"head {head}", largest)
-        name_days(axes, "x", keys, key_dates, 3)
-        name_days(axes, "y", queries, query_dates, 3)
-        axes.tick_params(labelbottom=head + columns >= heads, labelleft=head % columns == 0)
-    figure.suptitle(title)
-    figure.supxlabel(key_label)
-    figure.supylabel(query_label)
-    figure.colorbar(image, ax=grid, label="weight" if mask is None else "weight (grey: masked)", shrink=0.8)
-    return finish(figure, save_path)
+    masks = [None] * len(weights) if mask is None else mask.expand(weights.shape)
+    look: dict[str, Any] = {
+        "days": _names_of_days(weights, query_dates, key_dates),
+        "labels": (query_label, key_label),
+        "largest": largest_value(hidden(weights, mask)),
+    }
+    heads = {f"head {head}": day_map(one, mask=masks[head], **look) for head, one in enumerate(weights)}
+    return draw_side_by_side(heads, title, save_path)
 
 
 @closing_on_error
@@ -226,16 +210,8 @@ def plot_gate_activations(
 ) -> Figure:
     """The gate dimensions of a layer that vary most over the days, most variable on top."""
     gate = _gates(attn, sample)[checked("layer", layer, len(attn["gate_values"]))]  # [T, d]
-    dimensions = gate.std(dim=0, correction=0).argsort(descending=True)[:top_k]
-    axes = ax or plt.subplots(figsize=(8, 5.4), layout="constrained")[1]
-    image = draw_cells(axes, gate[:, dimensions].T, 1.0)
-    axes.set_title(title or f"Gate activations, layer {layer}: the {len(dimensions)} most variable dimensions")
-    axes.set_xlabel("stock day")
-    axes.set_ylabel("gate dimension")
-    axes.set_yticks(range(len(dimensions)), [str(int(number)) for number in dimensions], fontsize=6)
-    name_days(axes, "x", len(gate), dates)
-    axes.figure.colorbar(image, ax=axes, label="gate (0 closed, 1 open)")
-    return finish(axes, save_path)
+    chart = gate_map(gate, day_names(dates, len(gate)), layer, top_k)
+    return draw(chart, title=title, ax=ax, save_path=save_path)
 
 
 @closing_on_error
@@ -305,6 +281,10 @@ def plot_head_specialization(
     maps, mask = _layer(attn, attention_type, layer, sample), _mask(attn, attention_type, layer, sample)
     title = title or f"{kind_title(attention_type)}, layer {layer}, by head"
     return draw(head_specialization(maps, mask, day_names(dates, maps.size(-1)), title), save_path=save_path)
+
+
+def _names_of_days(weights: Tensor, queries: Days, keys: Days) -> tuple[list[str], list[str]]:
+    return day_names(queries, weights.size(-2)), day_names(keys, weights.size(-1))
 
 
 def _plot_map_of(

@@ -50,21 +50,9 @@ def day_labels(kind: str) -> tuple[str, str]:
     return labels.get(kind, ("query step", "key step"))
 
 
-def draw_map(axes: Axes, weights: Tensor, title: str, largest: float | None = None) -> Any:
-    axes.set_title(title, fontsize="medium")
-    top = largest_weight(weights) if largest is None else largest
-    return draw_cells(axes, weights, top)
-
-
 def hidden(weights: Tensor, mask: Tensor | None) -> Tensor:
     """Weights, NaN where masked: what is not there has no colour of a small weight."""
     return weights if mask is None else weights.float().masked_fill(mask, float("nan"))
-
-
-def draw_cells(axes: Axes, values: Tensor, largest: float, signed: bool = False) -> Any:
-    colors = plt.get_cmap(DIVERGING_COLORMAP if signed else COLORMAP).with_extremes(bad="gray")
-    low = -largest if signed else 0
-    return axes.imshow(values.numpy(), aspect="auto", cmap=colors, vmin=low, vmax=largest, interpolation="none")
 
 
 def largest_weight(weights: Tensor) -> float:

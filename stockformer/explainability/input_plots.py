@@ -15,15 +15,12 @@ from stockformer.charts import by_day
 from stockformer.charts.attribution import feature_bars
 from stockformer.charts.chart import STREAM_COLORS, Chart
 from stockformer.charts.draw import draw
+from stockformer.charts.maps import saliency_map
 from stockformer.explainability.figures import (
     Days,
     closing_on_error,
     day_names,
-    draw_cells,
     finish,
-    largest_weight,
-    name_days,
-    name_ticks,
 )
 
 
@@ -40,16 +37,10 @@ def plot_saliency_map(
     save_path: str | Path | None = None,
 ) -> Figure:
     """Attribution [T, features] of the `top_k` strongest features by day: its magnitude, or with its sign."""
-    values, names, order = _by_strength(saliency, feature_names, top_k)
-    axes = ax or plt.subplots(figsize=(8.5, 0.22 * len(order) + 1.6), layout="constrained")[1]
-    cells = (saliency if signed else values)[:, order].T
-    image = draw_cells(axes, cells, largest_weight(values), signed)
-    axes.set_title(title)
-    axes.set_xlabel("day")
-    name_ticks(axes, "y", [names[feature] for feature in order], fontsize=7)
-    name_days(axes, "x", len(values), dates)
-    axes.figure.colorbar(image, ax=axes, label="attribution" if signed else "|attribution|")
-    return finish(axes, save_path)
+    names = _feature_names(saliency, feature_names)
+    days = day_names(dates, len(saliency))
+    chart = saliency_map([saliency], [names], [days], title, most=top_k, signed=signed)
+    return draw(chart, title=title, ax=ax, save_path=save_path)
 
 
 @closing_on_error
@@ -126,9 +117,13 @@ def _by_strength(
 ) -> tuple[Tensor, Sequence[str], list[int]]:
     """Magnitudes [T, features], all names, and the strongest features in order."""
     values = saliency.abs()
-    features = values.size(1)
-    names = [f"feature {number}" for number in range(features)] if feature_names is None else feature_names
+    order: list[int] = values.sum(dim=0).argsort(descending=True)[:top_k].tolist()
+    return values, _feature_names(saliency, feature_names), order
+
+
+def _feature_names(saliency: Tensor, names: Sequence[str] | None) -> Sequence[str]:
+    features = saliency.size(1)
+    names = [f"feature {number}" for number in range(features)] if names is None else names
     if len(names) != features:
         raise ValueError(f"there are {len(names)} feature names for {features} features")
-    order: list[int] = values.sum(dim=0).argsort(descending=True)[:top_k].tolist()
-    return values, names, order
+    return names

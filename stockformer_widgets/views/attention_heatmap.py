@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from torch import Tensor
 
-import numpy as np
-
-from stockformer.explainability import Summary, summarize_map
+from stockformer.charts.chart import Chart
+from stockformer.charts.maps import attention_map
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.day_maps import DayMapView, selected_map
+from stockformer_widgets.views.day_maps import DayMapView, map_title, market_note
 
 
 class AttentionHeatmap(DayMapView):
@@ -16,12 +15,14 @@ class AttentionHeatmap(DayMapView):
 
     label = "Attention map"
 
-    def _map(self, session: ExtractorSession) -> np.ndarray:
-        return selected_map(session, self.selection)
+    def _map(self, session: ExtractorSession) -> Tensor:
+        where = self.selection
+        return session.reading.capture.map(where.kind, where.layer, where.head)
 
-    def _summary(self) -> Summary:
-        where, reading = self.selection, self.session.reading
-        weights = reading.capture.map(where.kind, where.layer, where.head)
-        mask = reading.capture.mask(where.kind, where.layer, where.head)
-        summary = summarize_map(weights, mask, reading.dates_of(weights.size(1)))
-        return replace(summary, subject="mean map of the heads" if where.head is None else f"map of head {where.head}")
+    def chart_of(self, session: ExtractorSession) -> Chart:
+        where, reading = self.selection, session.reading
+        cells = self._cells(session, reading.capture.mask(where.kind, where.layer, where.head))
+        subject = "mean map of the heads" if where.head is None else f"map of head {where.head}"
+        dated = reading.dates_of(len(cells.columns.names)) is not None
+        chart = attention_map(cells, map_title(where), subject=subject, dated=dated)
+        return chart.noting(market_note(session, where.kind))

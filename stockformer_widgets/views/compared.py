@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
-
 from stockformer.charts.attribution import saliency_bars
 from stockformer.charts.chart import Chart
 from stockformer.charts.compare import overlay
+from stockformer.charts.difference import difference
 from stockformer.charts.prediction import prediction
-from stockformer.explainability import Finding, Summary
 from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
 from stockformer_widgets.views.attention_row import AttentionRow
 from stockformer_widgets.views.bars import FeatureBarsView
 from stockformer_widgets.views.base import ChartView, View
-from stockformer_widgets.views.day_maps import map_title, selected_map, selected_mask
 from stockformer_widgets.views.day_scores import DayScores
 from stockformer_widgets.views.gate_timeline import GateTimeline
 from stockformer_widgets.views.lines import LinesView
-from stockformer_widgets.views.maps import DIVERGING, Cells, MapView
 from stockformer_widgets.views.market_entry import MarketEntry
-from stockformer_widgets.views.parts import (
-    finite,
-    text,
-)
 from stockformer_widgets.views.pooling_bars import PoolingBars
 from stockformer_widgets.views.prediction import Prediction
 from stockformer_widgets.views.price_strip import PriceStrip
@@ -72,111 +62,15 @@ class ComparedView(View):
         else:
             super()._follow()
 
-    def _day(self, session: ExtractorSession, before: int, kind: str = "query") -> str:
-        """The date of a session so many days before its prediction."""
-        size = len(selected_map(session, self.selection)[0 if kind == "key" else slice(None)])
-        return session.reading.days(size)[size - 1 - before]
 
-
-class AttentionDifference(ComparedView, MapView):
+class AttentionDifference(ComparedView, AttentionHeatmap):
     """A's map minus B's: diverging colours, 0 in the middle. A click selects query and key."""
 
     label = "Difference of the attention maps"
-    attention = "layer"
-    content = ("kind", "layer", "head")
-    follows = (*content, "query", "key", "shown_queries", "shown_keys")
-    row_days, column_days = "query", "key"
-    height, named_rows = 380, 8
-    axes_text = "A - B, query ↓ key →"
 
-    def to_frame(self) -> pd.DataFrame:
-        """Columns ``query, key, a, b, difference``, one row a cell; days count back from the prediction."""
-        one, other = self._maps()
-        queries, keys = (index.ravel() for index in np.indices(one.shape))
-        return pd.DataFrame(
-            {
-                "query": queries - one.shape[0] + 1,
-                "key": keys - one.shape[1] + 1,
-                "a": one.ravel(),
-                "b": other.ravel(),
-                "difference": (one - other).ravel(),
-            }
-        )
-
-    def _maps(self) -> list[np.ndarray]:
-        """The selected maps over the days that both have, [query, key]."""
-        maps = [selected_map(session, self.selection) for session in self.pair]
-        rows, columns = np.min([one.shape for one in maps], axis=0)
-        return [one[-rows:, -columns:] for one in maps]
-
-    def _read(self) -> Cells:
-        one, other = self._maps()
-        difference, masked = one - other, self._masked()
-        if masked is not None:
-            difference = np.where(masked, np.nan, difference)
-        largest = float(np.max(np.abs(finite(difference)), initial=0.0))
-        rows, columns = ([str(day - length + 1) for day in range(length)] for length in difference.shape)
-        title = f"A - B: {map_title(self.selection)}"
-        return Cells(difference, -largest, largest, rows, columns, title, DIVERGING, masked)
-
-    def _masked(self) -> np.ndarray | None:
-        """What is masked in both maps, over the days that both have."""
-        masks = [selected_mask(session, self.selection) for session in self.pair]
-        rows, columns = self._maps()[0].shape
-        one, other = (None if mask is None else mask[-rows:, -columns:] for mask in masks)
-        return None if one is None or other is None else one & other
-
-    def _selected(self) -> tuple[int, int]:
-        rows, columns = self._cells.values.shape
-        return self.selection.place("query", rows), self.selection.place("key", columns)
-
-    def _select(self, place: tuple[int, int]) -> None:
-        for name, step, length in zip(("query", "key"), place, self._cells.values.shape, strict=True):
-            self.selection.select(name, step, length)
-
-    def _describe_cell(self, row: int, column: int) -> str:
-        rows, columns = self._cells.values.shape
-        dates = (
-            f"{name}: query {text(self._day(session, rows - 1 - row))}, "
-            f"key {text(self._day(session, columns - 1 - column, 'key'))}"
-            for name, session in zip("AB", self.pair, strict=True)
-        )
-        hidden = self._cells.masked is not None and self._cells.masked[row, column]
-        value = "masked" if hidden else f"{self._cells.values[row, column]:+.6g}"
-        return f"{'; '.join(dates)}; A - B <b>{value}</b>"
-
-    def _notes(self) -> str:
-        values = self._cells.values
-        largest = np.argsort(-np.abs(finite(values)), axis=None, kind="stable")[:_NAMED]
-        rows, columns = np.unravel_index(largest, values.shape)
-        named = (
-            f"query {self._cells.rows[row]}, key {self._cells.columns[column]} <b>{values[row, column]:+.3g}</b>"
-            for row, column in zip(rows, columns, strict=True)
-        )
-        return "largest, in days before the prediction: " + "; ".join(named)
-
-    def _summary(self) -> Summary:
-        one, other = self._maps()
-        for name, weights in zip("AB", (one, other), strict=True):
-            if not weights.any():
-                return Summary(f"This attention is switched off in {name}: there is nothing to compare.", ())
-        rows = np.isfinite(one - other).all(axis=1)  # a query with every key masked has no weights
-        if not rows.any():
-            return Summary("No query has weights in both: there is nothing to compare.", ())
-        moved = float(np.abs(one - other)[rows].sum(axis=1).mean() / 2)
-        reading = "The attention of a day that goes elsewhere: 0 none of it, 1 all."
-        finding = Finding("moved_share", moved, "mean over queries of sum_k |a - b| / 2", reading)
-        return Summary(f"{moved:.0%} of a day's attention lies elsewhere in A than in B.", (finding,))
-
-    def _plot(self) -> Figure:
-        cells = self._read()
-        rows, columns = cells.values.shape
-        drawn, axes = plt.subplots(figsize=(6.4, 5.4), layout="constrained")
-        extent = (0.5 - columns, 0.5, 0.5, 0.5 - rows)
-        shown = axes.imshow(cells.values, cmap="RdBu_r", vmin=cells.low, vmax=cells.high, extent=extent, aspect="auto")
-        axes.set(title=cells.title, xlabel="key, days before the prediction", ylabel="query")
-        drawn.colorbar(shown, ax=axes, label="A - B")
-        return drawn
+    def _make_chart(self) -> Chart:
+        one, other = map(self.chart_of, self.pair)
+        return difference(one, other)
 
 
 class OverlaidView(ComparedView, ChartView):

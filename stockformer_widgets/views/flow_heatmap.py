@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-import numpy as np
 import torch
 from ipywidgets import Dropdown, HBox, Layout, Widget
 from torch import Tensor
 
+from stockformer.charts.chart import Chart, Note
+from stockformer.charts.maps import flow_map
 from stockformer.explainability import (
     LAYER_MAPS,
     Inflow,
-    Summary,
     Trace,
     has_inflow,
     joint_rollout,
     kind_title,
     mean_norm_map,
     relevance,
-    summarize_flow_map,
 )
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.day_maps import DayMapView, map_title, selected_map
-from stockformer_widgets.views.parts import notes_html, text
+from stockformer_widgets.views.day_maps import DayMapView, map_title, market_note
 from stockformer_widgets.views.trust import trust_notes
 
+_NORM = "norm of what comes in"
 #: Name in the control -> map of a layer.
-_OF_LAYER = {"gated weights": "gated", "norm of what comes in": "norm", "weight x gradient": "gradient"}
+_OF_LAYER = {"gated weights": "gated", _NORM: "norm", "weight x gradient": "gradient"}
 #: Name in the control -> map through all layers.
 _OF_ALL: Mapping[str, Callable[[Trace], Inflow]] = {"rollout": joint_rollout, "relevance": relevance}
 
@@ -44,7 +44,6 @@ class FlowHeatmap(DayMapView):
     attention = "all"
     follows_session = ("reading", "target", "faithfulness", "sample_faithfulness")
     indent = 20
-    value_name = "value"
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
@@ -54,55 +53,41 @@ class FlowHeatmap(DayMapView):
         names = [*_OF_LAYER, *(_OF_ALL if has_inflow(self.session.model) else ())]
         self.shown = Dropdown(
             options=names,
-            value=names[1],
+            value=_NORM,
             description="shows",
             style={"description_width": "auto"},
             layout=Layout(width="auto"),
         )
-        self.shown.observe(self._choose, "value")
+        self.shown.observe(self._redraw, "value")
         return HBox([self.shown], layout=Layout(margin=f"0 0 0 {self.indent}px")), *super()._build()
 
-    def _choose(self, change: object) -> None:
-        self._content = ()
-        self._redraw()
+    def chart_of(self, session: ExtractorSession) -> Chart:
+        where, name, capture = self.selection, self.shown.value, session.reading.capture
+        if name in _OF_ALL:
+            # Through all layers, what a day may not attend to itself can reach it by others.
+            layers, mask = [one[0].float().mean(dim=0) for one in capture.kinds[where.kind]], None
+            weights = torch.stack(layers).mean(dim=0)
+            title = f"{kind_title(where.kind)}: {name} through all layers"
+        else:
+            chosen = where.kind, where.layer, where.head
+            weights, mask = capture.map(*chosen), capture.mask(*chosen)
+            title = f"{map_title(where)}: {name}"
+        trust = trust_notes(session, name, "day") if name in _OF_ALL else []
+        return flow_map(self._cells(session, mask, "value"), weights, title).noting(
+            Note(f"for {session.target_name}" if name in ("weight x gradient", "relevance") else ""),
+            *(replace(note, text=f"days by {name}: {note.text}") for note in trust),
+            market_note(session, where.kind),
+        )
 
-    def _map(self, session: ExtractorSession) -> np.ndarray:
-        where, trace = self.selection, session.trace()
-        if self.shown.value in _OF_ALL:
-            return self._of_all(_OF_ALL[self.shown.value](trace)).numpy()
+    def _map(self, session: ExtractorSession) -> Tensor:
+        where, trace, name = self.selection, session.trace(), self.shown.value
+        if name in _OF_ALL:
+            flow = _OF_ALL[name](trace)
+            part = {"self": flow.stock, "cross": flow.market, "market": flow.market_self}[where.kind]
+            assert part is not None
+            return part
         layer = trace.kinds[where.kind][where.layer]
-        name = _OF_LAYER[self.shown.value]
-        if where.head is None and name == "norm":
-            return mean_norm_map(layer).numpy()
-        maps = LAYER_MAPS[name](layer)
-        found: np.ndarray = (maps.mean(dim=0) if where.head is None else maps[where.head]).numpy()
-        return found
-
-    def _mask(self) -> np.ndarray | None:
-        # Through all layers, what a day may not attend to itself can reach it by others.
-        return None if self.shown.value in _OF_ALL else super()._mask()
-
-    def _of_all(self, flow: Inflow) -> Tensor:
-        found = {"self": flow.stock, "cross": flow.market, "market": flow.market_self}[self.selection.kind]
-        assert found is not None
-        return found
-
-    def _title(self) -> str:
-        if self.shown.value in _OF_ALL:
-            return f"{kind_title(self.selection.kind)}: {self.shown.value} through all layers"
-        return f"{map_title(self.selection)}: {self.shown.value}"
-
-    def _notes(self) -> str:
-        name = self.shown.value
-        explained = f"for {text(self.session.target_name)}" if name in ("weight x gradient", "relevance") else ""
-        trust = f"days by {name}: {notes_html(trust_notes(self.session, name, 'day'))}" if name in _OF_ALL else ""
-        return "<br>".join(filter(None, (explained, trust, super()._notes())))
-
-    def _summary(self) -> Summary:
-        values = torch.from_numpy(self._cells.values)
-        if self.shown.value not in _OF_ALL:
-            masked = self._cells.masked
-            mask = None if masked is None else torch.from_numpy(masked)
-            return summarize_flow_map(values, torch.from_numpy(selected_map(self.session, self.selection)), mask)
-        layers = self.session.reading.capture.kinds[self.selection.kind]
-        return summarize_flow_map(values, torch.stack([one[0].float().mean(dim=0) for one in layers]).mean(dim=0))
+        if where.head is None and name == _NORM:
+            return mean_norm_map(layer)
+        maps = LAYER_MAPS[_OF_LAYER[name]](layer)
+        return maps.mean(dim=0) if where.head is None else maps[where.head]

@@ -1,122 +1,89 @@
-"""Views of cells in colours: rows down, columns across."""
+"""Heatmaps, drawn by bqplot in place."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import bqplot as bq
 import numpy as np
 from ipywidgets import HTML, Image, Layout, Widget
 from matplotlib import colormaps
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from PIL import Image as PILImage
 
-from stockformer_widgets.views.base import View
+from stockformer.charts.chart import GREY, Chart, Heatmap
+from stockformer_widgets.views.base import ChartView
 from stockformer_widgets.views.parts import (
     HIGHLIGHT,
     MARGIN,
     Titled,
     axis,
     clicked_step,
-    exact,
     figure,
     label_steps,
     set_marks,
     set_range,
     text,
 )
-from stockformer_widgets.wire import grey_words
 
 _LEVELS = 255  # palette entries for values; one more is for cells without a number
-_MISSING = (150, 150, 150)
+_BAR = 140  # pixels
+_NAMED_DAYS = {"x": 4, "y": 8}
 
 
 class Palette:
-    """The colours of a map: a matplotlib colour map, and grey for cells without a number."""
+    """The colours of a heatmap: a matplotlib colour map, and grey for cells without a number."""
 
     def __init__(self, name: str) -> None:
         colors = colormaps[name].resampled(_LEVELS)
-        self._entries = [round(255 * c) for rgb in colors(np.arange(_LEVELS))[:, :3] for c in rgb] + list(_MISSING)
-        stops = ", ".join(to_hex(color) for color in colors(np.linspace(0, 1, 16)))
-        self._gradient = (
-            '<span style="display: inline-block; width: 140px; height: 9px; '
-            f'background: linear-gradient(to right, {stops})"></span>'
-        )
+        entries = [*colors(np.arange(_LEVELS))[:, :3], to_rgb(GREY)]
+        self._entries = [round(255 * channel) for color in entries for channel in color]
+        self._stops = ", ".join(to_hex(color) for color in colors(np.linspace(0, 1, 16)))
 
-    def encode(self, values: np.ndarray, low: float, high: float) -> bytes:
-        """Cells [rows, columns] as a PNG of one byte a cell."""
-        numbers = np.isfinite(values)
-        scaled = (np.where(numbers, values, low) - low) / ((high - low) or 1.0) * (_LEVELS - 1)
-        cells = np.where(numbers, np.rint(np.clip(scaled, 0, _LEVELS - 1)), _LEVELS).astype(np.uint8)
-        picture = PILImage.fromarray(cells, mode="P")
+    def encode(self, body: Heatmap) -> bytes:
+        """Cells [rows, columns] as a PNG of one byte per cell."""
+        colored, low = np.isfinite(body.cells), body.scale.low
+        scaled = (np.where(colored, body.cells, low) - low) / (body.scale.high - low) * (_LEVELS - 1)
+        levels = np.where(colored, np.rint(np.clip(scaled, 0, _LEVELS - 1)), _LEVELS).astype(np.uint8)
+        picture = PILImage.fromarray(levels, mode="P")
         picture.putpalette(self._entries)
         buffer = io.BytesIO()
         picture.save(buffer, format="PNG")
         return buffer.getvalue()
 
-    def bar(self, low: float, high: float) -> str:
-        """A colour bar as HTML."""
-        return f"{low or 0:.4g} {self._gradient} {high or 0:.4g}"
+    def legend(self, body: Heatmap) -> str:
+        """A colour bar from the lowest to the highest value as HTML, with its line and what grey is."""
+        low, high = body.scale.low, body.scale.high
+        fill, words = f"linear-gradient(to right, {self._stops})", ""
+        if body.reference is not None:
+            value, name = body.reference
+            line = f"linear-gradient({HIGHLIGHT}, {HIGHLIGHT}) {_BAR * (value - low) / (high - low):.0f}px 0 / 2px 100%"
+            fill = f"{line} no-repeat, {fill}"
+            words = f' &nbsp; <span style="color: {HIGHLIGHT}">|</span> {name} {value:.3g}'
+        if body.grey:
+            words += f' &nbsp; <span style="color: {GREY}">■</span> {body.grey}'
+        bar = f'<span style="display: inline-block; width: {_BAR}px; height: 9px; background: {fill}"></span>'
+        return f"{low:.4g} {bar} {high:.4g}{words}"
 
 
-def grey_legend(words: str) -> str:
-    """What grey cells are, as HTML."""
-    return f' &nbsp; <span style="color: rgb{_MISSING}">■</span> {words}' if words else ""
+_palette = cache(Palette)
 
 
-SEQUENTIAL = Palette("viridis")
-DIVERGING = Palette("RdBu_r")
+class HeatmapView(ChartView):
+    """A view of a heatmap: a click selects, lines cross where the selected row and column meet."""
 
-
-@dataclass(frozen=True, eq=False)
-class Cells:
-    """What a map shows.
-
-    Attributes:
-        values: [rows, columns].
-        low, high: values of the first and the last colour.
-        rows, columns: their names.
-        title: above the map.
-        palette: its colours.
-        masked: cells whose key the query may not attend to, bool [rows, columns]; their values are NaN.
-    """
-
-    values: np.ndarray
-    low: float
-    high: float
-    rows: list[str]
-    columns: list[str]
-    title: str
-    palette: Palette = SEQUENTIAL
-    masked: np.ndarray | None = None
-
-    def number(self, row: int, column: int) -> str:
-        """A cell's value in words."""
-        hidden = self.masked is not None and self.masked[row, column]
-        return "masked" if hidden else exact(self.values[row, column])
-
-
-class MapView(View):
-    """A view of cells: a click selects one, the line below names the one under the mouse, or the selected one."""
-
-    height: ClassVar[int]
-    #: How many rows have their name beside them.
-    named_rows: ClassVar[int]
+    height: ClassVar[int] = 380
+    #: How many rows are shown at most, where they are not days.
+    most: ClassVar[int | None] = None
+    #: Pixels left of the cells.
     left: ClassVar[int] = MARGIN
-    #: What runs across and down, said beside the colour bar.
-    axes_text: ClassVar[str]
-    #: Traits of the selection that change the cells; the others only move the crosshair.
-    content: ClassVar[tuple[str, ...]]
-
-    #: Which days the rows and the columns are, where they are days: ``query`` or ``key``.
-    row_days: ClassVar[str | None] = None
-    column_days: ClassVar[str] = "query"
 
     _images: tuple[Image, ...] = ()
-    _content: tuple[Any, ...] = ()
-    _framed: tuple[Any, ...] = ()
+    #: What the cells show, and the rows and columns in sight.
+    _painted: Chart | None = None
+    _framed: tuple[tuple[int, int], ...] = ()
 
     def _build(self) -> tuple[Widget, ...]:
         self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=True)}
@@ -137,64 +104,72 @@ class MapView(View):
         return self.plot, self.color_bar
 
     def close(self) -> None:
-        for image in self._images:  # the spare one hangs on no other widget
+        for image in self._images:  # no other widget holds the spare one
             image.close()
-        self._content = ()
+        self._painted = None
         super().close()
 
-    def _read(self) -> Cells:
-        """What to show."""
-        raise NotImplementedError
-
-    def _selected(self) -> tuple[int | None, int]:
-        """The selected row, None where there is none, and column."""
-        raise NotImplementedError
-
-    def _place(self, x: float, y: float) -> tuple[int, int]:
-        rows, columns = self._cells.values.shape
-        return clicked_step(y, rows), clicked_step(x, columns)
-
-    def _describe(self, place: tuple[int | None, int]) -> str:
-        row, column = place
-        if row is None:
-            return f"selected day <b>{text(self._cells.columns[column])}</b>"
-        return self._describe_cell(row, column)
-
-    def _describe_cell(self, row: int, column: int) -> str:
-        """A cell in words, as HTML."""
-        raise NotImplementedError
+    @property
+    def _body(self) -> Any:
+        # Of what is on the screen: another attribution may not be computed yet.
+        return (self._painted or self.chart).body
 
     def _draw(self) -> None:
-        content = self._state(self.content)
-        if content != self._content:
-            self._cells = self._read()
-            self._draw_cells(self._cells)
-            self._content, self._framed = content, ()
+        if self.chart is not self._painted:
+            self._painted, self._framed = self.chart, ()
+            self._paint(self.chart)
         self._frame()
         row, column = self._selected()
-        rows, columns = self._cells.values.shape
+        rows, columns = self._body.values.shape
         # No selected row: a line without a length. A path of NaN would be an error in the page.
         across, height = ([0, 0], 0) if row is None else ([0, columns], row + 0.5)
         set_marks(self.crosshair, x=[[column + 0.5] * 2, across], y=[[0, rows], [height] * 2])
 
-    def _draw_cells(self, cells: Cells) -> None:
-        rows, columns = cells.values.shape
+    def _paint(self, chart: Chart) -> None:
+        body, (rows, columns) = self._body, self._body.values.shape
+        palette = _palette(body.palette)
         spare = self._images[self.image.image is self._images[0]]
-        spare.value = cells.palette.encode(cells.values, cells.low, cells.high)
+        spare.value = palette.encode(body)
         set_marks(self.image, image=spare, x=[0, columns], y=[rows, 0])
-        bar = cells.palette.bar(cells.low, cells.high)
-        self.color_bar.value = f"{self.axes_text} &nbsp; {bar}{grey_legend(grey_words(cells.values, cells.masked))}"
-        self.plot.title = cells.title
+        self.color_bar.value = f"{body.rows.label} ↓ {body.columns.label} → &nbsp; {palette.legend(body)}"
+        self.plot.title = chart.title
 
     def _frame(self) -> None:
-        """Show the part of the cells that is to be shown."""
-        rows, columns = self._cells.values.shape
-        down = (0, rows) if self.row_days is None else self.selection.span(self.row_days, rows)
-        across = self.selection.span(self.column_days, columns)
-        if self._framed == (down, across):
+        """Show the rows and columns that are to be shown."""
+        axes, spans = {"x": self._body.columns, "y": self._body.rows}, self._spans()
+        framed = tuple(spans.get(one.sets, (0, len(one.names))) for one in axes.values())
+        if framed == self._framed:
             return
-        set_range(self.scales["x"], *across)
-        set_range(self.scales["y"], *down)
-        label_steps(self.x_axis, self._cells.columns, 4, across)
-        label_steps(self.y_axis, self._cells.rows, self.named_rows, down)
-        self._framed = down, across
+        for (which, one), ticks, span in zip(axes.items(), (self.x_axis, self.y_axis), framed, strict=True):
+            set_range(self.scales[which], *span)
+            label_steps(ticks, one.names, _NAMED_DAYS[which] if one.of_days else len(one.names), span)
+        self._framed = framed
+
+    def _selected(self) -> tuple[int | None, int]:
+        """The selected row, None where there is none, and column."""
+        body, marked = self._body, self._marked()
+        return marked.get(body.rows.sets), marked[body.columns.sets]
+
+    def _place(self, x: float, y: float) -> tuple[int, int]:
+        rows, columns = self._body.values.shape
+        return clicked_step(y, rows), clicked_step(x, columns)
+
+    def _select(self, place: tuple[int, int]) -> None:
+        for one, step in zip(self._body.axes, place, strict=True):
+            self._select_on(one, step)
+
+    def _describe(self, place: tuple[int | None, int]) -> str:
+        row, column = place
+        body = self._body
+        if row is None:
+            return f"selected day {_bold(body.columns.name(column))}"
+        sentence: str = body.sentence
+        return sentence.format(
+            row=_bold(body.rows.name(row)),
+            column=_bold(body.columns.name(column)),
+            value=_bold(body.words(row, column)),
+        )
+
+
+def _bold(words: str) -> str:
+    return f"<b>{text(words)}</b>"

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
 from stockformer import explainability as plots
+from stockformer.charts.chart import GREY
 from stockformer.explainability import AttentionExtractor, GroupComparison
 from stockformer.explainability.calibration import calibrate
 from stockformer.explainability.figures import day_labels
@@ -177,7 +179,7 @@ def test_cells_without_a_number_are_grey_and_leave_the_scale():
     weights[2, 2] = torch.inf
     image = plots.plot_attention_heatmap(weights).axes[0].images[0]
     assert image.get_clim() == (0, 0.25)
-    assert image.cmap.get_bad().tolist() == pytest.approx([0.5, 0.5, 0.5, 1], abs=0.01)
+    assert to_hex(image.cmap.get_bad()) == GREY
     nothing = plots.plot_attention_heatmap(torch.full((3, 3), torch.nan)).axes[0].images[0]
     assert nothing.get_clim() == (0, 1)
 

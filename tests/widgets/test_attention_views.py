@@ -80,7 +80,9 @@ def test_heatmap_pixels(unequal, kind, head):
     assert (view.scales["x"].min, view.scales["x"].max) == (0, keys)
     assert (view.scales["y"].min, view.scales["y"].max, view.scales["y"].reverse) == (0, queries, True)
     assert f"{shown.max():.4g}" in plain(view.color_bar.value)
-    assert "query ↓ key →" in plain(view.color_bar.value)
+    labels = {"cross": ("stock", "market"), "self": ("stock", "stock"), "market": ("market", "market")}[kind]
+    assert "{} day ↓ {} day →".format(*labels) in plain(view.color_bar.value)
+    assert f"uniform {1 / keys:.3g}" in plain(view.color_bar.value)
 
 
 def test_heatmap_cells_without_a_number_are_grey(unequal):

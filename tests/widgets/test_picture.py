@@ -68,7 +68,7 @@ def test_a_map_is_drawn_as_far_as_it_is_shown_with_its_place(session):
 
 def test_the_maps_of_a_comparison_have_one_scale(session):
     with SampleComparison(session, 1, 30) as comparison:
-        maps = [view for view in comparison.views if isinstance(view, AttentionHeatmap)]
+        maps = [view for view in comparison.views if type(view) is AttentionHeatmap]
         shown = [one.session.reading.capture.map("cross", 0).max() for one in maps]
         scales = [drawn(view).images[0].get_clim() for view in maps]
     assert shown[0] != shown[1]

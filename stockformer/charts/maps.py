@@ -1,0 +1,171 @@
+"""Charts of cells: maps of query by key, gates and attributions by day."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from stockformer.charts.chart import Axis, Chart, Heatmap, Scale
+from stockformer.explainability.attention_summaries import summarize_gate, summarize_map
+from stockformer.explainability.flow_summaries import summarize_flow_map
+from stockformer.explainability.input_summaries import summarize_saliency
+from stockformer.explainability.saliency import saliency_frame
+from stockformer.explainability.summary import Summary
+
+#: What the cells of an attention map hold.
+WEIGHT = "weight"
+#: What queries and keys are where nothing else is known.
+DAY_LABELS = "query day", "key day"
+Pair = tuple[str, str]
+Names = tuple[Sequence[str], Sequence[str]]
+
+
+def day_map(
+    values: Tensor,
+    days: Names,
+    *,
+    labels: Pair = DAY_LABELS,
+    value: str = WEIGHT,
+    mask: Tensor | None = None,
+    largest: float | None = None,
+) -> Heatmap:
+    """Cells of query by key, colours from 0 to `largest`, by default the largest value.
+
+    Args:
+        values: [query, key].
+        days: names of queries and keys.
+        labels: what queries and keys are.
+        value: what a cell holds.
+        mask: what a query may not attend to, bool [query, key].
+    """
+    rows, columns = map(Axis, days, labels, ("query", "key"))
+    return Heatmap(
+        values.float().numpy(),
+        rows,
+        columns,
+        Scale(0.0, largest_value(values) if largest is None else largest, value),
+        f"query {{row}}, key {{column}}, {value} {{value}}",
+        masked=None if mask is None else mask.numpy(),
+        reference=(1 / values.size(1), "uniform") if value == WEIGHT and mask is None else None,
+    )
+
+
+def attention_map(cells: Heatmap, title: str, *, subject: str = "", dated: bool = True) -> Chart:
+    """Attention weights, cells by `day_map`.
+
+    Args:
+        subject: what the numbers of the sentence are of.
+        dated: whether the names of the days are dates; the sentence calls others steps.
+    """
+    summary = summarize_map(*_tensors(cells), cells.columns.names if dated else None)
+    return Chart(title, cells, lambda: _map_table(cells), replace(summary, subject=subject))
+
+
+def flow_map(cells: Heatmap, weights: Tensor, title: str) -> Chart:
+    """What attention carries, cells by `day_map`, beside the weights [query, key] that it carries it with."""
+    values, mask = _tensors(cells)
+    return Chart(title, cells, lambda: _map_table(cells), summarize_flow_map(values, weights, mask))
+
+
+def gate_map(gate: Tensor, days: Sequence[str], layer: int, most: int | None = None) -> Chart:
+    """The `most` gate dimensions [T, d] that vary most over the days, by default all, the most variable first."""
+    values = gate.float()
+    order = values.std(dim=0, correction=0).argsort(descending=True)[:most]
+    which = "" if most is None else f", the {len(order)} most variable of {gate.size(1)} dimensions"
+    return Chart(
+        title=f"Gate of layer {layer}{which}",
+        body=Heatmap(
+            values[:, order].T.numpy(),
+            Axis([str(number) for number in order.tolist()], "gate dimension"),
+            Axis(days, "stock day", "query"),
+            Scale(0.0, 1.0, "gate (0 closed, 1 open)"),
+            "dimension {row}, day {column}, gate {value}",
+            ".6g",
+        ),
+        make_table=lambda: _gate_table(values.numpy(), days),
+        summary=summarize_gate(gate),
+    )
+
+
+def saliency_map(
+    parts: Sequence[Tensor],
+    names: Sequence[Sequence[str]],
+    days: Sequence[Sequence[str]],
+    what: str,
+    *,
+    most: int | None = None,
+    signed: bool = True,
+    summary: Summary | None = None,
+) -> Chart:
+    """Attribution by feature and day of the features with the largest magnitudes, the strongest first.
+
+    Args:
+        parts: one [days, features] per input; their last days are the same.
+        names: of each input's features.
+        days: names of each input's days.
+        what: which attribution of what it is, in words.
+        most: how many features, by default all.
+        signed: with their sign, else their magnitude.
+        summary: in the place of `summarize_saliency`.
+    """
+    length = max(map(len, parts))
+    padded = [torch.nn.functional.pad(part.float(), (0, 0, length - len(part), 0), value=torch.nan) for part in parts]
+    values = torch.cat(padded, dim=1)  # [T, features]
+    magnitudes = values.abs()
+    order = magnitudes.nan_to_num(0.0).sum(dim=0).argsort(descending=True)[:most]
+    largest = largest_value(magnitudes)
+    features = [name for group in names for name in group]
+    return Chart(
+        title=what if most is None else f"{what}, the {len(order)} strongest features",
+        body=Heatmap(
+            (values if signed else magnitudes)[:, order].T.numpy(),
+            Axis([features[feature] for feature in order.tolist()], "feature", "feature"),
+            Axis(max(days, key=len), "day", "query"),
+            Scale(-largest if signed else 0.0, largest, "attribution" if signed else "|attribution|"),
+            "{row} on {column}: {value}",
+            "+.6g" if signed else ".6g",
+            "RdBu_r" if signed else "viridis",
+        ),
+        make_table=lambda: pd.concat(
+            [
+                saliency_frame([part], [names[number]], days[number]).assign(input=number)
+                for number, part in enumerate(parts)
+            ],
+            ignore_index=True,
+        ),
+        summary=summarize_saliency(list(parts)) if summary is None else summary,
+    )
+
+
+def _tensors(cells: Heatmap) -> tuple[Tensor, Tensor | None]:
+    """Values and mask."""
+    return torch.from_numpy(cells.values), None if cells.masked is None else torch.from_numpy(cells.masked)
+
+
+def _map_table(body: Heatmap) -> pd.DataFrame:
+    queries, keys = (index.ravel() for index in np.indices(body.values.shape))
+    values = body.values if body.masked is None else np.where(body.masked, np.nan, body.values)
+    return pd.DataFrame(
+        {
+            "query": queries,
+            "query_day": np.array(body.rows.names)[queries],
+            "key": keys,
+            "key_day": np.array(body.columns.names)[keys],
+            body.scale.label: values.ravel(),
+        }
+    )
+
+
+def _gate_table(gate: np.ndarray, days: Sequence[str]) -> pd.DataFrame:
+    steps, dimensions = (index.ravel() for index in np.indices(gate.shape))
+    return pd.DataFrame({"dimension": dimensions, "step": steps, "day": np.array(days)[steps], "gate": gate.ravel()})
+
+
+def largest_value(*maps: Tensor) -> float:
+    """The largest finite value above 0, or 1 where there is none: the end of a colour scale."""
+    return max(float(values.float().nan_to_num(0.0, 0.0, 0.0).max()) for values in maps) or 1.0
