@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,9 @@ from stockformer.explainability.summary import (
     Summary,
     percent,
     plain,
+    span,
     summarize,
+    ties,
     times,
     without_numbers,
 )
@@ -66,6 +69,7 @@ REDUNDANT = 0.95
 
 _OFF = "All weights are 0: this attention is switched off."
 _MASKED = "Every key is masked: there is nothing to attend to."
+_ALONE = "One {}: there is no other to attend to."
 _MOST_NAMED = 3
 
 
@@ -165,7 +169,7 @@ def _summarize_shares(
     def words(found: Numbers) -> str:
         shares = _shares(weights, mask, names)
         if (shares.even > 0).sum(axis=1).max() == 1:
-            return f"One {shares.unit}: there is no other to attend to."
+            return _ALONE.format(shares.unit)
         return verdict(shares, found)
 
     return summarize(statistics, (weights, mask), [allowed], words, of=of)
@@ -176,7 +180,7 @@ def _evenness(shares: _Shares) -> str | None:
     low, high = spread = shares.spread()
     if not _is_even(spread):
         return None
-    return f"Nearly uniform over {shares.keys}: every weight is {low:.2f} to {high:.2f} times its even share"
+    return f"Nearly uniform over {shares.keys}: every weight is {span(low, high)} times its even share"
 
 
 def _named(shares: _Shares) -> str:
@@ -336,7 +340,8 @@ def summarize_gate(gate: Tensor) -> Summary:
 def _gate_verdict(found: Numbers, daily: Tensor) -> str:
     mean = found["mean"]
     state = "Mostly closed" if mean < CLOSED_GATE else "Mostly open" if mean > OPEN_GATE else "Partly open"
-    course = f"The daily mean runs from {float(daily.min()):.2f} to {float(daily.max()):.2f}."
+    days = span(float(daily.min()), float(daily.max()))
+    course = f"The daily mean runs from {days}." if " to " in days else f"The daily mean is {days}."
     return f"{state}: the mean gate is {mean:.2f}. {course}"
 
 
@@ -384,7 +389,7 @@ def summarize_layers(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | 
         _LAYERS_STATISTICS,
         (by_layer,),
         allowed,
-        lambda found: _without(off, _layers_verdict(course) if course else ""),
+        lambda found: _without(off, _layers_verdict(course) if course else "" if off else _ALONE.format("step")),
         of="mean of the heads' own numbers",
     )
 
@@ -405,7 +410,7 @@ def _layers_verdict(course: Mapping[int, float]) -> str:
     if len(course) == 1:
         return f"One layer: {what} is {last:.2f} of 1."
     if highest - lowest < ALIKE:
-        return f"Alike in every layer: {what} is {lowest:.2f} to {highest:.2f} of 1."
+        return f"Alike in every layer: {what} is {span(lowest, highest)} of 1."
     steps = np.diff(digits)
     if (steps <= 0).all() or (steps >= 0).all():
         trend = "Sharpens" if last < first else "Spreads out"
@@ -461,8 +466,9 @@ def summarize_heads(maps: Tensor, mask: Tensor | None = None) -> Summary:
 def _heads_verdict(maps: Tensor, mask: Tensor | None) -> str:
     on = heads_on(maps).nonzero().flatten().tolist()
     if len(on) < len(maps):
-        off = ", ".join(str(head) for head in range(len(maps)) if head not in on)
-        return f"Switched off: head {off}. {_on_heads_verdict(maps, mask, on) if on else ''}".strip()
+        off = [str(head) for head in range(len(maps)) if head not in on]
+        names = f"head{'s' * (len(off) > 1)} {', '.join(off)}"
+        return f"Switched off: {names}. {_on_heads_verdict(maps, mask, on) if on else ''}".strip()
     return _on_heads_verdict(maps, mask, on)
 
 
@@ -475,10 +481,10 @@ def _on_heads_verdict(maps: Tensor, mask: Tensor | None, on: Sequence[int]) -> s
     spreads = [_shares(one, None if masks is None else masks[place], None).spread() for place, one in enumerate(maps)]
     if all(map(_is_even, spreads)):
         low, high = min(low for low, _ in spreads), max(high for _, high in spreads)
-        return f"All {which} are nearly uniform: every weight is {low:.2f} to {high:.2f} times its even share."
+        return f"All {which} are nearly uniform: every weight is {span(low, high)} times its even share."
     lowest, highest = round(float(each.min()), 2), round(float(each.max()), 2)
     if highest - lowest < ALIKE:
-        focus = f"All {which} are about equally diffuse: {lowest:.2f} to {highest:.2f} of 1."
+        focus = f"All {which} are about equally diffuse: {span(lowest, highest)} of 1."
     else:
         focus = (
             f"Diffuseness of the {which} runs from {lowest:.2f} (head {on[int(each.argmin())]}) to {highest:.2f} of 1 "
@@ -487,7 +493,9 @@ def _on_heads_verdict(maps: Tensor, mask: Tensor | None, on: Sequence[int]) -> s
     least = round(float(repeats.min()), 2)
     if least >= REDUNDANT:
         return f"{focus} Every head is much like another: the redundancy is {least:.2f} of 1 or more."
-    return f"{focus} Least like any other is head {on[int(repeats.argmin())]}: its redundancy is {least:.2f} of 1."
+    others = ties(repeats.tolist(), float(repeats.min()), "head")
+    head = on[int(repeats.argmin())]
+    return f"{focus} Least like any other is head {head}{others}: its redundancy is {least:.2f} of 1."
 
 
 _GRID_STATISTICS = (
@@ -522,18 +530,21 @@ def summarize_head_grid(heads: pd.DataFrame) -> Summary:
     """What all heads of a kind of attention do, from `stockformer.explainability.head_statistics`."""
 
     on = heads[heads["diffuseness"].notna()]
-    off = heads.loc[heads["diffuseness"].isna(), ["layer", "head"]]
+    left_out = list(heads.loc[heads["diffuseness"].isna(), ["layer", "head"]].itertuples(index=False, name=None))
+
+    def place(head: Mapping[Any, Any]) -> str:
+        value = float(head["diffuseness"])
+        others = ties(on["diffuseness"], value, "head")
+        return f"layer {head['layer']}, head {head['head']} ({value:.2f} of 1){others}"
 
     def verdict(found: Numbers) -> str:
         by_focus = on.sort_values("diffuseness", kind="stable").to_dict("records")
-        ends = (
-            f"layer {one['layer']}, head {one['head']} ({one['diffuseness']:.2f} of 1)"
-            for one in (by_focus[0], by_focus[-1])
-        )
-        most, least = ends
+        most, least = map(place, (by_focus[0], by_focus[-1]))
+        if len(by_focus) == 1:
+            return _without(left_out, f"The only head by diffuseness is {most}.")
         return _without(
-            list(off.itertuples(index=False, name=None)),
-            f"The most focused of {len(on)} heads by diffuseness is {most}, the most diffuse {least}; "
+            left_out,
+            f"The most focused of {len(on)} heads by diffuseness is {most}; the most diffuse is {least}; "
             f"the median is {found['median_diffuseness']:.2f}.",
         )
 

@@ -21,7 +21,7 @@ from stockformer.explainability.statistics import (
     spearman,
     top_share,
 )
-from stockformer.explainability.summary import Finding, Summary, percent
+from stockformer.explainability.summary import Finding, Summary, counted, percent, ties
 
 #: Rank correlations from which two orders are called much the same, and below which they are called different.
 SAME_ORDER, OTHER_ORDER = 0.8, 0.5
@@ -98,6 +98,7 @@ def summarize_days(parts: Sequence[Tensor]) -> Summary:
             continue
         share = float(part.abs()[-number:].sum()) / size
         last = f"the last of {len(part)} days has" if number == 1 else f"the last {number} of {len(part)} days have"
+        last = "the only day has" if len(part) == 1 else last
         words.append(f"{last} {percent(share)} of the {name}'s scores")
         findings.append(
             Finding(
@@ -119,12 +120,13 @@ def summarize_entry(entries: Sequence[Tensor], gates: Sequence[Tensor]) -> Summa
         return _no_numbers("Some values are not finite: there are no numbers.")
     layer = max(range(len(entering)), key=entering.__getitem__)
     widest = max(range(len(means)), key=means.__getitem__)
+    others = ties(entering, entering[layer], "layer")
     if not entering[layer]:
         verdict = "No market enters any layer."
     else:
         verdict = (
-            f"The market contributes most at layer {layer}: {percent(entering[layer])} of the residual norm, by a mean "
-            f"gate of {means[layer]:.2f}."
+            f"The market contributes most at layer {layer}{others}: {percent(entering[layer])} of the residual norm, "
+            f"by a mean gate of {means[layer]:.2f}."
         )
         if widest != layer:
             verdict += (
@@ -152,6 +154,7 @@ def summarize_head_importance(table: pd.DataFrame) -> Summary:
         return _no_numbers("Switching any of these heads off changes nothing.")
     alike = spearman(*(torch.tensor(numbers.to_numpy()) for numbers in (table["gradient"], size)))
     top = float(size.nlargest(_TOP).sum() / size.sum())
+    where += ties(size, size.max(), "head")
     verdict = f"The target depends most on {where}: without it, it changes by {-first['ablation']:+.3g}."
     if not math.isnan(alike):
         verdict += f" Gradient and switching off put the heads in {_order(alike)}."
@@ -181,7 +184,7 @@ def summarize_effects(table: pd.DataFrame, value: float) -> Summary:
     change = f"by {changed:+.3g}, from {value:.3g} to {value + changed:.3g}"
     verdict = (
         f"{('Flat', 'Shuffled')[column]} weights in {place} change the target most: {change}. "
-        f"{idle} of {len(table)} layers change it by less than {percent(LITTLE)} of that, flat or shuffled."
+        f"Layers that change it by less than {percent(LITTLE)} of that, flat or shuffled: {idle} of {len(table)}."
     )
     return Summary(
         verdict,
@@ -210,7 +213,7 @@ def summarize_faithfulness(result: Faithfulness) -> Summary:
     first = ranked.iloc[0]
     best = f"; the largest gap is that of {first['ranking'].replace('_', ' ')}, {first['verdict']}" if better else ""
     return Summary(
-        f"On {result.measured_on}, {better} of {len(ranked)} do better than random orders{best}.",
+        f"On {result.measured_on}, better than random orders: {better} of {counted(len(ranked), 'ranking')}{best}.",
         tuple(
             Finding(
                 str(row["ranking"]),

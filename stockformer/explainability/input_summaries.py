@@ -32,6 +32,7 @@ from stockformer.explainability.summary import (
 
 #: An input with at least this share of the attribution is called the main one.
 MAIN_INPUT = 2 / 3
+_TOP = 5
 _MARKET_SHARE = Statistic(
     "market_share",
     lambda shares: shares[1].sum(),
@@ -55,7 +56,7 @@ _SALIENCY_STATISTICS = (
     ),
     Statistic(
         "top_five_share",
-        lambda shares: top_share(_by_feature(shares), 5),
+        lambda shares: top_share(_by_feature(shares), _TOP),
         "sum of the five largest shares of a feature",
         "1: five features hold all of it.",
     ),
@@ -89,21 +90,23 @@ def _by_feature(shares: Sequence[Tensor]) -> Tensor:
 def _saliency_verdict(found: Numbers, parts: Sequence[Tensor]) -> str:
     widths = [part.size(-1) for part in parts]
     features, days = sum(widths), max(map(len, parts))
-    recent = f", the last {recent_days(days)} of {days} days {percent(found['recency'])}" if "recency" in found else ""
-    if max(widths) > 1 and all(torch.equal(part, part[:, :1].expand_as(part)) for part in parts):
+    number = recent_days(days)
+    last = "last" if number == 1 else f"last {number}"
+    recent = f", the {last} of {days} days {percent(found['recency'])}" if "recency" in found else ""
+    if features == 1:
+        spread = f"One feature has all of it{recent}."
+    elif max(widths) > 1 and all(torch.equal(part, part[:, :1].expand_as(part)) for part in parts):
         spread = f"Within a day all features of an input have one value: they cannot be told apart{recent}."
     else:
-        spread = (
-            f"As spread out as over {found['effective_features']:.1f} of {features} features; the five strongest hold "
-            f"{percent(found['top_five_share'])}{recent}."
-        )
+        top = f"; the five strongest hold {percent(found['top_five_share'])}" if features > _TOP else ""
+        spread = f"As spread out as over {found['effective_features']:.1f} of {features} features{top}{recent}."
     market = found.get("market_share")
     if market is None:
         return spread
     main = "on stock and market"
     if max(market, 1 - market) >= MAIN_INPUT:
         main = f"mainly on the {'market' if market > 0.5 else 'stock'}"
-    held = f"the market's {widths[1]} of {features} features hold {percent(market)}"
+    held = f"the market, {widths[1]} of {features} features, holds {percent(market)}"
     return f"The attribution is {main}: {held}. {spread}"
 
 

@@ -7,7 +7,7 @@ Where a value is NaN or infinite there are no numbers, and the sentence says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,11 +110,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def together(names: Sequence[object], most: int = 3) -> str:
-    """Names in a sentence: a, b and c."""
-    words = [str(name) for name in names[:most]]
-    words += [f"{len(names) - most} more"] if len(names) > most else []
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+def span(low: float, high: float) -> str:
+    """Two ends with two digits, once where they are the same."""
+    ends = f"{low:.2f}", f"{high:.2f}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def ties(values: Iterable[float], value: float, noun: str) -> str:
+    """How many others have the same value to three digits, to stand behind a name; empty where none has."""
+    others = sum(f"{one:.2e}" == f"{value:.2e}" for one in values) - 1
+    return f", along with {counted(others, f'other {noun}')}" if others > 0 else ""
 
 
 def p_value(p: float, smallest: float = 0.0) -> str:

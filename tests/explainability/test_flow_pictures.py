@@ -118,7 +118,7 @@ def test_effects():
     found = summarize_effects(EFFECTS, -1.0)
     assert found.verdict == (
         "Flat weights in Stock to market attention, layer 0 change the target most: by +0.5, from -1 to -0.5. "
-        "1 of 3 layers change it by less than 10 % of that, flat or shuffled."
+        "Layers that change it by less than 10 % of that, flat or shuffled: 1 of 3."
     )
     assert numbers(found) == {"largest_flat": 0.5, "largest_shuffled": 0.3, "idle_share": pytest.approx(1 / 3)}
     near_zero = summarize_effects(EFFECTS, 1e-9)

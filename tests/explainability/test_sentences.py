@@ -5,6 +5,7 @@ A sentence is read from its start to its end; what no pattern below reads fails.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -66,6 +67,7 @@ def read(verdict, patterns):
 
 
 N = r"(-?[\d.]+(?:e-?\d+)?)"
+SPAN = rf"{N}(?: to {N})?"
 KEYS = r"(\d+)(?: to (\d+))? (allowed )?steps?"
 
 # Attention: maps, rows, pooling
@@ -154,7 +156,7 @@ ATTENTION = {
     "off": r"All weights are 0: this attention is switched off\.",
     "dead": r"Every key is masked: there is nothing to attend to\.",
     "one": r"One step: there is no other to attend to\.",
-    "uniform": rf"Nearly uniform over {KEYS}: every weight is {N} to {N} times its even share[.;]",
+    "uniform": rf"Nearly uniform over {KEYS}: every weight is {SPAN} times its even share[.;]",
     "no shapes": r"Read no shapes into it\.",
     "plain mean": r"pooling is close to the plain mean of the steps\.",
     "diagonal": rf"Diagonal: {N} % \(even: {N} %\) is on the same step\.",
@@ -190,7 +192,7 @@ def check_attention(verdict, weights, mask):
             ratios = it.ratios()
             assert it.words(*said[:3])
             assert says(said[3], ratios.min())
-            assert says(said[4], ratios.max())
+            assert says(said[4] or said[3], ratios.max())
             assert ratios.min() > 0.75 - 1e-6
             assert ratios.max() < 1.25 + 1e-6
             # So nothing has more than a quarter above its share: no day, no quarter of the days.
@@ -311,7 +313,7 @@ def test_a_mask_leaves_what_it_hides_out():
     weights = torch.full((50, 50), 1 / 40).masked_fill(mask, 0.0)
     weights[0] = math.nan
     summary = summarize_map(weights, mask)
-    assert summary.verdict.startswith("Nearly uniform over 40 allowed steps: every weight is 1.00 to 1.00 times")
+    assert summary.verdict.startswith("Nearly uniform over 40 allowed steps: every weight is 1.00 times")
     found = {one.name: one.value for one in summary.findings}
     assert (found["diffuseness"], found["sparsity"], found["peak_times"]) == pytest.approx((1, 0, 1), abs=1e-5)
     assert (found["recency"], found["stripe_share"]) == pytest.approx((0.25, 1), abs=1e-5)
@@ -355,7 +357,7 @@ def random_heads(rng, heads):
 
 LAYERS = {
     "one": rf"One layer: the heads' mean diffuseness is {N} of 1\.",
-    "alike": rf"Alike in every layer: the heads' mean diffuseness is {N} to {N} of 1\.",
+    "alike": rf"Alike in every layer: the heads' mean diffuseness is {SPAN} of 1\.",
     "trend": rf"(Sharpens|Spreads out) with depth: the heads' mean diffuseness goes from {N} to {N} of 1, never back\.",
     "up and down": rf"Up and down with depth: the heads' mean diffuseness goes from {N} to {N} of 1, "
     rf"with the lowest, {N}, "
@@ -371,7 +373,7 @@ def check_layers(verdict, course):
         assert says(said[0], course[0])
     elif name == "alike":
         assert says(said[0], min(course))
-        assert says(said[1], max(course))
+        assert says(said[1] or said[0], max(course))
         assert np.ptp(course) < 0.06
     elif name == "trend":
         assert says(said[1], course[0])
@@ -411,13 +413,13 @@ def test_layers():
 
 
 HEADS = {
-    "off": r"Switched off: head ([\d, ]+)\.",
+    "off": r"Switched off: heads? ([\d, ]+)\.",
     "one": r"One head: there is no other to compare it with\.",
-    "uniform": rf"All (\d+) heads are nearly uniform: every weight is {N} to {N} times its even share\.",
-    "alike": rf"All (\d+) heads are about equally diffuse: {N} to {N} of 1\.",
+    "uniform": rf"All (\d+) heads are nearly uniform: every weight is {SPAN} times its even share\.",
+    "alike": rf"All (\d+) heads are about equally diffuse: {SPAN} of 1\.",
     "range": rf"Diffuseness of the (\d+) heads runs from {N} \(head (\d+)\) to {N} of 1 \(head (\d+)\)\.",
     "repeated": rf"Every head is much like another: the redundancy is {N} of 1 or more\.",
-    "least": rf"Least like any other is head (\d+): its redundancy is {N} of 1\.",
+    "least": rf"Least like any other is head (\d+)(?:, along with (\d+) other heads?)?: its redundancy is {N} of 1\.",
 }
 
 
@@ -460,13 +462,13 @@ def test_heads():
                 ratios = np.concatenate([Shares(one, plane).ratios() for one in plain])
                 assert int(said[0]) == len(on)
                 assert says(said[1], ratios.min())
-                assert says(said[2], ratios.max())
+                assert says(said[2] or said[1], ratios.max())
                 assert ratios.min() > 0.75 - 1e-6
                 assert ratios.max() < 1.25 + 1e-6
             elif name == "alike":
                 assert int(said[0]) == len(on)
                 assert says(said[1], min(each))
-                assert says(said[2], max(each))
+                assert says(said[2] or said[1], max(each))
                 assert np.ptp(each) < 0.0601
             elif name == "range":
                 assert int(said[0]) == len(on)
@@ -479,16 +481,19 @@ def test_heads():
                 assert float(said[0]) >= 0.95
             elif name == "least":
                 repeats = plain_redundancy(plain, plane)
-                assert says(said[1], repeats.min())
+                assert says(said[2], repeats.min())
+                alike = (abs(repeats - repeats.min()) < 0.006 * max(repeats.min(), 1e-4)).sum() - 1
+                assert int(said[1] or 0) <= alike
+                assert said[1] is not None or len(on) > 2 or alike == 0
                 assert repeats[on.index(int(said[0]))] < repeats.min() + 1e-4
 
 
 def test_head_grids():
     rng = np.random.default_rng(22)
     pattern = re.compile(
-        rf"The most focused of (\d+) heads by diffuseness is layer (\d+), head (\d+) \({N} "
-        rf"of 1\), the most diffuse layer "
-        rf"(\d+), head (\d+) \({N} of 1\); the median is {N}\."
+        rf"The most focused of (\d+) heads by diffuseness is layer (\d+), head (\d+) \({N} of 1\)"
+        rf"(?:, along with (\d+) other heads?)?; the most diffuse is layer (\d+), head (\d+) \({N} of 1\)"
+        rf"(?:, along with \d+ other heads?)?; the median is {N}\."
     )
     for _ in range(CASES // 2):
         layers, masks = zip(
@@ -501,14 +506,19 @@ def test_head_grids():
         }
         if not np.isfinite([*each.values()]).all():
             continue
-        said = pattern.fullmatch(summarize_head_grid(head_statistics(layers, masks)).verdict).groups()
-        most, least = each[int(said[1]), int(said[2])], each[int(said[4]), int(said[5])]
+        verdict = summarize_head_grid(head_statistics(layers, masks)).verdict
+        if len(each) == 1:
+            assert verdict == f"The only head by diffuseness is layer 0, head 0 ({each[0, 0]:.2f} of 1)."
+            continue
+        said = pattern.fullmatch(verdict).groups()
+        most, least = each[int(said[1]), int(said[2])], each[int(said[5]), int(said[6])]
+        assert int(said[4] or 0) <= sum(abs(one - most) < 0.006 * most for one in each.values()) - 1
         assert int(said[0]) == len(each)
         assert most < min(each.values()) + 1e-4
         assert least > max(each.values()) - 1e-4
         assert says(said[3], most)
-        assert says(said[6], least)
-        assert says(said[7], np.median([*each.values()]))
+        assert says(said[7], least)
+        assert says(said[8], np.median([*each.values()]))
 
 
 # Gates
@@ -517,7 +527,7 @@ def test_head_grids():
 def test_gates():
     rng = np.random.default_rng(30)
     pattern = re.compile(
-        rf"(Mostly closed|Mostly open|Partly open): the mean gate is {N}\. The daily mean runs from {N} to {N}\."
+        rf"(Mostly closed|Mostly open|Partly open): the mean gate is {N}\. The daily mean (?:is|runs from) {SPAN}\."
     )
     for _ in range(CASES):
         days, width = int(rng.choice([1, 2, 3, 60])), int(rng.integers(1, 9))
@@ -529,7 +539,7 @@ def test_gates():
         daily = gate.astype(float).mean(axis=1)
         assert says(said[1], daily.mean())
         assert says(said[2], daily.min())
-        assert says(said[3], daily.max())
+        assert says(said[3] or said[2], daily.max())
         closed, opened = (gate < 0.5).mean(), (gate > 0.5).mean()
         assert {"Mostly closed": closed > 0.5, "Mostly open": opened > 0.5}.get(
             said[0], 0.25 <= daily.mean() + 1e-6 <= 0.75 + 2e-6
@@ -542,12 +552,12 @@ def test_gates():
 SALIENCY = {
     "none": r"Every attribution is 0\.",
     "main": rf"The attribution is (mainly on the stock|mainly on the market|on stock and "
-    rf"market): the market's (\d+) of (\d+) "
-    rf"features hold {N} %\.",
-    "spread": rf"As spread out as over {N} of (\d+) features; the five strongest hold {N} %(?:, "
-    rf"the last (\d+) of (\d+) days {N} %)?\.",
+    rf"market): the market, (\d+) of (\d+) features, holds {N} %\.",
+    "spread": rf"As spread out as over {N} of (\d+) features(?:; the five strongest hold {N} %)?(?:, "
+    rf"the last (\d+ )?of (\d+) days {N} %)?\.",
     "same": rf"Within a day all features of an input have one value: they cannot be told "
-    rf"apart(?:, the last (\d+) of (\d+) days {N} %)?\.",
+    rf"apart(?:, the last (\d+ )?of (\d+) days {N} %)?\.",
+    "one": rf"One feature has all of it(?:, the last (\d+ )?of (\d+) days {N} %)?\.",
 }
 
 
@@ -585,12 +595,15 @@ def test_saliency():
                 spread = math.exp(-sum(f * math.log(f) for f in features if f > 0))
                 assert says(said[0], spread)
                 assert int(said[1]) == len(features)
-                assert says(said[2], 100 * sum(sorted(features)[-5:]))
+                assert (said[2] is None) == (len(features) <= 5)
+                assert said[2] is None or says(said[2], 100 * sum(sorted(features)[-5:]))
                 said = said[3:]
+            elif name == "one":
+                assert len(features) == 1
             else:
                 assert all(np.ptp(part.numpy(), axis=1).max() == 0 for part in parts)
-            if name in ("spread", "same") and said[0] is not None:
-                last = sum(size[-int(said[0]) :].sum() for size in sizes) / total
+            if name != "main" and said[1] is not None:
+                last = sum(size[-int(said[0] or 1) :].sum() for size in sizes) / total
                 assert int(said[1]) == days
                 assert says(said[2], 100 * last)
 
@@ -598,7 +611,7 @@ def test_saliency():
 DAYS = {
     "none": r"Every day's score is 0\.",
     "market": rf"{N} % of what is passed on comes from the market\.",
-    "last": rf"(?:The|the) last (?:(\d+) of (\d+) days have|of (\d+) days has) {N} % of the "
+    "last": rf"(?:The|the) (?:last (\d+) of (\d+) days have|last of (\d+) days has|only day has) {N} % of the "
     rf"(stock|market)'s scores[.;]",
     "zero": r"(?:Every|every) score of the (stock|market) is 0[.;]",
 }
@@ -625,7 +638,7 @@ def test_days():
                 assert not by_name[said[0]].any()
             elif name == "last":
                 size, number = by_name[said[4]], int(said[0] or 1)
-                assert len(size) == int(said[1] or said[2])
+                assert len(size) == int(said[1] or said[2] or 1)
                 assert says(said[3], 100 * size[-number:].sum() / size.sum())
             else:
                 assert all((part >= 0).all() for part in parts)
@@ -671,7 +684,8 @@ def test_flow_maps():
 def test_market_entry():
     rng = np.random.default_rng(43)
     pattern = re.compile(
-        rf"The market contributes most at layer (\d+): {N} % of the residual norm, by a mean gate of {N}\."
+        rf"The market contributes most at layer (\d+)(?:, along with \d+ other layers?)?: "
+        rf"{N} % of the residual norm, by a mean gate of {N}\."
         rf"(?: The widest gate, {N}, is that of layer (\d+), where the market contributes {N} %\.)?"
     )
     for _ in range(CASES):
@@ -696,7 +710,8 @@ def test_market_entry():
 def test_head_importance():
     rng = np.random.default_rng(44)
     pattern = re.compile(
-        rf"The target depends most on Stock self-attention, layer (\d+), head (\d+): without it, it changes by (\S+)\."
+        rf"The target depends most on Stock self-attention, layer (\d+), head (\d+)"
+        rf"(?:, along with \d+ other heads?)?: without it, it changes by (\S+)\."
         rf"(?: Gradient and switching off put the heads in {ORDER}\.)?"
     )
     for _ in range(CASES):
@@ -727,7 +742,7 @@ def test_effects():
     pattern = re.compile(
         r"(Flat|Shuffled) weights in Stock self-attention, layer (\d+) change the target "
         r"most: by (\S+), from (\S+) to (\S+)\. "
-        r"(\d+) of (\d+) layers change it by less than 10 % of that, flat or shuffled\."
+        r"Layers that change it by less than 10 % of that, flat or shuffled: (\d+) of (\d+)\."
     )
     for _ in range(CASES):
         layers = int(rng.integers(1, 9))
@@ -961,3 +976,62 @@ def test_real_maps(sample):
             course = [np.mean([plain_diffuseness(one, None) for one in maps[0]]) for maps in layers]
             check_layers(summarize_layers([maps[0] for maps in layers]).verdict, course)
         check_attention(summarize_pooling(capture.pooling[0]).verdict, capture.pooling, None)
+
+
+# Counts of one, two and more
+
+
+ONE_OF_THEM = re.compile(
+    r"(?<![\d.,])1 (?:other )?(?!classes|less|samples of)[a-z]+s\b(?<!has)(?<!is)(?<!gets)"  # 1 days
+    r"|\bof 1 [a-z]+s\b"  # of 1 days
+    r"|\blast 1\b"
+    r"|(?<!layer )\b(?:[2-9]|\d\d+) (?:day|step|head|layer|feature|sample)\b"  # 2 day
+    r"|(?<![\d.,])1 [a-z]+ (?:have|get|are|do)\b|\b1 of \d+ \w+ (?:have|get|hold|are|do|change)\b"
+    r"|(\d\.\d\d) to \1\b(?! of 1, with)"  # 0.50 to 0.50
+)
+
+
+def small_verdicts(rng):
+    """Sentences about 1, 2, 3 and 9 of everything."""
+
+    def soft(*shape):
+        return torch.softmax(3 * torch.from_numpy(rng.normal(size=shape)).float(), dim=-1)
+
+    for days, some in itertools.product((1, 2, 3, 9), (1, 2, 3)):
+        names = [f"2020-01-{day + 1:02d}" for day in range(days)]
+        causal = torch.ones(days, days, dtype=torch.bool).triu(1)
+        heads, off = soft(some, days, days), soft(some, days, days)
+        off[0] = 0.0
+        yield summarize_map(soft(some, days), None, names)
+        yield summarize_map(soft(days, days).masked_fill(causal, 0.0), causal)
+        yield summarize_row(soft(days))
+        yield summarize_pooling(soft(days), names)
+        yield summarize_gate(torch.from_numpy(rng.random((days, some))))
+        for maps in (heads, off):
+            yield summarize_heads(maps)
+            for layers in ([maps], [maps, soft(some, days, days)], [maps] * some):
+                yield summarize_layers(layers)
+                if days > 1:
+                    yield summarize_head_grid(head_statistics(layers, [None] * len(layers)))
+        gates = list(torch.from_numpy(rng.random((some, days, 2))))
+        yield summarize_entry([gate.mean(dim=1) for gate in gates], gates)
+        yield summarize_entry([gates[0].mean(dim=1)] * some, gates)
+        parts = [torch.from_numpy(rng.normal(size=(days, features))) for features in (some, 1)]
+        yield summarize_saliency(parts[:1])
+        yield summarize_saliency(parts)
+        yield summarize_days([part.abs().sum(dim=1) for part in parts])
+        table = pd.DataFrame({"kind": "self", "layer": range(some), "head": 0})
+        yield summarize_head_importance(table.assign(gradient=1.0, ablation=rng.choice([1.0, 2.0], some)))
+        yield summarize_effects(table.assign(flat=rng.choice([1.0, 0.01], some), permuted=0.0), 0.5)
+        shares = soft(days, some + 1)
+        for labels, dates in ((None, None), (shares.argmin(dim=1), pd.date_range("2020-01-01", periods=days))):
+            yield summarize_outputs(OutputDistribution(shares, shares, labels=labels, dates=dates))
+        yield summarize_prices(pd.DataFrame({"date": names, "adjusted_close": rng.random(days)}))
+
+
+def test_one_is_singular_and_more_are_plural():
+    rng = np.random.default_rng(60)
+    for _ in range(5):
+        for summary in small_verdicts(rng):
+            assert summary.verdict
+            assert not ONE_OF_THEM.search(summary.verdict), summary.verdict

@@ -56,7 +56,7 @@ def numbers(summary):
         ),
         (
             UNIFORM,
-            "Nearly uniform over 12 steps: every weight is 1.00 to 1.00 times its even share. Read no shapes into it.",
+            "Nearly uniform over 12 steps: every weight is 1.00 times its even share. Read no shapes into it.",
         ),
         (
             COLUMN,
@@ -144,7 +144,7 @@ def test_one_day_that_gets_more_than_the_rest():
         (
             [0.125] * 8,
             7,
-            "Nearly uniform over 8 steps: every weight is 1.00 to 1.00 times its even share; pooling is close",
+            "Nearly uniform over 8 steps: every weight is 1.00 times its even share; pooling is close",
         ),
     ],
 )
@@ -157,7 +157,7 @@ def test_pooling(weights, behind, verdict):
 @pytest.mark.parametrize(
     ("mean", "swing", "verdict"),
     [
-        (0.1, 0.0, "Mostly closed: the mean gate is 0.10. The daily mean runs from 0.10 to 0.10."),
+        (0.1, 0.0, "Mostly closed: the mean gate is 0.10. The daily mean is 0.10."),
         (0.9, 0.05, "Mostly open: the mean gate is 0.90. The daily mean runs from 0.85 to 0.95."),
         (0.5, 0.019, "Partly open: the mean gate is 0.50. The daily mean runs from 0.48 to 0.52."),
     ],
@@ -190,8 +190,8 @@ def test_a_gate_has_the_numbers_of_the_table(sample):
             "Spreads out with depth: the heads' mean diffuseness goes from 0.00 to 1.00 of 1, never back.",
             (1, -1),
         ),
-        ([UNIFORM, UNIFORM], "Alike in every layer: the heads' mean diffuseness is 1.00 to 1.00 of 1.", (0, 0)),
-        ([IDENTITY, COLUMN], "Alike in every layer: the heads' mean diffuseness is 0.00 to 0.00 of 1.", (0, 0)),
+        ([UNIFORM, UNIFORM], "Alike in every layer: the heads' mean diffuseness is 1.00 of 1.", (0, 0)),
+        ([IDENTITY, COLUMN], "Alike in every layer: the heads' mean diffuseness is 0.00 of 1.", (0, 0)),
         (
             [UNIFORM, IDENTITY, UNIFORM],
             "Up and down with depth: the heads' mean diffuseness goes from 1.00 to 1.00 of 1, with the "
@@ -220,13 +220,13 @@ def test_layers_may_differ_in_heads():
         (
             [COLUMN, COLUMN.flip(1)],
             (0, 0, 2, 0),
-            "All 2 heads are about equally diffuse: 0.00 to 0.00 of 1. Least like any other is head 0: "
-            "its redundancy is 0.00",
+            "All 2 heads are about equally diffuse: 0.00 of 1. Least like any other is head 0, "
+            "along with 1 other head: its redundancy is 0.00",
         ),
         (
             [COLUMN, COLUMN],
             (0, 0, 1, 1),
-            "All 2 heads are about equally diffuse: 0.00 to 0.00 of 1. Every head is much like another",
+            "All 2 heads are about equally diffuse: 0.00 of 1. Every head is much like another",
         ),
         (
             [UNIFORM, COLUMN],
@@ -260,7 +260,7 @@ def test_saliency_of_stock_and_market():
         "top_five_share": pytest.approx(1.0),
     }
     assert summary.verdict.startswith(
-        "The attribution is on stock and market: the market's 1 of 3 features hold 50 %. As spread out as over 2.6 of 3"
+        "The attribution is on stock and market: the market, 1 of 3 features, holds 50 %. As spread out as over 2.6"
     )
 
 
@@ -275,7 +275,7 @@ def test_saliency_of_one_input():
     summary = summarize_saliency([torch.arange(1.0, 5)[:, None] * torch.ones(4, 10)])
     assert numbers(summary) == pytest.approx({"recency": 0.4, "effective_features": 10, "top_five_share": 0.5})
     assert summary.verdict == (
-        "Within a day all features of an input have one value: they cannot be told apart, the last 1 of 4 days 40 %."
+        "Within a day all features of an input have one value: they cannot be told apart, the last of 4 days 40 %."
     )
 
 
@@ -532,8 +532,8 @@ def test_a_head_grid():
     assert heads["diffuseness"].tolist() == pytest.approx([1, 0, 0, 0], abs=1e-6)
     summary = summarize_head_grid(heads)
     assert summary.verdict == (
-        "The most focused of 4 heads by diffuseness is layer 0, head 1 (0.00 of 1), the most diffuse layer 0, head 0 "
-        "(1.00 of 1); the median is 0.00."
+        "The most focused of 4 heads by diffuseness is layer 0, head 1 (0.00 of 1), along with 2 other heads; the most "
+        "diffuse is layer 0, head 0 (1.00 of 1); the median is 0.00."
     )
     found = numbers(summary)
     assert (found["mean_diffuseness"], found["lowest_diffuseness"]) == pytest.approx((0.25, 0.0), abs=1e-6)

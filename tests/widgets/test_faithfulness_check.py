@@ -47,7 +47,7 @@ def test_curves_and_verdicts(session, view, windows, unit):
         assert verdict == row["verdict"]
     methods = found.table[~found.table["ranking"].isin(REFERENCES)]
     better = methods["verdict"].str.startswith("better than").sum()
-    assert f"{better} of {len(methods)} do better than random orders" in plain(view.summary.value)
+    assert f"better than random orders: {better} of {len(methods)} rankings" in plain(view.summary.value)
     assert len(view.to_frame()) == len(names) + 1
 
 
