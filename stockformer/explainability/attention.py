@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from stockformer.forward import in_full_precision
 
 
-class AttentionOutput(tuple[Tensor, Tensor | None]):
-    """What a call of an attention returns: the output, and weights where and as it asked for them.
+class AttentionOutput(tuple[Any, ...]):
+    """What a call of an attention returns: the output, and weights where and as it returned them.
 
     Attributes:
         by_head: the weights that the output was computed from, [B, heads, L, S].
@@ -24,13 +24,21 @@ class AttentionOutput(tuple[Tensor, Tensor | None]):
     by_head: Tensor
 
 
-def attention_output(module: nn.MultiheadAttention, call: dict[str, Any], weights: Tensor) -> AttentionOutput:
-    """What a call, see `attention_call`, returns with these weights, [B, heads, L, S]."""
-    asked = None
-    if call.get("need_weights", True):
-        asked = weights.mean(dim=1) if call.get("average_attn_weights", True) else weights
-        asked = asked[0] if call["query"].dim() == 2 else asked
-    result = AttentionOutput((mix_values(module, weights, call["value"]), asked))
+def attention_output(module: nn.MultiheadAttention, call: dict[str, Any], weights: Tensor, output: Any) -> Any:
+    """What a call, see `attention_call`, that returned `output` returns with these weights, [B, heads, L, S].
+
+    Returns:
+        An `AttentionOutput`, or where `output` is a tensor, a tensor; with ``by_head``.
+    """
+    result: Any = mix_values(module, weights, call["value"])
+    if isinstance(output, tuple):
+        forms = [weights, weights.mean(dim=1)]
+        forms = [form[0] for form in forms] if call["query"].dim() == 2 else forms
+        more = [
+            next((form for form in forms if isinstance(part, Tensor) and part.shape == form.shape), part)
+            for part in output[1:]
+        ]
+        result = AttentionOutput((result, *more))
     result.by_head = weights
     return result
 
@@ -171,7 +179,7 @@ def attention_call(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, A
 
 def _by_name(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments by the names of the module's own forward; those that it takes as ``*args`` by torch's names."""
-    if not has_own_forward(module, nn.MultiheadAttention):
+    if not has_own_method(module, "forward", nn.MultiheadAttention):
         return _FORWARD.bind(module, *args, **kwargs).arguments
     signature = inspect.signature(module.forward)
     call: dict[str, Any] = {}
@@ -186,9 +194,9 @@ def _by_name(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]) -
     return call
 
 
-def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a module runs another forward than that of `kind`: of a subclass, or set on the object."""
-    return getattr(module.forward, "__func__", None) is not kind.forward
+def has_own_method(module: nn.Module, name: str, kind: type[nn.Module]) -> bool:
+    """Whether a module has another method than that of `kind`: of a subclass, or set on the object."""
+    return getattr(getattr(module, name), "__func__", None) is not getattr(kind, name)
 
 
 def padded(nested: Tensor) -> tuple[Tensor, Tensor]:

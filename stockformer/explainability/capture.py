@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from stockformer.explainability.attention import has_own_forward, wide
+from stockformer.explainability.attention import has_own_method, wide
 from stockformer.explainability.recording import AttentionRecord, record_call, record_fused
 from stockformer.forward import forward_hooks, in_eval_mode, original, refuse_compiled, without_gradients
 
@@ -301,7 +301,7 @@ class AttentionExtractor:
 
         def record() -> AttentionRecord:
             found = record_fused(layer, *call)
-            if has_own_forward(layer, nn.TransformerEncoderLayer) and found.caveat:
+            if has_own_method(layer, "forward", nn.TransformerEncoderLayer) and found.caveat:
                 raise ValueError(
                     f"its layer, {type(layer).__name__}, has a forward of its own and did not call it; "
                     "torch.backends.mha.set_fastpath_enabled(False) shows attention that torch's fused kernel hides"
@@ -353,7 +353,8 @@ def capture_attention(model: nn.Module, *inputs: Tensor) -> Capture:
     with without_gradients(), AttentionExtractor(model) as extractor:
         model(*inputs)
     if not extractor.capture.attention:
-        raise ValueError(f"{type(model).__name__} has attention, but its forward pass did not run it")
+        reasons = "; ".join(extractor.capture.caveats_of()) or "its forward pass did not run it"
+        raise ValueError(f"{type(model).__name__} has attention, but {reasons}")
     return extractor.capture
 
 

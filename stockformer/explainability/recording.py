@@ -20,11 +20,10 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import ParametrizationList
 
 from stockformer.explainability.attention import (
-    AttentionOutput,
     attention_call,
     attention_weights,
     batch_first,
-    has_own_forward,
+    has_own_method,
     key_mask,
     mix_values,
     padded,
@@ -34,6 +33,7 @@ from stockformer.forward import in_full_precision, without_gradients
 from stockformer.undoing import undone
 
 _LAYER = inspect.signature(nn.TransformerEncoderLayer.forward)
+_NOTHING = (nn.modules.dropout._DropoutNd, nn.Identity)  # is what these do in eval mode
 _PROBES = 4
 _ROWS = 4
 # Units in the last place of the output. Over 400 random modules, masks and paths, of weights up to 10 times torch's
@@ -85,7 +85,20 @@ def record_fused(
         weights = attention_weights(layer.self_attn, stream, stream, **masks)
         used = None if padding is None else ~(padding if padding.dtype == torch.bool else padding.isneginf())
         difference = _layer_discrepancy(layer, weights, src, stream, output, used)
-        return _record(weights, masks, difference, _caveat(difference, "recomputed", output))
+        return _record(weights, masks, difference, _caveat(difference, "recomputed", output) or _skipped(layer))
+
+
+def _skipped(layer: nn.TransformerEncoderLayer) -> str:
+    """A caveat where torch's fused kernel leaves out what a layer has of its own."""
+    blocks = [name for name in ("_sa_block", "_ff_block") if has_own_method(layer, name, nn.TransformerEncoderLayer)]
+    dropouts = [name for name in ("dropout", "dropout1", "dropout2") if not isinstance(getattr(layer, name), _NOTHING)]
+    if not blocks + dropouts:
+        return ""
+    return (
+        f"torch's fused kernel left out the {' and '.join(blocks + dropouts)} of its layer, a {type(layer).__name__}: "
+        "gradients and what-ifs run it, the prediction does not; torch.backends.mha.set_fastpath_enabled(False) lets "
+        "it run always"
+    )
 
 
 def called_weights(module: nn.MultiheadAttention, call: dict[str, Any], output: Any) -> Tensor:
@@ -174,10 +187,15 @@ def parameters_at_rest(module: nn.Module) -> Iterator[None]:
 def _call_weights(module: nn.MultiheadAttention, call: dict[str, Any], output: Any) -> tuple[Tensor, float, str]:
     """The weights of a call, their discrepancy, and where they are from: those that agree with the output, else
     what the module itself returned."""
-    if isinstance(output, AttentionOutput):
+    if hasattr(output, "by_head"):
         return output.by_head, 0.0, "given"
-    attended = output[0] if isinstance(output, tuple) else output
-    returned = _returned(call, output) if has_own_forward(module, nn.MultiheadAttention) else None
+    attended = output[0] if isinstance(output, tuple) and output else output
+    if not isinstance(attended, Tensor):
+        raise TypeError(
+            f"{type(module).__name__} returned a {type(output).__name__}, expected a tensor or a tuple that begins "
+            "with one"
+        )
+    returned = _returned(call, output) if has_own_method(module, "forward", nn.MultiheadAttention) else None
     if returned is not None and returned.size(1) == module.num_heads:
         return returned, discrepancy(module, call, returned, attended), "returned"
     weights = attention_weights(module, call["query"], call["key"], call.get("attn_mask"), call.get("key_padding_mask"))

@@ -55,8 +55,15 @@ def choose_target(model: nn.Module, output: Tensor, column: int | None = None) -
         column: of the output; by default the largest.
 
     Raises:
+        TypeError: the output has another form.
         ValueError: there is no such column.
     """
+    if not isinstance(output, Tensor) or output.dim() not in (1, 2):
+        form = list(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise TypeError(
+            f"{type(model).__name__} returned {form}, expected a tensor [B] or [B, outputs]: "
+            "wrap the model in a module that returns the numbers to explain"
+        )
     if output.dim() == 1:
         if column not in (None, 0):
             raise ValueError(f"target is {column}, but the model returns a single value")

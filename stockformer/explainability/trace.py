@@ -125,6 +125,8 @@ def trace_attention(model: nn.Module, *inputs: Tensor, target: Target | None = N
 
 def _check_gradients(calls: _Calls, value: Tensor) -> None:
     """Raise where attention ran without gradients: its weights would seem to count for nothing."""
+    if not calls.attention:
+        raise ValueError("the model has attention, but its forward pass did not run it")
     without = [path for path, call in calls.attention.items() if not call.differentiable]
     if without or not value.requires_grad:
         raise ValueError(
@@ -166,7 +168,7 @@ def explicit_attention(model: nn.Module) -> Iterator[_Calls]:
             weights = _on_path(called_weights(module, call, output))
             found = _Call(module, call["query"], call["value"], weights, torch.is_grad_enabled())
             calls.attention[call_path(paths[known], calls.attention)] = found
-            return attention_output(module, call, weights)
+            return attention_output(module, call, weights, output)
         if pooled and paths.get(known) == "pooling":
             calls.pooling = output
         return None

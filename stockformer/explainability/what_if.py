@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stockformer.explainability.attention import AttentionOutput, attention_call, attention_output
+from stockformer.explainability.attention import attention_call, attention_output
 from stockformer.explainability.capture import Capture
 from stockformer.explainability.recording import called_weights
 from stockformer.forward import forward_hooks, original, refuse_compiled, unfused
@@ -264,9 +264,9 @@ def _changed_attentions(model: nn.Module, what_if: WhatIf, shown: Capture) -> di
 
 def _attend(
     module: nn.MultiheadAttention, edit: _Edit | _BySample, args: Any, kwargs: dict[str, Any], output: Any
-) -> AttentionOutput:
+) -> Any:
     call = attention_call(module, args, kwargs)
-    return attention_output(module, call, edit(called_weights(module, call, output)))
+    return attention_output(module, call, edit(called_weights(module, call, output)), output)
 
 
 def _place(one: Any) -> tuple[Any, ...]:

@@ -173,6 +173,31 @@ def test_a_report_without_gradients(tmp_path, monkeypatch):
     assert "Left out: no gradient of the output reaches the inputs" in page
 
 
+def own_block(model):
+    layer = model.encoder.layers[1]
+    plain = layer._sa_block
+    layer._sa_block = lambda x, *masks, **options: 2 * plain(x, *masks, **options)
+
+
+def own_dropout(model):
+    model.encoder.layers[1].dropout1 = nn.Linear(D, D)
+
+
+@pytest.mark.parametrize(("change", "name"), [(own_block, "_sa_block"), (own_dropout, "dropout1")])
+def test_parts_that_the_fused_kernel_leaves_out(change, name):
+    """The prediction is without them, a what-if with them: that is said."""
+    model, x = Encoder().eval(), days()
+    change(model)
+    with pytest.warns(UserWarning, match=f"left out the {name} of its layer, a TransformerEncoderLayer"):
+        capture = capture_attention(model, x)
+    assert list(capture.caveats) == ["encoder.layers.1.self_attn"]
+    with torch.no_grad():
+        assert torch.equal(capture.output, Encoder().eval()(x) if name == "_sa_block" else model(x))
+        with fused(False):
+            assert not torch.allclose(capture.output, model(x), atol=1e-3)
+            assert not capture_attention(model, x).caveats
+
+
 def test_an_output_projection_without_a_weight():
     module = nn.MultiheadAttention(D, HEADS, batch_first=True)
     module.out_proj = Adapter(module.out_proj)
@@ -219,6 +244,89 @@ def test_padding_in_a_what_if():
     importance = [head_importance(one, g, trace=trace_attention(one, g)) for one, g in ((model, x), (short, x[:, :5]))]
     for column in ("gradient", "ablation"):
         assert importance[0][column].to_numpy() == pytest.approx(importance[1][column].to_numpy(), abs=1e-5)
+
+
+# Attention that returns something else
+
+
+class Block(nn.Module):
+    """[B, 8, D] -> [B, 2] by one attention, called by `call`."""
+
+    def __init__(self, kind, call):
+        super().__init__()
+        torch.manual_seed(0)
+        self.attention, self.head, self.call = kind(D, HEADS, batch_first=True), nn.Linear(D, 2), call
+
+    def forward(self, x):
+        return self.head(self.call(self.attention, x).mean(dim=1))
+
+
+class Returns(nn.MultiheadAttention):
+    """An attention that makes something of what torch's returns."""
+
+    make = staticmethod(lambda output, weights: output)
+
+    def forward(self, x):
+        return self.make(*super().forward(x, x, x, average_attn_weights=False))
+
+
+class ReturnsDictionary(Returns):
+    make = staticmethod(lambda output, weights: {"output": output})
+
+
+class ReturnsMore(Returns):
+    make = staticmethod(lambda output, weights: (output, "cache", weights))
+
+
+def test_an_attention_that_returns_a_tensor():
+    x = days()
+    plain = Block(nn.MultiheadAttention, lambda attention, x: attention(x, x, x)[0]).eval()
+    own = Block(Returns, lambda attention, x: attention(x)).eval()
+    assert attention_effects(own, x)["flat"].to_numpy() == pytest.approx(attention_effects(plain, x)["flat"].to_numpy())
+    gradients = [trace_attention(one, x).kinds["attention"][0].gradient for one in (own, plain)]
+    assert torch.allclose(*gradients, atol=1e-6)
+
+
+def test_what_a_model_makes_of_returned_weights_is_changed_with_them():
+    """In the form and at the place in which the attention returned them."""
+    x = days()
+    model = Block(ReturnsMore, lambda attention, x: attention(x)[2][:, 0] @ x).eval()
+    with torch.no_grad(), changed_model(model, WhatIf(flat=[0]), capture_attention(model, x)):
+        changed = model(x)
+    assert torch.allclose(changed, model.head(x.mean(dim=1)), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:attention. there is no map")
+@pytest.mark.parametrize("call", [capture_attention, trace_attention])
+def test_an_attention_that_returns_a_dictionary(call):
+    model = Block(ReturnsDictionary, lambda attention, x: attention(x)["output"]).eval()
+    with pytest.raises((TypeError, ValueError), match="ReturnsDictionary returned a dict, expected a tensor or"):
+        call(model, days())
+
+
+@pytest.mark.parametrize("call", [capture_attention, trace_attention])
+def test_attention_that_does_not_run(call):
+    model = Block(nn.MultiheadAttention, lambda attention, x: x).eval()
+    with pytest.raises(ValueError, match="has attention, but its forward pass did not run it"):
+        call(model, days())
+
+
+@pytest.mark.parametrize("call", [trace_attention, attention_effects, attribute])
+def test_outputs_that_cannot_be_explained(call):
+    class Wrapped(Encoder):
+        def forward(self, x):
+            return self.make(super().forward(x))
+
+    for make, form in (
+        (lambda output: (output, output), "a tuple"),
+        (lambda output: {"logits": output}, "a dict"),
+        (lambda output: output[..., None], r"\[1, 2, 1\]"),
+    ):
+        model = Wrapped().eval()
+        model.make = make
+        assert len(capture_attention(model, days()).attention) == 2
+        with pytest.raises(TypeError, match=rf"Wrapped returned {form}, expected a tensor \[B\] or \[B, outputs\]"):
+            call(model, days())
 
 
 # Checkpoints, scripts, compilers
