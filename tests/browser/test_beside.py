@@ -1,13 +1,17 @@
-"""What else a kernel does beside one page: other pages of it."""
+"""What else a kernel does beside one page: other pages of it, and a thread of the user's."""
 
 from __future__ import annotations
 
+import json
 import re
 
-from lab import run_notebook, write_notebook
+import numpy as np
+import torch
+from lab import CELL_MS, run_notebook, write_notebook
 from playwright.sync_api import Browser, Page, expect
-from screen import view
+from screen import click_cell, view
 
+from stockformer.explainability import capture_attention
 from stockformer.sample import load_sample
 
 SETUP = """
@@ -96,3 +100,93 @@ def test_two_pages_and_reloads_lose_no_key_and_draw_what_a_page_shows(
         assert is_drawn(page, next(number))
     other.close()
     assert any(not is_drawn(page, turn) for turn in number)
+
+
+INDEX = 615
+EXPLORER = """
+import json, threading
+import torch
+from stockformer.explainability import capture_attention
+from stockformer.sample import load_sample
+from stockformer_widgets import AttentionExplorer, ExtractorSession
+
+dataset, model = load_sample()
+session = ExtractorSession.from_dataset(model, dataset, 615)
+explorer = AttentionExplorer(session)
+explorer
+"""
+LOOP = """
+torch.set_num_threads(1)
+other, stop, counts = dataset.window(7).inputs, threading.Event(), [0, 0]
+
+def loop():
+    with torch.no_grad():
+        model(*other)
+        expected = model(*other)
+        while not stop.is_set():
+            counts[0] += 1
+            counts[1] += not torch.equal(model(*other), expected)
+
+thread = threading.Thread(target=loop)
+thread.start()
+"""
+RESULT = """
+stop.set()
+thread.join()
+alone = capture_attention(model, *session.original.inputs)
+same = all(torch.equal(weights, alone.attention[path]) for path, weights in session.original.capture.attention.items())
+print(json.dumps([[counts, same, session.reading.capture.map("cross", 3).tolist(),
+    [part.tolist() for part in session.attribution().parts]]]))
+"""
+
+
+def test_clicks_beside_a_thread_that_loops_the_model(page: Page, lab: str, lab_root) -> None:
+    """The thread knows nothing of this package: no click is lost, its outputs stay, and what is shown is right."""
+    write_notebook(lab_root / "thread.ipynb", [EXPLORER, LOOP])
+    run_notebook(page, lab, "thread.ipynb")
+    explorer = page.locator(".stockformer-explorer")
+    page.get_by_label("by", exact=True).first.select_option(label="gradient")
+    page.get_by_role("button", name="what if…").click()
+    dates = [str(date.date()) for date in load_sample()[0].window(INDEX).dates]
+    for turn in range(12):
+        layer, query, key = turn % 4, 3 + 4 * turn, 55 - 4 * turn
+        page.get_by_label("layer", exact=True).first.select_option(label=str(layer))
+        click_cell(page, query, key)
+        expect(view(page, "AttentionHeatmap")).to_contain_text(f"query {dates[query]}, key {dates[key]}")
+        expect(explorer).to_contain_text(f"cross, layer {layer}")
+    page.get_by_label("layer", exact=True).first.select_option(label="2")
+    expect(explorer).to_contain_text("cross, layer 2")
+    page.get_by_label("gate", exact=True).first.select_option(label="0, closed")
+    expect(explorer).to_contain_text("gate of layer 2 = 0")
+    expect(view(page, "SaliencyBars")).to_contain_text("gradient")
+    (passes, changed), same, weights, parts = ask(page, RESULT)
+    assert passes > 10
+    assert changed == 0
+    assert same
+
+    dataset, model = load_sample()
+    inputs = [part.requires_grad_() for part in dataset.window(INDEX).inputs]
+    for part in (model.cross_attn_layers[2].gate[0].weight, model.cross_attn_layers[2].gate[0].bias):
+        torch.nn.init.constant_(part, 0.0 if part.dim() == 2 else -200.0)
+    logits = model(*inputs)[0]
+    margin = logits[1] - logits[0]
+    assert np.allclose(weights, capture_attention(model, *inputs).map("cross", 3), atol=1e-6)
+    gradients = torch.autograd.grad(margin, inputs)
+    signs = {np.sign(np.vdot(part, gradient[0])) for part, gradient in zip(parts, gradients, strict=True)}
+    assert len(signs) == 1  # of the more likely class
+    for part, gradient in zip(parts, gradients, strict=True):
+        assert np.allclose(np.abs(part), gradient[0].abs(), atol=1e-5)
+
+
+def ask(page: Page, code: str) -> list:
+    """What a new last cell prints."""
+    page.locator(".jp-Notebook .jp-Cell").last.locator(".jp-InputPrompt").click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    page.keyboard.press("Enter")
+    page.keyboard.insert_text(code)
+    page.keyboard.press("Control+Enter")
+    output = page.locator(".jp-Notebook .jp-Cell").last.locator(".jp-OutputArea-output").first
+    expect(output).to_contain_text("]]", timeout=CELL_MS)
+    (answer,) = json.loads(output.inner_text())
+    return answer
