@@ -218,13 +218,13 @@ class Heatmap:
     def axes(self) -> tuple[Axis, ...]:
         return self.rows, self.columns
 
-    @cached_property
+    @property
     def cells(self) -> np.ndarray:
         """The values that have a colour, NaN for the others."""
         colored = np.isfinite(self.values)
         return np.where(colored if self.masked is None else colored & ~self.masked, self.values, np.nan)
 
-    @cached_property
+    @property
     def grey(self) -> str:
         """What the grey cells are; empty where there are none."""
         return grey_words(self.values, self.masked)
@@ -235,6 +235,23 @@ class Heatmap:
             return "masked"
         value = np.float32(self.values[row, column])
         return format(value, self.form) if self.form else str(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Every map of a kind of attention at once: layers down, heads across, on one scale.
+
+    Attributes:
+        maps: by layer and head.
+        statistics: one row per map, columns ``layer, head`` and numbers; the first number is beside its map.
+    """
+
+    maps: tuple[tuple[Heatmap, ...], ...]
+    statistics: pd.DataFrame
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        return ()
 
 
 @dataclass(frozen=True)
@@ -258,7 +275,7 @@ class Chart:
     """
 
     title: str
-    body: Lines | Bars | Panels | Heatmap
+    body: Lines | Bars | Panels | Heatmap | Grid
     make_table: Callable[[], pd.DataFrame] = pd.DataFrame
     summary: Summary = field(default_factory=partial(Summary, "", ()))
     notes: tuple[Note, ...] = ()

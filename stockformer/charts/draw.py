@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 
-from stockformer.charts.chart import GREY, HIGHLIGHT, Axis, Band, Bars, Chart, Heatmap, Line, Lines, Panels, Scale
+from stockformer.charts.chart import GREY, HIGHLIGHT, Axis, Band, Bars, Chart, Grid, Heatmap, Line, Lines, Panels, Scale
 from stockformer.explainability.figures import checked, closing_on_error, finish, name_days, name_ticks
 
 _FAINT = 0.5
@@ -50,6 +51,8 @@ def draw(
     axes = ax or plt.subplots(figsize=_size(body), layout="constrained")[1]
     if isinstance(body, Heatmap):
         _draw_heatmap(axes, body, selected, spans)
+    elif isinstance(body, Grid):
+        _draw_grid(axes, body, selected)
     elif isinstance(body, Bars):
         _draw_bars(axes, body, selected)
     else:
@@ -74,11 +77,13 @@ def draw_side_by_side(heatmaps: Mapping[str, Heatmap], title: str, save_path: st
     figure.suptitle(title)
     figure.supxlabel(body.columns.label)
     figure.supylabel(body.rows.label)
-    _draw_scale(figure, image, body, ax=grid, shrink=0.8)
+    _draw_scale(figure, image, list(heatmaps.values()), ax=grid, shrink=0.8)
     return finish(figure, save_path)
 
 
-def _size(body: Lines | Bars | Heatmap) -> tuple[float, float]:
+def _size(body: Lines | Bars | Heatmap | Grid) -> tuple[float, float]:
+    if isinstance(body, Grid):
+        return 1.2 * max(map(len, body.maps)) + 1, 1.3 * len(body.maps) + 0.8
     if isinstance(body, Heatmap):
         return (6.4, 5.4) if body.rows.of_days else (8.5, 0.2 * len(body.rows.names) + 1.6)
     return (8, 3.2) if isinstance(body, Lines) else (6, 0.26 * len(body.values) + 1.4)
@@ -152,7 +157,7 @@ def _draw_heatmap(axes: Axes, body: Heatmap, selected: Mapping[str, int], spans:
             mark(checked(axis.sets, selected[axis.sets], len(axis.names)), color=HIGHLIGHT, linewidth=1)
     axes.set_xlim(_limits(body.columns, spans))
     axes.set_ylim(_limits(body.rows, spans)[::-1])
-    _draw_scale(axes.figure, image, body, ax=axes)
+    _draw_scale(axes.figure, image, [body], ax=axes)
 
 
 def _draw_cells(axes: Axes, body: Heatmap, days: int = 6) -> AxesImage:
@@ -170,13 +175,43 @@ def _name_places(axes: Axes, which: Literal["x", "y"], axis: Axis, days: int) ->
         name_ticks(axes, which, axis.names, fontsize=7)
 
 
-def _draw_scale(figure: Any, image: AxesImage, body: Heatmap, **place: Any) -> None:
-    """A colour bar, with the line of the reference and what grey is."""
-    line = "" if body.reference is None else f" (line: {body.reference[1]}, {body.reference[0]:.3g})"
-    grey = f" (grey: {body.grey})" if body.grey else ""
-    bar = figure.colorbar(image, label=f"{body.scale.label}{line}{grey}", **place)
-    if body.reference is not None:
-        bar.ax.axhline(body.reference[0], color=HIGHLIGHT)
+def _draw_grid(axes: Axes, body: Grid, selected: Mapping[str, int]) -> None:
+    """All maps in one picture: a hundred axes would take seconds. A frame is around the selected ones."""
+    each = [(layer, head, one) for layer, heads in enumerate(body.maps) for head, one in enumerate(heads)]
+    queries, keys = (max(one.values.shape[side] for *_, one in each) for side in (0, 1))
+    down, across = round(1.2 * queries) + 1, round(1.1 * keys) + 1
+    tiles = np.full((len(body.maps) * down, max(map(len, body.maps)) * across), np.nan)
+    name = next(iter(body.statistics.columns[2:]), "")
+    for (layer, head, one), statistics in zip(each, body.statistics.to_dict("records"), strict=True):
+        height, width = one.values.shape
+        top, left = (layer + 1) * down - height, head * across
+        # Below the scale, unlike what is between the maps.
+        cells = np.where(np.isfinite(one.cells), one.cells, one.scale.low - 1)
+        tiles[top : top + height, left : left + width] = cells
+        words = f"L{layer} H{head}  {statistics[name]:.2f}"
+        axes.text(left, top - 1, words, fontsize="xx-small", va="bottom")
+        if layer == selected.get("layer") and selected.get("head", head) == head:
+            style = "solid" if "head" in selected else "dashed"
+            frame = Rectangle((left - 1, top - 1), width + 1, height + 1, fill=False, color=HIGHLIGHT, linestyle=style)
+            axes.add_patch(frame)
+    _, _, one = each[0]
+    colors, scale = plt.get_cmap(one.palette).with_extremes(bad="white", under=GREY), one.scale
+    image = axes.imshow(tiles, aspect="auto", cmap=colors, vmin=scale.low, vmax=scale.high)
+    axes.set(xticks=[], yticks=[], xlabel=f"above each map: layer, head, {name}")
+    axes.spines[:].set_visible(False)
+    _draw_scale(axes.figure, image, [one for *_, one in each], ax=axes)
+
+
+def _draw_scale(figure: Any, image: AxesImage, maps: Sequence[Heatmap], **place: Any) -> None:
+    """The colour bar of maps on one scale, with the line of their reference and what grey is."""
+    label, reference = maps[0].scale.label, maps[0].reference
+    if reference is not None:
+        label += f" (line: {reference[1]}, {reference[0]:.3g})"
+    if grey := " or ".join(dict.fromkeys(words for one in maps for words in one.grey.split(" or ") if words)):
+        label += f" (grey: {grey})"
+    bar = figure.colorbar(image, label=label, **place)
+    if reference is not None:
+        bar.ax.axhline(reference[0], color=HIGHLIGHT)
 
 
 def _limits(axis: Axis, spans: Mapping[str, tuple[int, int]]) -> tuple[float, float]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from stockformer.charts.chart import Axis, Chart, Heatmap, Scale
-from stockformer.explainability.attention_summaries import summarize_gate, summarize_map
+from stockformer.charts.chart import Axis, Chart, Grid, Heatmap, Scale
+from stockformer.explainability.attention_summaries import summarize_gate, summarize_head_grid, summarize_map
 from stockformer.explainability.flow_summaries import summarize_flow_map
 from stockformer.explainability.input_summaries import summarize_saliency
 from stockformer.explainability.saliency import saliency_frame
@@ -44,11 +45,12 @@ def day_map(
         mask: what a query may not attend to, bool [query, key].
     """
     rows, columns = map(Axis, days, labels, ("query", "key"))
+    unmasked = values if mask is None else values.masked_fill(mask, 0.0)
     return Heatmap(
         values.float().numpy(),
         rows,
         columns,
-        Scale(0.0, largest_value(values) if largest is None else largest, value),
+        Scale(0.0, largest_value(unmasked) if largest is None else largest, value),
         f"query {{row}}, key {{column}}, {value} {{value}}",
         masked=None if mask is None else mask.numpy(),
         reference=(1 / values.size(1), "uniform") if value == WEIGHT and mask is None else None,
@@ -70,6 +72,32 @@ def flow_map(cells: Heatmap, weights: Tensor, title: str) -> Chart:
     """What attention carries, cells by `day_map`, beside the weights [query, key] that it carries it with."""
     values, mask = _tensors(cells)
     return Chart(title, cells, lambda: _map_table(cells), summarize_flow_map(values, weights, mask))
+
+
+def head_maps(
+    weights: Tensor, days: Names, *, labels: Pair = DAY_LABELS, mask: Tensor | None = None
+) -> tuple[Heatmap, ...]:
+    """The maps of a layer's heads [heads, query, key], each on its own scale.
+
+    Args:
+        mask: bool [heads or 1, query, key].
+    """
+    masks = [None] * len(weights) if mask is None else mask.expand(weights.shape)
+    return tuple(day_map(head, days, labels=labels, mask=masks[number]) for number, head in enumerate(weights))
+
+
+def on_one_scale(maps: Sequence[Heatmap]) -> tuple[Heatmap, ...]:
+    """The same maps, with the colours of the one that reaches highest."""
+    scale = max((one.scale for one in maps), key=lambda scale: scale.high)
+    return tuple(replace(one, scale=scale) for one in maps)
+
+
+def head_grid(layers: Sequence[tuple[Heatmap, ...]], statistics: pd.DataFrame, title: str) -> Chart:
+    """Every head's map, by layer those of `head_maps`, beside its numbers, see `head_statistics`."""
+    largest = [np.nanmax(one.cells, initial=0.0) for heads in layers for one in heads]
+    each = iter(on_one_scale([one for heads in layers for one in heads]))
+    grid = Grid(tuple(tuple(islice(each, len(heads))) for heads in layers), statistics)
+    return Chart(title, grid, lambda: statistics.assign(largest=largest), summarize_head_grid(statistics))
 
 
 def gate_map(gate: Tensor, days: Sequence[str], layer: int, most: int | None = None) -> Chart:

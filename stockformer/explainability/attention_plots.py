@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -18,22 +16,16 @@ from torch import Tensor
 from stockformer.charts import by_day
 from stockformer.charts.draw import draw, draw_side_by_side
 from stockformer.charts.heads_and_layers import head_specialization, layer_evolution
-from stockformer.charts.maps import attention_map, day_map, gate_map, largest_value
+from stockformer.charts.maps import attention_map, day_map, gate_map, head_grid, head_maps, on_one_scale
 from stockformer.explainability.capture import kind_title
 from stockformer.explainability.figures import (
-    COLORMAP,
     Days,
     checked,
     closing_on_error,
     day_labels,
     day_names,
-    finish,
-    hidden,
-    largest_weight,
 )
-
-#: Below every weight: the colour under the scale.
-_GREY = -1.0
+from stockformer.explainability.statistics import head_statistics
 
 
 @closing_on_error
@@ -80,14 +72,9 @@ def plot_attention_all_heads(
     save_path: str | Path | None = None,
 ) -> Figure:
     """All heads of one layer [heads, query, key], on one colour scale; what `mask` hides is grey."""
-    masks = [None] * len(weights) if mask is None else mask.expand(weights.shape)
-    look: dict[str, Any] = {
-        "days": _names_of_days(weights, query_dates, key_dates),
-        "labels": (query_label, key_label),
-        "largest": largest_value(hidden(weights, mask)),
-    }
-    heads = {f"head {head}": day_map(one, mask=masks[head], **look) for head, one in enumerate(weights)}
-    return draw_side_by_side(heads, title, save_path)
+    days = _names_of_days(weights, query_dates, key_dates)
+    heads = on_one_scale(head_maps(weights, days, labels=(query_label, key_label), mask=mask))
+    return draw_side_by_side({f"head {number}": head for number, head in enumerate(heads)}, title, save_path)
 
 
 @closing_on_error
@@ -102,27 +89,12 @@ def plot_head_grid(
 
     What `masks` hide, bool [heads or 1, query, key] per layer, is grey.
     """
-    layers = [hidden(maps, mask) for maps, mask in zip(layers, masks or [None] * len(layers), strict=True)]
-    rows, columns = len(layers), max(map(len, layers))
-    queries, keys = (max(maps.size(side) for maps in layers) for side in (1, 2))
-    # One picture of all maps: a hundred axes would take seconds.
-    down, across = round(1.15 * queries) + 1, round(1.05 * keys) + 1
-    tiles = np.full((rows * down, columns * across), np.nan)
-    figure, axes = plt.subplots(figsize=(1.2 * columns + 1, 1.3 * rows + 0.6), layout="constrained")
-    for layer, maps in enumerate(layers):
-        for head, weights in enumerate(maps):
-            top, left = (layer + 1) * down - weights.size(0), head * across
-            tiles[top : top + weights.size(0), left : left + weights.size(1)] = (
-                weights.float().nan_to_num(_GREY).numpy()
-            )
-            axes.text(left, top - 1, f"layer {layer}, head {head}", fontsize="xx-small", va="bottom")
-    colors = plt.get_cmap(COLORMAP).with_extremes(bad="white", under="gray")
-    image = axes.imshow(tiles, aspect="auto", cmap=colors, vmin=0, vmax=max(map(largest_weight, layers)))
-    axes.axis("off")
-    axes.set_title(title)
-    grey = any(not maps.isfinite().all() for maps in layers)
-    figure.colorbar(image, ax=axes, label="weight (grey: masked or no number)" if grey else "weight")
-    return finish(axes, save_path)
+    masks = masks or [None] * len(layers)
+    maps = [
+        head_maps(weights, _names_of_days(weights, None, None), mask=mask)
+        for weights, mask in zip(layers, masks, strict=True)
+    ]
+    return draw(head_grid(maps, head_statistics(layers, masks), title), save_path=save_path)
 
 
 @closing_on_error

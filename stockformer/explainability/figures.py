@@ -17,12 +17,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from torch import Tensor
 
 from stockformer.files import write_whole
 
-COLORMAP = "viridis"
-DIVERGING_COLORMAP = "RdBu_r"
 Days = Sequence[Any] | None
 P = ParamSpec("P")
 Plotted = TypeVar("Plotted")
@@ -48,16 +45,6 @@ def day_labels(kind: str) -> tuple[str, str]:
     """What the queries and keys of a kind of attention are."""
     labels = {"cross": ("stock day", "market day"), "self": ("stock day",) * 2, "market": ("market day",) * 2}
     return labels.get(kind, ("query step", "key step"))
-
-
-def hidden(weights: Tensor, mask: Tensor | None) -> Tensor:
-    """Weights, NaN where masked: what is not there has no colour of a small weight."""
-    return weights if mask is None else weights.float().masked_fill(mask, float("nan"))
-
-
-def largest_weight(weights: Tensor) -> float:
-    """The largest finite value, or 1 where there is none above 0: the end of a colour scale."""
-    return float(weights.nan_to_num(0.0, 0.0, 0.0).max()) or 1.0
 
 
 def finish(drawn: Axes | Figure, save_path: str | Path | None) -> Figure:

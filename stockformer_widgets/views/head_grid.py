@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-import pandas as pd
 from ipywidgets import Widget
-from matplotlib.figure import Figure
 from torch import Tensor
 from traitlets import Bytes, Dict, Int, List
 
-from stockformer.explainability import Summary, head_statistics, kind_title, plot_head_grid, summarize_head_grid
-from stockformer_widgets.views.base import View
-from stockformer_widgets.views.parts import Titled, exact, text
+from stockformer.charts.chart import Chart
+from stockformer.charts.maps import day_map, head_grid, head_maps
+from stockformer.explainability import head_statistics, kind_title
+from stockformer.explainability.figures import day_labels
+from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.base import ChartView
+from stockformer_widgets.views.maps import cell_html
+from stockformer_widgets.views.parts import Titled, text
 from stockformer_widgets.wire import describe_maps, display_maps
 
 _STATIC = Path(__file__).parents[1] / "static"
@@ -36,36 +39,44 @@ class MapGrid(anywidget.AnyWidget):
     head = Int(None, allow_none=True).tag(sync=True)
 
 
-class HeadGrid(View):
+class HeadGrid(ChartView):
     """Every layer x head map of the selected kind of attention, on one colour scale or each on its own.
 
-    Above each map stands a statistic, of diffuseness, recency and redundancy the one
+    Above each map is a statistic, of diffuseness, recency and redundancy the one
     that the maps are sorted by. A click selects layer, head, query and key.
     """
 
     label = "All heads"
     attention = "kind"
+    content = ("kind",)
     follows = ("kind", "layer", "head", "query", "key")
     horizontal, vertical = "head", "layer"
     indent = 0
 
-    def to_frame(self) -> pd.DataFrame:
-        """Columns ``layer, head, diffuseness, recency, redundancy, largest``, one row per head."""
-        return self._heads.assign(largest=[one["largest"] for one in self.grid.maps])
+    #: What the maps in the page show.
+    _painted: Chart | None = None
 
-    def _layers(self) -> list[Tensor]:
-        """[heads, query, key] per layer."""
-        return [maps[0] for maps in self.session.reading.capture.kinds[self.selection.kind]]
-
-    def _masks(self) -> list[Tensor | None]:
-        """What is masked in each layer, [heads or 1, query, key]."""
+    def chart_of(self, session: ExtractorSession) -> Chart:
         kind = self.selection.kind
-        return [self.session.reading.capture.layer_mask(kind, layer) for layer in range(len(self._layers()))]
+        layers, masks = self._layers(session)
+        maps = [
+            head_maps(weights, self._days(session, weights), labels=day_labels(kind), mask=mask)
+            for weights, mask in zip(layers, masks, strict=True)
+        ]
+        return head_grid(maps, head_statistics(layers, masks), f"{kind_title(kind)}, all heads")
+
+    def _layers(self, session: ExtractorSession) -> tuple[list[Tensor], list[Tensor | None]]:
+        """[heads, query, key] per layer, and what is masked in each, [heads or 1, query, key]."""
+        kind, capture = self.selection.kind, session.reading.capture
+        layers = [maps[0] for maps in capture.kinds[kind]]
+        return layers, [capture.layer_mask(kind, layer) for layer in range(len(layers))]
+
+    def _days(self, session: ExtractorSession, weights: Tensor) -> tuple[list[str], list[str]]:
+        return session.reading.days(weights.size(-2)), session.reading.days(weights.size(-1))
 
     def _build(self) -> tuple[Widget, ...]:
         self.grid = MapGrid()
         self.grid.on_msg(self._on_message)
-        self._content: tuple[Any, ...] = ()
         self.plot = Titled(self.grid, self.indent)
         return (self.plot,)
 
@@ -74,15 +85,13 @@ class HeadGrid(View):
         return self.readout, *built
 
     def _draw(self) -> None:
-        content = self._state(("kind",))
-        if content != self._content:
-            layers, masks = self._layers(), self._masks()
-            self._heads = head_statistics(layers, masks)
+        if self.chart is not self._painted:
+            layers, masks = self._layers(self.session)
             with self.grid.hold_sync():
-                self.grid.maps = describe_maps(layers, self._heads, masks)
+                self.grid.maps = describe_maps(layers, self._body.statistics, masks)
                 self.grid.codes = display_maps(layers, masks)
-            self.plot.title = f"{kind_title(self.selection.kind)}, all heads"
-            self._content = content
+            self.plot.title = self.chart.title
+            self._painted = self.chart
         with self.grid.hold_sync():
             self.grid.layer, self.grid.head = self.selection.layer, self.selection.head
 
@@ -98,40 +107,32 @@ class HeadGrid(View):
                 self._write(self._describe(cell))
 
     def _select(self, place: dict[str, int]) -> None:
+        rows, columns = self._body.maps[place["layer"]][place["head"]].axes
+        self.selection.layer, self.selection.head = place["layer"], place["head"]
+        self._select_on(rows, place["query"])
+        self._select_on(columns, place["key"])
+
+    def _marked(self) -> dict[str, int]:
         where = self.selection
-        queries, keys = self._layers()[place["layer"]].shape[1:]
-        where.layer, where.head = place["layer"], place["head"]
-        where.select("query", place["query"], queries)
-        where.select("key", place["key"], keys)
+        return {"layer": where.layer} | ({} if where.head is None else {"head": where.head})
 
     def _selected(self) -> dict[str, int]:
-        where = self.selection
-        queries, keys = self._layers()[where.layer].shape[1:]
-        place = {"layer": where.layer, "query": where.place("query", queries), "key": where.place("key", keys)}
-        return place if where.head is None else place | {"head": where.head}
+        place = self._marked()
+        rows, columns = self._body.maps[place["layer"]][0].axes
+        return place | {axis.sets: self.selection.place(axis.sets, len(axis.names)) for axis in (rows, columns)}
 
     def _describe(self, place: dict[str, int]) -> str:
-        layer, head = place["layer"], place.get("head")
-        maps = self._layers()[layer].float()
-        weights = maps.mean(dim=0) if head is None else maps[head]
-        days = [self.session.reading.days(size) for size in weights.shape]
-        which = f"layer {layer}, " + ("mean of the heads" if head is None else f"head {head}")
-        where = f"query <b>{text(days[0][place['query']])}</b>, key <b>{text(days[1][place['key']])}</b>"
-        mask = self.session.reading.capture.mask(self.selection.kind, layer, head)
-        cell = place["query"], place["key"]
-        weight = "masked" if mask is not None and mask[cell] else exact(float(weights[cell]))
-        found: dict[str, float | None] = next(
-            (one["statistics"] for one in self.grid.maps if (one["layer"], one["head"]) == (layer, head)), {}
-        )
-        numbers = (f"{name} <b>{value:.3f}</b>" for name, value in found.items() if value is not None)
-        return "; ".join([f"{which}: {where}, weight <b>{weight}</b>", *numbers])
-
-    def _summary(self) -> Summary:
-        return summarize_head_grid(self._heads)
-
-    def _plot(self) -> Figure:
-        return plot_head_grid(self._layers(), masks=self._masks(), title=kind_title(self.selection.kind))
+        which = self.selection.kind, place["layer"], place.get("head")
+        capture, body = self.session.reading.capture, self._body
+        weights = capture.map(*which)
+        cells = day_map(weights, self._days(self.session, weights), mask=capture.mask(*which))
+        _, layer, head = which
+        name = f"layer {layer}, " + ("mean of the heads" if head is None else f"head {head}")
+        rows = body.statistics[(body.statistics["layer"] == layer) & (body.statistics["head"] == head)]
+        numbers = rows.drop(columns=["layer", "head"]).squeeze(axis=0).dropna() if len(rows) else {}
+        words = (f"{text(of)} <b>{value:.3f}</b>" for of, value in numbers.items())
+        return "; ".join([f"{name}: {cell_html(cells, place['query'], place['key'])}", *words])
 
     def close(self) -> None:
-        self._content = ()
+        self._painted = None
         super().close()

@@ -160,15 +160,16 @@ class HeatmapView(ChartView):
 
     def _describe(self, place: tuple[int | None, int]) -> str:
         row, column = place
-        body = self._body
         if row is None:
-            return f"selected day {_bold(body.columns.name(column))}"
-        sentence: str = body.sentence
-        return sentence.format(
-            row=_bold(body.rows.name(row)),
-            column=_bold(body.columns.name(column)),
-            value=_bold(body.words(row, column)),
-        )
+            return f"selected day {_bold(self._body.columns.name(column))}"
+        return cell_html(self._body, row, column)
+
+
+def cell_html(body: Heatmap, row: int, column: int) -> str:
+    """A cell in words, as HTML."""
+    return body.sentence.format(
+        row=_bold(body.rows.name(row)), column=_bold(body.columns.name(column)), value=_bold(body.words(row, column))
+    )
 
 
 def _bold(words: str) -> str:

@@ -328,14 +328,17 @@ def test_a_head_grid_has_a_map_for_each_head_on_one_scale():
     figure = plots.plot_head_grid(layers)
     axes = figure.axes[0]
     tiles = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
+    statistics = plots.head_statistics(layers)["diffuseness"]
     titles = {label.get_text(): label.get_position() for label in axes.texts}
     assert len(titles) == 5
-    for layer, maps in enumerate(layers):
-        for head, weights in enumerate(maps):
-            left, above = titles[f"layer {layer}, head {head}"]
-            top = round(above) + 1
-            shown = tiles[top : top + weights.size(0), round(left) : round(left) + weights.size(1)]
-            np.testing.assert_allclose(shown, weights)
+    places = [(layer, head) for layer, maps in enumerate(layers) for head in range(len(maps))]
+    for (layer, head), diffuseness in zip(places, statistics, strict=True):
+        weights = layers[layer][head]
+        left, above = titles[f"L{layer} H{head}  {diffuseness:.2f}"]
+        top = round(above) + 1
+        shown = tiles[top : top + weights.size(0), round(left) : round(left) + weights.size(1)]
+        np.testing.assert_allclose(shown, weights)
+    assert axes.get_xlabel() == "above each map: layer, head, diffuseness"
     assert np.isfinite(tiles).sum() == sum(maps.numel() for maps in layers)
     assert axes.images[0].get_clim() == (0, pytest.approx(float(layers[1].max())))
     plt.close(figure)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from cases import PAIRS, make_session, pixels, plain
+from cases import PAIRS, SESSIONS, make_session, pixels, plain
 from matplotlib.colors import to_hex
 
 from stockformer.charts.chart import GREY, HIGHLIGHT, Axis, Chart, Heatmap, Scale
 from stockformer.charts.difference import difference
 from stockformer.charts.draw import draw
-from stockformer_widgets import Selection
+from stockformer_widgets import HeadGrid, Selection
 from stockformer_widgets.views.maps import HeatmapView
 
 MAPS = [(name, kind) for name, kind in PAIRS if issubclass(kind, HeatmapView)]
@@ -75,6 +75,38 @@ def test_both_renderers_draw_the_cells(name, kind):
 
 def ticks_of(axis):
     return zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_both_renderers_draw_every_head(name):
+    with make_session(name) as session:
+        view = HeadGrid(session, Selection(session, head=0))
+        chart = view.chart
+        axes, bar = draw(chart, view._marked()).axes
+        tiles = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
+        codes = np.frombuffer(view.grid.codes, np.uint8)
+        largest = max(one["largest"] for one in view.grid.maps) or 1.0
+        places = [(layer, head) for layer, heads in enumerate(chart.body.maps) for head in range(len(heads))]
+        assert [(one["layer"], one["head"]) for one in view.grid.maps] == places
+        assert axes.images[0].get_clim() == (0.0, pytest.approx(largest, rel=1e-6))
+        for (layer, head), sent, label in zip(places, view.grid.maps, axes.texts, strict=True):
+            weights = session.reading.capture.map(view.selection.kind, layer, head).numpy()
+            expected = np.where(np.isfinite(weights), weights, np.nan)
+            here, codes = np.split(codes, [weights.size])
+            screen = np.where(here == 255, np.nan, here / 254 * sent["largest"]).reshape(weights.shape)
+            np.testing.assert_allclose(screen, expected, atol=max(sent["largest"], 1e-9) / 500)
+            left, above = map(round, label.get_position())
+            paper = tiles[above + 1 : above + 1 + len(weights), left : left + weights.shape[1]]
+            np.testing.assert_allclose(np.where(paper < 0, np.nan, paper), expected, rtol=1e-6)
+            assert label.get_text().startswith(f"L{layer} H{head}  ")
+            assert sent["grey"] in bar.get_ylabel()
+        # As on the screen: one frame around the selected head, or dashed ones around its layer.
+        assert [frame.get_linestyle() for frame in axes.patches] == ["solid"]
+        view.selection.head = None
+        frames = draw(chart, view._marked()).axes[0].patches
+        assert [frame.get_linestyle() for frame in frames] == ["dashed"] * len(chart.body.maps[0])
+        assert view.plot.title == axes.get_title() == chart.title
+        assert view.to_frame().equals(chart.table)
 
 
 def cells_of(values, rows: Axis, columns: Axis, masked=None, label: str = "weight") -> Chart:
