@@ -174,8 +174,17 @@ class Panels:
     @property
     def legend(self) -> dict[str, str]:
         """Name -> colour of the lines."""
+        return {line.name: line.color for line in self._lines}
+
+    @property
+    def emphasised(self) -> list[str]:
+        """Names of the lines at full strength."""
+        return list(dict.fromkeys(line.name for line in self._lines if line.emphasis))
+
+    @property
+    def _lines(self) -> list[Line]:
         bodies = [body for _, body in self.panels if isinstance(body, Lines)]
-        return {line.name: line.color for body in bodies for line in body.lines if line.name}
+        return [line for body in bodies for line in body.lines if line.name]
 
     def words(self, place: int) -> dict[str, str]:
         """Title -> what a panel has at a place, as text: the value of its bar, or its lines at full strength."""

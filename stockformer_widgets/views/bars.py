@@ -74,7 +74,10 @@ class BarsPicture:
         set_range(self._along, 0.5, max(number - 0.5, 0.6))  # bqplot adds half a bar at both ends
         if self._upright:
             label_steps(self.x_axis, body.names.names, 12, (0, number))
-            tick_range(self.y_axis, low, high)
+            if body.scale.names:
+                label_steps(self.y_axis, body.scale.names, 4, (0, len(body.scale.names)), middle=0)
+            else:
+                tick_range(self.y_axis, low, high)
         else:
             name_ticks(self.y_axis, dict(zip(places.tolist(), body.names.names, strict=True)))
             tick_range(self.x_axis, low, high)

@@ -4,44 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-import bqplot as bq
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from ipywidgets import HTML, Button, Dropdown, HBox, Layout, Widget
-from matplotlib.figure import Figure
 
+from stockformer.charts.chart import Chart, Panels
+from stockformer.charts.faithfulness import faithfulness, ranking_colors
 from stockformer.explainability import (
     METHODS,
-    UNMEASURED,
     Faithfulness,
     Summary,
     faithfulness_verdict,
     has_inflow,
-    plot_faithfulness,
     summarize_faithfulness,
 )
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.base import View
-from stockformer_widgets.views.parts import (
-    Titled,
-    axis,
-    figure,
-    neighbour,
-    notes_html,
-    set_marks,
-    set_range,
-    text,
-    tick_range,
-)
+from stockformer_widgets.views.base import ChartView
+from stockformer_widgets.views.panels import LEFT, PanelsPicture
+from stockformer_widgets.views.parts import clicked_step, neighbour, notes_html, text
 from stockformer_widgets.views.trust import control_note
 from stockformer_widgets.work import Work
 
-_TITLES = {
-    "deletion": "deletion: target left (1: all, 0: mean)",
-    "insertion": "insertion: target reached (1: all, 0: mean)",
-}
-_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#8c564b", "#7a5195", "#d55e00", "#999933")
 _WINDOWS = (16, 64)
 _NOT_YET = (
     "Not measured yet. What a method ranks first is taken out of the input, or put back first; "
@@ -49,7 +31,7 @@ _NOT_YET = (
 )
 
 
-class FaithfulnessCheck(View):
+class FaithfulnessCheck(ChartView):
     """Deletion and insertion curves of every method and of what it should beat, and a verdict for each.
 
     Nothing is measured before the button is pressed: on one sample it takes some
@@ -69,18 +51,12 @@ class FaithfulnessCheck(View):
         "sample_faithfulness",
         "randomised",
     )
-    follows = ()
     horizontal = vertical = "ranking"
-    indent = 48
+    indent = LEFT
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
         return session.explains
-
-    def to_frame(self) -> pd.DataFrame:
-        """The table of `stockformer.explainability.Faithfulness`; empty before it was measured."""
-        result = self._result()
-        return pd.DataFrame() if result is None else result.table.copy()
 
     def _result(self) -> Faithfulness | None:
         """What was measured of the chosen unit: on what is chosen, or else on the other."""
@@ -95,7 +71,7 @@ class FaithfulnessCheck(View):
     def close(self) -> None:
         if self.comm is not None:
             self.work.stop()
-            self.curves.children = [panel.plot for panel in self.panels]  # closed with the view
+            self.picture.grid.children = [picture.plot for picture in self.picture.pictures]  # closed with the view
         super().close()
 
     def _build(self) -> tuple[Widget, ...]:
@@ -122,13 +98,10 @@ class FaithfulnessCheck(View):
         self.measure.on_click(self._measure)
         self.randomise.on_click(self._randomise)
         controls = [self.unit, self.windows, self.measure, self.randomise, self.work]
-        self.panels = [_Panel() for _ in _TITLES]
-        for panel in self.panels:
-            self._listen(panel.figure)
-        self.curves = HBox(layout=Layout(flex_flow="row wrap", width="100%"))
+        self.picture = PanelsPicture(self._listen, narrowest=320, height=260, ticks=4)
         self.table = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
         margin = f"0 0 0 {self.indent}px"
-        return HBox(controls, layout=Layout(flex_flow="row wrap", margin=margin)), self.curves, self.table
+        return HBox(controls, layout=Layout(flex_flow="row wrap", margin=margin)), self.picture.grid, self.table
 
     def _measure(self, button: Button) -> None:
         with self.message.reporting():
@@ -143,44 +116,33 @@ class FaithfulnessCheck(View):
         for button in (self.measure, self.randomise):
             button.disabled = self.work.running
 
-    def _draw(self) -> None:
+    def chart_of(self, session: ExtractorSession) -> Chart:
         result = self._result()
-        # A figure that is in the page without a size would be an error there.
-        drawn = result is not None and not (result.table["verdict"] == UNMEASURED).any()
-        self.curves.children = [panel.plot for panel in self.panels] if drawn else []
-        self._names = [] if result is None else [name for name in result.table["ranking"] if name != "random"]
-        parts = []
-        if result is not None and drawn:
-            for panel, kind in zip(self.panels, _TITLES, strict=True):
-                curves = result.curves[result.curves["kind"] == kind]
-                panel.draw(curves, self._names, self._colors(), self._selected(), _TITLES[kind])
-            parts = [_verdicts(result, self._names, self._colors()), _agreement(result)]
+        if result is None:
+            return Chart("Faithfulness: not measured yet", Panels(()), summary=Summary(_NOT_YET, ()))
+        return faithfulness(result, session.method)
+
+    def _draw(self) -> None:
+        result, drawn = self._result(), self._body
+        self.picture.draw(drawn, {})
+        self._names = [] if result is None else list(result.table["ranking"])
+        parts = [] if result is None or not drawn.panels else [_verdicts(result), _agreement(result)]
         if self.session.randomised:
             parts.append(_random(self.session.randomised))
         self.table.value = "".join(parts)
-
-    def _colors(self) -> list[str]:
-        """Colours by name, so that a ranking keeps its own; methods come first, so that they have one in both units."""
-        result = self._result()
-        order = [] if result is None else sorted(result.scores, key=lambda name: name not in METHODS)
-        return [_COLORS[order.index(name) % len(_COLORS)] for name in self._names]
 
     def _selected(self) -> int | None:
         method = self.session.method
         return self._names.index(method) if method in self._names else None
 
-    def _place(self, x: float, y: float) -> int | None:
-        result = self._result()
-        if result is None:
-            return None
-        # Both figures share the mouse; the nearest curve of either is meant.
-        curves = result.curves[result.curves["ranking"] != "random"]
-        heights = {
-            (name, kind): float(np.interp(x, rows["fraction"], rows["value"]))
-            for (name, kind), rows in curves.groupby(["ranking", "kind"])
+    def _place(self, x: float, y: float) -> int:
+        """The nearest curve of either figure, which share the mouse."""
+        share = clicked_step(x, len(self._body.axes[0].names))
+        lines = [enumerate(body.lines) for _, body in self._body.panels]
+        gaps = {
+            (abs(line.values[share] - y), place) for each in lines for place, line in each if line.shape != "dashed"
         }
-        name, _ = min(heights, key=lambda which: abs(heights[which] - y))
-        return self._names.index(name)
+        return min(gaps)[1]
 
     def _select(self, place: int | None) -> None:
         if place is not None and self._names[place] in METHODS:
@@ -201,68 +163,12 @@ class FaithfulnessCheck(View):
         others = [text(summarize_faithfulness(other).verdict) for other in self._results()[1:]]
         return "<br>".join(filter(None, (*others, changed, notes_html([control_note(self.session)]))))
 
-    def _summary(self) -> Summary:
-        result = self._result()
-        return Summary(_NOT_YET, ()) if result is None else summarize_faithfulness(result)
 
-    def _plot(self) -> Figure:
-        result = self._result()
-        return _placeholder() if result is None else plot_faithfulness(result)
-
-
-def _placeholder() -> Figure:
-    empty = plt.figure(figsize=(6, 2), layout="constrained")
-    empty.text(0.5, 0.5, "Faithfulness: not measured yet", ha="center", va="center")
-    return empty
-
-
-class _Panel:
-    """Curves of one kind: every ranking, the random line and its band."""
-
-    def __init__(self) -> None:
-        self.scales = {"x": bq.LinearScale(min=0, max=1), "y": bq.LinearScale()}
-        scales = self.scales
-        self.band = bq.Lines(
-            x=[0, 1],
-            y=[[0, 0], [0, 0]],
-            scales=scales,
-            fill="between",
-            fill_colors=["gray"],
-            fill_opacities=[0.25],
-            stroke_width=0,
-            opacities=[0.0],
-        )
-        self.chance = bq.Lines(x=[0, 1], y=[0, 0], scales=scales, colors=["gray"], line_style="dashed")
-        self.lines = bq.Lines(x=[0, 1], y=[[0, 0]], scales=scales, stroke_width=2)
-        self.x_axis = axis(scales["x"], grid_lines="none", tick_format="~%")
-        self.y_axis = axis(scales["y"], side="left", tick_format="~g")
-        marks = [self.band, self.chance, self.lines]
-        self.figure = figure(scales, marks, [self.x_axis, self.y_axis], 260, left=48)
-        self.plot = Titled(self.figure, left=48)
-        self.plot.layout.flex = "1 1 320px"
-        self.x_axis.tick_values = [0, 0.25, 0.5, 0.75, 1]
-
-    def draw(self, curves: pd.DataFrame, names: list[str], colors: list[str], selected: int | None, title: str) -> None:
-        chance = curves[curves["ranking"] == "random"]
-        fractions = chance["fraction"].to_numpy()
-        values = np.stack([curves[curves["ranking"] == name]["value"].to_numpy() for name in names])
-        band = chance[["low", "high"]].to_numpy().T
-        set_marks(self.band, x=fractions, y=band)
-        set_marks(self.chance, x=fractions, y=chance["value"].to_numpy())
-        opacities = [1.0 if selected in (None, number) else 0.45 for number in range(len(names))]
-        set_marks(self.lines, x=fractions, y=values, colors=colors, opacities=opacities)
-        low, high = float(min(values.min(), band.min(), 0.0)), float(max(values.max(), band.max(), 1.0))
-        set_range(self.scales["y"], low, high)
-        tick_range(self.y_axis, low, high)
-        self.plot.title = title
-
-
-def _verdicts(result: Faithfulness, names: list[str], colors: list[str]) -> str:
-    by_name = dict(zip(names, colors, strict=True))
-    rows = []
+def _verdicts(result: Faithfulness) -> str:
+    colors, rows = ranking_colors(result), []
     for row in result.table.to_dict("records"):
         name = str(row["ranking"])
-        mark = f'<span style="color: {by_name.get(name, "gray")}">■</span>'
+        mark = f'<span style="color: {colors[name]}">■</span>'
         numbers = [_number(row[column], 3 if column.startswith("p") else 2) for column in _COLUMNS]
         rows.append([f"{mark} {text(_words(name))}", *numbers, row["verdict"]])
     head = ["", *(f'<abbr title="{text(meaning)}">{_words(name)}</abbr>' for name, meaning in _COLUMNS.items()), ""]
@@ -302,7 +208,8 @@ def _random(rows: dict[str, dict[str, float]]) -> str:
 def _html_table(head: list[str], rows: list[list[str]]) -> str:
     top = "".join(f"<th>{name}</th>" for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<table style="line-height: 1.4; text-align: right; border-spacing: 10px 0"><tr>{top}</tr>{body}</table>'
+    look = "line-height: 1.4; text-align: right; word-break: normal; border-spacing: 10px 0"
+    return f'<table style="{look}"><tr>{top}</tr>{body}</table>'
 
 
 def _words(name: object) -> str:

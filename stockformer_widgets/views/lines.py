@@ -46,11 +46,11 @@ class LinesPicture:
 
     Args:
         height: pixels.
-        ticks: about how many places have their name below them.
         left: pixels left of the plot.
+        ticks: about how many places have their name below them.
     """
 
-    def __init__(self, height: int, ticks: int = 4, left: int = MARGIN) -> None:
+    def __init__(self, height: int, left: int = MARGIN, *, ticks: int = 4) -> None:
         self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale()}
         #: The marks that were needed so far, by what they draw.
         self.lines: dict[str, bq.Lines] = {}

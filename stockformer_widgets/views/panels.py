@@ -1,94 +1,96 @@
-"""Views of several numbers by layer or by head, one small figure a number."""
+"""Small multiples over the same places, drawn by bqplot in place."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import bqplot as bq
-import numpy as np
 from ipywidgets import GridBox, Layout, Widget
 
-from stockformer_widgets.views.base import View
-from stockformer_widgets.views.parts import (
-    HIGHLIGHT,
-    Titled,
-    axis,
-    clicked_step,
-    figure,
-    finite,
-    set_marks,
-    set_range,
-    tick_range,
-)
+from stockformer.charts.chart import Bars, Lines, Panels
+from stockformer_widgets.views.bars import BarsPicture
+from stockformer_widgets.views.base import ChartView
+from stockformer_widgets.views.lines import LinesPicture
+from stockformer_widgets.views.parts import MARGIN, clicked_step, swatches, text
 
-_NARROWEST = 200  # pixels of a panel
+#: Pixels left of a panel.
+LEFT = 48
 
 
-class Panel:
-    """One small figure: lines or bars over 0, 1, 2..., the selected place marked."""
+class PanelsPicture:
+    """Pictures beside each other, as many as a body has panels, made when they are first drawn.
 
-    def __init__(self, mark: type[bq.Mark]) -> None:
-        self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale()}
-        self.mark = mark(x=[0], y=[0], scales=self.scales)
-        self.marker = bq.Lines(
-            x=[0, 0],
-            y=[0, 1],
-            scales={"x": self.scales["x"], "y": bq.LinearScale(min=0, max=1)},
-            colors=[HIGHLIGHT],
-            stroke_width=1.5,
-        )
-        self.x_axis = axis(self.scales["x"], grid_lines="none", tick_format="d")
-        self.y_axis = axis(self.scales["y"], side="left", tick_format="~g")
-        self.figure = figure(self.scales, [self.mark, self.marker], [self.x_axis, self.y_axis], 150, left=48)
-        self.figure.layout.min_width = f"{_NARROWEST}px"
-        self.plot = Titled(self.figure, left=48)
+    Args:
+        listen: called with every figure.
+        narrowest, height: pixels of a panel.
+        ticks: about how many places have their name below a panel.
+    """
 
-    def draw(
-        self, title: str, x: np.ndarray, values: np.ndarray, places: int, selected: int | None, top: float
+    def __init__(
+        self, listen: Callable[[bq.Figure], None], narrowest: int = 200, height: int = 150, ticks: int = 12
     ) -> None:
-        """Show values at places x of so many, both [n] or [lines, n]; the axis ends at `top` or the largest value."""
-        values = finite(values)
-        low, high = min(0.0, float(values.min())), max(top, float(values.max()))
-        high = high if high > low else low + 1.0
-        set_range(self.scales["x"], -0.5, places - 0.5)
-        self.x_axis.tick_values = np.arange(0, places, max(1, places // 12))
-        set_range(self.scales["y"], low, high)
-        tick_range(self.y_axis, low, high)
-        set_marks(self.mark, x=x, y=values)
-        set_marks(self.marker, x=[selected or 0] * 2, opacities=[0.0 if selected is None else 1.0])
-        self.plot.title = title
+        self._listen, self._narrowest, self._height, self._ticks = listen, narrowest, height, ticks
+        columns = f"repeat(auto-fit, minmax({narrowest}px, 1fr))"
+        self.grid = GridBox(layout=Layout(grid_template_columns=columns, width="100%"))
+        self.pictures: list[Any] = []  # each draws bodies of one type
+
+    def draw(self, body: Panels, marked: Mapping[str, int]) -> None:
+        """Show panels, with the place that is `marked` by its field."""
+        self.pictures += [self._made(panel) for _, panel in body.panels[len(self.pictures) :]]
+        for (title, panel), picture in zip(body.panels, self.pictures, strict=False):
+            picture.draw(title, panel, marked)
+        self.grid.children = [picture.plot for picture in self.pictures[: len(body.panels)]]
+
+    def _made(self, panel: Lines | Bars) -> LinesPicture | BarsPicture:
+        if isinstance(panel, Lines):
+            picture: LinesPicture | BarsPicture = LinesPicture(self._height, LEFT, ticks=self._ticks)
+        else:
+            picture = BarsPicture(self._height, MARGIN if panel.scale.names else LEFT, upright=True)
+        picture.figure.layout.min_width = f"{self._narrowest}px"
+        self._listen(picture.figure)
+        return picture
 
 
-class PanelView(View):
+class PanelsView(ChartView):
     """A view of panels over the layers or the heads; a click selects one, a click on the selected head the mean."""
 
-    #: What a click selects, ``layer`` or ``head``.
-    selects: ClassVar[str]
-    indent = 48
-    mark: ClassVar[type[bq.Mark]]
-    titles: ClassVar[Sequence[str]]
+    indent = LEFT
+    #: What is described where no head is selected.
+    without_head: ClassVar[str] = ""
 
     def _build(self) -> tuple[Widget, ...]:
-        self.panels = [Panel(self.mark) for _ in self.titles]
-        for panel in self.panels:
-            self._listen(panel.figure)
-        columns = f"repeat(auto-fit, minmax({_NARROWEST}px, 1fr))"
-        return (GridBox([panel.plot for panel in self.panels], layout=Layout(grid_template_columns=columns)),)
+        self.picture = PanelsPicture(self._listen)
+        return (self.picture.grid,)
+
+    def _draw(self) -> None:
+        self.picture.draw(self._body, self._marked())
 
     def _selected(self) -> int | None:
-        step: int | None = getattr(self.selection, self.selects)
-        return step
+        return self._marked().get(self._body.axes[0].sets)
 
     def _place(self, x: float, y: float) -> int:
-        return clicked_step(x + 0.5, self.selection.sizes()[self.selects])
+        return clicked_step(x, len(self._body.axes[0].names))
 
     def _select(self, place: int) -> None:
-        again = self.selects == "head" and place == self.selection.head
-        setattr(self.selection, self.selects, None if again else place)
+        (axis,) = self._body.axes
+        if axis.sets == "head" and place == self.selection.head:
+            self.selection.head = None
+        else:
+            self._select_on(axis, place)
 
+    def _describe(self, place: int | None) -> str:
+        if place is None:
+            return self.without_head
+        (axis,), words = self._body.axes, self._body.words(place)
+        numbers = ", ".join(f"{text(title)} <b>{text(value)}</b>" for title, value in words.items())
+        return f"{self._which()}{axis.label} {text(axis.names[place])}: {numbers}" if words else ""
 
-def equal_lengths(lines: list[list[float]]) -> np.ndarray:
-    """[lines, longest]: a shorter line ends with its last point several times, and none has fewer than two."""
-    longest = max(2, max(map(len, lines)))
-    return np.array([line + line[-1:] * (longest - len(line)) for line in lines])
+    def _which(self) -> str:
+        """The line that is described, where only one is at full strength."""
+        names = self._body.emphasised
+        return f"{text(names[0])}, " if len(names) == 1 else ""
+
+    def _notes(self) -> str:
+        legend = self._body.legend
+        return "<br>".join(filter(None, (swatches(legend.values(), legend, [""] * len(legend)), super()._notes())))

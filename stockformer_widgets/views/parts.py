@@ -121,12 +121,14 @@ def clicked_step(coordinate: float, length: int) -> int:
     return int(np.clip(np.floor(coordinate), 0, length - 1))
 
 
-def label_steps(step_axis: bq.Axis, labels: Sequence[str], number: int, span: tuple[int, int]) -> None:
-    """Name about `number` of the steps of a span (begin, end) on an axis, the last one always."""
+def label_steps(
+    step_axis: bq.Axis, labels: Sequence[str], number: int, span: tuple[int, int], middle: float = 0.5
+) -> None:
+    """Name about `number` of the steps of a span (begin, end) on an axis in their `middle`, the last one always."""
     first, stop = span
     stride = max(1, round((stop - first) / number))
     steps = range(stop - 1, first - 1, -stride)
-    name_ticks(step_axis, {step + 0.5: labels[step] for step in steps})
+    name_ticks(step_axis, {step + middle: labels[step] for step in steps})
 
 
 def name_ticks(named_axis: bq.Axis, names: Mapping[float, str]) -> None:

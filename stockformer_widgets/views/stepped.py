@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import pandas as pd
 from ipywidgets import Button, Widget
 
 from stockformer.explainability.steps import Steps
-from stockformer_widgets.views.panels import PanelView
+from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views.panels import PanelsView
 from stockformer_widgets.work import Work
 
 _STOPPED = "Stopped. It starts again with another sample, or when this tab is opened again."
 
 
-class SteppedPanels(PanelView):
+class SteppedPanels(PanelsView):
     """Panels of a result that takes long: computed in steps while the view is on the screen, to watch and to stop.
 
-    Until then the panels are empty. What is out of date before it is ready is dropped.
+    Until then there are no panels. What is out of date before it is ready is dropped.
     """
+
+    attention = "all"
+    follows_session = ("reading", "target")
 
     #: Name of the result, see `ExtractorSession.is_explained`.
     what: ClassVar[str]
+
+    @classmethod
+    def shows(cls, session: ExtractorSession) -> bool:
+        return session.explains
 
     def _steps(self) -> Steps[pd.DataFrame]:
         """Compute the result."""
@@ -34,8 +41,7 @@ class SteppedPanels(PanelView):
         self.work.stopper.on_click(self._stop)
         #: What the computation that runs, or was stopped, is of.
         self._asked: tuple[Any, ...] = ()
-        self._panels = super()._build()
-        return self.work, *self._panels
+        return self.work, *super()._build()
 
     def _waits(self) -> bool:
         return self.shows(self.session) and not self.session.is_explained(self.what)
@@ -54,21 +60,13 @@ class SteppedPanels(PanelView):
 
     def _catch_up(self) -> None:
         super()._catch_up()
-        self._set_visible(True)
+        self.picture.grid.layout.visibility = "visible"
 
     def _clear(self) -> None:
         """Take the picture of another sample away."""
         self._drawn = ()
         self.readout.value = self.summary.value = ""
-        # As many bars as there will be: bqplot keeps the room that it leaves at the ends when they come into the page.
-        places = self.selection.sizes()[self.selects]
-        for panel, title in zip(self.panels, self.titles, strict=True):
-            panel.draw(title, np.arange(places), np.zeros(places), places, None, 1.0)
-        self._set_visible(False)
-
-    def _set_visible(self, visible: bool) -> None:
-        for panels in self._panels:
-            panels.layout.visibility = "visible" if visible else "hidden"
+        self.picture.grid.layout.visibility = "hidden"
 
     def _stop(self, button: Button) -> None:
         self.readout.value = _STOPPED

@@ -284,20 +284,21 @@ def test_layer_marks(unequal):
     by_kind = maps_by_kind(unequal).values()
     diffuse = [[(entropy(maps) / np.log(maps.shape[-1])).mean() for maps in layers] for layers in by_kind]
     sparse = [[sparsity(maps).mean() for maps in layers] for layers in by_kind]
-    assert [panel.plot.title for panel in view.panels] == [
+    assert [panel.plot.title for panel in view.picture.pictures] == [
         "mean diffuseness of the heads",
         "mean sparsity of the heads",
     ]
-    for panel, values in zip(view.panels, (diffuse, sparse), strict=True):
+    for panel, values in zip(view.picture.pictures, (diffuse, sparse), strict=True):
+        mark = panel.lines["dots"]
         # The market encoder's only layer: a point, as a line that ends where it begins.
-        np.testing.assert_array_equal(panel.mark.x, [[0, 1], [0, 1], [0, 0]])
-        np.testing.assert_allclose(panel.mark.y, [*values[:2], values[2] * 2], rtol=1e-5)
-        assert len(set(panel.mark.colors)) == 3
-        assert (panel.scales["x"].min, panel.scales["x"].max) == (-0.5, 1.5)
+        np.testing.assert_array_equal(mark.x, [[0.5, 1.5], [0.5, 1.5], [0.5, 0.5]])
+        np.testing.assert_allclose(mark.y, [*values[:2], values[2] * 2], rtol=1e-5)
+        assert len(set(mark.colors)) == 3
+        assert (panel.scales["x"].min, panel.scales["x"].max) == (0, 2)
         assert (panel.scales["y"].min, panel.scales["y"].max) == (0, 1)
     for layer in (1, 0):
         view.selection.layer = layer
-        assert [list(panel.marker.x) for panel in view.panels] == [[layer, layer]] * 2
+        assert [list(panel.markers[0].x) for panel in view.picture.pictures] == [[layer + 0.5] * 2] * 2
     for kind in ("Stock to market attention", "Stock self-attention", "Market self-attention"):
         assert kind in lines(view)[1]
 
@@ -312,10 +313,10 @@ def test_layer_under_the_mouse(unequal):
         return f"layer {layer}: mean diffuseness of the heads {diffuse:.3f}, mean sparsity of the heads {sparse:.3f}"
 
     assert lines(view)[0] == view.keyboard.says == f"Stock self-attention, {numbers(1)}"
-    mouse(view.panels[1].figure, "mousemove", 0.2, 0.5)
+    mouse(view.picture.pictures[1].figure, "mousemove", 0.2, 0.5)
     assert lines(view)[0] == f"Stock self-attention, {numbers(0)}"
     assert view.selection.layer == 1
-    mouse(view.panels[1].figure, "mouseleave")
+    mouse(view.picture.pictures[1].figure, "mouseleave")
     assert lines(view)[0] == f"Stock self-attention, {numbers(1)}"
 
 
@@ -323,24 +324,25 @@ def test_layer_under_the_mouse(unequal):
 def test_kinds_of_one_layer_are_a_point_each(name):
     session = make_session(name)
     view = LayerEvolution(session)
-    for panel, column in zip(view.panels, ("diffuseness", "sparsity"), strict=True):
+    for panel, column in zip(view.picture.pictures, ("diffuseness", "sparsity"), strict=True):
         expected = view.to_frame().groupby("kind", sort=False)[column].mean().fillna(0)  # of one key there is no choice
-        drawn = np.asarray(panel.mark.y)
+        mark = panel.lines["dots"]
+        drawn = np.asarray(mark.y)
         if len(expected) > 1:  # else one line, [points]
             assert drawn.ndim == 2
         drawn = np.atleast_2d(drawn)
         assert len(drawn) == len(expected)
         np.testing.assert_allclose(drawn, np.repeat(expected.to_numpy()[:, None], drawn.shape[1], axis=1), rtol=1e-5)
-        assert not np.asarray(panel.mark.x).any()
+        assert set(np.ravel(mark.x)) == {0.5}
 
 
 @pytest.mark.parametrize("panel", [0, 1])
-@pytest.mark.parametrize(("x", "layer"), [(0.4, 0), (0.6, 1), (1.0, 1), (-0.5, 0), (-7.0, 0), (1.5, 1), (99.0, 1)])
+@pytest.mark.parametrize(("x", "layer"), [(0.9, 0), (1.1, 1), (1.5, 1), (0.0, 0), (-7.0, 0), (2.0, 1), (99.0, 1)])
 def test_a_click_on_a_panel_selects_the_layer(unequal, panel, x, layer):
     view = LayerEvolution(unequal, Selection(unequal, layer=1 - layer))
-    mouse(view.panels[panel].figure, "click", x, 0.5)
+    mouse(view.picture.pictures[panel].figure, "click", x, 0.5)
     assert view.selection.layer == layer
-    mouse(view.panels[panel].figure, "click", x, 0.5)
+    mouse(view.picture.pictures[panel].figure, "click", x, 0.5)
     assert view.selection.layer == layer
 
 
@@ -382,11 +384,11 @@ def test_head_numbers(unequal, large):
         assert list(frame) == ["head", *expected]
         assert frame["head"].tolist() == list(range(len(frame)))
         titles = ["diffuseness", "peak key day", "recency share", "distance, days", "redundancy"]
-        assert [panel.plot.title for panel in view.panels] == titles
-        for panel, (name, values) in zip(view.panels, expected.items(), strict=True):
+        assert [panel.plot.title for panel in view.picture.pictures] == titles
+        for panel, (name, values) in zip(view.picture.pictures, expected.items(), strict=True):
             np.testing.assert_allclose(frame[name], values, rtol=1e-4, atol=1e-5)
-            np.testing.assert_array_equal(panel.mark.x, range(len(values)))
-            np.testing.assert_allclose(panel.mark.y, values, rtol=1e-4, atol=1e-5)
+            np.testing.assert_array_equal(panel.bars.x, np.arange(len(values)) + 0.5)
+            np.testing.assert_allclose(panel.bars.y, values, rtol=1e-4, atol=1e-5)
 
 
 def test_head_marker_and_words(unequal):
@@ -401,34 +403,33 @@ def test_head_marker_and_words(unequal):
         assert days[numbers["peak"][head]] in line
 
     assert lines(view)[0] == view.keyboard.says == "mean of the heads"
-    assert [list(panel.marker.opacities) for panel in view.panels] == [[0.0]] * 5
-    mouse(view.panels[2].figure, "mousemove", 0.3, 0.1)
+    assert [list(panel.bars.opacities) for panel in view.picture.pictures] == [[1.0, 1.0]] * 5
+    mouse(view.picture.pictures[2].figure, "mousemove", 0.3, 0.1)
     check(lines(view)[0], 0)
     assert view.selection.head is None
     view.selection.head = 1
-    assert [list(panel.marker.x) for panel in view.panels] == [[1, 1]] * 5
-    assert [list(panel.marker.opacities) for panel in view.panels] == [[1.0]] * 5
+    assert [list(panel.bars.opacities) for panel in view.picture.pictures] == [[0.4, 1.0]] * 5
     check(lines(view)[0], 1)
     check(view.keyboard.says, 1)
 
 
 @pytest.mark.parametrize("panel", range(5))
-@pytest.mark.parametrize(("x", "head"), [(0.4, 0), (0.6, 1), (-9.0, 0), (1.5, 1), (99.0, 1)])
+@pytest.mark.parametrize(("x", "head"), [(0.9, 0), (1.1, 1), (-9.0, 0), (1.5, 1), (99.0, 1)])
 def test_a_click_on_a_panel_selects_the_head_and_a_second_one_the_mean(unequal, panel, x, head):
     view = HeadSpecialization(unequal)
-    mouse(view.panels[panel].figure, "click", x, 0.5)
+    mouse(view.picture.pictures[panel].figure, "click", x, 0.5)
     assert view.selection.head == head
-    mouse(view.panels[panel].figure, "click", x, 0.5)
+    mouse(view.picture.pictures[panel].figure, "click", x, 0.5)
     assert view.selection.head is None
 
 
 def test_a_single_head_repeats_no_other():
     view = HeadSpecialization(make_session("one layer, one head"))
     assert view.to_frame()["redundancy"].isna().all()
-    assert all(np.isfinite(panel.mark.y).all() for panel in view.panels)
+    assert all(np.isfinite(panel.bars.y).all() for panel in view.picture.pictures)
 
 
 @pytest.mark.parametrize("name", ["one day", "one day, layer, head"])
 def test_scales_of_panels_have_a_width(name):
-    for panel in HeadSpecialization(make_session(name)).panels:
+    for panel in HeadSpecialization(make_session(name)).picture.pictures:
         assert panel.scales["y"].min < panel.scales["y"].max

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -9,18 +11,34 @@ import torch
 from cases import PAIRS, make_session, marker, plain
 from matplotlib.colors import to_hex
 
-from stockformer.charts.chart import Axis, Bars, Chart, Line, Lines, Scale, formatted, line_colors
+from stockformer.charts.chart import HIGHLIGHT, Axis, Bars, Chart, Line, Lines, Panels, Scale, formatted, line_colors
 from stockformer.charts.compare import overlay
 from stockformer.charts.draw import draw
 from stockformer.explainability import Summary
-from stockformer_widgets import Prediction, PriceStrip, SaliencyBars, SampleComparison, Selection
-from stockformer_widgets.views import compared
-from stockformer_widgets.views.base import ChartView
+from stockformer_widgets import (
+    FaithfulnessCheck,
+    HeadSpecialization,
+    LayerEvolution,
+    Prediction,
+    PriceStrip,
+    SaliencyBars,
+    SampleComparison,
+    Selection,
+)
+from stockformer_widgets.views.bars import BarsView
 from stockformer_widgets.views.compared import OverlaidView
-from stockformer_widgets.views.maps import HeatmapView
+from stockformer_widgets.views.lines import LinesView
+from stockformer_widgets.views.panels import PanelsView
 
-CASES = [(name, kind) for name, kind in PAIRS if issubclass(kind, ChartView) and not issubclass(kind, HeatmapView)]
-COMPARED = [kind for kind in vars(compared).values() if isinstance(kind, type) and issubclass(kind, OverlaidView)]
+CASES = [(name, kind) for name, kind in PAIRS if issubclass(kind, LinesView | BarsView | PanelsView)]
+
+
+@cache
+def session_of(name):
+    """One for all tests: what is explained of it is computed once, by a method that is fast where it is not a number."""
+    return make_session(name, "input_x_gradient")
+
+
 
 Series = dict[str, tuple[list[str], np.ndarray]]
 
@@ -44,24 +62,25 @@ def on_screen(picture, body) -> Series:
     if isinstance(body, Bars):
         bars, dots = picture.bars, picture.dots
         found = {body.bars_name: (list(bars.colors), np.asarray(bars.y))}
-        along = 0 if picture.x_axis.tick_format else 1
         if dots is not None and dots.visible:
-            values = np.asarray((dots.x, dots.y)[along])[: len(body.dots)]
+            values = np.asarray(dots.x if bars.orientation == "horizontal" else dots.y)[: len(body.dots)]
             found[body.dots_name] = list(dots.colors), values
         return found
     found = {}
     for shape, mark in picture.lines.items():
         lines = [line for line in body.lines if line.shape == shape]
-        for line, color, values in zip(lines, mark.colors, np.atleast_2d(mark.y), strict=bool(lines)):
-            values = values[: len(values) - (shape in ("area", "step"))]
-            found[line.name] = [color], values[-len(line.values) :]
+        points = np.stack([np.atleast_2d(mark.x), np.atleast_2d(mark.y)], axis=1)
+        for line, color, each in zip(lines, mark.colors, points, strict=bool(lines)):
+            x, y = each[:, : each.shape[1] - (shape in ("area", "step"))][:, -len(line.values) :]
+            repeated = np.r_[False, np.diff(x) == 0]  # the line has ended
+            found[line.name] = [color], np.where(repeated, 0.0, y)
     return {name: series for name, series in found.items() if name}
 
 
 def on_paper(axes, body) -> Series:
     """The same of what matplotlib has."""
     found = {
-        bars.get_label(): ([to_hex(bar.get_facecolor()) for bar in bars], [_length(bar, body) for bar in bars])
+        bars.get_label(): ([to_hex(bar.get_facecolor()) for bar in bars], [_length(bar) for bar in bars])
         for bars in axes.containers
     }
     if isinstance(body, Lines):
@@ -71,17 +90,14 @@ def on_paper(axes, body) -> Series:
         name = str(line.get_label())
         if not name.startswith("_") and not name.endswith(" day") and name != "uniform":
             x, y = line.get_data()
-            found[name] = (
-                [to_hex(line.get_color())],
-                y if isinstance(body, Lines) or axes.yaxis_inverted() is False else x,
-            )
+            found[name] = [to_hex(line.get_color())], x if axes.yaxis_inverted() else y
     if isinstance(body, Bars) and not body.bars_name:
         found[""] = found.pop(next(name for name in found if name.startswith("_")))
     return {name: (colors, number(values)) for name, (colors, values) in found.items()}
 
 
-def _length(bar, body) -> float:
-    return bar.get_width() if isinstance(body, Bars) and bar.axes.yaxis_inverted() else bar.get_height()
+def _length(bar) -> float:
+    return bar.get_width() if bar.axes.yaxis_inverted() else bar.get_height()
 
 
 def number(values) -> np.ndarray:
@@ -109,35 +125,34 @@ def check(view) -> None:
         if isinstance(body, Lines):
             assert (picture.scales["y"].min, picture.scales["y"].max) == (body.y.low, body.y.high)
         else:
-            drawn = picture.scales["x" if axes.yaxis_inverted() else "y"]
+            flat = axes.yaxis_inverted()
+            drawn, named = (picture.scales["x"], picture.y_axis) if flat else (picture.scales["y"], picture.x_axis)
             assert (drawn.min, drawn.max) == (body.scale.low, body.scale.high)
-            names = [
-                label.get_text()
-                for label in (axes.get_yticklabels() if axes.yaxis_inverted() else axes.get_xticklabels())
-            ]
-            assert set(names) <= set(body.names.names)
-            assert set(
-                picture.y_axis.tick_labels.values() if axes.yaxis_inverted() else picture.x_axis.tick_labels.values()
-            ) >= set(names)
+            ticks = axes.get_yticklabels() if flat else axes.get_xticklabels()
+            names = [label.get_text() for label in ticks if label.get_text()]
+            assert names == [named.tick_labels[str(body.names.names.index(name) + 0.5)] for name in names]
+            assert body.names.names[-1] in names
     for note in chart.notes:
         assert note.text in plain(view.readout.value)
     assert view.to_frame().equals(chart.table)
 
 
 def panels(chart):
-    return [(chart.title, chart.body)]
+    """Title and body of every picture."""
+    return chart.body.panels if isinstance(chart.body, Panels) else [(chart.title, chart.body)]
 
 
 def pictures(view):
-    return [view.picture]
+    """Every picture that bqplot draws."""
+    return view.picture.pictures if isinstance(view.chart.body, Panels) else [view.picture]
 
 
 @pytest.mark.filterwarnings("ignore:All-NaN slice encountered")
 @pytest.mark.parametrize(("name", "kind"), CASES, ids=[f"{name}-{kind.__name__}" for name, kind in CASES])
 def test_both_renderers_draw_the_chart(name, kind):
-    # Integrated gradients take long where they do not converge.
-    with make_session(name, "input_x_gradient" if "method" in kind.follows_session else None) as session:
-        check(kind(session, Selection(session, query=0)))
+    session = session_of(name)
+    with kind(session, Selection(session, query=0)) as view:
+        check(view)
 
 
 def test_both_renderers_mark_the_selected_day(session):
@@ -167,12 +182,35 @@ def test_both_renderers_draw_what_was_before_a_change(session):
     check(view)
 
 
-@pytest.mark.parametrize("kind", COMPARED, ids=lambda kind: kind.__name__)
-def test_both_renderers_draw_a_comparison(session, kind):
+def test_both_renderers_draw_what_was_measured(session):
+    view = FaithfulnessCheck(session)
+    assert [axes for axes in draw(view.chart).axes if axes.lines] == []
+    result = session.check()
+    check(view)
+    kinds = result.curves.set_index(["kind", "ranking", "fraction"])["value"]
+    for (_, body), kind in zip(view.chart.body.panels, ("deletion", "insertion"), strict=True):
+        assert body.x.names[10] == "10%"
+        for line, ranking in zip(body.lines, result.table["ranking"], strict=True):
+            assert line.values[10] == pytest.approx(kinds[kind, ranking, 0.1])
+            assert line.emphasis == (ranking in (session.method, "random"))
+
+
+def test_both_renderers_mark_the_selected_layer_and_head(session):
+    where = Selection(session, layer=1, head=0)
+    for axes in draw((view := LayerEvolution(session, where)).chart, view._marked()).axes:
+        assert [line.get_xdata() for line in axes.lines if line.get_color() == HIGHLIGHT] == [[1, 1]]
+    assert [list(picture.markers[0].x) for picture in view.picture.pictures] == [[1.5, 1.5]] * 2
+    for axes in draw((view := HeadSpecialization(session, where)).chart, view._marked()).axes:
+        assert [bar.get_alpha() for bar in axes.patches] == [1.0, 0.5]
+    assert [list(picture.bars.opacities) for picture in view.picture.pictures] == [[1.0, 0.4]] * 5
+
+
+def test_both_renderers_draw_a_comparison(session):
     with SampleComparison(session, 3, 30) as comparison:
-        for view in comparison.views:
-            if isinstance(view, kind):
-                check(view)
+        overlaid = [view for view in comparison.views if isinstance(view, OverlaidView)]
+        assert len(overlaid) > 5
+        for view in overlaid:
+            check(view)
 
 
 def test_a_chart_is_made_again_only_where_its_content_changes(session):

@@ -400,7 +400,7 @@ def test_arbitrary_models_open(make, inputs, kinds):
         for layer, maps in enumerate(session.reading.capture.kinds[kind]):
             explorer.selection.layer = layer
             assert list(heatmap.image.x) == [0, maps.size(-1)]
-            assert len(np.asarray(by_head.panels[0].mark.y)) == maps.size(1)
+            assert len(np.asarray(by_head.picture.pictures[0].bars.y)) == maps.size(1)
     assert shown_message(explorer) == ""
 
 

@@ -22,7 +22,7 @@ def view(session):
 
 def test_nothing_is_measured_or_drawn_at_first(session, view):
     assert session.faithfulness == {}
-    assert view.curves.children == ()
+    assert view.picture.grid.children == ()
     assert "Not measured yet" in plain(view.summary.value)
 
 
@@ -33,12 +33,13 @@ def test_curves_and_verdicts(session, view, windows, unit):
     found = session.faithfulness[unit]
     assert (found.samples, found.unit) == (windows or 1, unit)
     names = [name for name in found.table["ranking"] if name != "random"]
-    for panel, kind in zip(view.panels, ("deletion", "insertion"), strict=True):
+    for panel, kind in zip(view.picture.pictures, ("deletion", "insertion"), strict=True):
         curves = found.curves[found.curves["kind"] == kind].set_index("ranking")
-        np.testing.assert_allclose(panel.lines.y, [curves.loc[name, "value"] for name in names])
-        np.testing.assert_allclose(panel.chance.y, curves.loc["random", "value"])
-        np.testing.assert_allclose(panel.band.y, curves.loc["random", ["low", "high"]].T)
-        assert panel.plot in view.curves.children
+        at = np.rint(100 * curves.loc["random", "fraction"].to_numpy()).astype(int)
+        np.testing.assert_allclose(panel.lines["line"].y[:, at], [curves.loc[name, "value"] for name in names])
+        np.testing.assert_allclose(panel.lines["dashed"].y[at], curves.loc["random", "value"])
+        np.testing.assert_allclose(panel.lines["band"].y[:, at], curves.loc["random", ["low", "high"]].T)
+        assert panel.plot in view.picture.grid.children
     rows = plain(view.table.value.replace("</td>", " ¦ ").replace("</tr>", "\n")).split("\n")
     for row in found.table.to_dict("records"):
         said = next(line for line in rows if line.startswith(f"■ {row['ranking'].replace('_', ' ')} ¦"))
@@ -55,7 +56,7 @@ def test_a_click_on_a_curve_takes_its_method(session, view):
     session.check()
     name = [one for one in session.faithfulness["cell"].table["ranking"] if one != "random"][-1]
     curve = session.faithfulness["cell"].curves.query("ranking == @name and kind == 'deletion'")
-    mouse(view.panels[0].figure, "click", 0.1, float(curve.query("fraction == 0.1")["value"].iloc[0]))
+    mouse(view.picture.pictures[0].figure, "click", 10.5, float(curve.query("fraction == 0.1")["value"].iloc[0]))
     assert session.method == name
     assert lines(view)[0].startswith(name.replace("_", " "))
     press(view, "ArrowUp", 20)
@@ -83,7 +84,7 @@ def test_what_is_explained_otherwise_is_measured_anew(session, view, trait):
     setattr(session, trait, {"target": 0, "baseline": "calm window", "groups": "day"}[trait])
     if trait == "target":
         assert session.faithfulness == session.randomised == {}
-        assert view.curves.children == ()
+        assert view.picture.grid.children == ()
         return
     stale = {"baseline": AGAINST_BASELINE, "groups": BY_GROUP}[trait]
     kept = {method for method in METHODS if method not in stale}
@@ -96,12 +97,12 @@ def test_what_is_explained_otherwise_is_measured_anew(session, view, trait):
 def test_cells_and_days_are_kept_beside_each_other(session, view):
     session.check()
     view.unit.value = "day"
-    assert view.curves.children == ()
+    assert view.picture.grid.children == ()
     view.measure.click()
     assert "pooling" in plain(view.table.value)
     view.unit.value = "cell"
     assert "shapley sampling" in plain(view.table.value)
-    assert len(view.curves.children) == 2
+    assert len(view.picture.grid.children) == 2
 
 
 def test_nothing_to_measure_is_said(session, view):
@@ -110,7 +111,7 @@ def test_nothing_to_measure_is_said(session, view):
     session.refresh()
     session.check()
     assert plain(view.summary.value).startswith("On this sample there is nothing to measure")
-    assert view.curves.children == ()
+    assert view.picture.grid.children == ()
     assert lines(SaliencyBars(session))[-1] == "not measurable on this sample"
 
 
@@ -217,7 +218,7 @@ def test_it_can_be_watched_and_stopped(session, view):
         view.measure.click()
         while view.work.running or not session.faithfulness:
             await asyncio.sleep(0.01)
-        assert len(view.curves.children) == 2
+        assert len(view.picture.grid.children) == 2
 
     asyncio.run(run())
 

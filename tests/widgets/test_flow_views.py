@@ -132,12 +132,12 @@ def test_a_closed_gate_lets_nothing_in(session):
 @pytest.mark.parametrize(("kind", "layer"), [("cross", 1), ("self", 0), ("market", 0)])
 def test_a_head_is_worth_what_the_output_loses_without_it(session, kind, layer):
     view = HeadImportance(session, Selection(session, kind=kind, layer=layer))
-    _, ablation = (np.asarray(panel.mark.y) for panel in view.panels)
+    _, ablation = (np.asarray(panel.bars.y) for panel in view.picture.pictures)
     losses = [margin(session) - margin(session, heads_off=[(kind, layer, head)]) for head in range(2)]
     np.testing.assert_allclose(ablation, losses, rtol=1e-3, atol=1e-6)
-    mouse(view.panels[0].figure, "click", 1.0, 0.0)
+    mouse(view.picture.pictures[0].figure, "click", 1.5, 0.0)
     assert view.selection.head == 1
-    assert f"without it the target falls by {ablation[1]:.4g}" in lines(view)[0]
+    assert f"drop in target without the head {ablation[1]:.4g}" in lines(view)[0]
     press(view, "ArrowLeft")
     assert view.selection.head == 0
 
@@ -149,9 +149,11 @@ def test_effects_are_those_of_a_what_if(session):
         for column in ("flat", "permuted"):
             expected = margin(session, **{column: [(kind, layer)]}) - margin(session)
             assert frame.loc[(kind, layer), column] == pytest.approx(expected, rel=1e-3, abs=1e-6)
-    drawn = np.asarray(view.panels[0].mark.y)
+    drawn = np.asarray(view.picture.pictures[0].lines["dots"].y)
     np.testing.assert_allclose(drawn[:, 0], frame["flat"].xs(0, level="layer"), rtol=1e-5)
     flat, permuted = frame.loc[("self", 1)]
-    assert lines(view)[0].endswith(f"flat {flat:+.4g}, shuffled {permuted:+.4g}")
-    mouse(view.panels[1].figure, "click", 0.0, 0.0)
+    assert lines(view)[0].endswith(
+        f"change with flat attention {flat:+.4g}, change with shuffled attention {permuted:+.4g}"
+    )
+    mouse(view.picture.pictures[1].figure, "click", 0.0, 0.0)
     assert view.selection.layer == 0
