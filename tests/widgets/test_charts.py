@@ -35,9 +35,8 @@ CASES = [(name, kind) for name, kind in PAIRS if issubclass(kind, LinesView | Ba
 
 @cache
 def session_of(name):
-    """One for all tests: what is explained of it is computed once, by a method that is fast where it is not a number."""
+    """One for all tests, explained once, by a method that is fast even where nothing is a number."""
     return make_session(name, "input_x_gradient")
-
 
 
 Series = dict[str, tuple[list[str], np.ndarray]]
@@ -69,9 +68,9 @@ def on_screen(picture, body) -> Series:
     found = {}
     for shape, mark in picture.lines.items():
         lines = [line for line in body.lines if line.shape == shape]
-        points = np.stack([np.atleast_2d(mark.x), np.atleast_2d(mark.y)], axis=1)
-        for line, color, each in zip(lines, mark.colors, points, strict=bool(lines)):
-            x, y = each[:, : each.shape[1] - (shape in ("area", "step"))][:, -len(line.values) :]
+        series = zip(mark.colors, np.atleast_2d(mark.x), np.atleast_2d(mark.y), strict=False)
+        for line, (color, *points) in zip(lines, series, strict=bool(lines)):
+            x, y = (each[: len(each) - (shape in ("area", "step"))][-len(line.values) :] for each in points)
             repeated = np.r_[False, np.diff(x) == 0]  # the line has ended
             found[line.name] = [color], np.where(repeated, 0.0, y)
     return {name: series for name, series in found.items() if name}
