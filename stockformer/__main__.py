@@ -144,6 +144,8 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    if arguments.bucket_edges and arguments.label_mode != "buckets":
+        raise ValueError(f"--bucket-edges has no effect with --label-mode {arguments.label_mode}, expected buckets")
     out = Path(arguments.out)
     read = [file for path in arguments.csv for file in table_files(Path(path))]
     check_writable(checkpoint_files(out), inputs=read, make_folders=True, overwrite=arguments.overwrite)

@@ -18,7 +18,7 @@ from stockformer.features import PRICE_COLUMNS, add_derived_features
 from stockformer.market import ETFS, add_market_features
 from stockformer.opening import feature_columns, open_model
 from stockformer.preprocessing import TRAINED_ELSEWHERE, TRAINED_HERE, Preprocessing
-from stockformer.table import check_sizes, in_order, listed, read_table, renamed
+from stockformer.table import check_sizes, counted, in_order, listed, read_table, renamed
 
 #: More days between two rows of a ticker than any holiday takes.
 _LONG_BREAK = 10
@@ -134,18 +134,18 @@ def _rows(named: pd.DataFrame, notes: list[str], way: Preprocessing) -> tuple[pd
     rows, sentences = in_order(first.assign(**dict.fromkeys(absent, np.nan)), [], way)
     samples = rows[~rows["symbol"].isin(ETFS)]
     tickers, funds = samples["symbol"].unique(), rows.loc[rows["symbol"].isin(ETFS), "symbol"].unique()
-    start = f"{len(samples)} rows of {len(tickers)} tickers ({listed(list(tickers))})"
+    start = f"{counted(len(samples), 'row')} of {counted(len(tickers), 'ticker')} ({listed(list(tickers))})"
     said = [f"{start}, {rows['date'].min().date()} to {rows['date'].max().date()}."]
     if len(funds):
         said.append(f"ETF rows, which give market features and are no samples: {listed(list(funds), 12)}.")
     if absent:
         said.append(f"Needed columns that are absent: {', '.join(absent)}.")
     if twice:
-        said.append(f"{twice} rows repeat a ticker and day: expected one row each.")
+        said.append(f"Rows that repeat a ticker and day: {twice}; expected one row each.")
     said += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in [*notes, *sentences]]
     weekend = samples[samples["date"].dt.day_of_week >= 5]
     if len(weekend):
-        said.append(f"{len(weekend)} rows are on a weekend, the first on {weekend['date'].iloc[0].date()}.")
+        said.append(f"{counted(len(weekend), 'row')} on a weekend, the first on {weekend['date'].iloc[0].date()}.")
     by_ticker = samples.groupby("symbol", sort=False)
     days = by_ticker["date"].diff().dt.days
     if (days > _LONG_BREAK).any():
@@ -153,7 +153,7 @@ def _rows(named: pd.DataFrame, notes: list[str], way: Preprocessing) -> tuple[pd
         said.append(f"{row['symbol']} has no row for {int(days.max())} days before {row['date'].date()}.")
     halted = samples[samples["adjusted_close"].isna()]
     if len(halted):
-        said.append(f"{len(halted)} rows of {listed(list(halted['symbol'].unique()))} have no price.")
+        said.append(f"{counted(len(halted), 'row')} of {listed(list(halted['symbol'].unique()))} without a price.")
     still = by_ticker["adjusted_close"].transform(lambda price: price.diff().eq(0).rolling(_STILL).sum()) == _STILL
     if still.any():
         row = samples[still].iloc[0]
@@ -176,16 +176,16 @@ def _compute(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def _oddities(name: str, values: pd.Series, texts: int, from_prices: pd.Series | None) -> Iterator[str]:
     finite = values[np.isfinite(values)]
     if texts:
-        yield f"{texts} values are text"
+        yield f"{counted(texts, 'text')} where numbers were expected"
     infinite = int(np.isinf(values).sum())
     if infinite:
-        yield f"{infinite} values are infinite"
+        yield counted(infinite, "infinite value")
     if len(finite) and values.isna().mean() > _MANY_GAPS:
         yield "many gaps"
     if len(finite) and finite.nunique() == 1:
         yield f"always {finite.iloc[0]:g}"
     if len(finite) and name in PRICE_COLUMNS and (finite < 0).any():
-        yield f"{int((finite < 0).sum())} values are negative"
+        yield counted(int((finite < 0).sum()), "negative value")
     middle = float(finite.abs().median()) if len(finite) else np.nan
     low, high, unit = _USUAL.get(name, (0.0, np.inf, ""))
     if not np.isnan(middle) and not low <= middle <= high:
@@ -219,7 +219,7 @@ def _open(
             dataset = StockDataset(table) if checkpoint is None else open_model(checkpoint, table, **options)[0]
     except (ValueError, ImportError) as error:
         return None, f"It does not open: {error}."
-    said = [f"It opens: {len(dataset)} windows of {dataset.lookback} days."]
+    said = [f"It opens: {counted(len(dataset), 'window')} of {counted(dataset.lookback, 'day')}."]
     # What was done to the rows stands above.
     said += [f"{one.message}." for one in caught if str(one.message) != "; ".join(dataset.notes)]
     return dataset, "\n".join(said)

@@ -149,7 +149,7 @@ def save_checkpoint(
 
 def checkpoint_files(path: Path) -> tuple[Path, Path]:
     """The two files that `save_checkpoint` writes: the checkpoint, and the ``.meta`` beside it."""
-    return path, path.with_name(f"{path.name}.meta")
+    return path, path.parent / f"{path.name}.meta"
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], int]:

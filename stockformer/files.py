@@ -39,6 +39,8 @@ def check_writable(
         folder = target.parent
         while make_folders and not folder.exists():
             folder = folder.parent
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is a file, expected a folder to write into")
         probe = _neighbour(folder)
         try:
             _write(probe, _PROBE)

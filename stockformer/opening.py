@@ -94,7 +94,7 @@ def open_model(
         raise ValueError(f"lookback is {settings['lookback']}, and {name} takes at most {longest} days")
     dataset = StockDataset(read_table(data), **settings)
     contradictions, named = list(info.contradictions), _target(name).get("target_col")
-    if horizon is None and named != settings.get("target_col", named):
+    if horizon is None and named not in (None, settings.get("target_col", named)):
         contradictions.append(f"its name says {named}, and the file {settings['target_col']}: read as that")
     warn_of_arch(name, None, contradictions)
     if assumptions:

@@ -70,6 +70,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
     except (ValueError, csv.Error, EOFError, OSError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the file system, and names the file
+        if isinstance(error, UnicodeDecodeError):
+            raise ValueError(f"{path} is not text in UTF-8") from None
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
     if note:
         warnings.warn(f"{path}: {note}", stacklevel=4)
@@ -147,6 +149,11 @@ def renamed(df: pd.DataFrame, preprocessing: Preprocessing) -> tuple[pd.DataFram
     return rows.rename(columns={first: "adjusted_close", other: "adjusted_close"}), notes
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 day, 2 days."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def listed(names: Sequence[Any], most: int = 5) -> str:
     """The first few of many names."""
     more = len(names) - most
@@ -162,7 +169,7 @@ def _with_dates(df: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     tickers = [name for name in _TICKER_COLUMNS if name in df]
     for names, what in ((["date"], "date"), (tickers, "symbol")):
         if not names or names[0] not in df:
-            raise ValueError(f"there is no column {what}")
+            raise ValueError(f"there is no column {what}; the columns are {listed(list(df.columns), 8)}")
         empty = int(df[names].isna().all(axis=1).sum())
         if empty:
             raise ValueError(f"{empty} of {len(df)} rows have no {what}")

@@ -45,7 +45,7 @@ def test_states(own):
     assert (of["rsi_14"], of["month"], of["close_5d_vol"]) == ("computed", "computed", "computed")
     assert (of["forward_pe"], of["spy_ret_1d"], of["beta"]) == ("empty", "empty", "empty")
     assert checked.verdict == "It opens: 58 windows of 60 days."
-    assert checked.rows == ("120 rows of 1 tickers (abc), 2021-01-04 to 2021-06-18.",)
+    assert checked.rows == ("120 rows of 1 ticker (abc), 2021-01-04 to 2021-06-18.",)
 
 
 def test_units(own):
@@ -68,11 +68,11 @@ def test_values(own):
         volume=[-1, *own["volume"][1:]],
     )
     checked = check_table(rough)
-    assert odd(checked, "forward_pe") == "1 values are infinite; many gaps"
+    assert odd(checked, "forward_pe") == "1 infinite value; many gaps"
     assert checked.columns.set_index("column").loc["forward_pe", "missing"] == pytest.approx(59 / 120)
     assert odd(checked, "price_to_book_ratio") == "always 3"
-    assert odd(checked, "surprise_percentage") == "1 values are text"
-    assert odd(checked, "volume") == "1 values are negative"
+    assert odd(checked, "surprise_percentage") == "1 text where numbers were expected"
+    assert odd(checked, "volume") == "1 negative value"
     assert checked.verdict.startswith("It does not open: columns with text where numbers were expected")
 
 
@@ -83,11 +83,11 @@ def test_rows(own):
     rows.loc[100, "date"] = pd.Timestamp("2021-05-23")  # a Sunday
     rows = pd.concat([rows.iloc[::-1].drop(index=range(20, 32)), rows.iloc[[5]]])
     said = " ".join(check_table(rows).rows)
-    assert "1 rows repeat a ticker and day" in said
+    assert "Rows that repeat a ticker and day: 1;" in said
     assert "The dates of abc were not ascending" in said
-    assert "1 rows are on a weekend, the first on 2021-05-23" in said
+    assert "1 row on a weekend, the first on 2021-05-23" in said
     assert "abc has no row for 19 days before 2021-02-17" in said
-    assert "3 rows of abc have no price" in said
+    assert "3 rows of abc without a price" in said
     assert "The price of abc stands still for 5 days and more to 2021-03-22" in said
 
 
@@ -97,7 +97,7 @@ def test_for_a_model_trained_elsewhere():
     odd = checked.columns.set_index("column")["odd"]
     assert odd[odd != ""].to_dict() == {"atr_signal": "always -1"}
     assert "ETF rows" in checked.rows[1]
-    assert checked.verdict.startswith("It opens: 1132 windows of 60 days.\nencoder_bin_10d.pt does not say everything")
+    assert checked.verdict.startswith("It opens: 1,132 windows of 60 days.\nencoder_bin_10d.pt does not say everything")
     assert "typical" not in checked.columns
 
 

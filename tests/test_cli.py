@@ -196,8 +196,9 @@ def test_the_size_of_the_model(small_csv, tmp_path):
         ("linked.csv", "is read as"),
         ("folder", "folder is a folder, expected a file"),
         ("pipe", "pipe is a pipe, expected a file"),
-        ("all_data_two.csv/a.pt", "Not a directory"),
+        ("all_data_two.csv/a.pt", "all_data_two.csv is a file, expected a folder"),
         ("meta", "meta.meta is a folder"),
+        (".", "is a folder, expected a file"),
     ],
 )
 def test_the_output_is_checked_before_training(small_csv, tmp_path, monkeypatch, capsys, out, message):
@@ -354,6 +355,17 @@ def test_no_epochs(small_csv, tmp_path, capsys):
 def test_sizes_that_no_model_has(small_csv, tmp_path, capsys, size, message):
     assert main(["train", str(small_csv), "--out", str(tmp_path / "a.pt"), *size]) == 1
     assert_one_line(capsys, message)
+
+
+def test_bucket_edges_without_buckets(small_csv, tmp_path, capsys):
+    assert main(["train", str(small_csv), "--out", str(tmp_path / "a.pt"), "--bucket-edges", "1"]) == 1
+    assert_one_line(capsys, "--bucket-edges has no effect with --label-mode binary, expected buckets")
+
+
+@pytest.mark.parametrize("lookback", ["100", "118", "119", "500"])
+def test_a_lookback_that_no_part_of_the_dates_holds(small_csv, tmp_path, capsys, lookback):
+    assert main(["train", str(small_csv), "--out", str(tmp_path / "a.pt"), "--lookback", lookback]) == 1
+    assert_one_line(capsys, f"no window (of {lookback} days|fits).*expected")
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["train"], ["train", "a.csv"], ["sample", "--nonsense"]])

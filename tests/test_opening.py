@@ -169,6 +169,9 @@ def test_names_that_contradict_the_file(panel, sample, tmp_path):
         dataset, _ = open_model(tmp_path / "model_bin_10d.pt", panel)
     assert dataset.label_mode == "regression"
     shipped, model = sample
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_model(save_checkpoint(tmp_path / "mine.pt", model, shipped.settings), sample_table())
     path = save_checkpoint(tmp_path / "model_bin_10d.pt", model, shipped.settings)
     with pytest.warns(UserWarning, match="its name says close_10d_fwd_return, and the file close_3d_fwd_return"):
         dataset, _ = open_model(path, sample_table())

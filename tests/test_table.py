@@ -32,8 +32,11 @@ def test_a_row_without_ticker_is_refused_with_its_file(table, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.drop(columns="date"), "there is no column date"),
-        (lambda t: t.drop(columns="symbol"), "there is no column symbol"),
+        (
+            lambda t: t.drop(columns="date"),
+            r"there is no column date; the columns are symbol, open, high, low, .* and 2 more",
+        ),
+        (lambda t: t.drop(columns="symbol"), "there is no column symbol; the columns are date, open"),
         (lambda t: t.assign(date=["soon", *t["date"].astype(str)[1:]]), "the date column cannot be read as dates"),
         (lambda t: t.assign(date=[None, *t["date"][1:]]), "1 of 80 rows have no date"),
     ],

@@ -21,7 +21,8 @@ from stockformer.explainability.statistics import (
     spearman,
     top_share,
 )
-from stockformer.explainability.summary import Finding, Summary, counted, percent, ties
+from stockformer.explainability.summary import Finding, Summary, percent, ties
+from stockformer.table import counted
 
 #: Rank correlations from which two orders are called much the same, and below which they are called different.
 SAME_ORDER, OTHER_ORDER = 0.8, 0.5

@@ -26,11 +26,12 @@ from stockformer.explainability.group_statistics import (
 )
 from stockformer.explainability.outputs import describe_outputs, output_batches
 from stockformer.explainability.statistics import diffuseness, recency, recent_days
-from stockformer.explainability.summary import counted, p_value, percent
+from stockformer.explainability.summary import p_value, percent
 from stockformer.explainability.targets import targets_of
 from stockformer.forward import in_eval_mode, with_gradients
 from stockformer.inputs import Inputs
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
+from stockformer.table import counted
 from stockformer.threads import few_threads
 
 #: How `compare_groups` calls a measure -> its formula; those of attention are there for every kind of it.

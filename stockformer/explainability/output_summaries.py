@@ -15,7 +15,8 @@ from stockformer.explainability.outputs import OutputDistribution
 from stockformer.explainability.statistics import (
     Statistic,
 )
-from stockformer.explainability.summary import Numbers, Summary, correlation, counted, percent, summarize
+from stockformer.explainability.summary import Numbers, Summary, correlation, percent, summarize
+from stockformer.table import counted
 
 #: A prediction whose probability is over this is called nearly sure.
 NEARLY_SURE = 0.95

@@ -16,9 +16,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from stockformer.explainability.statistics import (
-    Statistic,
-)
+from stockformer.explainability.statistics import Statistic
+from stockformer.table import counted
 
 
 @dataclass(frozen=True)
@@ -103,11 +102,6 @@ def findings_of(statistics: Sequence[Statistic], found: Numbers) -> tuple[Findin
 def plain(values: Tensor) -> Tensor:
     """Float32 on the CPU, without gradient."""
     return torch.as_tensor(values).detach().cpu().float()
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things: 1 day, 2 days."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def span(low: float, high: float) -> str:
