@@ -34,7 +34,7 @@ def test_a_row_without_ticker_is_refused_with_its_file(table, tmp_path):
     [
         (
             lambda t: t.drop(columns="date"),
-            r"there is no column date; the columns are symbol, open, high, low, .* and 2 more",
+            r"there is no column date; the columns are symbol, open, high, low, .* and 1 more",
         ),
         (lambda t: t.drop(columns="symbol"), "there is no column symbol; the columns are date, open"),
         (lambda t: t.assign(date=["soon", *t["date"].astype(str)[1:]]), "the date column cannot be read as dates"),
