@@ -229,6 +229,8 @@ def main() -> None:
         if not attempt(calls[name], durations[name]):
             continue
         counts[name] += 1
+        if sum(counts.values()) % 100 == 0:
+            print(f"{sum(counts.values())} interrupts, {sum(failures.values())} failures", flush=True)
         after = subject.left()
         for what in before:
             if before[what] != after[what]:
