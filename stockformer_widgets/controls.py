@@ -23,6 +23,7 @@ from ipywidgets import (
 from stockformer.dataset import StockDataset
 from stockformer.explainability import GROUPS, METHODS, kind_title
 from stockformer.explainability.attribution import AGAINST_BASELINE, BY_GROUP
+from stockformer.explainability.figures import well_formed
 from stockformer_widgets.explaining import BASELINES
 from stockformer_widgets.followed import Followed
 from stockformer_widgets.selection import Selection
@@ -257,7 +258,7 @@ def offer(
     control: Any, values: Sequence[Any], value: Any, names: Sequence[str] | None = None, default: str | None = None
 ) -> None:
     """Set options and value of a control, each only where it differs; `default` names the option None."""
-    options = list(zip(names or map(str, values), values, strict=True))
+    options = list(zip(map(well_formed, names or map(str, values)), values, strict=True))
     if default is not None:
         options.insert(0, (default, DEFAULT))
     if tuple(control.options) != tuple(options):

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from stockformer.charts.chart import HIGHLIGHT, LINE_COLORS, NEUTRAL, STREAM_COLORS, Note
 from stockformer.explainability import Summary
+from stockformer.explainability.figures import well_formed
 
 __all__ = ["HIGHLIGHT", "LINE_COLORS", "NEUTRAL", "STREAM_COLORS"]
 
@@ -136,7 +137,8 @@ def name_ticks(named_axis: bq.Axis, names: Mapping[float, str]) -> None:
 
     The names go first, and keep those that stand: bqplot draws moved ticks with the names it had before.
     """
-    named_axis.tick_labels = (named_axis.tick_labels or {}) | {str(place): name for place, name in names.items()}
+    named = {str(place): well_formed(name) for place, name in names.items()}
+    named_axis.tick_labels = (named_axis.tick_labels or {}) | named
     named_axis.tick_values = list(names)
 
 
@@ -172,7 +174,7 @@ def finite(values: np.ndarray) -> np.ndarray:
 
 def text(value: object) -> str:
     """A value as text inside HTML, never as markup."""
-    return html.escape(str(value))
+    return html.escape(well_formed(str(value)))
 
 
 def plain(html_text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import weakref
 from collections import Counter
 
@@ -27,6 +28,7 @@ from cases import (
     widgets,
     words,
 )
+from ipywidgets.widgets import widget as registry
 from torch import nn
 
 from stockformer_widgets import (
@@ -251,6 +253,17 @@ def test_many_samples_leave_everything_as_it_was(session):
             session.target = change // 10 % 2
     assert (widgets(), [count() for count in counts]) == before
     assert len(session._explained) <= 4
+
+
+def test_every_name_can_be_sent_to_the_page(session):
+    """Half of a surrogate pair, which no encoding can write, would keep a whole message back."""
+    session._feature_names = [[f"{name}\ud800" for name in names] for names in session.feature_names]
+    with AttentionExplorer(session) as explorer:
+        open_all(explorer)
+        explorer.selection.feature = session.feature_names[0][1]
+        session.what_if(features=[session.feature_names[0][2]])
+        for widget in list(registry._instances.values()):
+            json.dumps(widget.get_state(), ensure_ascii=False, default=str).encode()
 
 
 def test_opening_and_closing_leaves_nothing(session):
