@@ -63,7 +63,7 @@ def test_the_map(session):
     assert view.readout.value.endswith("weight <b>masked</b>")
     mouse(view.figure, "mousemove", 2.5, 4.5)
     assert view.readout.value.endswith("weight <b>0.125</b>")
-    assert "Nearly uniform over 8 allowed steps: every weight is 1.00 to 1.00 times its even share" in words(view)
+    assert "Nearly uniform over 8 allowed steps: every weight is 1.00 times its even share" in words(view)
     assert "mean map of the heads: " in words(view)
     assert view._plot().axes[1].get_ylabel() == "weight (grey: masked)"
 
