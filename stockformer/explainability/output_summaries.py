@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from stockformer.explainability.calibration import calibrate
 from stockformer.explainability.dependence import mean_margin
 from stockformer.explainability.outputs import OutputDistribution
 from stockformer.explainability.statistics import (
@@ -86,9 +85,7 @@ _CLASS_SCORES = (
     ),
     Statistic(
         "calibration_error",
-        lambda outputs: (
-            calibrate(outputs.probabilities, outputs.labels.long(), predictions=outputs.predictions, resamples=1).ece
-        ),
+        lambda outputs: outputs.calibration(resamples=1).ece,
         "mean over samples of |accuracy - confidence| of their bin",
         "0: a stated 80 % is right in 80 % of the cases; chance alone makes it larger.",
     ),

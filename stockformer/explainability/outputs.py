@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
+from stockformer.explainability.calibration import Calibration, calibrate
 from stockformer.forward import in_eval_mode, without_gradients
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer
 from stockformer.threads import few_threads
@@ -102,6 +104,20 @@ class OutputDistribution:
         if self.above is None:
             raise ValueError("only a CORAL model has cumulative probabilities")
         return (self.above.diff(dim=-1) > 0).any(dim=-1)
+
+    def calibration(self, **options: Any) -> Calibration:
+        """`calibrate` of the predicted classes, which of a CORAL model need not be the most probable ones, by day.
+
+        Args:
+            options: of `calibrate`.
+
+        Raises:
+            ValueError: the labels are not known, or it is a regression.
+        """
+        if self.labels is None:
+            raise ValueError("calibration needs labels, and these samples have none")
+        labels, predictions = self.labels.long(), self.predictions
+        return calibrate(self._classes(), labels, predictions=predictions, days=self.dates, **options)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a sample: prediction, and for classes probabilities, confidence and entropy."""

@@ -314,3 +314,15 @@ def test_overconfident_is_seldom_said_of_a_calibrated_model():
             claims[days] += "underconfident" in summarize_outputs(outputs).verdict.lower()
     assert max(claims.values()) <= 0.09 * 200
     assert min(claims.values()) > 0
+
+
+def test_calibration_is_of_the_class_that_a_coral_model_names(make_model):
+    """Class 2 is named with 6 % and true in half of the samples; the most probable class is 3, with 46 %."""
+    model = make_model(label_mode="buckets", bucket_edges=[-1, 0, 1], loss_name="coral")
+    logits = torch.tensor([[logit(0.9), logit(0.52), logit(0.46)]]).repeat(10, 1)
+    outputs = describe_outputs(logits, model, torch.tensor([2, 3] * 5))
+    calibration = outputs.calibration()
+    assert calibration.bins["confidence"].tolist() == pytest.approx([0.06], abs=1e-6)
+    assert calibration.ece == pytest.approx(0.44, abs=1e-6)
+    with pytest.raises(ValueError, match="calibration needs labels"):
+        describe_outputs(logits, model).calibration()
