@@ -157,12 +157,17 @@ class Bars:
     def axes(self) -> tuple[Axis, ...]:
         return (self.names,)
 
+    @property
+    def legend(self) -> dict[str, str]:
+        """Name -> colour of bars and dots, where there are both."""
+        return {} if self.dots is None else {self.bars_name: self.colors[0], self.dots_name: self.dots_color}
+
 
 @dataclass(frozen=True, eq=False)
 class Panels:
     """Several small pictures over the same places, each under its title.
 
-    Lines of one name have one colour in all of them, so that one legend does.
+    What has one name has one colour in all of them, so that one legend does.
     """
 
     panels: tuple[tuple[str, Lines | Bars], ...]
@@ -173,8 +178,9 @@ class Panels:
 
     @property
     def legend(self) -> dict[str, str]:
-        """Name -> colour of the lines."""
-        return {line.name: line.color for line in self._lines}
+        """Name -> colour of lines, bars and dots."""
+        bars = {name: color for _, body in self.panels if isinstance(body, Bars) for name, color in body.legend.items()}
+        return {line.name: line.color for line in self._lines} | bars
 
     @property
     def emphasised(self) -> list[str]:

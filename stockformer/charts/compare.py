@@ -129,7 +129,9 @@ def _by_name(one: Bars, other: Bars, *, sort: bool) -> pd.DataFrame:
 def _table(pairs: _Pairs, most: int | None) -> pd.DataFrame:
     """One row per day or name, and per panel where there are any, with columns for A and B."""
     tables = {name: _numbers(*pair, most).reset_index() for name, pair in pairs.items()}
-    return tables[""] if "" in tables else pd.concat(tables, names=["panel"]).reset_index(level=0)
+    if "" in tables or not tables:
+        return tables.get("", pd.DataFrame())
+    return pd.concat(tables, names=["panel"]).reset_index(level=0)
 
 
 def _numbers(one: Lines | Bars, other: Lines | Bars, most: int | None) -> pd.DataFrame:
@@ -153,7 +155,9 @@ def _distance(pairs: _Pairs, drawn: Mapping[str, Lines | Bars]) -> Summary:
             if name in theirs:
                 both = pd.concat([mine[name], theirs[name]], axis=1, join="inner", keys=["a", "b"])
                 gaps[panel, name] = both.assign(gap=(both["a"] - both["b"]).abs() / _height(panel, drawn))
-    everywhere = np.concatenate([both["gap"] for both in gaps.values()])
+    everywhere = np.concatenate([[], *(both["gap"] for both in gaps.values())])
+    if not len(everywhere):
+        return Summary("A and B have nothing in common to compare.", ())
     if not np.isfinite(everywhere).all():
         return Summary("Some values are not finite: there are no numbers.", ())
     formula = "|a - b| / height of the scale" if len(pairs) > 1 else "|a - b|"

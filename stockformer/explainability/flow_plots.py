@@ -53,7 +53,7 @@ def plot_market_entry(
 
 @closing_on_error
 def plot_head_importance(
-    table: pd.DataFrame, *, title: str = "What the target hangs on, by head", save_path: str | Path | None = None
+    table: pd.DataFrame, *, title: str = "What the target depends on, by head", save_path: str | Path | None = None
 ) -> Figure:
     """By gradient and by switching off, from `head_importance` of one layer."""
     return draw(Chart(title, importance_panels(table)), save_path=save_path)

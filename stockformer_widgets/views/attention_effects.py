@@ -24,5 +24,5 @@ class AttentionEffects(SteppedPanels):
         table, value = session.attention_effects(), session.trace().value
         return attention_effects(table, self.selection.kind, session.target_name, value)
 
-    def _steps(self) -> Steps[pd.DataFrame]:
-        return self.session.attention_effects_steps()
+    def _steps_of(self, session: ExtractorSession) -> Steps[pd.DataFrame]:
+        return session.attention_effects_steps()

@@ -14,7 +14,7 @@ from ipywidgets import HTML, Layout, Widget
 from matplotlib.figure import Figure
 from traitlets import Bool, observe
 
-from stockformer.charts.chart import Axis, Chart
+from stockformer.charts.chart import Axis, Bars, Chart, Panels
 from stockformer.charts.draw import draw
 from stockformer.explainability import Summary
 from stockformer.explainability.figures import closing_on_error, render
@@ -31,6 +31,7 @@ from stockformer_widgets.views.parts import (
     notes_html,
     plain,
     summary_html,
+    swatches,
     warning_html,
 )
 
@@ -350,7 +351,9 @@ class ChartView(View):
         return self.chart.summary
 
     def _notes(self) -> str:
-        return notes_html(self.chart.notes, "<br>")
+        legend = self._body.legend if isinstance(self._body, Bars | Panels) else {}
+        names = swatches(list(legend.values()), list(legend), [""] * len(legend))
+        return "<br>".join(filter(None, (names, notes_html(self.chart.notes, "<br>"))))
 
     def _marked(self) -> dict[str, int]:
         """The selected place on every axis that sets a field of the selection, or marks it."""

@@ -28,5 +28,5 @@ class HeadImportance(SteppedPanels):
         where = self.selection
         return head_importance(session.head_importance(), where.kind, where.layer, session.target_name)
 
-    def _steps(self) -> Steps[pd.DataFrame]:
-        return self.session.head_importance_steps()
+    def _steps_of(self, session: ExtractorSession) -> Steps[pd.DataFrame]:
+        return session.head_importance_steps()

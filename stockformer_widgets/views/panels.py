@@ -12,7 +12,7 @@ from stockformer.charts.chart import Bars, Lines, Panels
 from stockformer_widgets.views.bars import BarsPicture
 from stockformer_widgets.views.base import ChartView
 from stockformer_widgets.views.lines import LinesPicture
-from stockformer_widgets.views.parts import MARGIN, clicked_step, swatches, text
+from stockformer_widgets.views.parts import MARGIN, clicked_step, text
 
 #: Pixels left of a panel.
 LEFT = 48
@@ -90,7 +90,3 @@ class PanelsView(ChartView):
         """The line that is described, where only one is at full strength."""
         names = self._body.emphasised
         return f"{text(names[0])}, " if len(names) == 1 else ""
-
-    def _notes(self) -> str:
-        legend = self._body.legend
-        return "<br>".join(filter(None, (swatches(legend.values(), legend, [""] * len(legend)), super()._notes())))

@@ -112,11 +112,6 @@ def set_marks(mark: bq.Mark, **traits: Any) -> None:
             setattr(mark, name, value)
 
 
-def step_outline(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of a ``step-after`` line that is `values[i]` high from i to i + 1."""
-    return np.arange(len(values) + 1, dtype=float), np.r_[values, values[-1:]].astype(float)
-
-
 def clicked_step(coordinate: float, length: int) -> int:
     """The step whose unit interval holds a coordinate."""
     return int(np.clip(np.floor(coordinate), 0, length - 1))

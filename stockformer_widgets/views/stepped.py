@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -31,9 +33,13 @@ class SteppedPanels(PanelsView):
     def shows(cls, session: ExtractorSession) -> bool:
         return session.explains
 
-    def _steps(self) -> Steps[pd.DataFrame]:
-        """Compute the result."""
+    def _steps_of(self, session: ExtractorSession) -> Steps[pd.DataFrame]:
+        """Compute the result of a session."""
         raise NotImplementedError
+
+    def _steps(self) -> Iterator[float]:
+        """Compute the result of every session that is drawn."""
+        return chain.from_iterable(map(self._steps_of, self._drawn_sessions()))
 
     def _build(self) -> tuple[Widget, ...]:
         self.work = Work("measuring", self.message)
@@ -44,7 +50,8 @@ class SteppedPanels(PanelsView):
         return self.work, *super()._build()
 
     def _waits(self) -> bool:
-        return self.shows(self.session) and not self.session.is_explained(self.what)
+        sessions = self._drawn_sessions()
+        return all(map(self.shows, sessions)) and not all(one.is_explained(self.what) for one in sessions)
 
     def _update(self) -> None:
         if self.paused or not self.keyboard.visible:

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from cases import PAIRS, make_session, marker, plain
+from cases import PAIRS, make_session, marker, plain, words
 from matplotlib.colors import to_hex
 
 from stockformer.charts.chart import HIGHLIGHT, Axis, Bars, Chart, Line, Lines, Panels, Scale, formatted, line_colors
@@ -133,6 +133,11 @@ def check(view) -> None:
             assert body.names.names[-1] in names
     for note in chart.notes:
         assert note.text in plain(view.readout.value)
+    if isinstance(chart.body, Bars | Panels):
+        legends = filter(None, [*figure.legends, figure.axes[0].get_legend() if figure.axes else None])
+        names = [text.get_text() for legend in legends for text in legend.get_texts()]
+        assert all(f"■ {name}" in words(view) for name in chart.body.legend)
+        assert set(names) == set(chart.body.legend) or len(chart.body.legend) == 1  # then it has no legend
     assert view.to_frame().equals(chart.table)
 
 
@@ -258,6 +263,46 @@ def test_an_overlay_of_what_is_no_number_has_no_distance():
     both = overlay(chart_of(["mon"], line("w", [np.nan])), chart_of(["mon"], line("w", [1.0])), "both")
     assert "not finite" in both.summary.verdict
     assert both.summary.findings == ()
+
+
+def bars(names: list[str], values: list[float], top: float = 1.0) -> Bars:
+    numbers = np.array(values)
+    return Bars(numbers, formatted(numbers), ["#000000"] * len(names), Axis(names, "feature"), Scale(0.0, top))
+
+
+def test_bars_of_two_charts_are_aligned_by_name():
+    one, other = Chart("bars", bars(["x", "y"], [0.5, 0.2])), Chart("bars", bars(["y", "z", "x"], [0.6, 0.1, 0.5], 2.0))
+    both = overlay(one, other, "")
+    assert both.body.names.names == ["x", "y", "z"]
+    np.testing.assert_array_equal(both.body.values, [0.5, 0.2, np.nan])
+    np.testing.assert_array_equal(both.body.dots, [0.5, 0.6, 0.1])
+    assert both.body.words == ["A 0.5, B 0.5", "A 0.2, B 0.6", "A none, B 0.1"]
+    assert (both.body.bars_name, both.body.dots_name, both.body.scale.high) == ("A", "B", 2.0)
+    assert list(both.table) == ["feature", "a", "b", "difference"]
+    np.testing.assert_allclose(both.table["difference"], [0.0, -0.4, np.nan])
+    assert both.summary.verdict == "A and B are furthest apart for feature y: 0.2 in A, 0.6 in B."
+    assert [finding.value for finding in both.summary.findings] == pytest.approx([0.2, 0.4])
+    most = overlay(one, other, "", most=1)
+    assert most.body.names.names == ["y"]
+    assert most.table["feature"].tolist() == ["y", "x", "z"]
+
+
+def test_panels_of_two_charts_are_furthest_apart_on_their_scales():
+    layers = Lines((line("cross", [1, 2, np.nan]),), Axis(["0", "1", "2"], "layer", "layer"), Scale(0.0, 100.0))
+    layers.lines[0].words[2] = ""  # this kind has two layers
+    deeper = Lines((line("cross", [1, 32, 3]),), layers.x, layers.y)
+    one = Chart("a", Panels((("days", layers), ("share", bars(["x"], [0.2])), ("only A", bars(["x"], [0.0])))))
+    other = Chart("b", Panels((("share", bars(["x"], [0.6])), ("days", deeper))))
+    both = overlay(one, other, "both")
+    assert [title for title, _ in both.body.panels] == ["days", "share"]
+    assert [words for _, words in both.body.panels[0][1].words(2)] == ["3"]
+    assert both.summary.verdict == "A and B are furthest apart for feature x: share 0.2 in A, 0.6 in B."
+    assert both.summary.findings[1].value == pytest.approx(0.4)
+    assert both.table["panel"].tolist() == ["days"] * 3 + ["share"]
+    nothing = overlay(one, Chart("c", Panels(())), "none")
+    assert nothing.body.panels == ()
+    assert nothing.table.empty
+    assert "nothing in common" in nothing.summary.verdict
 
 
 def test_a_selected_place_that_is_not_on_the_axis():

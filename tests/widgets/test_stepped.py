@@ -107,6 +107,21 @@ def test_a_stop_stops_until_there_is_another_sample(session, kind):
     asyncio.run(run())
 
 
+def test_every_session_that_is_drawn_is_waited_for(session, kind):
+    class OfBoth(kind):
+        def _drawn_sessions(self):
+            return self.selection.sessions
+
+    async def run():
+        with make_session() as other, OfBoth(session, Selection(session, other)) as view:
+            await until(lambda: session.is_explained(VIEWS[kind]))
+            assert not visible(view)
+            await until(lambda: visible(view))
+            assert other.is_explained(VIEWS[kind])
+
+    asyncio.run(run())
+
+
 def test_nothing_is_computed_off_the_screen(session, kind):
     async def run():
         with AttentionExplorer(session) as explorer:
