@@ -64,6 +64,8 @@ def choose_target(model: nn.Module, output: Tensor, column: int | None = None) -
             f"{type(model).__name__} returned {form}, expected a tensor [B] or [B, outputs]: "
             "wrap the model in a module that returns the numbers to explain"
         )
+    if not len(output):
+        raise ValueError("expected one sample, found an output of 0")
     if output.dim() == 1:
         if column not in (None, 0):
             raise ValueError(f"target is {column}, but the model returns a single value")
@@ -84,7 +86,19 @@ def explained(
     with without_gradients():
         output = in_eval_mode(model)(*inputs)
         target = choose_target(model, output, column) if target is None else target
-        return target, float(target(output)[0])
+        return target, float(only_value(target, output))
+
+
+def only_value(target: Target, output: Tensor) -> Tensor:
+    """The target of the only sample of an output.
+
+    Raises:
+        ValueError: the output is of none, or of several.
+    """
+    values = target(output)
+    if len(values) != 1:
+        raise ValueError(f"expected one sample, found an output of {len(values)}")
+    return values[0]
 
 
 def targets_of(model: nn.Module, outputs: Tensor) -> Tensor:

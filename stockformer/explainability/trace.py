@@ -23,7 +23,7 @@ from stockformer.explainability.attention import (
 )
 from stockformer.explainability.capture import AttentionExtractor, call_path
 from stockformer.explainability.recording import called_weights
-from stockformer.explainability.targets import Target, choose_target
+from stockformer.explainability.targets import Target, choose_target, only_value
 from stockformer.forward import forward_hooks, in_eval_mode, in_full_precision, original, unfused, with_gradients
 from stockformer.model import input_widths
 
@@ -94,7 +94,7 @@ def trace_attention(model: nn.Module, *inputs: Tensor, target: Target | None = N
             leaves = [part.detach().clone().requires_grad_(part.is_floating_point()) for part in inputs]
             output = model(*leaves)
         target = choose_target(model, output) if target is None else target
-        value = target(output)[0]
+        value = only_value(target, output)
         pooling = [] if calls.pooling is None else [calls.pooling]
         on_path = [call.weights for call in calls.attention.values()] + pooling
         _check_gradients(calls, value)

@@ -329,6 +329,12 @@ def test_outputs_that_cannot_be_explained(call):
             call(model, days())
 
 
+@pytest.mark.parametrize(("call", "samples"), [(trace_attention, 0), (trace_attention, 2), (attention_effects, 2)])
+def test_more_or_less_than_one_sample(call, samples):
+    with pytest.raises(ValueError, match=f"expected one sample, found an output of {samples}"):
+        call(Encoder().eval(), days().expand(2, -1, -1)[:samples])
+
+
 # Checkpoints, scripts, compilers
 
 
