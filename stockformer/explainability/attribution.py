@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,7 +104,9 @@ class Attribution:
     def caveat(self) -> str:
         """How far integrated gradients are from adding up, where they do not; else empty."""
         error = self.completeness_error
-        if self.adds_up or error is None or self.reference is None or self.method != "integrated_gradients":
+        if self.method != "integrated_gradients" or self.reference is None or error is None:
+            return ""
+        if self.adds_up or not math.isfinite(error):  # of values that are not finite nothing can be said to add up
             return ""
         change = self.value - self.reference
         return (

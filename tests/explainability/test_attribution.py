@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -141,6 +143,13 @@ def test_what_never_adds_up_is_a_warning(monkeypatch):
     with pytest.warns(UserWarning, match="integrated gradients do not add up to 1% with [0-9]+ points: they sum to"):
         found = attribute(Of(lambda a, b: torch.sin(5e6 * a**2)), at(0.987, 1.0))
     assert not found.adds_up
+
+
+@pytest.mark.filterwarnings("error")
+def test_of_a_target_that_is_not_finite_no_roughness_is_said():
+    found = attribute(Of(lambda a, b: a * b * math.nan), at(2.0, 3.0))
+    assert math.isnan(found.completeness_error)
+    assert found.caveat == ""
 
 
 def test_between_its_steps_the_model_is_as_it_was():
