@@ -10,12 +10,11 @@ import numpy as np
 from ipywidgets import Widget
 
 from stockformer.charts.chart import Bars
-from stockformer_widgets.views.base import ChartView
+from stockformer_widgets.views.lines import PlacesView
 from stockformer_widgets.views.parts import (
     MARGIN,
     Titled,
     axis,
-    clicked_step,
     figure,
     finite,
     label_steps,
@@ -83,10 +82,6 @@ class BarsPicture:
             tick_range(self.x_axis, low, high)
             self.figure.layout.height = f"{self._height * number + 36}px"
 
-    def place(self, x: float, y: float, body: Bars) -> int:
-        """The place at data coordinates."""
-        return clicked_step(x if self._upright else y, len(body.values))
-
     def _draw_dots(self, body: Bars) -> None:
         if body.dots is not None:
             at: dict[str, Any] = points(np.arange(len(body.dots)) + 0.5, body.dots)
@@ -100,8 +95,8 @@ class BarsPicture:
             self.dots.visible = body.dots is not None
 
 
-class BarsView(ChartView):
-    """A view of bars from the top down; a click selects one."""
+class BarsView(PlacesView):
+    """A view of bars from the top down, the others paler than the selected one."""
 
     #: Pixels.
     row_height: ClassVar[int]
@@ -117,15 +112,6 @@ class BarsView(ChartView):
 
     def _draw(self) -> None:
         self.picture.draw(self.chart.title, self._body, self._marked())
-
-    def _selected(self) -> int | None:
-        return self._marked().get(self._body.names.sets)
-
-    def _place(self, x: float, y: float) -> int:
-        return self.picture.place(x, y, self._body)
-
-    def _select(self, place: int) -> None:
-        self._select_on(self._body.names, place)
 
     def _describe(self, place: int | None) -> str:
         body = self._body

@@ -9,7 +9,7 @@ import bqplot as bq
 import numpy as np
 from ipywidgets import Widget
 
-from stockformer.charts.chart import Line, Lines
+from stockformer.charts.chart import Axis, Bars, Line, Lines
 from stockformer_widgets.views.base import ChartView
 from stockformer_widgets.views.parts import (
     HIGHLIGHT,
@@ -83,10 +83,6 @@ class LinesPicture:
             if field in marked:
                 marker.x = [marked[field] + 0.5] * 2
 
-    def place(self, x: float, y: float, body: Lines) -> int:
-        """The place at data coordinates."""
-        return clicked_step(x, len(body.x.names))
-
     def _put(self, name: str, traits: dict[str, Any]) -> None:
         """Draw with the mark of this name, which is made when it is first needed."""
         if name in self.lines:
@@ -109,8 +105,26 @@ class LinesPicture:
             yield "reference", {"x": [0, length], "y": [body.reference[0]] * 2}
 
 
-class LinesView(ChartView):
-    """A view of lines over days: a click selects a day, a vertical line marks it."""
+class PlacesView(ChartView):
+    """A view of values along one axis of places, across or with bars down: a click selects a place."""
+
+    @property
+    def _places(self) -> Axis:
+        axis: Axis = self._body.axes[0]
+        return axis
+
+    def _selected(self) -> int | None:
+        return self._marked().get(self._places.sets)
+
+    def _place(self, x: float, y: float) -> int:
+        return clicked_step(y if isinstance(self._body, Bars) else x, len(self._places.names))
+
+    def _select(self, place: int) -> None:
+        self._select_on(self._places, place)
+
+
+class LinesView(PlacesView):
+    """A view of lines over days, the selected one marked by an upright line."""
 
     horizontal = "query"
     height: ClassVar[int]
@@ -124,15 +138,6 @@ class LinesView(ChartView):
     def _draw(self) -> None:
         body = self._body
         self.picture.draw(self.chart.title, body, self._marked(), self._spans()[body.x.sets])
-
-    def _selected(self) -> int:
-        return self._marked()[self._body.x.sets]
-
-    def _place(self, x: float, y: float) -> int:
-        return self.picture.place(x, y, self._body)
-
-    def _select(self, place: int) -> None:
-        self._select_on(self._body.x, place)
 
     def _describe(self, place: int) -> str:
         body = self._body

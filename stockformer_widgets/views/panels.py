@@ -10,9 +10,8 @@ from ipywidgets import GridBox, Layout, Widget
 
 from stockformer.charts.chart import Bars, Lines, Panels
 from stockformer_widgets.views.bars import BarsPicture
-from stockformer_widgets.views.base import ChartView
-from stockformer_widgets.views.lines import LinesPicture
-from stockformer_widgets.views.parts import MARGIN, clicked_step, text
+from stockformer_widgets.views.lines import LinesPicture, PlacesView
+from stockformer_widgets.views.parts import MARGIN, text
 
 #: Pixels left of a panel.
 LEFT = 48
@@ -52,7 +51,7 @@ class PanelsPicture:
         return picture
 
 
-class PanelsView(ChartView):
+class PanelsView(PlacesView):
     """A view of panels over the layers or the heads; a click selects one, a click on the selected head the mean."""
 
     indent = LEFT
@@ -66,23 +65,16 @@ class PanelsView(ChartView):
     def _draw(self) -> None:
         self.picture.draw(self._body, self._marked())
 
-    def _selected(self) -> int | None:
-        return self._marked().get(self._body.axes[0].sets)
-
-    def _place(self, x: float, y: float) -> int:
-        return clicked_step(x, len(self._body.axes[0].names))
-
     def _select(self, place: int) -> None:
-        (axis,) = self._body.axes
-        if axis.sets == "head" and place == self.selection.head:
+        if self._places.sets == "head" and place == self.selection.head:
             self.selection.head = None
         else:
-            self._select_on(axis, place)
+            super()._select(place)
 
     def _describe(self, place: int | None) -> str:
         if place is None:
             return self.without_head
-        (axis,), words = self._body.axes, self._body.words(place)
+        axis, words = self._places, self._body.words(place)
         numbers = ", ".join(f"{text(title)} <b>{text(value)}</b>" for title, value in words.items())
         return f"{self._which()}{axis.label} {text(axis.names[place])}: {numbers}" if words else ""
 
