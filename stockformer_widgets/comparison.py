@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from itertools import zip_longest
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from ipywidgets import HTML, HBox, Layout, VBox
+from ipywidgets import HTML, HBox
 from traitlets import link
 
 from stockformer.explainability.statistics import divergence
@@ -22,35 +22,18 @@ from stockformer_widgets.picture import Pictured, arrange
 from stockformer_widgets.reading import Reading
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
-from stockformer_widgets.views.base import View, close_parts
-from stockformer_widgets.views.compared import (
-    AttentionDifference,
-    ComparedEntry,
-    ComparedGate,
-    ComparedPooling,
-    ComparedPrediction,
-    ComparedPrices,
-    ComparedRow,
-    ComparedSaliency,
-    ComparedScores,
-    ComparedView,
-)
-from stockformer_widgets.views.parts import MARGIN, STREAM_COLORS, MessageLine, text
-
-_COLUMNS: tuple[tuple[type[ComparedView], ...], ...] = (
-    (AttentionDifference, ComparedPrediction),
-    (ComparedRow, ComparedPrices, ComparedGate, ComparedEntry, ComparedPooling),
-    (ComparedSaliency, ComparedScores),
-)
+from stockformer_widgets.tabs import PAGES, Columns, Slot, ViewTabs
+from stockformer_widgets.views import AttentionHeatmap, Prediction, View
+from stockformer_widgets.views.base import close_parts
+from stockformer_widgets.views.parts import STREAM_COLORS, MessageLine, text
 
 
 class SampleComparison(Pictured):
     """Two samples, A and B, under one selection: maps on one colour scale and their difference, the rest overlaid.
 
-    Days align by their distance from the prediction. What only one of the two
-    has is left out, and a line says so. `close` frees every widget, and the
-    sessions that the comparison made itself.
+    The tabs are those of the explorer; what cannot be drawn as one is side by side. Days align by their distance
+    from the prediction. What only one of the two has is left out, and a line says so. `close` frees every widget,
+    and the sessions that the comparison made itself.
 
     Args:
         session: the first sample.
@@ -86,7 +69,6 @@ class SampleComparison(Pictured):
         if any(one.dataset is None for one in sessions):
             shared.discard("baseline")
         self._links: list[link] = []
-        self._views: list[View] = []
         try:
             for name in sorted(shared):
                 self._links.append(link((sessions[0], name), (sessions[1], name)))
@@ -99,8 +81,8 @@ class SampleComparison(Pictured):
 
     @property
     def views(self) -> list[View]:
-        """Every view, the two maps first."""
-        return list(self._views)
+        """The views of the tabs that were opened so far, by column."""
+        return self.tabs.views
 
     def to_frame(self) -> pd.DataFrame:
         """Columns ``measure, a, b, difference``.
@@ -130,9 +112,8 @@ class SampleComparison(Pictured):
         return write_page(path, *pack(self.sessions, self.selection, "comparison"))
 
     def _png(self, dpi: int) -> bytes:
-        columns = [list(column) for column in zip_longest(*self._rows)]
-        pictures = [[view._png(dpi) for views in column if views for view in views] for column in columns]
-        return arrange(pictures, "; ".join(map(": ".join, zip("AB", self._titles(), strict=True))), dpi)
+        captions = "; ".join(map(": ".join, zip("AB", self._titles(), strict=True)))
+        return arrange(self.tabs.pictures(dpi), captions, dpi)
 
     @closes_to_the_end
     def close(self) -> None:
@@ -144,7 +125,7 @@ class SampleComparison(Pictured):
         for session in self.sessions:
             session.unfollow(self._follow)
         self._written = []
-        for view in self._views:
+        for view in self.views if hasattr(self, "tabs") else []:
             view.close()
         close_parts(self)
         for session in self._own:
@@ -168,33 +149,19 @@ class SampleComparison(Pictured):
             for number, session in enumerate(self.sessions)
             if session.dataset is not None
         ]
-        maps = [self._add(AttentionHeatmap(session, self.selection)) for session in self.sessions]
-        columns = [
-            [self._add(kind(self.selection)) for kind in kinds if kind.compares(*self.sessions)] for kinds in _COLUMNS
-        ]
-        columns = [views for views in columns if views]
-        self._rows = [[view] for view in maps], columns
-        boxes = [VBox(views, layout=Layout(flex="1 1 400px", min_width="300px")) for views in columns]
-        boxes[-1].children += (self.numbers,)
-        self.headings = [HTML(layout=Layout(margin=f"0 0 0 {MARGIN}px")) for _ in maps]
-        pairs = [
-            VBox([heading, view], layout=Layout(flex="1 1 400px", min_width="300px"))
-            for heading, view in zip(self.headings, maps, strict=True)
-        ]
-        wrap = Layout(flex_flow="row wrap", width="100%")
+        self.headings = [HTML() for _ in self.sessions]
+        pages = {title: _columns(columns, self.sessions, self.headings) for title, columns in PAGES.items()}
+        self.tabs = ViewTabs(pages, self.selection, self.message)
+        self.tabs.turn()
         self.children = (
             self.headline,
             *self.samples,
             self.look,
             self.message,
-            HBox(pairs, layout=wrap),
-            HBox(boxes, layout=wrap),
+            self.tabs,
+            self.numbers,
         )
         self._write()
-
-    def _add(self, view: View) -> View:
-        self._views.append(view)
-        return view
 
     def _readings(self) -> list[Reading]:
         return [session.reading for session in self.sessions]
@@ -226,8 +193,8 @@ class SampleComparison(Pictured):
             if shapes[0] != shapes[1]:
                 words = " and ".join(f"{n} layers, {h} heads, {q} x {k} days" for n, h, q, k in shapes)
                 lines.append(f"{kind} attention: A and B have {words}; what both have is compared.")
-        if not ComparedPrediction.compares(*self.sessions) and all(map(ComparedPrediction.shows, self.sessions)):
-            lines.append("A and B predict different things: their predictions are left out.")
+        if all(map(Prediction.shows, self.sessions)) and not Prediction.compares(*self.sessions):
+            lines.append("A and B predict different things: their predictions stand side by side.")
         return lines
 
     def _follow(self) -> None:
@@ -235,6 +202,18 @@ class SampleComparison(Pictured):
             self.close()
         elif self._readings() != self._written:
             self._write()
+
+
+def _columns(
+    columns: Sequence[Sequence[type[View]]], pair: tuple[ExtractorSession, ExtractorSession], headings: Sequence[HTML]
+) -> Columns:
+    """The places of a tab's views; what cannot be one view is side by side, and so are the maps."""
+    kinds = [kind for column in columns for kind in column if all(map(kind.shows, pair))]
+    apart = [kind for kind in kinds if kind is AttentionHeatmap or not kind.compares(*pair)]
+    sides = [
+        [heading, *(Slot(kind, (session,)) for kind in apart)] for heading, session in zip(headings, pair, strict=True)
+    ]
+    return [*sides, *([Slot(kind, pair) for kind in column if kind.compares(*pair)] for column in columns)]
 
 
 def _two_sessions(

@@ -93,7 +93,7 @@ def gate_timeline(gates: Sequence[Tensor], days: Sequence[str], layer: int | Non
         for number, (mean, color) in enumerate(zip(means, colors, strict=True))
     )
     return Chart(
-        title="Mean gate by layer" + ("" if layer is None else f" (band: middle 80 % of layer {layer})"),
+        title="Mean gate by layer",
         body=Lines(
             lines,
             Axis(days, "stock day", "query"),
@@ -102,7 +102,7 @@ def gate_timeline(gates: Sequence[Tensor], days: Sequence[str], layer: int | Non
         ),
         make_table=lambda: _by_layer(days, mean=means, p10=low, p90=high),
         summary=summarize_gate(gates[layer or 0]),
-    )
+    ).noting(Note("" if layer is None else f"band: middle 80 % of layer {layer}"))
 
 
 def market_entry(

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stockformer.charts.chart import STREAM_COLORS, Axis, Bars, Chart, Line, Lines, Panels, Scale
+from stockformer.charts.chart import STREAM_COLORS, Axis, Bars, Chart, Heatmap, Line, Lines, Panels, Scale
+from stockformer.charts.difference import difference
 from stockformer.explainability.summary import Finding, Summary
 
 _Pairs = Mapping[str, tuple[Lines | Bars, Lines | Bars]]
 
 
-def overlay(one: Chart, other: Chart, title: str, *, most: int | None = None) -> Chart:
-    """A's and B's chart in one: emphasised lines in their colours, bars of A with dots for B.
+def compare(one: Chart, other: Chart, most: int | None = None) -> Chart:
+    """A's and B's chart in one: the difference of heatmaps, else both over each other.
+
+    Args:
+        most: how many named rows or bars, those that differ most; all by default, in the order of A.
+    """
+    joined = difference if isinstance(one.body, Heatmap) else overlay
+    return joined(replace(one, title=_joint(one.title, other.title)), other, most)
+
+
+def _joint(one: str, other: str) -> str:
+    """Two titles in one: words that differ are those of A and of B."""
+    if one == other:
+        return one
+    words = one.split(" "), other.split(" ")
+    start = _alike(*words)
+    end = _alike(*(each[start:][::-1] for each in words))
+    a, b = (" ".join(each[start : len(each) - end]) for each in words)
+    return " ".join([*words[0][:start], f"A {a} / B {b}".strip(), *words[0][len(words[0]) - end :]])
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words are the same before one differs."""
+    return len(list(takewhile(bool, map(operator.eq, one, other))))
+
+
+def overlay(one: Chart, other: Chart, most: int | None = None) -> Chart:
+    """Both charts over each other, under A's title: emphasised lines in their colours, bars of A with dots for B.
 
     Days are aligned on the last and count back from the prediction, which follows day 0; other places by name.
     Panels that only one has are left out.
 
     Args:
-        title: where the charts have different ones.
         most: how many bars, those that differ most; all by default, in the order of A.
     """
     mine, theirs = _panels(one), _panels(other)
     pairs = {name: (mine[name], theirs[name]) for name in mine if name in theirs}
     drawn = tuple((name, _overlaid(*pair, most)) for name, pair in pairs.items())
     return Chart(
-        title=one.title if one.title == other.title else title,
+        title=one.title,
         body=Panels(drawn) if isinstance(one.body, Panels) else drawn[0][1],
         make_table=lambda: _table(pairs, most),
         summary=_distance(pairs, dict(drawn)),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from ipywidgets import HTML, Button, HBox, Layout, Widget
@@ -24,12 +25,12 @@ class AttributedView(View):
 
     def _build(self) -> tuple[Widget, ...]:
         self.work = Work("explaining", self.message)
-        self.work.stopper.on_click(lambda button: self.session.set_trait("stopped", True))
+        self.work.stopper.on_click(lambda button: self._set_stopped(True))
         self.stopped = HTML()
         resume = Button(
             description="resume", tooltip="compute the attribution from the start", layout=Layout(width="80px")
         )
-        resume.on_click(lambda button: self.session.set_trait("stopped", False))
+        resume.on_click(lambda button: self._set_stopped(False))
         self.halt = HBox([self.stopped, resume], layout=Layout(display="none", align_items="center"))
         self._asked: tuple[Any, ...] = ()
         self._pictured = False
@@ -41,7 +42,15 @@ class AttributedView(View):
 
     def _waits(self) -> bool:
         """Whether what is to be drawn has to be computed first."""
-        return self._pictured and self._attributes() and self.session.takes_long
+        return self._pictured and self._attributes() and any(one.takes_long for one in self._drawn_sessions())
+
+    def _set_stopped(self, stopped: bool) -> None:
+        for session in self._drawn_sessions():
+            session.set_trait("stopped", stopped)
+
+    def _steps(self) -> Iterator[float]:
+        """Compute what is drawn."""
+        return chain.from_iterable(one.attribution_steps() for one in self._drawn_sessions() if one.takes_long)
 
     def _caveats(self) -> list[str]:
         sessions = self._drawn_sessions() if self._attributes() else ()
@@ -53,7 +62,7 @@ class AttributedView(View):
 
     def _update(self) -> None:
         waits = self._waits()
-        stopped = waits and self.session.stopped
+        stopped = waits and any(one.stopped for one in self._drawn_sessions())
         self.halt.layout.display = None if stopped else "none"
         if stopped or not waits:
             self.work.stop()
@@ -66,7 +75,7 @@ class AttributedView(View):
         asked = self._state(())
         if not self.paused and self.keyboard.visible and not (self.work.running and asked == self._asked):
             self._asked = asked
-            self.work.start(self.session.attribution_steps(), self._catch_up)
+            self.work.start(self._steps(), self._catch_up)
 
     def _summary_of(self, parts: Sequence[Tensor]) -> Summary:
         """What an attribution by feature means, one [days, features] per input."""

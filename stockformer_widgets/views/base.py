@@ -112,13 +112,23 @@ class View(Pictured):
         """Whether the session's model has what this view draws."""
         return True
 
+    @classmethod
+    def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
+        """Whether one view can show both sessions, see `views.compared`."""
+        return False
+
+    @property
+    def filled(self) -> bool:
+        """Whether there is something to show, of every session that is drawn."""
+        return all(map(self.shows, self._drawn_sessions()))
+
     def to_frame(self) -> pd.DataFrame:
         """The numbers on the screen, one row each."""
         raise NotImplementedError
 
     @closing_on_error
     def _png(self, dpi: int) -> bytes:
-        if not self.shows(self.session):
+        if not self.filled:
             raise ValueError(f"{type(self).__name__} has nothing to show of {self.session.title}")
         self._catch_up()
         figure = self._plot()
@@ -169,7 +179,7 @@ class View(Pictured):
         return list(dict.fromkeys(caveat for capture in captures for caveat in capture.caveats_of(kind, layer)))
 
     def _drawn_sessions(self) -> tuple[ExtractorSession, ...]:
-        """The sessions whose attention is drawn."""
+        """The sessions that are drawn."""
         return (self.session,)
 
     def _summary(self) -> Summary:
@@ -199,7 +209,7 @@ class View(Pictured):
         if state == self._drawn:
             return
         # Another input may lack what the first one had, prices for instance.
-        shown = self.shows(self.session)
+        shown = self.filled
         self.layout.display = None if shown else "none"
         if shown:
             self._draw()
@@ -315,9 +325,15 @@ class ChartView(View):
 
     #: Fields of the selection that the chart is made of; the others only move marks.
     content: ClassVar[tuple[str, ...]] = ()
+    #: How many named rows or bars are shown at most; all by default.
+    most: ClassVar[int | None] = None
 
     _chart: Chart | None = None
     _made_of: tuple[Any, ...] = ()
+
+    @classmethod
+    def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
+        return cls.shows(one) and cls.shows(other)
 
     @property
     def chart(self) -> Chart:
@@ -335,6 +351,10 @@ class ChartView(View):
     def chart_of(self, session: ExtractorSession) -> Chart:
         """What the view shows of a session under its selection."""
         raise NotImplementedError
+
+    def compared_chart_of(self, session: ExtractorSession) -> Chart:
+        """What a comparison shows of a session."""
+        return self.chart_of(session)
 
     def _make_chart(self) -> Chart:
         return self.chart_of(self.session)

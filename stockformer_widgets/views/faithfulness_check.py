@@ -58,6 +58,10 @@ class FaithfulnessCheck(ChartView):
     def shows(cls, session: ExtractorSession) -> bool:
         return session.explains
 
+    @classmethod
+    def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
+        return False  # each is measured by its own button
+
     def _result(self) -> Faithfulness | None:
         """What was measured of the chosen unit: on what is chosen, or else on the other."""
         return next(iter(self._results()), None)

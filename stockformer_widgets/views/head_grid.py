@@ -53,6 +53,10 @@ class HeadGrid(ChartView):
     horizontal, vertical = "head", "layer"
     indent = 0
 
+    @classmethod
+    def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
+        return False  # two grids are compared side by side
+
     #: What the maps in the page show.
     _painted: Chart | None = None
 

@@ -61,11 +61,16 @@ class Palette:
             value, name = body.reference
             line = f"linear-gradient({HIGHLIGHT}, {HIGHLIGHT}) {_BAR * (value - low) / (high - low):.0f}px 0 / 2px 100%"
             fill = f"{line} no-repeat, {fill}"
-            words = f' &nbsp; <span style="color: {HIGHLIGHT}">|</span> {name} {value:.3g}'
+            words = " &nbsp; " + _whole(f'<span style="color: {HIGHLIGHT}">|</span> {name} {value:.3g}')
         if body.grey:
             words += f' &nbsp; <span style="color: {GREY}">■</span> {body.grey}'
         bar = f'<span style="display: inline-block; width: {_BAR}px; height: 9px; background: {fill}"></span>'
-        return f"{low:.4g} {bar} {high:.4g}{words}"
+        return _whole(f"{low:.4g} {bar} {high:.4g}") + words
+
+
+def _whole(words: str) -> str:
+    """HTML that no line break cuts."""
+    return f'<span style="white-space: nowrap">{words}</span>'
 
 
 _palette = cache(Palette)
@@ -75,8 +80,6 @@ class HeatmapView(ChartView):
     """A view of a heatmap: a click selects, lines cross where the selected row and column meet."""
 
     height: ClassVar[int] = 380
-    #: How many rows are shown at most, where they are not days.
-    most: ClassVar[int | None] = None
     #: Pixels left of the cells.
     left: ClassVar[int] = MARGIN
 

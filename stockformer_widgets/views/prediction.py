@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stockformer.charts.chart import Axis, Chart, Note
 from stockformer.charts.prediction import prediction
 from stockformer.model import input_widths
@@ -26,6 +28,14 @@ class Prediction(BarsView):
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
         return input_widths(session.model) is not None
+
+    @classmethod
+    def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
+        return super().compares(one, other) and one.class_names == other.class_names
+
+    def compared_chart_of(self, session: ExtractorSession) -> Chart:
+        outputs = replace(session.prediction(), labels=None)  # bars are named by class alone
+        return prediction(outputs, session.class_names or None, session.targets)
 
     def chart_of(self, session: ExtractorSession) -> Chart:
         outputs, classes = session.prediction(), session.class_names

@@ -30,6 +30,7 @@ class SaliencyBars(AttributedView, FeatureBarsView):
     follows_session = ("reading", *EXPLAINS, "faithfulness", "sample_faithfulness")
     content = ("query",)
     follows = (*content, "feature")
+    most = 14
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
@@ -57,6 +58,7 @@ class SaliencyBars(AttributedView, FeatureBarsView):
             f"{session.target_name}, {when}",
             signed=self.sign.value == "signed",
             together=moved_together(session),
+            most=self.most,
         )
         trust = trust_notes(session, session.method, "cell")
         return chart.noting(completeness_note(session), control_note(session), *trust)
@@ -64,6 +66,7 @@ class SaliencyBars(AttributedView, FeatureBarsView):
     def _describe(self, place: int | None) -> str:
         feature = self.selection.feature
         if place is None and feature is not None:  # selected, but not among the strongest
-            value = self.chart.table.set_index("feature")["value"][feature]
-            return f"{text(feature)} <b>{value:.4g}</b>"
+            row = self.chart.table.set_index("feature").loc[feature]
+            numbers = [("", row["value"])] if "value" in row else [("A ", row["a"]), ("B ", row["b"])]
+            return f"{text(feature)} " + ", ".join(f"{name}<b>{value:.4g}</b>" for name, value in numbers)
         return super()._describe(place)

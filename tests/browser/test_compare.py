@@ -26,7 +26,7 @@ session.compare(dataset.index_of("2006-11-21", "AAPL"), dataset.index_of("2008-1
 def comparison(page: Page, lab: str, lab_root) -> Page:
     write_notebook(lab_root / "compare-two.ipynb", [CELL])
     run_notebook(page, lab, "compare-two.ipynb")
-    page.locator(".stockformer-AttentionDifference image").wait_for()
+    page.locator(".stockformer-ComparedAttentionHeatmap image").wait_for()
     return page
 
 
@@ -46,7 +46,7 @@ def shares(page: Page, shown: Locator, colormap: str) -> np.ndarray:
 @pytest.mark.parametrize("layer", [0, 2])
 def test_both_maps_and_the_difference(page: Page, layer: int) -> None:
     page.get_by_label("layer", exact=True).select_option(label=str(layer))
-    expect(view(page, "AttentionDifference")).to_contain_text(f"layer {layer}, mean")
+    expect(view(page, "ComparedAttentionHeatmap")).to_contain_text(f"layer {layer}, mean")
     page.mouse.move(5, 5)
     page.wait_for_function("document.getAnimations().length === 0")
     calm, crash = weights(layer)
@@ -56,7 +56,7 @@ def test_both_maps_and_the_difference(page: Page, layer: int) -> None:
         seen = shares(page, page.locator(".stockformer-AttentionHeatmap").nth(number), "viridis")
         np.testing.assert_allclose(seen[off], (expected / largest)[off], atol=0.008)
     difference = calm - crash
-    seen = shares(page, view(page, "AttentionDifference"), "RdBu_r")
+    seen = shares(page, view(page, "ComparedAttentionHeatmap"), "RdBu_r")
     np.testing.assert_allclose(seen[off], (difference / np.abs(difference).max() / 2 + 0.5)[off], atol=0.012)
 
 
@@ -69,7 +69,8 @@ def test_one_click_moves_both_sides(page: Page) -> None:
         dates = [str(day.date()) for day in DATASET.window(index).dates]
         said = f"query {dates[10]}, key {dates[30]}"
         expect(page.locator(".stockformer-AttentionHeatmap").nth(number)).to_contain_text(said)
-    expect(view(page, "ComparedRow")).to_contain_text("What day -49 attends to")
+    days = [DATASET.window(index).dates[10].date() for index in (CALM, CRASH)]
+    expect(view(page, "ComparedAttentionRow")).to_contain_text("What A {} / B {} attends to".format(*days))
 
 
 def test_nothing_overflows_a_narrow_column(page: Page) -> None:

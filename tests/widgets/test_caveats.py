@@ -16,7 +16,7 @@ from stockformer_widgets import (
     LayerEvolution,
     Selection,
 )
-from stockformer_widgets.views.compared import AttentionDifference
+from stockformer_widgets.views.compared import compared
 from stockformer_widgets.views.parts import plain
 
 
@@ -77,7 +77,7 @@ def test_a_view_of_one_kind(session, view):
 def test_a_view_of_two_sessions(session):
     with ExtractorSession(session.model, torch.zeros(1, 6, 8)) as other:  # of zeros every map is even
         assert not other.reading.capture.caveats
-        with AttentionDifference(Selection(other, session, layer=1)) as shown:
+        with compared(AttentionHeatmap)(Selection(other, session, layer=1)) as shown:
             assert WORDS in plain(shown.summary.value)
 
 

@@ -26,8 +26,9 @@ from stockformer_widgets import (
     Selection,
 )
 from stockformer_widgets.views.bars import BarsView
-from stockformer_widgets.views.compared import OverlaidView
+from stockformer_widgets.views.compared import ComparedView
 from stockformer_widgets.views.lines import LinesView
+from stockformer_widgets.views.maps import HeatmapView
 from stockformer_widgets.views.panels import PanelsView
 
 CASES = [(name, kind) for name, kind in PAIRS if issubclass(kind, LinesView | BarsView | PanelsView)]
@@ -211,7 +212,10 @@ def test_both_renderers_mark_the_selected_layer_and_head(session):
 
 def test_both_renderers_draw_a_comparison(session):
     with SampleComparison(session, 3, 30) as comparison:
-        overlaid = [view for view in comparison.views if isinstance(view, OverlaidView)]
+        comparison.tabs.selected_index = 1
+        overlaid = [
+            view for view in comparison.views if isinstance(view, ComparedView) and not isinstance(view, HeatmapView)
+        ]
         assert len(overlaid) > 5
         for view in overlaid:
             check(view)
@@ -238,7 +242,7 @@ def line(name: str, values: list[float], color: str = "#000000", **look) -> Line
 def test_an_overlay_ends_on_the_same_day():
     one = chart_of(["mon", "tue", "wed"], line("w", [1, 2, 4]), line("faint", [9, 9, 9], emphasis=False))
     other = chart_of(["thu", "fri"], line("w", [3, 5]))
-    both = overlay(one, other, "both")
+    both = overlay(one, other)
     assert both.body.x.names == ["-2", "-1", "0"]
     assert [(entry.name, words) for entry, words in both.body.words(2)] == [("A w", "4 on wed"), ("B w", "5 on fri")]
     assert [entry.name for entry, _ in both.body.words(0)] == ["A w"]
@@ -253,14 +257,14 @@ def test_an_overlay_ends_on_the_same_day():
 def test_an_overlay_names_the_line_that_is_furthest_apart():
     one = chart_of(["mon", "tue"], line("stock", [1, 2]), line("market", [0, 0]))
     other = chart_of(["mon", "tue"], line("stock", [1, 3]), line("market", [4, 0]))
-    both = overlay(one, other, "both")
+    both = overlay(one, other)
     assert both.summary.verdict == "A and B are furthest apart on day -1: market 0 in A, 4 in B."
     assert [finding.value for finding in both.summary.findings] == [1.25, 4.0]
     assert list(both.table) == ["day", "stock_a", "market_a", "stock_b", "market_b"]
 
 
 def test_an_overlay_of_what_is_no_number_has_no_distance():
-    both = overlay(chart_of(["mon"], line("w", [np.nan])), chart_of(["mon"], line("w", [1.0])), "both")
+    both = overlay(chart_of(["mon"], line("w", [np.nan])), chart_of(["mon"], line("w", [1.0])))
     assert "not finite" in both.summary.verdict
     assert both.summary.findings == ()
 
@@ -272,7 +276,7 @@ def bars(names: list[str], values: list[float], top: float = 1.0) -> Bars:
 
 def test_bars_of_two_charts_are_aligned_by_name():
     one, other = Chart("bars", bars(["x", "y"], [0.5, 0.2])), Chart("bars", bars(["y", "z", "x"], [0.6, 0.1, 0.5], 2.0))
-    both = overlay(one, other, "")
+    both = overlay(one, other)
     assert both.body.names.names == ["x", "y", "z"]
     np.testing.assert_array_equal(both.body.values, [0.5, 0.2, np.nan])
     np.testing.assert_array_equal(both.body.dots, [0.5, 0.6, 0.1])
@@ -282,7 +286,7 @@ def test_bars_of_two_charts_are_aligned_by_name():
     np.testing.assert_allclose(both.table["difference"], [0.0, -0.4, np.nan])
     assert both.summary.verdict == "A and B are furthest apart for feature y: 0.2 in A, 0.6 in B."
     assert [finding.value for finding in both.summary.findings] == pytest.approx([0.2, 0.4])
-    most = overlay(one, other, "", most=1)
+    most = overlay(one, other, most=1)
     assert most.body.names.names == ["y"]
     assert most.table["feature"].tolist() == ["y", "x", "z"]
 
@@ -293,13 +297,13 @@ def test_panels_of_two_charts_are_furthest_apart_on_their_scales():
     deeper = Lines((line("cross", [1, 32, 3]),), layers.x, layers.y)
     one = Chart("a", Panels((("days", layers), ("share", bars(["x"], [0.2])), ("only A", bars(["x"], [0.0])))))
     other = Chart("b", Panels((("share", bars(["x"], [0.6])), ("days", deeper))))
-    both = overlay(one, other, "both")
+    both = overlay(one, other)
     assert [title for title, _ in both.body.panels] == ["days", "share"]
     assert [words for _, words in both.body.panels[0][1].words(2)] == ["3"]
     assert both.summary.verdict == "A and B are furthest apart for feature x: share 0.2 in A, 0.6 in B."
     assert both.summary.findings[1].value == pytest.approx(0.4)
     assert both.table["panel"].tolist() == ["days"] * 3 + ["share"]
-    nothing = overlay(one, Chart("c", Panels(())), "none")
+    nothing = overlay(one, Chart("c", Panels(())))
     assert nothing.body.panels == ()
     assert nothing.table.empty
     assert "nothing in common" in nothing.summary.verdict

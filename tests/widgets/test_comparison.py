@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 from cases import (
+    ALL_VIEWS,
+    MARKET,
+    STOCK,
     dataset,
     drawn,
     global_hooks,
@@ -27,24 +30,26 @@ from cases import (
 from scipy.spatial.distance import jensenshannon
 
 from stockformer.explainability.statistics import divergence
-from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleComparison, Selection
-from stockformer_widgets.views.compared import (
-    AttentionDifference,
-    ComparedGate,
-    ComparedPooling,
-    ComparedPrediction,
-    ComparedRow,
-    ComparedSaliency,
+from stockformer_widgets import (
+    AttentionExplorer,
+    AttentionHeatmap,
+    AttentionRow,
+    ExtractorSession,
+    FaithfulnessCheck,
+    GateHeatmap,
+    GateTimeline,
+    HeadGrid,
+    HeadImportance,
+    PoolingBars,
+    Prediction,
+    SaliencyBars,
+    SaliencyHeatmap,
+    SampleComparison,
+    Selection,
 )
+from stockformer_widgets.views.compared import compared
 
-COMPARED = (
-    AttentionDifference,
-    ComparedGate,
-    ComparedPooling,
-    ComparedPrediction,
-    ComparedRow,
-    ComparedSaliency,
-)
+COMPARED = [kind for kind in ALL_VIEWS if kind not in (FaithfulnessCheck, HeadGrid)]
 
 
 @pytest.fixture
@@ -53,8 +58,19 @@ def comparison(session) -> SampleComparison:
         yield made
 
 
+def open_all(comparison):
+    for number in range(len(comparison.tabs.children)):
+        comparison.tabs.selected_index = number
+
+
 def view(comparison, kind):
-    return next(one for one in comparison.views if isinstance(one, kind))
+    """The view that compares what a kind of view shows."""
+    return next(one for one in comparison.views if isinstance(one, compared(kind)))
+
+
+def both(comparison, kind=AttentionHeatmap):
+    """The views of A and of B, side by side."""
+    return [one for one in comparison.views if type(one) is kind]
 
 
 def maps(comparison, kind="cross", layer=0, head=None):
@@ -64,17 +80,17 @@ def maps(comparison, kind="cross", layer=0, head=None):
 def test_both_maps_have_one_colour_scale(comparison):
     one, other = maps(comparison)
     largest = max(one.max(), other.max())
-    for shown, weights in zip(comparison.views[:2], (one, other), strict=True):
+    for shown, weights in zip(both(comparison), (one, other), strict=True):
         np.testing.assert_allclose(pixels(shown, "viridis", 0, largest), weights, atol=largest / 254)
     comparison.sessions[1].sample = 12
     one, other = maps(comparison)
     largest = max(one.max(), other.max())
-    for shown, weights in zip(comparison.views[:2], (one, other), strict=True):
+    for shown, weights in zip(both(comparison), (one, other), strict=True):
         np.testing.assert_allclose(pixels(shown, "viridis", 0, largest), weights, atol=largest / 254)
 
 
 def test_the_difference_is_centred_on_zero_and_names_the_largest(comparison):
-    shown = view(comparison, AttentionDifference)
+    shown = view(comparison, AttentionHeatmap)
     comparison.selection.kind, comparison.selection.layer = "self", 1
     one, other = maps(comparison, "self", 1)
     difference = one - other
@@ -90,7 +106,8 @@ def test_the_difference_is_centred_on_zero_and_names_the_largest(comparison):
 
 
 def test_one_click_moves_both_sides(comparison):
-    one, other, difference = comparison.views[:3]
+    one, other = both(comparison)
+    difference = view(comparison, AttentionHeatmap)
     mouse(difference.figure, "click", 2.5, 4.5)
     where = comparison.selection
     assert (where.query, where.key) == (4, 2)
@@ -114,13 +131,13 @@ def test_rows_gates_and_pooling_lie_over_each_other(comparison):
     captures = [session.reading.capture for session in comparison.sessions]
     gates = [list(capture.gates.values())[1][0].mean(dim=-1) for capture in captures]
     expected = {
-        ComparedRow: [weights[3] for weights in maps(comparison, "cross", 1, 0)],
-        ComparedGate: [gate.numpy() for gate in gates],
-        ComparedPooling: [capture.pooling[0].numpy() for capture in captures],
+        AttentionRow: [weights[3] for weights in maps(comparison, "cross", 1, 0)],
+        GateTimeline: [gate.numpy() for gate in gates],
+        PoolingBars: [capture.pooling[0].numpy() for capture in captures],
     }
     for kind, values in expected.items():
         shown = view(comparison, kind)
-        shape = "line" if kind is ComparedGate else "step"
+        shape = "line" if kind is GateTimeline else "step"
         for line, series in zip(drawn(shown, shape)[1], values, strict=True):
             np.testing.assert_allclose(line[: len(series)], series, rtol=1e-5)
         frame = shown.to_frame()
@@ -129,7 +146,7 @@ def test_rows_gates_and_pooling_lie_over_each_other(comparison):
 
 
 def test_saliency_is_sorted_by_difference(comparison):
-    shown = view(comparison, ComparedSaliency)
+    shown = view(comparison, SaliencyBars)
     comparison.sessions[0].method = "input_x_gradient"
     frame = shown.to_frame()
     parts = [input_times_gradient(session) for session in comparison.sessions]
@@ -143,8 +160,59 @@ def test_saliency_is_sorted_by_difference(comparison):
     assert comparison.selection.feature == shown.chart.body.names.names[1]
 
 
+def test_every_view_is_compared(comparison):
+    open_all(comparison)
+    assert plain(comparison.message.value) == ""
+    kinds = [type(one) for one in comparison.views]
+    for kind in ALL_VIEWS:
+        assert kinds.count(compared(kind) if kind in COMPARED else kind) == (1 if kind in COMPARED else 2), kind
+    for kind in (AttentionHeatmap, HeadGrid, FaithfulnessCheck):
+        assert [one.session for one in both(comparison, kind)] == list(comparison.sessions)
+    with pytest.raises(ValueError, match="ComparedHeadGrid has nothing to compare"):
+        compared(HeadGrid)(comparison.selection)
+
+
+def test_titles_that_differ_say_what_is_whose(comparison):
+    days = [session.reading.days(8)[7] for session in comparison.sessions]
+    assert view(comparison, AttentionRow).plot.title == "What A {} / B {} attends to".format(*days)
+    assert view(comparison, GateTimeline).plot.title == "Mean gate by layer"
+
+
+def test_gates_and_saliency_differ_by_name(comparison):
+    comparison.look.method.value = "input_x_gradient"
+    open_all(comparison)
+    gates = [next(iter(session.reading.capture.gates.values()))[0].numpy().T for session in comparison.sessions]
+    shown = view(comparison, GateHeatmap)
+    rows = [int(name) for name in shown.chart.body.rows.names]
+    change = gates[0] - gates[1]
+    spread = np.abs(change).sum(axis=1)
+    np.testing.assert_allclose(spread[rows], np.sort(spread)[::-1][: len(rows)], rtol=1e-4)
+    largest = np.abs(change).max()
+    np.testing.assert_allclose(pixels(shown, "RdBu_r", -largest, largest), change[rows], atol=largest / 127)
+    parts = [np.concatenate(input_times_gradient(session), axis=1).T for session in comparison.sessions]
+    shown = view(comparison, SaliencyHeatmap)
+    rows = [(STOCK + MARKET).index(name) for name in shown.chart.body.rows.names]
+    assert len(rows) == 7
+    change = parts[0] - parts[1]
+    largest = np.abs(change).max()
+    np.testing.assert_allclose(pixels(shown, "RdBu_r", -largest, largest), change[rows], atol=largest / 127)
+    mouse(shown.figure, "click", 2.5, 0.5)
+    assert comparison.selection.feature == shown.chart.body.rows.names[0]
+    assert comparison.selection.query == 2
+
+
+def test_heads_of_both_are_measured(comparison):
+    open_all(comparison)
+    frame = view(comparison, HeadImportance).to_frame()
+    layers = [session.head_importance() for session in comparison.sessions]
+    expected = [table.query("kind == 'cross' and layer == 0")["ablation"].to_numpy() for table in layers]
+    for name, values in zip("ab", expected, strict=True):
+        measured = frame[frame["panel"].str.contains("without")][name]
+        np.testing.assert_allclose(measured, values, rtol=1e-5, atol=1e-8)
+
+
 def test_predictions(comparison):
-    shown = view(comparison, ComparedPrediction)
+    shown = view(comparison, Prediction)
     one, other = (torch.softmax(session.reading.capture.output[0], dim=0).numpy() for session in comparison.sessions)
     np.testing.assert_allclose(shown.picture.bars.y, one, rtol=1e-5)
     np.testing.assert_allclose(shown.picture.dots.x, other, rtol=1e-5)
@@ -186,7 +254,7 @@ def test_two_checkpoints_of_other_sizes():
         said = plain(comparison.headline.value)
         assert "cross attention: A and B have 2 layers, 2 heads, 8 x 8 days and 3 layers, 4 heads, 8 x 8 days" in said
         assert comparison.selection.sizes()["layer"] == 2
-        assert len(comparison.views) == 11
+        assert len(comparison.views) == 9
     assert not any(session.closed for session in sessions)
 
 
@@ -194,9 +262,9 @@ def test_other_lengths_align_at_the_end():
     sessions = [ExtractorSession(model(), *inputs(days, days)) for days in (6, 9)]
     with SampleComparison(*sessions) as comparison:
         one, other = maps(comparison)
-        frame = view(comparison, AttentionDifference).to_frame()
+        frame = view(comparison, AttentionHeatmap).to_frame()
         np.testing.assert_allclose(frame["difference"], (one - other[-6:, -6:]).ravel(), rtol=1e-5)
-        pooling = view(comparison, ComparedPooling).to_frame()
+        pooling = view(comparison, PoolingBars).to_frame()
         assert pooling["day"].tolist() == list(range(-8, 1))
         assert pooling["a"].isna().sum() == 3
         comparison.selection.query = 0
@@ -210,18 +278,21 @@ def test_an_encoder_beside_a_cross_attention_model():
     sessions[1]._feature_names = sessions[0].feature_names
     with SampleComparison(*sessions) as comparison:
         assert comparison.selection.kinds == ["self"]
-        assert not any(isinstance(one, ComparedGate) for one in comparison.views)
+        assert not any(isinstance(one, GateTimeline) for one in comparison.views)
 
 
 @pytest.mark.parametrize("name", ["nn.TransformerDecoder", "bare attention", "regression", "coral", "nan"])
 def test_other_models(name):
     with SampleComparison(make_session(name), make_session(name)) as comparison:
+        open_all(comparison)
+        assert plain(comparison.message.value) == ""
         for shown in comparison.views:
-            assert not shown.to_frame().empty
-        assert not view(comparison, AttentionDifference).to_frame()["difference"].any() or name == "nan"
+            assert not shown.to_frame().empty or isinstance(shown, FaithfulnessCheck)
+        assert not view(comparison, AttentionHeatmap).to_frame()["difference"].any() or name == "nan"
 
 
 def test_pngs_and_frames(comparison, tmp_path):
+    open_all(comparison)
     for number, shown in enumerate(comparison.views):
         assert shown.save_png(tmp_path / f"{number}.png").stat().st_size > 5000
 
@@ -250,7 +321,7 @@ def test_other_features_and_the_same_session(session):
     with pytest.raises(ValueError, match="another sample needs a session with a dataset"):
         SampleComparison(make_session("by hand"), 1, 2)
     with pytest.raises(ValueError, match="needs a selection in two sessions, this one has 1"):
-        ComparedRow(Selection(session))
+        compared(AttentionRow)(Selection(session))
 
 
 def test_a_sample_that_does_not_exist_leaves_the_screen(comparison):
@@ -294,11 +365,11 @@ def test_an_explorer_shares_the_selection(session):
 @pytest.mark.parametrize("names", [("regression", "dataset"), ("coral", "dataset")])
 def test_models_that_predict_different_things(names):
     with SampleComparison(*map(make_session, names)) as comparison:
-        assert not any(isinstance(one, ComparedPrediction) for one in comparison.views)
+        assert [one.session for one in both(comparison, Prediction)] == list(comparison.sessions)
         assert "A and B predict different things" in plain(comparison.headline.value)
-        assert not view(comparison, ComparedSaliency).to_frame().empty
-        with pytest.raises(ValueError, match="ComparedPrediction has nothing to compare"):
-            ComparedPrediction(comparison.selection)
+        assert not view(comparison, SaliencyBars).to_frame().empty
+        with pytest.raises(ValueError, match="Prediction has nothing to compare"):
+            compared(Prediction)(comparison.selection)
 
 
 def test_two_samples_of_a_session_take_its_change_target_and_method_along(session):
@@ -322,7 +393,7 @@ def test_attention_that_is_switched_off_is_not_compared(session):
     session.what_if(heads_off=[(0, head) for head in range(2)])
     other = make_session("dataset")
     with SampleComparison(session, other) as comparison:
-        verdict = next(view for view in comparison.views if isinstance(view, AttentionDifference)).summary.value
+        verdict = view(comparison, AttentionHeatmap).summary.value
         assert "This attention is switched off in A: there is nothing to compare." in verdict
         table = comparison.to_frame().set_index("measure")["difference"]
         layers = [one.reading.capture.kinds["cross"][1][0].mean(dim=0) for one in comparison.sessions]

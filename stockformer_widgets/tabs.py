@@ -1,0 +1,153 @@
+"""Tabs of views: which views there are, and what stands beside what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ipywidgets import HBox, Layout, Tab, VBox, Widget
+
+from stockformer_widgets.selection import Selection
+from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.views import (
+    AttentionEffects,
+    AttentionHeatmap,
+    AttentionRow,
+    DayScores,
+    FaithfulnessCheck,
+    FlowHeatmap,
+    GateHeatmap,
+    GateTimeline,
+    HeadGrid,
+    HeadImportance,
+    HeadSpecialization,
+    LayerEvolution,
+    MarketEntry,
+    PoolingBars,
+    Prediction,
+    PriceStrip,
+    SaliencyBars,
+    SaliencyHeatmap,
+    View,
+)
+from stockformer_widgets.views.compared import compared
+from stockformer_widgets.views.parts import MessageLine
+
+#: Title of a tab -> its views by column.
+PAGES: Mapping[str, Sequence[Sequence[type[View]]]] = {
+    "Overview": (
+        (AttentionHeatmap, PriceStrip),
+        (AttentionRow, GateTimeline, PoolingBars),
+        (Prediction, SaliencyBars),
+    ),
+    "Layers and heads": ((LayerEvolution, HeadSpecialization),),
+    "Head grid": ((HeadGrid,),),
+    "Gates": ((GateHeatmap, MarketEntry),),
+    "Features": ((SaliencyHeatmap,),),
+    "Flow": ((FlowHeatmap,), (DayScores, HeadImportance)),
+    "Faithfulness": ((FaithfulnessCheck, AttentionEffects),),
+}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a view of one session, or of one that compares two."""
+
+    kind: type[View]
+    sessions: tuple[ExtractorSession, ...]
+
+    @property
+    def filled(self) -> bool:
+        """Whether there is something to show."""
+        return all(map(self.kind.shows, self.sessions))
+
+    def make(self, selection: Selection) -> View:
+        if len(self.sessions) == 1:
+            return self.kind(*self.sessions, selection)
+        return compared(self.kind)(selection)  # type: ignore[arg-type]  # classes of widgets can be hashed
+
+
+#: What is in a tab, by column; widgets are above the views.
+Columns = Sequence[Sequence[Slot | Widget]]
+
+
+class ViewTabs(Tab):
+    """Views in tabs. A view is made when its tab is shown for the first time and there is something to show.
+
+    Args:
+        pages: title of a tab -> its views by column; a tab without any is left out.
+        message: where it is said why a view could not be made.
+
+    The first tab is made by `turn`.
+    """
+
+    def __init__(self, pages: Mapping[str, Columns], selection: Selection, message: MessageLine) -> None:
+        used = {title: columns for title, columns in pages.items() if any(slot.filled for slot in _slots(columns))}
+        made = [_Page(columns, selection, message) for columns in used.values()]
+        super().__init__(children=made, titles=list(used), selected_index=0)
+        self.observe(self.turn, "selected_index")
+
+    @property
+    def views(self) -> list[View]:
+        """The views of the tabs that were opened so far."""
+        return [view for page in self.children for view in page.views]
+
+    def turn(self, change: Any = None) -> None:
+        """Draw the tab that is shown and only that."""
+        if self.comm is not None:
+            for number, page in enumerate(self.children):
+                page.show(number == self.selected_index)
+
+    def pictures(self, dpi: int) -> list[list[bytes]]:
+        """The first tab by column."""
+        columns = [[view._png(dpi) for view in views if view.filled] for views in self.children[0].columns]
+        return [column for column in columns if column]
+
+
+class _Page(HBox):
+    """The views of one tab."""
+
+    def __init__(self, columns: Columns, selection: Selection, message: MessageLine) -> None:
+        super().__init__(layout=Layout(flex_flow="row wrap", width="100%"))
+        self.items, self.selection, self.message = columns, selection, message
+        self.children = [VBox(layout=Layout(flex="1 1 400px", min_width="300px")) for _ in columns]
+        self._made: dict[Slot, View] = {}
+
+    @property
+    def views(self) -> list[View]:
+        """The views that were made so far."""
+        return list(self._made.values())
+
+    @property
+    def columns(self) -> list[list[View]]:
+        """The same by column."""
+        return [[self._made[slot] for slot in _slots([column]) if slot in self._made] for column in self.items]
+
+    def show(self, shown: bool) -> None:
+        """Draw the views, or leave them undrawn until they are shown again."""
+        if shown:
+            self._make()
+        for view in self.views:
+            view.paused = not shown
+
+    def _make(self) -> None:
+        """Make the views that there are not yet; one that fails does not keep the others away."""
+        failures: dict[str, list[str]] = {}  # what was said -> of which views
+        missing = [slot for slot in _slots(self.items) if slot.filled and slot not in self._made]
+        for slot in missing:
+            try:
+                self._made[slot] = slot.make(self.selection)
+            except Exception as error:
+                failures.setdefault(str(error), []).append(slot.kind.__name__)
+        for box, items, views in zip(self.children, self.items, self.columns, strict=True):
+            box.layout.display = None if views else "none"
+            children = (*(item for item in items if isinstance(item, Widget)), *views)
+            if children != box.children:
+                box.children = children
+        if missing:
+            self.message.say("; ".join(f"{', '.join(views)}: {words}" for words, views in failures.items()))
+
+
+def _slots(columns: Columns) -> list[Slot]:
+    return [item for column in columns for item in column if isinstance(item, Slot)]
