@@ -46,7 +46,9 @@ def prediction(
             values,
             words,
             [NEUTRAL] * (classes or len(values)) + [STREAM_COLORS[1]] * (len(values) - classes if classes else 0),
-            Axis([f"{name} (true)" if place == truth else name for place, name in enumerate(names)], "", "target"),
+            Axis(
+                [f"{name} (true)" if place == truth else name for place, name in enumerate(names)], "outcome", "target"
+            ),
             Scale(*ends, "probability" if classes else "value"),
             bars_name="" if earlier is None else "after",
             dots=earlier,

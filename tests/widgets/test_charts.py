@@ -52,7 +52,7 @@ def _close_figures():
 def in_chart(body) -> Series:
     """Name -> colours and values to draw, 0 for what is no number."""
     if isinstance(body, Lines):
-        return {line.name: ([line.color], number(line.values)) for line in body.lines if line.name}
+        return {line.name: ([line.color], drawn_of(line.values, line.shape)) for line in body.lines if line.name}
     dots = {} if body.dots is None else {body.dots_name: ([body.dots_color], number(body.dots))}
     return {body.bars_name: (list(body.colors), number(body.values))} | dots
 
@@ -73,14 +73,14 @@ def on_screen(picture, body) -> Series:
         for line, (color, *points) in zip(lines, series, strict=bool(lines)):
             x, y = (each[: len(each) - (shape in ("area", "step"))][-len(line.values) :] for each in points)
             repeated = np.r_[False, np.diff(x) == 0]  # the line has ended
-            found[line.name] = [color], np.where(repeated, 0.0, y)
+            found[line.name] = [color], np.where(repeated, np.nan, y)
     return {name: series for name, series in found.items() if name}
 
 
 def on_paper(axes, body) -> Series:
     """The same of what matplotlib has."""
     found = {
-        bars.get_label(): ([to_hex(bar.get_facecolor()) for bar in bars], [_length(bar) for bar in bars])
+        bars.get_label(): ([to_hex(bar.get_facecolor()) for bar in bars], number([_length(bar) for bar in bars]))
         for bars in axes.containers
     }
     if isinstance(body, Lines):
@@ -90,14 +90,25 @@ def on_paper(axes, body) -> Series:
         name = str(line.get_label())
         if not name.startswith("_") and not name.endswith(" day") and name != "uniform":
             x, y = line.get_data()
-            found[name] = [to_hex(line.get_color())], x if axes.yaxis_inverted() else y
+            found[name] = (
+                [to_hex(line.get_color())],
+                number(x) if axes.yaxis_inverted() else drawn_of(y, line.get_drawstyle()),
+            )
     if isinstance(body, Bars) and not body.bars_name:
         found[""] = found.pop(next(name for name in found if name.startswith("_")))
-    return {name: (colors, number(values)) for name, (colors, values) in found.items()}
+    return {name: (colors, np.asarray(values)) for name, (colors, values) in found.items()}
 
 
 def _length(bar) -> float:
     return bar.get_width() if bar.axes.yaxis_inverted() else bar.get_height()
+
+
+def drawn_of(values, shape: str) -> np.ndarray:
+    """What is drawn of a line: 0 for what is no number, and nothing after the last number, but for steps."""
+    numbers, last = number(values), np.flatnonzero(np.isfinite(np.asarray(values, dtype=float)))[-1:]
+    if len(last) and shape not in ("step", "area", "steps-mid"):
+        numbers[last[0] + 1 :] = np.nan
+    return numbers
 
 
 def number(values) -> np.ndarray:

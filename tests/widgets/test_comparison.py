@@ -216,6 +216,8 @@ def test_predictions(comparison):
     one, other = (torch.softmax(session.reading.capture.output[0], dim=0).numpy() for session in comparison.sessions)
     np.testing.assert_allclose(shown.picture.bars.y, one, rtol=1e-5)
     np.testing.assert_allclose(shown.picture.dots.x, other, rtol=1e-5)
+    assert list(shown.to_frame()) == ["outcome", "a", "b", "difference"]
+    assert "furthest apart for outcome " in plain(shown.summary.value)
     assert shown._summary().findings[0].value == pytest.approx(np.abs(one - other).sum() / 2, rel=1e-4)
 
 
