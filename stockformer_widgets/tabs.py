@@ -8,45 +8,26 @@ from typing import Any
 
 from ipywidgets import HBox, Layout, Tab, VBox, Widget
 
+from stockformer_widgets import views
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views import (
-    AttentionEffects,
-    AttentionHeatmap,
-    AttentionRow,
-    DayScores,
-    FaithfulnessCheck,
-    FlowHeatmap,
-    GateHeatmap,
-    GateTimeline,
-    HeadGrid,
-    HeadImportance,
-    HeadSpecialization,
-    LayerEvolution,
-    MarketEntry,
-    PoolingBars,
-    Prediction,
-    PriceStrip,
-    SaliencyBars,
-    SaliencyHeatmap,
-    View,
-)
+from stockformer_widgets.views import View
 from stockformer_widgets.views.compared import compared
 from stockformer_widgets.views.parts import MessageLine
 
 #: Title of a tab -> its views by column.
 PAGES: Mapping[str, Sequence[Sequence[type[View]]]] = {
     "Overview": (
-        (AttentionHeatmap, PriceStrip),
-        (AttentionRow, GateTimeline, PoolingBars),
-        (Prediction, SaliencyBars),
+        (views.AttentionHeatmap, views.PriceStrip),
+        (views.AttentionRow, views.GateTimeline, views.PoolingBars),
+        (views.Prediction, views.SaliencyBars),
     ),
-    "Layers and heads": ((LayerEvolution, HeadSpecialization),),
-    "Head grid": ((HeadGrid,),),
-    "Gates": ((GateHeatmap, MarketEntry),),
-    "Features": ((SaliencyHeatmap,),),
-    "Flow": ((FlowHeatmap,), (DayScores, HeadImportance)),
-    "Faithfulness": ((FaithfulnessCheck, AttentionEffects),),
+    "Layers and heads": ((views.LayerEvolution, views.HeadSpecialization),),
+    "Head grid": ((views.HeadGrid,),),
+    "Gates": ((views.GateHeatmap, views.MarketEntry),),
+    "Features": ((views.SaliencyHeatmap,),),
+    "Flow": ((views.FlowHeatmap,), (views.DayScores, views.HeadImportance)),
+    "Faithfulness": ((views.FaithfulnessCheck, views.AttentionEffects),),
 }
 
 
@@ -101,7 +82,7 @@ class ViewTabs(Tab):
 
     def pictures(self, dpi: int) -> list[list[bytes]]:
         """The first tab by column."""
-        columns = [[view._png(dpi) for view in views if view.filled] for views in self.children[0].columns]
+        columns = [[view._png(dpi) for view in column if view.filled] for column in self.children[0].columns]
         return [column for column in columns if column]
 
 
@@ -140,13 +121,13 @@ class _Page(HBox):
                 self._made[slot] = slot.make(self.selection)
             except Exception as error:
                 failures.setdefault(str(error), []).append(slot.kind.__name__)
-        for box, items, views in zip(self.children, self.items, self.columns, strict=True):
-            box.layout.display = None if views else "none"
-            children = (*(item for item in items if isinstance(item, Widget)), *views)
+        for box, items, made in zip(self.children, self.items, self.columns, strict=True):
+            box.layout.display = None if made else "none"
+            children = (*(item for item in items if isinstance(item, Widget)), *made)
             if children != box.children:
                 box.children = children
         if missing:
-            self.message.say("; ".join(f"{', '.join(views)}: {words}" for words, views in failures.items()))
+            self.message.say("; ".join(f"{', '.join(kinds)}: {words}" for words, kinds in failures.items()))
 
 
 def _slots(columns: Columns) -> list[Slot]:

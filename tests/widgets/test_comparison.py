@@ -160,6 +160,18 @@ def test_saliency_is_sorted_by_difference(comparison):
     assert comparison.selection.feature == shown.chart.body.names.names[1]
 
 
+def test_a_feature_that_is_not_among_the_most_different_has_its_numbers_too(session, monkeypatch):
+    monkeypatch.setattr(SaliencyBars, "most", 2)
+    with SampleComparison(session, 3, 30) as comparison:
+        comparison.sessions[0].method = "input_x_gradient"
+        shown = view(comparison, SaliencyBars)
+        name, a, b = shown.to_frame().iloc[2][["feature", "a", "b"]]
+        assert len(shown.picture.bars.y) == 2
+        assert name not in shown.chart.body.names.names
+        comparison.selection.feature = name
+        assert plain(shown.readout.value).startswith(f"{name} A {a:.4g}, B {b:.4g}")
+
+
 def test_every_view_is_compared(comparison):
     open_all(comparison)
     assert plain(comparison.message.value) == ""
