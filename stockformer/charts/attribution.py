@@ -12,11 +12,6 @@ from stockformer.charts.chart import STREAM_COLORS, Axis, Bars, Chart, Note, Sca
 from stockformer.explainability.input_summaries import summarize_saliency
 from stockformer.explainability.summary import Summary
 
-_MOVED_TOGETHER = (
-    "The features of a day were moved together, so they cannot be told apart: each day's value is spread evenly over "
-    "them. What each day contributes is in the tab Flow, by attribution."
-)
-
 
 def saliency_bars(
     parts: Sequence[Tensor],
@@ -25,8 +20,8 @@ def saliency_bars(
     of: str,
     *,
     signed: bool = False,
-    together: bool = False,
-    most: int | None = 14,
+    most: int | None = None,
+    summary: Summary | None = None,
 ) -> Chart:
     """The strongest features of all inputs: their attribution [days, features] summed over the days.
 
@@ -35,8 +30,8 @@ def saliency_bars(
         what: name of the method.
         of: what is explained and over which days, in words.
         signed: sum the values instead of their magnitudes.
-        together: see `summarize_attribution`.
-        most: how many features; all by default None.
+        most: how many features; all by default.
+        summary: what the numbers mean, where it is not `summarize_saliency`.
     """
     arrays = [part.float().numpy() for part in parts]
     values = np.concatenate([(part if signed else np.abs(part)).sum(axis=0) for part in arrays])
@@ -56,7 +51,7 @@ def saliency_bars(
         make_table=lambda: pd.DataFrame(
             {"input": inputs[order], "feature": [features[place] for place in order], "value": values[order]}
         ),
-        summary=summarize_attribution(parts, together=together),
+        summary=summary or summarize_saliency(list(parts)),
     ).noting(_shares(arrays))
 
 
@@ -65,15 +60,6 @@ def feature_bars(names: Sequence[str], values: np.ndarray, colors: Sequence[str]
     return Bars(
         values, formatted(values), colors, Axis(names, "feature", "feature"), Scale(*finite_range([values], 0.0), label)
     )
-
-
-def summarize_attribution(parts: Sequence[Tensor], *, together: bool = False) -> Summary:
-    """What an attribution means, one [days, features] per input.
-
-    Args:
-        together: whether the features of a day were moved together, and so have no value of their own.
-    """
-    return Summary(_MOVED_TOGETHER, ()) if together else summarize_saliency(list(parts))
 
 
 def _shares(parts: Sequence[np.ndarray]) -> Note:

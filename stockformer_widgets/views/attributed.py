@@ -9,11 +9,14 @@ from typing import Any
 from ipywidgets import HTML, Button, HBox, Layout, Widget
 from torch import Tensor
 
-from stockformer.charts.attribution import summarize_attribution
-from stockformer.explainability import Summary
-from stockformer_widgets.session import ExtractorSession
+from stockformer.explainability import Summary, summarize_saliency
 from stockformer_widgets.views.base import View
 from stockformer_widgets.work import Work
+
+_MOVED_TOGETHER = (
+    "The features of a day were moved together, so they cannot be told apart: each day's value is spread evenly over "
+    "them. What each day contributes is in the tab Flow, by attribution."
+)
 
 
 class AttributedView(View):
@@ -79,13 +82,9 @@ class AttributedView(View):
 
     def _summary_of(self, parts: Sequence[Tensor]) -> Summary:
         """What an attribution by feature means, one [days, features] per input."""
-        return summarize_attribution(parts, together=moved_together(self.session))
+        together = self.session.settings(self.session.method).get("groups") == "day"
+        return Summary(_MOVED_TOGETHER, ()) if together else summarize_saliency(list(parts))
 
     def _on_mouse(self, event: str, at: dict[str, float]) -> None:
         if not self._waits():
             super()._on_mouse(event, at)
-
-
-def moved_together(session: ExtractorSession) -> bool:
-    """Whether the session's method moves the features of a day together."""
-    return session.settings(session.method).get("groups") == "day"

@@ -19,7 +19,6 @@ from stockformer_widgets.views.parts import (
     finite,
     label_steps,
     name_ticks,
-    neighbour,
     points,
     set_marks,
     set_range,
@@ -116,22 +115,3 @@ class BarsView(PlacesView):
     def _describe(self, place: int | None) -> str:
         body = self._body
         return "" if place is None else f"{text(body.names.names[place])} <b>{text(body.words[place])}</b>"
-
-
-class FeatureBarsView(BarsView):
-    """A view of bars by feature: a click selects one, a second click none."""
-
-    vertical = "feature"
-    row_height, left = 19, 150
-
-    def _select(self, place: int) -> None:
-        if place == self._selected():
-            self.selection.feature = None
-        else:
-            super()._select(place)
-
-    def _step(self, name: str, by: int) -> None:
-        if name == "feature":
-            self.selection.feature = neighbour(self._body.names.names, self.selection.feature, by)
-        else:
-            super()._step(name, by)

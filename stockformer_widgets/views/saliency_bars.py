@@ -10,15 +10,15 @@ from stockformer.charts.attribution import saliency_bars
 from stockformer.charts.chart import Chart
 from stockformer_widgets.explaining import EXPLAINS
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.attributed import AttributedView, moved_together
-from stockformer_widgets.views.bars import FeatureBarsView
-from stockformer_widgets.views.parts import text
+from stockformer_widgets.views.attributed import AttributedView
+from stockformer_widgets.views.bars import BarsView
+from stockformer_widgets.views.parts import neighbour, text
 from stockformer_widgets.views.trust import completeness_note, control_note, trust_notes
 
 _ALL = "all days"
 
 
-class SaliencyBars(AttributedView, FeatureBarsView):
+class SaliencyBars(AttributedView, BarsView):
     """The session's attribution by feature: the strongest of stock and market together.
 
     Over all days the values of the days are added up, absolute or signed; or
@@ -30,6 +30,8 @@ class SaliencyBars(AttributedView, FeatureBarsView):
     follows_session = ("reading", *EXPLAINS, "faithfulness", "sample_faithfulness")
     content = ("query",)
     follows = (*content, "feature")
+    vertical = "feature"
+    row_height, left = 19, 150
     most = 14
 
     @classmethod
@@ -57,11 +59,23 @@ class SaliencyBars(AttributedView, FeatureBarsView):
             session.method_name,
             f"{session.target_name}, {when}",
             signed=self.sign.value == "signed",
-            together=moved_together(session),
             most=self.most,
+            summary=self._summary_of(parts),
         )
         trust = trust_notes(session, session.method, "cell")
         return chart.noting(completeness_note(session), control_note(session), *trust)
+
+    def _select(self, place: int) -> None:
+        if place == self._selected():
+            self.selection.feature = None
+        else:
+            super()._select(place)
+
+    def _step(self, name: str, by: int) -> None:
+        if name == "feature":
+            self.selection.feature = neighbour(self._body.names.names, self.selection.feature, by)
+        else:
+            super()._step(name, by)
 
     def _describe(self, place: int | None) -> str:
         feature = self.selection.feature
