@@ -16,7 +16,7 @@ from stockformer.explainability.statistics import divergence
 from stockformer.model import input_widths
 from stockformer_widgets.controls import SampleControls, SelectionControls
 from stockformer_widgets.explaining import EXPLAINS
-from stockformer_widgets.export import pack, write_page
+from stockformer_widgets.export import PageSample, pack, write_page
 from stockformer_widgets.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.picture import Pictured, arrange
 from stockformer_widgets.reading import Reading
@@ -109,7 +109,9 @@ class SampleComparison(Pictured):
         Raises:
             OSError: the file cannot be written.
         """
-        return write_page(path, *pack(self.sessions, self.selection, "comparison"))
+        title = " and ".join(map(": ".join, zip("AB", self._titles(), strict=True)))
+        page = PageSample(title, Selection(*self.sessions), self._pages)
+        return write_page(path, *pack([page], self.selection, self.sessions))
 
     def _png(self, dpi: int) -> bytes:
         captions = "; ".join(map(": ".join, zip("AB", self._titles(), strict=True)))
@@ -150,8 +152,8 @@ class SampleComparison(Pictured):
             if session.dataset is not None
         ]
         self.headings = [HTML() for _ in self.sessions]
-        pages = {title: _columns(columns, self.sessions, self.headings) for title, columns in PAGES.items()}
-        self.tabs = ViewTabs(pages, self.selection, self.message)
+        self._pages = {title: _columns(columns, self.sessions, self.headings) for title, columns in PAGES.items()}
+        self.tabs = ViewTabs(self._pages, self.selection, self.message)
         self.tabs.turn()
         self.children = (
             self.headline,

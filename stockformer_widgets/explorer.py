@@ -16,7 +16,7 @@ from stockformer_widgets.picture import Pictured, arrange
 from stockformer_widgets.reading import Reading
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.tabs import PAGES, Slot, ViewTabs
+from stockformer_widgets.tabs import ViewTabs, pages_of
 from stockformer_widgets.views import View
 from stockformer_widgets.views.base import check_state, close_parts
 from stockformer_widgets.views.parts import HIGHLIGHT, MessageLine, text
@@ -111,11 +111,7 @@ class AttentionExplorer(Pictured):
         if self.session.dataset is not None:
             self.samples = SampleControls(self.session, self.session.dataset, self.message)
             bars.insert(0, self.samples)
-        pages = {
-            title: [[Slot(kind, (self.session,)) for kind in column] for column in columns]
-            for title, columns in PAGES.items()
-        }
-        self.tabs = ViewTabs(pages, self.selection, self.message)
+        self.tabs = ViewTabs(pages_of(self.session), self.selection, self.message)
         self.tabs.turn()
         top = HBox([self.headline, self.changing], layout=Layout(flex_flow="row wrap", align_items="center"))
         self.children = (top, *bars, self.changes, self.message, self.tabs)

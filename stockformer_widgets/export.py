@@ -10,11 +10,13 @@ import json
 import math
 import operator
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import anywidget
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -22,15 +24,15 @@ from tqdm.auto import tqdm
 from traitlets import Bytes, Dict
 
 import stockformer
-from stockformer.explainability import head_statistics, kind_title
+from stockformer.charts.chart import Chart, Line, Panels, formatted
+from stockformer.explainability import kind_title
 from stockformer.files import write_whole
 from stockformer_widgets.lifetime import closes_to_the_end
 from stockformer_widgets.selection import Selection
 from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views import GateTimeline, PoolingBars, Prediction, PriceStrip, SaliencyBars
-from stockformer_widgets.views.base import View, close_parts
+from stockformer_widgets.tabs import Columns, Slot, pages_of, slots
+from stockformer_widgets.views.base import ChartView, close_parts
 from stockformer_widgets.views.day_maps import market_note
-from stockformer_widgets.wire import describe_maps, half_maps
 
 _STATIC = Path(__file__).parent / "static"
 _PAGE = """<!doctype html>
@@ -44,7 +46,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <noscript>This page draws itself with JavaScript, which is off.</noscript>
-<script type="application/json" id="bundle">{bundle}</script>
+<script type="application/octet-stream" id="bundle">{bundle}</script>
 <script type="application/octet-stream" id="data">{data}</script>
 <script>{script}</script>
 </body>
@@ -52,7 +54,7 @@ _PAGE = """<!doctype html>
 """
 _MADE = (
     f"Made {{day}} by stockformer-widgets {stockformer.__version__}, torch {{torch}}. "
-    "Attention weights above 2e-9 are within 0.05 % of the model's."
+    "Numbers are within 0.05 % of the model's."
 )
 #: Nothing is fetched, and no script runs but the page's own.
 _POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
@@ -115,8 +117,8 @@ def write_page(path: str | Path, bundle: dict[str, Any], data: bytes) -> Path:
         policy=_POLICY.format(script=_hash(script), style=_hash(style)),
         style=style,
         script=script,
-        bundle=json.dumps(bundle, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-        data=base64.b64encode(zlib.compress(data, 9)).decode("ascii"),
+        bundle=_compressed(json.dumps(bundle, allow_nan=False, separators=(",", ":")).encode("ascii")),
+        data=_compressed(data),
     )
     write_whole({path: page.encode("utf-8", errors="replace")})
     return path
@@ -127,7 +129,7 @@ def pack_samples(
 ) -> tuple[dict[str, Any], bytes]:
     """`pack` the session's sample, or others of its dataset under the same change, target and method."""
     if samples is None:
-        return pack([session], selection, "explorer")
+        return pack([_page_sample(session)], selection, [session])
     if isinstance(samples, str) or not isinstance(samples, Iterable):
         raise TypeError(f"samples is {samples!r}, expected a list of indices into the dataset")
     if session.dataset is None:
@@ -136,143 +138,223 @@ def pack_samples(
     if not indices:
         raise ValueError("samples is empty: expected at least one index")
     with session.at(indices[0]) as other:
-        parts = []
-        for index in tqdm(indices, desc="exporting", unit="sample", disable=len(indices) == 1):
-            other.sample = index
-            parts.append(_pack_sample(other))
-    return _bundle(parts, _about(session), selection, "explorer")
+
+        def each() -> Iterator[PageSample]:
+            for index in indices:
+                other.sample = index
+                yield _page_sample(other)
+
+        return pack(each(), selection, [session])
 
 
-def pack(sessions: Sequence[ExtractorSession], selection: Selection, mode: str) -> tuple[dict[str, Any], bytes]:
-    """What an explorer page shows: a ``Bundle`` of ``js/src/page/bundle.ts``, and its arrays.
+@dataclass(frozen=True)
+class PageSample:
+    """What a page shows under one title.
+
+    Attributes:
+        selection: which the page may move, in turn to everything that it shows.
+        pages: heading -> the places of its views by column.
+    """
+
+    title: str
+    selection: Selection
+    pages: Mapping[str, Columns]
+
+
+def _page_sample(session: ExtractorSession) -> PageSample:
+    return PageSample(session.title, Selection(session), pages_of(session))
+
+
+def pack(
+    samples: Iterable[PageSample], selection: Selection, sessions: Sequence[ExtractorSession]
+) -> tuple[dict[str, Any], bytes]:
+    """What a page shows: a ``Bundle`` of ``js/src/page/bundle.ts``, and its arrays.
 
     Args:
-        mode: ``explorer``, or ``comparison`` for two sessions.
+        selection: where the page opens.
+        sessions: of whose models the numbers are.
     """
-    about = list(dict.fromkeys(line for session in sessions for line in _about(session)))
-    return _bundle([_pack_sample(session) for session in sessions], about, selection, mode)
-
-
-def _bundle(
-    parts: Sequence[tuple[dict[str, Any], bytes]], about: list[str], selection: Selection, mode: str
-) -> tuple[dict[str, Any], bytes]:
-    size = selection.sizes()
-    where = {
-        "sample": 0,
-        "kind": selection.kind,
-        "layer": selection.layer,
-        "head": selection.head,
-        "query": size["query"] - 1 - selection.query,
-        "key": size["key"] - 1 - selection.key,
-        "feature": selection.feature,
-    }
-    samples = [sample for sample, _ in parts]
-    bundle = {
-        "mode": mode,
-        "samples": samples,
-        "about": [*about, _MADE.format(day=datetime.date.today(), torch=torch.__version__)],
-        "selection": where,
-    }
-    return bundle, b"".join(data for _, data in parts)
-
-
-def _pack_sample(session: ExtractorSession) -> tuple[dict[str, Any], bytes]:
-    reading = session.reading
-    kinds, arrays = [], []
-    for name, layers in reading.capture.kinds.items():
-        maps = [one[0] for one in layers]
-        masks = [reading.capture.layer_mask(name, layer) for layer in range(len(maps))]
-        queries, keys = (max(one.size(side) for one in maps) for side in (1, 2))
-        kinds.append(
-            {
-                "name": name,
-                "title": kind_title(name),
-                "maps": describe_maps(maps, head_statistics(maps, masks), masks),
-                "queries": reading.days(queries),
-                "keys": reading.days(keys),
+    size, sections, packed = selection.sizes(), {}, []
+    with tqdm(desc="exporting", unit=" charts") as progress:
+        charts = _Charts(progress)
+        for sample in samples:
+            packed.append(_pack_sample(sample, charts))
+            sections |= {
+                title: [[_name(slot, sample.selection) for slot in slots([column])] for column in columns]
+                for title, columns in sample.pages.items()
             }
-        )
-        arrays.append(half_maps(maps, masks))
-    saliency = _saliency(session)
-    if saliency is not None:
-        arrays += [part.numpy().astype("<f4").tobytes() for part in session.saliency()]
-    days = next((len(part[0]) for part in reading.inputs if part.dim() == 3), 0)  # of the stock
-    sample = {
-        "title": session.title,
-        "kinds": kinds,
-        "gates": _gates(session),
-        "pooling": _pooling(session),
-        "prices": _prices(session),
-        "days": reading.days(days),
-        "saliency": saliency,
-        "prediction": _prediction(session),
-    }
-    return sample, b"".join(arrays)
-
-
-def _shown(kind: type[View], session: ExtractorSession) -> tuple[pd.DataFrame, str] | None:
-    """The numbers of a view and its title; None where the session has nothing for it."""
-    if not kind.shows(session):
-        return None
-    with kind(session) as view:
-        return view.to_frame(), view.plot.title
-
-
-def _gates(session: ExtractorSession) -> list[dict[str, Any]]:
-    shown = _shown(GateTimeline, session)
-    if shown is None:
-        return []
-    columns = {"mean": "mean", "low": "p10", "high": "p90"}
-    layers = [layer for _, layer in shown[0].groupby("layer")]
-    return [{name: _numbers(layer[column]) for name, column in columns.items()} for layer in layers]
-
-
-def _pooling(session: ExtractorSession) -> list[float | None] | None:
-    shown = _shown(PoolingBars, session)
-    return None if shown is None else _numbers(shown[0]["weight"])
-
-
-def _prices(session: ExtractorSession) -> list[dict[str, Any]]:
-    shown = _shown(PriceStrip, session)
-    if shown is None:
-        return []
-    changes = shown[0].filter(like="_change")
-    return [{"name": str(name).removesuffix("_change"), "values": _numbers(changes[name])} for name in changes]
-
-
-def _prediction(session: ExtractorSession) -> dict[str, Any] | None:
-    shown = _shown(Prediction, session)
-    if shown is None:
-        return None
-    table, title = shown
-    truth = [f"{name} {_assumption(session)}".strip() for name in table["outcome"][table["true"]]]
-    return {
-        "title": title,
-        "names": list(table["outcome"]),
-        "values": _numbers(table["value"]),
-        "classes": bool(session.class_names),
-        "truth": truth[0] if truth else None,
-    }
-
-
-def _assumption(session: ExtractorSession) -> str:
-    assumption = "" if session.dataset is None else session.dataset.assumption
-    return f"({assumption})" if assumption else ""
-
-
-def _saliency(session: ExtractorSession) -> dict[str, Any] | None:
-    if not SaliencyBars.shows(session):
-        return None
-    lengths = [len(part) for part in session.saliency()]
-    return {
-        "method": session.method_name,
-        "target": session.target_name,
-        "inputs": [
-            {"names": names, "days": session.reading.days(length)}
-            for names, length in zip(session.feature_names, lengths, strict=True)
+    bundle = {
+        "samples": packed,
+        "sections": list(_sections(sections, {name for sample in packed for name in sample["views"]})),
+        "texts": list(charts.texts),
+        "about": [
+            *dict.fromkeys(line for session in sessions for line in _about(session)),
+            _MADE.format(day=datetime.date.today(), torch=torch.__version__),
         ],
-        "unavailable": len(session.unavailable_features),
+        "selection": {
+            "sample": 0,
+            "kind": selection.kind,
+            "layer": selection.layer,
+            "head": selection.head,
+            "query": size["query"] - 1 - selection.query,
+            "key": size["key"] - 1 - selection.key,
+            "feature": selection.feature,
+        },
     }
+    return bundle, bytes(charts.data)
+
+
+def _sections(named: Mapping[str, list[list[str]]], there: set[str]) -> Iterator[dict[str, Any]]:
+    """Headings and columns of the views that there are."""
+    for title, columns in named.items():
+        views = [[name for name in column if name in there] for column in columns]
+        if any(views):
+            yield {"title": title, "columns": [column for column in views if column]}
+
+
+def _name(slot: Slot, where: Selection) -> str:
+    """What a page calls a view."""
+    return f"{slot.kind.__name__}{_side(slot, where)}"
+
+
+def _side(slot: Slot, where: Selection) -> str:
+    """A or B for a view of one of two sessions, else nothing."""
+    return "AB"[where.sessions.index(slot.sessions[0])] if len(slot.sessions) < len(where.sessions) else ""
+
+
+def _pack_sample(sample: PageSample, charts: _Charts) -> dict[str, Any]:
+    where, session = sample.selection, sample.selection.sessions[0]
+    filled = [slot for columns in sample.pages.values() for slot in slots(columns) if slot.filled]
+    views = {_name(slot, where): _pack_view(slot, where, charts) for slot in filled}
+    return {
+        "title": sample.title,
+        "kinds": [_pack_kind(where, kind) for kind in where.kinds],
+        "features": [name for group in session.feature_names for name in group],
+        "views": {name: view for name, view in views.items() if view is not None},
+    }
+
+
+def _pack_kind(where: Selection, kind: str) -> dict[str, Any]:
+    where.kind = kind
+    layers = []
+    for layer in range(where.sizes()["layer"]):
+        where.layer = layer
+        size = where.sizes()
+        layers.append({"heads": size["head"], "queries": size["query"], "keys": size["key"]})
+    return {"name": kind, "title": kind_title(kind), "layers": layers}
+
+
+def _pack_view(slot: Slot, where: Selection, charts: _Charts) -> dict[str, Any] | None:
+    """A ``View`` of ``js/src/page/bundle.ts``: the view's chart for every value of the fields that it is made of.
+
+    One that fails says why, as on the screen, and keeps no other away.
+    """
+    kind, side = slot.kind, _side(slot, where)
+    if not issubclass(kind, ChartView):
+        return None
+    content, packed = list(kind.content), {}
+    try:
+        with slot.make(where) as view:
+            view.paused = True
+            for place in _visit(where, content):
+                packed[place] = charts.pack(view.chart, side) | {"caveats": view._caveats()}
+    except Exception as error:
+        content, packed = [], {"": charts.pack(Chart(kind.label, Panels(())), side) | {"caveats": [str(error)]}}
+    return {
+        "label": f"{side} {kind.label}".strip(),
+        "horizontal": kind.horizontal,
+        "vertical": kind.vertical,
+        "content": content,
+        "charts": packed,
+    }
+
+
+#: What a chart may be made of, each field before those whose range depends on it.
+_FIELDS = ("kind", "layer", "head", "query", "key")
+
+
+def _visit(where: Selection, content: Sequence[str], fields: Sequence[str] = _FIELDS) -> Iterator[str]:
+    """Select in turn everything that charts of these fields are made for; gives how the page calls it."""
+    if not fields:
+        yield " ".join(_counted(where, name) for name in content)
+        return
+    name, *others = fields
+    values: Iterable[Any] = [getattr(where, name)]
+    if name == "kind" and {"kind", "layer"} & set(content):  # kinds have different numbers of layers
+        values = where.kinds
+    elif name in content:
+        values = [*([None] if name == "head" else []), *range(where.sizes()[name])]
+    for value in values:
+        setattr(where, name, value)
+        yield from _visit(where, content, others)
+
+
+def _counted(where: Selection, name: str) -> str:
+    """The value of a field as text; days count back from the last."""
+    value = getattr(where, name)
+    if name in ("query", "key"):
+        value = where.sizes()[name] - 1 - value
+    return "" if value is None else str(value)
+
+
+_SHORT = 12  # letters of a text that need not be shared
+
+
+class _Charts:
+    """Charts as a page holds them: texts, lists of texts and arrays that recur are there once."""
+
+    def __init__(self, progress: tqdm[Any]) -> None:
+        self._progress = progress
+        #: Texts and lists of texts, in the order of their numbers.
+        self.texts: dict[str | tuple[str, ...], int] = {}
+        self._arrays: dict[bytes, int] = {}
+        self.data = bytearray()
+
+    def pack(self, chart: Chart, side: str) -> dict[str, Any]:
+        """A ``Chart`` of ``js/src/page/chart.ts``, without its caveats; `side` is of which sample of two."""
+        self._progress.update()
+        if side:
+            chart = replace(chart, title=f"{side}: {chart.title}")
+        return {name: self._pack(getattr(chart, name)) for name in ("title", "body", "summary", "notes")}
+
+    def _pack(self, value: Any) -> Any:
+        if is_dataclass(value):
+            packed = {field.name: self._pack(getattr(value, field.name)) for field in fields(value)}
+            if isinstance(value, Line) and list(value.words) == formatted(value.values):
+                packed["words"] = None  # the page says numbers itself
+            return packed | {"type": type(value).__name__}
+        if isinstance(value, pd.DataFrame):
+            return [{name: self._pack(one) for name, one in row.items()} for row in value.to_dict("records")]
+        if isinstance(value, np.ndarray):
+            return {"array": [self._place(value), value.size]}
+        if isinstance(value, str):
+            return {"text": self.texts.setdefault(value, len(self.texts))} if len(value) > _SHORT else value
+        if isinstance(value, Sequence):
+            if value and all(isinstance(one, str) for one in value):
+                return {"text": self.texts.setdefault(tuple(value), len(self.texts))}
+            return [self._pack(one) for one in value]
+        if isinstance(value, float | np.floating):
+            return float(f"{value:.6g}") if math.isfinite(value) else None  # JSON knows no NaN
+        return value
+
+    def _place(self, values: np.ndarray) -> int:
+        """Where an array begins among the page's numbers; the rows of one that is there need not be written again."""
+        numbers = _rounded(values)
+        place = self._arrays.get(numbers.tobytes())
+        if place is None:
+            place = len(self.data) // 4
+            self.data += numbers.tobytes()
+            for row, part in enumerate(numbers if numbers.ndim == 2 else [numbers]):
+                self._arrays.setdefault(part.tobytes(), place + row * part.size)
+            self._arrays[numbers.tobytes()] = place
+        return place
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """Values with 11 significant bits, within 0.05 %: what a screen shows, and half as large when compressed."""
+    bits = np.ascontiguousarray(values, "<f4").view("<u4")
+    rounded: np.ndarray = ((bits + 0x1000) & np.uint32(0xFFFFE000)).view("<f4")
+    return rounded
 
 
 def _about(session: ExtractorSession) -> list[str]:
@@ -285,9 +367,7 @@ def _about(session: ExtractorSession) -> list[str]:
     if note:
         lines.append(f"{note[0].upper()}{note[1:]}.")
     lines += [f"{session.doubt}."] if session.doubt else []
-    caveats = [*session.reading.capture.caveats_of()]
-    caveats += filter(None, [session.attribution().caveat] if SaliencyBars.shows(session) else [])
-    return [*lines, *(f"{caveat}." for caveat in caveats)]
+    return lines
 
 
 def _fingerprint(model: nn.Module) -> str:
@@ -311,9 +391,8 @@ def _checked(session: ExtractorSession, index: Any) -> int:
     return place % len(session.dataset)
 
 
-def _numbers(values: Iterable[float]) -> list[float | None]:
-    """Numbers for JSON, which knows no NaN; six digits are more than a screen shows."""
-    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
+def _compressed(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
 
 
 def _hash(text: str) -> str:

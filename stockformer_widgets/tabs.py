@@ -53,6 +53,18 @@ class Slot:
 Columns = Sequence[Sequence[Slot | Widget]]
 
 
+def pages_of(session: ExtractorSession) -> dict[str, Columns]:
+    """The places of every view of one session, by the title of its tab."""
+    return {
+        title: [[Slot(kind, (session,)) for kind in column] for column in columns] for title, columns in PAGES.items()
+    }
+
+
+def slots(columns: Columns) -> list[Slot]:
+    """The views of a tab."""
+    return [item for column in columns for item in column if isinstance(item, Slot)]
+
+
 class ViewTabs(Tab):
     """Views in tabs. A view is made when its tab is shown for the first time and there is something to show.
 
@@ -64,7 +76,7 @@ class ViewTabs(Tab):
     """
 
     def __init__(self, pages: Mapping[str, Columns], selection: Selection, message: MessageLine) -> None:
-        used = {title: columns for title, columns in pages.items() if any(slot.filled for slot in _slots(columns))}
+        used = {title: columns for title, columns in pages.items() if any(slot.filled for slot in slots(columns))}
         made = [_Page(columns, selection, message) for columns in used.values()]
         super().__init__(children=made, titles=list(used), selected_index=0)
         self.observe(self.turn, "selected_index")
@@ -103,7 +115,7 @@ class _Page(HBox):
     @property
     def columns(self) -> list[list[View]]:
         """The same by column."""
-        return [[self._made[slot] for slot in _slots([column]) if slot in self._made] for column in self.items]
+        return [[self._made[slot] for slot in slots([column]) if slot in self._made] for column in self.items]
 
     def show(self, shown: bool) -> None:
         """Draw the views, or leave them undrawn until they are shown again."""
@@ -115,7 +127,7 @@ class _Page(HBox):
     def _make(self) -> None:
         """Make the views that there are not yet; one that fails does not keep the others away."""
         failures: dict[str, list[str]] = {}  # what was said -> of which views
-        missing = [slot for slot in _slots(self.items) if slot.filled and slot not in self._made]
+        missing = [slot for slot in slots(self.items) if slot.filled and slot not in self._made]
         for slot in missing:
             try:
                 self._made[slot] = slot.make(self.selection)
@@ -128,7 +140,3 @@ class _Page(HBox):
                 box.children = children
         if missing:
             self.message.say("; ".join(f"{', '.join(kinds)}: {words}" for words, kinds in failures.items()))
-
-
-def _slots(columns: Columns) -> list[Slot]:
-    return [item for column in columns for item in column if isinstance(item, Slot)]

@@ -48,18 +48,6 @@ def display_maps(layers: Sequence[Tensor], masks: Masks | None = None) -> bytes:
     return b"".join(_levels(weights).tobytes() for weights in _heads(layers, masks))
 
 
-#: Weights of 1 and less leave the upper half of the exponents of half precision unused; this moves them there.
-HALF_SCALE = 2.0**15
-
-
-def half_maps(layers: Sequence[Tensor], masks: Masks | None = None) -> bytes:
-    """Every map, one after the other, row by row, times `HALF_SCALE` in half precision; NaN where masked.
-
-    Weights from 2e-9 to 1 keep three significant digits; below 1e-12 they are 0.
-    """
-    return b"".join((weights * HALF_SCALE).astype("<f2").tobytes() for weights in _heads(layers, masks))
-
-
 def _heads(layers: Sequence[Tensor], masks: Masks | None) -> Iterator[np.ndarray]:
     places = ((layer, head) for layer, maps in enumerate(layers) for head in range(len(maps)))
     return (_head(layers, masks, *place)[0] for place in places)

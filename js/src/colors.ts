@@ -3,7 +3,8 @@
 import { scaleLinear } from "d3-scale";
 import { interpolateViridis, schemeRdBu } from "d3-scale-chromatic";
 
-const LEVELS = 255;
+/** Number of colours, and the entry of what is no number. */
+export const LEVELS = 255;
 const MISSING = "rgb(150, 150, 150)";
 
 /** Pixels of the levels 0..254, and of "no number" at 255, as ImageData holds them. */

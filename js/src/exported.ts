@@ -7,12 +7,17 @@ async function start(): Promise<void> {
   const loading = document.body.appendChild(document.createElement("p"));
   loading.textContent = "Loading…";
   await new Promise((shown) => requestAnimationFrame(() => setTimeout(shown)));
-  const text = (id: string) => document.getElementById(id)!.textContent!;
-  const packed = Uint8Array.from(atob(text("data")), (character) => character.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const bundle = new TextDecoder().decode(await unpacked("bundle"));
+  const bytes = await unpacked("data");
   loading.remove();
-  page(document.body, JSON.parse(text("bundle")), bytes, new AbortController().signal);
+  page(document.body, JSON.parse(bundle), bytes, new AbortController().signal);
+}
+
+/** The content of a script element: compressed, and written as text. */
+async function unpacked(id: string): Promise<Uint8Array> {
+  const packed = Uint8Array.from(atob(document.getElementById(id)!.textContent!), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 start().catch((error: unknown) => {

@@ -92,6 +92,9 @@ export interface Sheet {
   frames: { x: number; y: number; dashed: boolean }[];
 }
 
+/** What paints and is not looked at. */
+const PAINTING = "setTransform translate save restore beginPath moveTo lineTo stroke fill fillRect arc".split(" ");
+
 const sheets = new WeakMap<HTMLCanvasElement, Sheet>();
 
 export function sheet(canvas: HTMLCanvasElement): Sheet {
@@ -120,8 +123,10 @@ export function browser(width: number): void {
     const drawn: Sheet = { pictures: [], texts: [], frames: [] }; // its size was set, which clears it
     sheets.set(this, drawn);
     let dashed = false;
+    const nothing = Object.fromEntries(PAINTING.map((name) => [name, () => {}]));
     return {
-      setTransform() {},
+      ...nothing,
+      measureText: (text: string) => ({ width: 6 * text.length }),
       fillText: (text: string) => drawn.texts.push(text),
       setLineDash: (dashes: number[]) => (dashed = dashes.length > 0),
       strokeRect: (x: number, y: number) => drawn.frames.push({ x, y, dashed }),

@@ -1,89 +1,34 @@
-import { expect, test } from "vitest";
-import type { HeadMap } from "../src/maps";
-import { number, namedSteps } from "../src/page/axes";
-import { type Bundle, byFeature, difference, largest, type Sample, selectedMap, unpack } from "../src/page/bundle";
+// @vitest-environment happy-dom
+
+import { beforeEach, expect, test, vi } from "vitest";
+import { number, placeOn } from "../src/page/bodies/body";
+import { namedSteps } from "../src/page/bodies/canvas";
+import { type Bundle, charts, type Packed, type Sample, type View } from "../src/page/bundle";
+import { GRID } from "../src/page/bodies/grid";
+import { HEATMAP } from "../src/page/bodies/heatmap";
+import type { Axis, Body, Grid, Heatmap } from "../src/page/chart";
 import { moved } from "../src/page/controls";
 import { store } from "../src/page/store";
-
-const days = (length: number) => Array.from({ length }, (_, day) => `day ${day}`);
+import { type Host, view } from "../src/page/view";
+import { browser } from "./fakes";
 
 function sample(title: string, layers: number, heads: number, queries: number, keys: number): Sample {
-  const maps: HeadMap[] = Array.from({ length: layers * heads }, (_, place) => {
-    return {
-      layer: Math.floor(place / heads),
-      head: place % heads,
-      queries,
-      keys,
-      largest: 65534,
-      grey: "",
-      statistics: {},
-    };
-  });
+  const layer = { heads, queries, keys };
   return {
     title,
-    kinds: [{ name: "cross", title: "Cross", maps, queries: days(queries), keys: days(keys) }],
-    gates: [],
-    pooling: null,
-    prices: [],
-    days: days(queries),
-    saliency: { method: "m", target: "t", inputs: [{ names: ["a", "b"], days: days(2) }], unavailable: 0 },
-    prediction: null,
+    kinds: [{ name: "cross", title: "Cross", layers: Array.from({ length: layers }, () => layer) }],
+    features: ["a", "b"],
+    views: {},
   };
 }
 
-function bundle(mode: Bundle["mode"], ...samples: Sample[]): Bundle {
+function bundle(...samples: Sample[]): Bundle {
   const selection = { sample: 0, kind: "cross", layer: 0, head: null, query: 0, key: 0, feature: null };
-  return { mode, samples, about: [], selection };
+  return { samples, sections: [], texts: [], about: [], selection };
 }
 
-test("bytes are cut into codes and saliency, sample by sample", () => {
-  const made = bundle("explorer", sample("A", 1, 2, 2, 3), sample("B", 1, 1, 1, 1));
-  const codes = Uint16Array.from({ length: 12 }, (_, place) => 0x7400 + 64 * place); // 16, 17, ... 32nds
-  const saliency = Float32Array.from([1, -2, 3, 4]);
-  const bytes = new Uint8Array(
-    [codes, saliency, Uint16Array.of(0x7800), saliency].flatMap((part) => [...new Uint8Array(part.buffer)]),
-  );
-  const arrays = unpack(made, bytes);
-  const [first, second] = made.samples;
-  expect([...arrays.codes.get(first!.kinds[0]!)![1]!]).toEqual([...codes.slice(6)]);
-  expect([...arrays.codes.get(second!.kinds[0]!)![0]!]).toEqual([0x7800]);
-  expect([...arrays.saliency.get(second!)![0]!]).toEqual([1, -2, 3, 4]);
-  const mean = selectedMap(arrays, first!.kinds[0]!, 0, null);
-  expect([...mean.values]).toEqual([3, 4, 5, 6, 7, 8].map((step) => (16 + step) / 32));
-  expect([...selectedMap(arrays, first!.kinds[0]!, 0, 1).values]).toEqual(
-    [6, 7, 8, 9, 10, 11].map((step) => (16 + step) / 32),
-  );
-  expect(selectedMap(arrays, first!.kinds[0]!, 0, null)).toBe(mean);
-  expect(byFeature(first!.saliency!.inputs, arrays.saliency.get(first!)!)).toEqual([
-    { name: "a", input: 0, value: 4 },
-    { name: "b", input: 0, value: 6 },
-  ]);
-  expect(() => unpack(made, new Uint8Array([...bytes, 0]))).toThrow("bytes for a bundle of");
-});
-
-test("what is masked in every head is masked in their mean", () => {
-  const made = bundle("explorer", sample("A", 1, 2, 1, 3));
-  const kind = made.samples[0]!.kinds[0]!;
-  for (const map of kind.maps) map.grey = "masked";
-  const [one, nan] = [0x7800, 0x7e00]; // 2 ** 15, the weight 1, and NaN in half precision
-  const codes = new Map([[kind, [Uint16Array.of(one, nan, nan), Uint16Array.of(nan, one, nan)]]]);
-  const mean = selectedMap({ codes, grids: new Map(), saliency: new Map() }, kind, 0, null);
-  expect([...mean.values]).toEqual([0.5, 0.5, NaN]);
-});
-
-test("a difference is of the last days that both have", () => {
-  const one = { values: Float32Array.of(1, 2, 3, 4, 5, 6), rows: 2, columns: 3, grey: ["masked"] };
-  const other = { values: Float32Array.of(1, 1), rows: 1, columns: 2, grey: [""] };
-  expect(difference(one, other)).toEqual({ values: Float32Array.of(4, 5), rows: 1, columns: 2, grey: ["masked", ""] });
-});
-
-test("the largest is of what is a number, whatever its sign", () => {
-  expect(largest([1, null, NaN, -3, Infinity])).toBe(3);
-  expect(largest([])).toBe(0);
-});
-
 test("a selection stays among what there is", () => {
-  const state = store(bundle("explorer", sample("A", 2, 3, 5, 7), sample("B", 1, 1, 2, 2)));
+  const state = store(bundle(sample("A", 2, 3, 5, 7), sample("B", 1, 1, 2, 2)));
   state.set({ layer: 9, head: 2, query: 99, key: -1, feature: "b" });
   expect(state.where).toMatchObject({ layer: 1, head: 2, query: 4, key: 0, feature: "b" });
   state.set({ sample: 1 });
@@ -92,14 +37,8 @@ test("a selection stays among what there is", () => {
   expect(state.where).toMatchObject({ sample: 1, kind: "cross", feature: null });
 });
 
-test("a comparison selects what both samples have", () => {
-  const state = store(bundle("comparison", sample("A", 2, 3, 5, 7), sample("B", 3, 2, 9, 4)));
-  state.set({ layer: 2, head: 2, query: 8, key: 6 });
-  expect(state.where).toMatchObject({ layer: 1, head: null, query: 4, key: 3 });
-});
-
 test("followers hear of changes and of nothing else", () => {
-  const state = store(bundle("explorer", sample("A", 2, 3, 5, 7)));
+  const state = store(bundle(sample("A", 2, 3, 5, 7)));
   let heard = 0;
   state.follow(() => heard++);
   state.set({ layer: 0 });
@@ -121,31 +60,221 @@ test.each([
   ["Escape", { feature: null }],
   ["x", null],
 ])("the key %s", (key, change) => {
-  const state = store(bundle("explorer", sample("A", 2, 3, 5, 7)));
+  const state = store(bundle(sample("A", 2, 3, 5, 7)));
   state.set({ layer: 1, query: 2, key: 2 });
   expect(moved(state, key, "key", "query")).toEqual(change);
 });
 
-test("days are named from the last", () => {
-  expect(namedSteps(10, 3)).toEqual([9, 6, 3, 0]);
-  expect(namedSteps(1, 5)).toEqual([0]);
-});
-
-test("numbers as text", () => {
-  expect([number(0.123456), number(1234567), number(null), number(NaN), number(0)]).toEqual([
-    "0.1235",
-    "1235000",
-    "not a number",
-    "not a number",
-    "0",
-  ]);
-});
-
 test("up and down go through the bars in their order", () => {
-  const state = store(bundle("explorer", sample("A", 1, 1, 2, 2)));
+  const state = store(bundle(sample("A", 1, 1, 2, 2)));
   const press = (key: string) => state.set(moved(state, key, "query", "feature", ["b", "a"])!);
   const seen = ["ArrowDown", "ArrowDown", "ArrowDown", "ArrowUp", "Escape"].map(
     (key) => (press(key), state.where.feature),
   );
   expect(seen).toEqual(["b", "a", "a", "b", null]);
+});
+
+test("days are named from the last", () => {
+  expect(namedSteps(10, 4)).toEqual([9, 6, 3, 0]);
+  expect(namedSteps(32, 22)).toHaveLength(16); // never more than there is room for
+  expect(namedSteps(1, 5)).toEqual([0]);
+});
+
+test("numbers as text", () => {
+  expect([number(0.123456), number(1234567), number(null), number(NaN), number(0), number(0.000001044)]).toEqual([
+    "0.123",
+    "1230000",
+    "not a number",
+    "not a number",
+    "0",
+    "1.04e-6",
+  ]);
+});
+
+test("axes of other lengths end on the same day", () => {
+  const where = { ...bundle().selection, query: 2 };
+  const days = (length: number) => ({ names: Array<string>(length).fill("") }) as Axis;
+  expect([3, 5, 2].map((length) => placeOn(days(length), "query", where))).toEqual([0, 2, 0]);
+});
+
+const axis = (names: string[], sets: string) => ({ names, label: sets, sets, also: "", full: null });
+const DAYS = ["d0", "d1", "d2"];
+const BODIES: Record<string, (layer: number) => Body> = {
+  Lines: (layer) => ({
+    type: "Lines",
+    lines: [
+      { name: "gate", values: Float32Array.of(1, layer, 3), words: null, color: "red", shape: "line", emphasis: true },
+    ],
+    x: axis(DAYS, "query"),
+    y: { low: 0, high: 3, label: "", names: [] },
+    band: null,
+    reference: [1, "one"],
+  }),
+  Bars: (layer) => ({
+    type: "Bars",
+    values: Float32Array.of(-1, layer),
+    words: ["-1 (before 0)", `${layer} (before 3)`],
+    colors: ["red", "blue"],
+    names: axis(["b", "a"], "feature"),
+    scale: { low: -1, high: 3, label: "", names: [] },
+    bars_name: "now",
+    dots: Float32Array.of(0, 3),
+    dots_name: "before",
+    dots_color: "red",
+  }),
+};
+
+test("a cell is said by the sentence of its map, a masked one as such", () => {
+  const body: Heatmap = {
+    type: "Heatmap",
+    values: Float32Array.of(0.12345, 0, -2, NaN),
+    rows: { ...axis(["q0", "q1"], "query"), full: ["query 0", "query 1"] },
+    columns: axis(["k0", "k1"], "key"),
+    scale: { low: 0, high: 1, label: "weight", names: [] },
+    sentence: "{row} to {column}: {value}",
+    form: "+.6g",
+    palette: "viridis",
+    masked: Float32Array.of(0, 1, 0, 0),
+    reference: null,
+  };
+  const words = [0, 1].flatMap((row) => [0, 1].map((column) => HEATMAP.words(body, [row, column]).join()));
+  expect(words).toEqual([
+    "query 0 to k0: +0.123",
+    "query 0 to k1: masked",
+    "query 1 to k0: -2",
+    "query 1 to k1: not a number",
+  ]);
+});
+
+test("a grid holds every map, and a click on one selects head, query and key", () => {
+  const cells = (values: number[]): Heatmap => ({
+    type: "Heatmap",
+    values: Float32Array.from(values),
+    rows: axis(["q0", "q1"], "query"),
+    columns: axis(["k0", "k1"], "key"),
+    scale: { low: 0, high: 1, label: "weight", names: [] },
+    sentence: "{row} {column} {value}",
+    form: "",
+    palette: "viridis",
+    masked: null,
+    reference: null,
+  });
+  const where = { ...bundle().selection, layer: 1, head: null };
+  const body: Grid = {
+    type: "Grid",
+    maps: [[cells([1, 2, 3, 4])], [cells([5, 6, 7, 8])]],
+    statistics: [{ layer: 0, head: 0, recency: 0.25 }],
+  };
+  expect(GRID.selected(body, where)).toEqual([1, -1, 1, 1]);
+  expect(GRID.change(body, [1, 0, 0, 1], where)).toEqual({ layer: 1, head: 0, query: 1, key: 0 });
+  expect(GRID.words(body, [1, 0, 0, 1])).toEqual(["layer 1, head 0: ", "q0 k1 6"]);
+  expect(GRID.words(body, [1, -1, 0, 1])).toEqual(["layer 1, mean of the heads"]);
+});
+
+/** A value as a page holds it, and the numbers that it names. */
+function pack(value: unknown, numbers: number[]): unknown {
+  return JSON.parse(
+    JSON.stringify(value, (_, one: unknown) => {
+      if (!(one instanceof Float32Array)) return one;
+      const place = { array: [numbers.length, one.length] };
+      numbers.push(...one);
+      return place;
+    }),
+  );
+}
+
+function shown(make: (layer: number) => Body, signal = new AbortController().signal) {
+  const numbers: number[] = [];
+  const packed = (layer: number) =>
+    pack(
+      {
+        title: `layer ${layer}`,
+        body: make(layer),
+        summary: { verdict: `says ${layer}`, findings: [], subject: "" },
+        notes: [{ text: "a note", detail: "why" }],
+        caveats: layer ? ["take care"] : [],
+      },
+      numbers,
+    ) as Packed;
+  const content: View = {
+    label: "View",
+    horizontal: "query",
+    vertical: "layer",
+    content: ["layer"],
+    charts: { "0": packed(0), "1": packed(1) },
+  };
+  const bytes = new Uint8Array(Float32Array.from(numbers).buffer);
+  const made = bundle({ ...sample("A", 2, 1, 3, 3), views: { V: content } });
+  const host: Host = { store: store(made), charts: charts(made, bytes), signal };
+  const root = document.body.appendChild(document.createElement("div"));
+  view(host, root, "V");
+  return { host, section: root.querySelector("section")! };
+}
+
+beforeEach(() => {
+  document.body.replaceChildren();
+  browser(400);
+  vi.stubGlobal(
+    "Path2D",
+    class {
+      moveTo() {}
+      lineTo() {}
+      rect() {}
+      arc() {}
+    },
+  );
+});
+
+test.each(Object.entries(BODIES))(
+  "a view of %s follows the selection with title, sentence, notes and doubts",
+  (_, make) => {
+    const { host, section } = shown(make);
+    expect(section.querySelector("h3")!.textContent).toBe("layer 0");
+    expect(section.textContent).toContain("says 0");
+    expect(section.querySelector("abbr")!.title).toBe("why");
+    expect(section.querySelector(".stockformer-page-caveat")).toBeNull();
+    host.store.set({ layer: 1 });
+    expect(section.querySelector("h3")!.textContent).toBe("layer 1");
+    expect(section.textContent).toContain("says 1");
+    expect(section.querySelector(".stockformer-page-caveat")!.textContent).toBe("⚠ take care");
+  },
+);
+
+test("bars are buttons that select, with their value and the one before", () => {
+  const { host, section } = shown(BODIES["Bars"]!);
+  host.store.set({ layer: 1 });
+  const [one, other] = [...section.querySelectorAll("button")];
+  expect([one!.textContent, other!.textContent]).toEqual(["b-1 (before 0)", "a1 (before 3)"]);
+  const [stripe, dot] = [...other!.querySelectorAll<HTMLElement>(".stockformer-page-bar-track span")];
+  expect([stripe!.style.left, stripe!.style.width, dot!.style.left]).toEqual(["25%", "25%", "100%"]);
+  other!.click();
+  expect(host.store.where.feature).toBe("a");
+  expect(section.querySelectorAll("button")[1]!.getAttribute("aria-pressed")).toBe("true");
+  expect(section.querySelector(".stockformer-page-words")!.textContent).toBe("a 1 (before 3) ");
+  section.querySelectorAll("button")[1]!.click();
+  expect(host.store.where.feature).toBeNull();
+});
+
+test("the line below a picture says what is selected", () => {
+  const { host, section } = shown(BODIES["Lines"]!);
+  const words = () => section.querySelector(".stockformer-page-words")!.textContent;
+  expect(words()).toBe("d2: 3 ");
+  host.store.set({ query: 2 });
+  expect(words()).toBe("d0: 1 ");
+});
+
+test("arrays and texts are those of the bundle, and a chart is unpacked once", () => {
+  const packed = {
+    title: "t",
+    body: { values: { array: [1, 2] }, names: { text: 0 }, label: { text: 1 } },
+  } as unknown as Packed;
+  const content = { label: "", horizontal: "", vertical: "", content: [], charts: { "": packed } };
+  const made = { ...bundle(sample("A", 1, 1, 1, 1)), texts: [["x", "y"], "days"] };
+  const all = charts(made, new Uint8Array(Float32Array.of(5, 6, 7).buffer));
+  const chart = all.of(content, made.selection) as unknown as {
+    body: { values: Float32Array; names: string[]; label: string };
+  };
+  expect([...chart.body.values]).toEqual([6, 7]);
+  expect(chart.body).toMatchObject({ names: ["x", "y"], label: "days" });
+  expect(all.of(content, made.selection)).toBe(chart);
 });

@@ -47,11 +47,8 @@ def attention_row(
     masked = np.zeros(len(row), bool) if mask is None else mask.numpy()
     total = float(np.nansum(weights))
     shares = weights / total if total else np.full_like(weights, np.nan)
-    words = [
-        "masked" if hidden else f"{weight:.4g} ({share:.1%})" if np.isfinite(share) else f"{weight:.4g}"
-        for weight, share, hidden in zip(weights, shares, masked, strict=True)
-    ]
     allowed = np.where(masked, np.nan, weights)
+    words = ["masked" if hidden else weight for weight, hidden in zip(formatted(weights), masked, strict=True)]
     return Chart(
         title=f"What {query_day} attends to",
         body=_shares([Line("weight", weights, words, NEUTRAL, "area")], Axis(days, "key day", "key"), "weight", masked),

@@ -9,12 +9,12 @@ from stockformer_widgets import ExtractorSession
 EVIL = "</script><img src=x onerror=document.title='hacked'>"
 
 
-def hostile_session(day: str = "2008-10-15") -> ExtractorSession:
+def hostile_session(day: str = "2008-10-15", lookback: int = 60) -> ExtractorSession:
     """The shipped model on the sample, with hostile names for its ticker and features."""
     dataset, model = load_sample()
     table = sample_table()
     table = table[table["symbol"] == "AAPL"].assign(symbol=EVIL)
-    dataset = StockDataset(table, **dataset.settings | {"normalization": None})
+    dataset = StockDataset(table, **dataset.settings | {"normalization": None, "lookback": lookback})
     columns = (dataset.feature_cols, dataset.market_feature_cols)
     names = [[f"{EVIL}{name}" for name in inputs] for inputs in columns]
     return ExtractorSession(model, dataset=dataset, index=dataset.index_of(day, EVIL), feature_names=names)

@@ -13,11 +13,15 @@ from hostile import EVIL, hostile_session
 from playwright.sync_api import Browser, Locator, Page, expect
 from screen import shares_of
 
+from stockformer.dataset import StockDataset
 from stockformer.explainability import attribute, capture_attention
-from stockformer.sample import load_sample
+from stockformer.sample import load_sample, sample_table
 from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleComparison
 
-DATASET, MODEL = load_sample()
+#: A fifth of the days: a page has a chart for each.
+DAYS = 20
+SAMPLE, MODEL = load_sample()
+DATASET = StockDataset(sample_table(), **SAMPLE.settings | {"lookback": DAYS})
 CALM, CRASH = (DATASET.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15"))
 LEFT, TOP, RIGHT, BOTTOM = 76, 4, 14, 18  # around a picture
 
@@ -41,11 +45,13 @@ def explorer_file(tmp_path_factory) -> Path:
     session = ExtractorSession.from_dataset(MODEL, DATASET, CRASH)
     explorer = AttentionExplorer(session)
     explorer.selection.layer, explorer.selection.head = 2, 3
-    return explorer.export_html(tmp_path_factory.mktemp("page") / "explorer.html", samples=[CRASH, CALM])
+    page = explorer.export_html(tmp_path_factory.mktemp("page") / "explorer.html", samples=[CRASH, CALM])
+    assert page.stat().st_size < 3_000_000
+    return page
 
 
-def view(page: Page, name: str, place: int = 0) -> Locator:
-    return page.locator(f"[data-view='{name}']").nth(place)
+def view(page: Page, name: str) -> Locator:
+    return page.locator(f"[data-view='{name}']")
 
 
 def area(shown: Locator) -> dict[str, float]:
@@ -66,6 +72,11 @@ def choose(page: Page, label: str, option: str) -> None:
     page.get_by_label(label, exact=True).select_option(label=option)
 
 
+def rounded(value: float, form: str = ".3g") -> str:
+    """A number as the page writes it."""
+    return format(float(value), form).replace("e-0", "e-")
+
+
 def shown_of(index: int):
     window = DATASET.window(index)
     return window, capture_attention(MODEL, window.x[None], window.market_x[None])
@@ -78,23 +89,23 @@ def test_map_row_gate_and_pooling_are_those_of_the_model(opened: Page, explorer_
     window, shown = shown_of(CRASH)
     days = [str(day.date()) for day in window.dates]
     weights = shown.map("cross", 1, 5).numpy()
-    off = np.ix_(np.arange(59), np.arange(59))  # the crosshair is on the last day
-    drawn = shares_of(opened, area(view(opened, "map")), 60, 60, at=0.5)
+    off = np.ix_(np.arange(DAYS - 1), np.arange(DAYS - 1))  # the crosshair is on the last day
+    drawn = shares_of(opened, area(view(opened, "AttentionHeatmap")), DAYS, DAYS, at=0.5)
     np.testing.assert_allclose(drawn[off], weights[off] / weights.max(), atol=0.02)
 
-    click(opened, view(opened, "map"), 50.5 / 60, 20.5 / 60)
-    weight = float(f"{weights[20, 50]:.3g}")
-    expect(view(opened, "map")).to_contain_text(f"query {days[20]}, key {days[50]}, weight {weight:g}")
-    expect(view(opened, "attention row")).to_contain_text(f"What {days[20]} attends to")
-    expect(view(opened, "attention row")).to_contain_text(f"{days[50]}: weight {weight:g}")
-    gate = list(shown.gates.values())[1][0].mean(dim=-1)[20]
-    expect(view(opened, "gate")).to_contain_text(f"layer 1 {gate:.3f}"[:-1])
-    expect(view(opened, "pooling")).to_contain_text(f"{days[20]}: weight {shown.pooling[0, 20]:.3f}"[:-1])
+    click(opened, view(opened, "AttentionHeatmap"), 15.5 / DAYS, 5.5 / DAYS)
+    weight = rounded(weights[5, 15])
+    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[5]}, key {days[15]}, weight {weight}")
+    expect(view(opened, "AttentionRow")).to_contain_text(f"What {days[5]} attends to")
+    expect(view(opened, "AttentionRow")).to_contain_text(f"{days[15]}: {weight}")
+    gate = list(shown.gates.values())[1][0].mean(dim=-1)[5]
+    expect(view(opened, "GateTimeline")).to_contain_text(f"layer 1 {gate:.3f}")
+    expect(view(opened, "PoolingBars")).to_contain_text(f"{days[5]}: {shown.pooling[0, 5]:.3g}")
 
-    click(opened, view(opened, "attention row"), 10.5 / 60)
-    expect(view(opened, "map")).to_contain_text(f"query {days[20]}, key {days[10]}")
-    click(opened, view(opened, "gate"), 30.5 / 60)
-    expect(view(opened, "map")).to_contain_text(f"query {days[30]}, key {days[10]}")
+    click(opened, view(opened, "AttentionRow"), 3.5 / DAYS)
+    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[5]}, key {days[3]}")
+    click(opened, view(opened, "GateTimeline"), 10.5 / DAYS)
+    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[10]}, key {days[3]}")
 
 
 def test_saliency_and_prediction(opened: Page, explorer_file: Path) -> None:
@@ -104,7 +115,7 @@ def test_saliency_and_prediction(opened: Page, explorer_file: Path) -> None:
     sums = np.concatenate([part.abs().sum(dim=0).numpy() for part in parts])
     names = [*DATASET.feature_cols, *DATASET.market_feature_cols]
     largest = pd.Series(sums, index=names).nlargest(14)
-    rows = view(opened, "saliency").locator("button")
+    rows = view(opened, "SaliencyBars").locator("button")
     expect(rows).to_have_count(14)
     for row, (name, value) in zip(rows.all(), largest.items(), strict=True):
         said, number = row.locator(".stockformer-page-bar-name, .stockformer-page-bar-value").all_text_contents()
@@ -114,12 +125,12 @@ def test_saliency_and_prediction(opened: Page, explorer_file: Path) -> None:
     opened.keyboard.press("Enter")
     expect(rows.nth(2)).to_have_attribute("aria-pressed", "true")
     expect(rows.nth(2)).to_be_focused()
-    view(opened, "saliency").focus()
+    view(opened, "SaliencyBars").focus()
     opened.keyboard.press("ArrowDown")
     expect(rows.nth(3)).to_have_attribute("aria-pressed", "true")
     share = shown.output.softmax(dim=-1)[0]
-    expect(view(opened, "prediction")).to_contain_text(f"DOWN{share[0]:.3f}"[:-1])
-    expect(view(opened, "prediction")).to_contain_text("true: UP")
+    expect(view(opened, "Prediction")).to_contain_text(f"DOWN{share[0]:.4f}"[:-1])
+    expect(view(opened, "Prediction")).to_contain_text("true: UP")
 
 
 def test_another_sample_and_kind(opened: Page, explorer_file: Path) -> None:
@@ -129,31 +140,31 @@ def test_another_sample_and_kind(opened: Page, explorer_file: Path) -> None:
     expect(opened.locator("h1")).to_have_text("AAPL, 2006-11-21")
     window, shown = shown_of(CALM)
     weights = shown.map("market", 1, 3).numpy()
-    expect(view(opened, "map")).to_contain_text("Market self-attention, layer 1, head 3")
-    off = np.ix_(np.arange(59), np.arange(59))
-    drawn = shares_of(opened, area(view(opened, "map")), 60, 60, at=0.5)
+    expect(view(opened, "AttentionHeatmap")).to_contain_text("Market self-attention, layer 1, head 3")
+    off = np.ix_(np.arange(DAYS - 1), np.arange(DAYS - 1))
+    drawn = shares_of(opened, area(view(opened, "AttentionHeatmap")), DAYS, DAYS, at=0.5)
     np.testing.assert_allclose(drawn[off], weights[off] / weights.max(), atol=0.02)
-    expect(view(opened, "prices")).to_contain_text(str(window.dates[-1].date()))
+    expect(view(opened, "PriceStrip")).to_contain_text(str(window.dates[-1].date()))
 
 
 def test_the_head_grid_selects_and_the_keyboard_moves(opened: Page, explorer_file: Path) -> None:
     opened.goto(explorer_file.as_uri())
-    maps = view(opened, "grid").locator(".stockformer-grid-maps")
+    maps = view(opened, "HeadGrid").locator(".stockformer-grid-maps")
     maps.scroll_into_view_if_needed()
     box = maps.bounding_box()
     side = min(150, box["width"] // 8 - 6)  # 6 between maps, 3 for the frame at both ends
     opened.mouse.click(box["x"] + 3 + 5 * (side + 6) + side * 0.51, box["y"] + (side + 20) + 14 + side * 0.26)
-    expect(view(opened, "map")).to_contain_text("layer 1, head 5")
-    view(opened, "map").focus()
+    expect(view(opened, "AttentionHeatmap")).to_contain_text("layer 1, head 5")
+    view(opened, "AttentionHeatmap").focus()
     days = [str(day.date()) for day in DATASET.window(CRASH).dates]
-    expect(view(opened, "map")).to_contain_text(f"query {days[15]}, key {days[30]}")
+    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[5]}, key {days[10]}")
     for key in ("ArrowDown", "ArrowDown", "ArrowLeft", "]", "h"):
         opened.keyboard.press(key)
-    expect(view(opened, "map")).to_contain_text("layer 2, head 6")
-    expect(view(opened, "map")).to_contain_text(f"query {days[17]}, key {days[29]}")
-    expect(opened.locator("[aria-live]")).to_contain_text(f"query {days[17]}, key {days[29]}")
+    expect(view(opened, "AttentionHeatmap")).to_contain_text("layer 2, head 6")
+    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[7]}, key {days[9]}")
+    expect(opened.locator("[aria-live]")).to_contain_text(f"query {days[7]}, key {days[9]}")
     opened.keyboard.press("End")
-    expect(view(opened, "map")).to_contain_text(f"query {days[59]}")
+    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[19]}")
     expect(opened.get_by_label("head", exact=True)).to_have_value("6")
 
 
@@ -163,30 +174,27 @@ def test_two_samples_and_their_difference(opened: Page, tmp_path: Path) -> None:
         opened.goto(comparison.export_html(tmp_path / "two.html").as_uri())
     maps = [shown_of(index)[1].map("cross", 0).numpy() for index in (CALM, CRASH)]
     whole = max(one.max() for one in maps)
-    off = np.ix_(np.arange(59), np.arange(59))
+    off = np.ix_(np.arange(DAYS - 1), np.arange(DAYS - 1))
     for place, weights in enumerate(maps):
-        drawn = shares_of(opened, area(view(opened, "map", place)), 60, 60, at=0.5)
+        drawn = shares_of(opened, area(view(opened, f"AttentionHeatmap{'AB'[place]}")), DAYS, DAYS, at=0.5)
         np.testing.assert_allclose(drawn[off], weights[off] / whole, atol=0.02)
     apart = maps[0] - maps[1]
-    drawn = shares_of(opened, area(view(opened, "difference")), 60, 60, "RdBu_r", at=0.5)
+    drawn = shares_of(opened, area(view(opened, "AttentionHeatmap")), DAYS, DAYS, "RdBu_r", at=0.5)
     np.testing.assert_allclose(2 * drawn[off] - 1, apart[off] / np.abs(apart).max(), atol=0.04)
-    click(opened, view(opened, "map", 0), 50.5 / 60, 20.5 / 60)
+    click(opened, view(opened, "AttentionHeatmapA"), 15.5 / DAYS, 5.5 / DAYS)
     for place, index in enumerate((CALM, CRASH)):
         days = [str(day.date()) for day in DATASET.window(index).dates]
-        expect(view(opened, "map", place)).to_contain_text(f"query {days[20]}, key {days[50]}")
-    a, b = (float(f"{one[20, 50]:.3g}") for one in maps)
-    decimals = 2 - int(np.floor(np.log10(max(a, b))))
-    said = view(opened, "difference").locator(".stockformer-page-words")
-    expect(said).to_contain_text(f": A {a:g} - B {b:g} = ")
-    assert float(said.inner_text().split("=")[1]) == pytest.approx(apart[20, 50], abs=1.01 * 10**-decimals)
+        expect(view(opened, f"AttentionHeatmap{'AB'[place]}")).to_contain_text(f"query {days[5]}, key {days[15]}")
+    said = view(opened, "AttentionHeatmap").locator(".stockformer-page-words")
+    expect(said).to_contain_text(f"weight A - B {rounded(apart[5, 15], '+.3g')}")
 
 
 def test_hostile_names_are_text(opened: Page, tmp_path: Path) -> None:
-    session = hostile_session()
+    session = hostile_session(lookback=DAYS)
     explorer = AttentionExplorer(session)
     explorer.selection.feature = session.feature_names[0][0]
     opened.set_viewport_size({"width": 375, "height": 800})
-    opened.goto(explorer.export_html(tmp_path / "evil.html", samples=[0, 1]).as_uri())
+    opened.goto(explorer.export_html(tmp_path / "evil.html", samples=[0]).as_uri())
     expect(opened.locator("h1")).to_contain_text(EVIL)
     assert opened.title().startswith(EVIL)
     assert opened.locator("img").count() == 0
@@ -209,18 +217,18 @@ def test_gates_of_a_shorter_stock_end_with_the_market(opened: Page, tmp_path: Pa
     session = ExtractorSession(MODEL, stock, market)
     opened.goto(AttentionExplorer(session).export_html(tmp_path / "short.html").as_uri())
     gate = session.reading.capture.gates["cross_attn_layers.0.gate"][0, 2].mean()
-    box = area(view(opened, "gate"))
+    box = area(view(opened, "GateTimeline"))
     opened.mouse.move(box["x"] + box["width"] * 2.5 / 6, box["y"] + 20)
-    expect(view(opened, "gate")).to_contain_text(f"step 2: ■ layer 0 {gate:.3f}"[:-1])
-    expect(view(opened, "map")).to_contain_text("query step 5, key step 8")
+    expect(view(opened, "GateTimeline")).to_contain_text(f"step 2: ■ layer 0 {gate:.3f}"[:-1])
+    expect(view(opened, "AttentionHeatmap")).to_contain_text("query step 5, key step 8")
 
 
 def test_a_printed_page_keeps_its_bars_and_its_width(opened: Page, explorer_file: Path) -> None:
     opened.goto(explorer_file.as_uri())
-    view(opened, "map").locator("canvas").wait_for()
+    view(opened, "AttentionHeatmap").locator("canvas").wait_for()
     opened.emulate_media(media="print")
     opened.set_viewport_size({"width": 700, "height": 900})
-    stripe = view(opened, "saliency").locator(".stockformer-page-bar-stripe").first
+    stripe = view(opened, "SaliencyBars").locator(".stockformer-page-bar-stripe").first
     assert stripe.evaluate("bar => getComputedStyle(bar).printColorAdjust") == "exact"
     for shown in opened.locator(".stockformer-page-view > canvas").all():
         assert shown.evaluate("one => one.clientWidth <= one.parentNode.clientWidth")
@@ -230,11 +238,11 @@ def test_a_printed_page_keeps_its_bars_and_its_width(opened: Page, explorer_file
 def test_what_is_drawn_follows_the_theme(opened: Page, explorer_file: Path) -> None:
     opened.emulate_media(color_scheme="light")
     opened.goto(explorer_file.as_uri())
-    for name in ("grid", "map"):
+    for name in ("HeadGrid", "AttentionHeatmap"):
         view(opened, name).locator("canvas").first.wait_for()
     for scheme, channel in (("dark", 255), ("light", 0)):
         opened.emulate_media(color_scheme=scheme)
-        for name in ("grid", "map"):
+        for name in ("HeadGrid", "AttentionHeatmap"):
             words = view(opened, name).locator("canvas").first
             # Grey letters on nothing: captions of the grid, dates beside the map.
             found = words.evaluate(
@@ -260,7 +268,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(opened: Page, explorer_file
     opened.set_viewport_size({"width": 390, "height": 800})
     opened.emulate_media(color_scheme=scheme)
     opened.goto(explorer_file.as_uri())
-    expect(view(opened, "map")).to_contain_text("weight")
+    expect(view(opened, "AttentionHeatmap")).to_contain_text("weight")
     assert opened.evaluate("document.documentElement.scrollWidth") <= 390
     text, ground = opened.evaluate(
         "() => [getComputedStyle(document.querySelector('h1')).color, getComputedStyle(document.body).colorScheme]"

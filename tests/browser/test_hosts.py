@@ -108,7 +108,7 @@ def test_marimo(page: Page, tmp_path: Path) -> None:
     app.write_text(APP)
     with marimo(app) as address:
         page.goto(address)
-        shown = page.locator("[data-view='map']")
+        shown = page.locator("[data-view='AttentionHeatmap']")
         expect(shown).to_contain_text(f"query {DAYS[59]}, key {DAYS[59]}", timeout=CELL_MS)
         page.get_by_label("layer", exact=True).select_option(label="2")
         expect(shown).to_contain_text("layer 2, mean of 8 heads")

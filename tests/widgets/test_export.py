@@ -7,65 +7,102 @@ import json
 import os
 import re
 import zlib
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-import torch
-from cases import SESSIONS, make_session, observers, widgets
+from cases import ALL_VIEWS, SESSIONS, make_session, observers, widgets
 
+from stockformer.charts.chart import Axis, Band, Bars, Grid, Heatmap, Line, Lines, Panels, Scale
+from stockformer.explainability import Finding
 from stockformer_widgets import AttentionExplorer, ExplorerPage, SampleComparison, Selection
+from stockformer_widgets.views.base import ChartView
 
 
 def read(path: Path) -> tuple[dict, bytes]:
     """Bundle and bytes of an exported file."""
     page = path.read_text(encoding="utf-8")
-    bundle = re.search(r'<script type="application/json" id="bundle">(.*?)</script>', page, re.S)[1]
-    data = re.search(r'<script type="application/octet-stream" id="data">(.*?)</script>', page, re.S)[1]
-    return json.loads(bundle), zlib.decompress(base64.b64decode(data))
+    data_of = dict(re.findall(r'octet-stream" id="(\w+)">(.*?)</script>', page, re.S))
+    bundle, data = (zlib.decompress(base64.b64decode(data_of[name])) for name in ("bundle", "data"))
+    return json.loads(bundle), data
 
 
-def arrays(bundle: dict, data: bytes) -> list[dict]:
-    """By the words of `Bundle`: the maps by kind, layer and head, and saliency, of each sample."""
-    found = []
-    for sample in bundle["samples"]:
-        maps = {}
-        for kind in sample["kinds"]:
-            for one in kind["maps"]:
-                size = one["queries"] * one["keys"]
-                weights, data = np.frombuffer(data[: 2 * size], "<f2") / np.float32(2**15), data[2 * size :]
-                maps[kind["name"], one["layer"], one["head"]] = weights.reshape(one["queries"], one["keys"])
-        parts = []
-        for one in (sample["saliency"] or {"inputs": []})["inputs"]:
-            shape = len(one["days"]), len(one["names"])
-            part, data = data[: 4 * shape[0] * shape[1]], data[4 * shape[0] * shape[1] :]
-            parts.append(np.frombuffer(part, "<f4").reshape(shape))
-        found.append({"maps": maps, "saliency": parts})
-    assert not data
-    return found
+def unpacked(value: Any, bundle: dict, data: bytes) -> Any:
+    """A value of a bundle with its texts and arrays, as `js/src/page/bundle.ts` reads it."""
+    if isinstance(value, list):
+        return [unpacked(one, bundle, data) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("text"), int):
+        return bundle["texts"][value["text"]]
+    if "array" in value:
+        first, size = value["array"]
+        return np.frombuffer(data, "<f4")[first : first + size]
+    return {name: unpacked(one, bundle, data) for name, one in value.items()}
+
+
+def chart(bundle: dict, data: bytes, view: str, sample: int = 0, place: str | None = None) -> dict:
+    """The chart of a view at a place, or where the page opens."""
+    packed, where = bundle["samples"][sample]["views"][view], bundle["selection"]
+    if place is None:
+        place = " ".join("" if where[name] is None else str(where[name]) for name in packed["content"])
+    return unpacked(packed["charts"][place], bundle, data)
+
+
+def same(packed: Any, value: Any) -> None:
+    """A chart of the page is the one of Python, its numbers to half a part in a thousand."""
+    if is_dataclass(value):
+        for field in fields(value):
+            if not callable(getattr(value, field.name)) and field.name != "words":
+                same(packed[field.name], getattr(value, field.name))
+    elif isinstance(value, pd.DataFrame):
+        for row, other in zip(packed, value.to_dict("records"), strict=True):
+            assert list(row) == list(other)
+            same(list(row.values()), list(other.values()))
+    elif isinstance(value, np.ndarray):
+        np.testing.assert_allclose(packed, value.ravel().astype("f4"), rtol=5e-4, atol=1e-30)
+    elif isinstance(value, float | np.floating):
+        assert packed == pytest.approx(value, rel=1e-5) if np.isfinite(value) else packed is None
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for one, other in zip(packed, value, strict=True):
+            same(one, other)
+    else:
+        assert packed == value
 
 
 @pytest.mark.parametrize("name", SESSIONS)
-def test_every_session_exports_what_it_shows(name, tmp_path):
+def test_a_page_holds_what_every_view_shows(name, tmp_path):
     session = make_session(name)
     selection = Selection(session)
-    explorer = AttentionExplorer(session, selection)
-    bundle, data = read(explorer.export_html(tmp_path / "page.html"))
-    (sample,), (found,) = bundle["samples"], arrays(bundle, data)
-    reading = session.reading
+    bundle, data = read(AttentionExplorer(session, selection).export_html(tmp_path / "page.html"))
+    (sample,), reading = bundle["samples"], session.reading
+    assert [kind["name"] for kind in sample["kinds"]] == list(reading.capture.kinds)
+    for kind in (one for one in ALL_VIEWS if issubclass(one, ChartView)):
+        assert (kind.__name__ in sample["views"]) == kind.shows(session)
+        if kind.shows(session):
+            with kind(session, selection) as view:
+                packed = chart(bundle, data, kind.__name__)
+                same(packed, view.chart)
+                assert packed["caveats"] == view._caveats()
+    named = [name for section in bundle["sections"] for column in section["columns"] for name in column]
+    assert set(named) == set(sample["views"])
     for kind, layers in reading.capture.kinds.items():
         for layer, maps in enumerate(layers):
             for head, weights in enumerate(maps[0].float().numpy()):
-                np.testing.assert_allclose(found["maps"][kind, layer, head], weights, rtol=5e-4, atol=1e-12)
-    assert len(found["maps"]) == sum(maps.size(1) for layers in reading.capture.kinds.values() for maps in layers)
-    assert [kind["name"] for kind in sample["kinds"]] == list(reading.capture.kinds)
-    for gate, shown in zip(reading.capture.gates.values(), sample["gates"], strict=True):
-        mean = torch.tensor([np.nan if value is None else value for value in shown["mean"]])
-        torch.testing.assert_close(mean, gate[0].float().mean(dim=-1).cpu(), atol=1e-5, rtol=1e-5, equal_nan=True)
-    if sample["saliency"] is not None:
-        for part, shown in zip(session.saliency(), found["saliency"], strict=True):
-            np.testing.assert_array_equal(part.numpy(), shown)
-        assert [one["names"] for one in sample["saliency"]["inputs"]] == session.feature_names
+                body = chart(bundle, data, "AttentionHeatmap", place=f"{kind} {layer} {head}")["body"]
+                np.testing.assert_allclose(body["values"], weights.ravel(), rtol=5e-4, atol=1e-30)
+
+
+def test_the_page_knows_the_fields_of_every_chart():
+    source = (Path(__file__).parents[2] / "js/src/page/chart.ts").read_text(encoding="utf-8")
+    for kind in (Axis, Scale, Line, Band, Lines, Bars, Heatmap, Panels, Grid, Finding):
+        declared = re.search(rf"export interface {kind.__name__} {{(.*?)\n}}", source, re.S)[1]
+        names = set(re.findall(r"^  (\w+): ", declared, re.M)) - {"type"}
+        assert names == {field.name for field in fields(kind)}, kind.__name__
 
 
 def test_where_the_person_looks_goes_along(session, tmp_path):
@@ -91,15 +128,16 @@ def test_samples_are_those_of_the_dataset_and_the_session_stays(session, tmp_pat
     before = widgets(), observers(session), session.reading
     bundle, data = read(explorer.export_html(tmp_path / "page.html", samples=[3, -1]))
     assert (widgets(), observers(session), session.reading) == before
-    found = arrays(bundle, data)
-    for index, sample, shown in zip((3, 39), bundle["samples"], found, strict=True):
+    for number, index in enumerate((3, 39)):
         session.sample = index
-        assert sample["title"] == session.title
-        for part, saved in zip(session.saliency(), shown["saliency"], strict=True):
-            np.testing.assert_array_equal(part.numpy(), saved)
-        np.testing.assert_allclose(shown["maps"]["cross", 1, 0], session.reading.capture.map("cross", 1, 0), rtol=5e-4)
-        assert sample["prediction"]["values"] == pytest.approx(session.prediction().probabilities[0].tolist(), rel=1e-5)
-        assert sample["saliency"]["method"] == "gradient"
+        assert bundle["samples"][number]["title"] == session.title
+        weights = chart(bundle, data, "AttentionHeatmap", number, "cross 1 0")["body"]["values"]
+        np.testing.assert_allclose(weights, session.reading.capture.map("cross", 1, 0).ravel(), rtol=5e-4)
+        bars = chart(bundle, data, "Prediction", number)["body"]
+        assert bars["values"] == pytest.approx(session.prediction().probabilities[0].numpy(), rel=1e-3)
+        before = session.prediction(original=True).probabilities[0].numpy()
+        assert bars["dots"] == pytest.approx(before, rel=1e-3)
+        assert chart(bundle, data, "SaliencyBars", number)["title"].startswith("|gradient| for")
     assert any("What if" in line for line in bundle["about"])
 
 
@@ -142,12 +180,8 @@ def test_a_failed_export_leaves_the_file_that_was_there(session, tmp_path, monke
 
 def test_text_that_is_no_unicode_is_written(session, tmp_path):
     session._feature_names = [["\ud800", *session.feature_names[0][1:]], session.feature_names[1]]
-    assert (
-        "?"
-        in read(AttentionExplorer(session).export_html(tmp_path / "page.html"))[0]["samples"][0]["saliency"]["inputs"][
-            0
-        ]["names"]
-    )
+    bundle, _ = read(AttentionExplorer(session).export_html(tmp_path / "page.html"))
+    assert "\ud800" in bundle["samples"][0]["features"]
 
 
 def test_a_sample_that_is_named_twice_is_written_once(session, tmp_path):
@@ -161,18 +195,21 @@ def test_samples_of_a_session_without_dataset(tmp_path):
         AttentionExplorer(session).export_html(tmp_path / "page.html", samples=[0])
 
 
-def test_a_comparison_has_both(session, tmp_path):
+def test_a_comparison_has_both_maps_and_every_difference(session, tmp_path):
     with SampleComparison(session, 3, 30) as comparison:
         bundle, data = read(comparison.export_html(tmp_path / "page.html"))
-        titles = [one.title for one in comparison.sessions]
-    assert bundle["mode"] == "comparison"
-    assert [sample["title"] for sample in bundle["samples"]] == titles
-    assert len(arrays(bundle, data)) == 2
-
-
-def test_a_page_of_the_shipped_model_is_small(large, tmp_path):
-    page = AttentionExplorer(large).export_html(tmp_path / "page.html")
-    assert page.stat().st_size < 1_000_000
+        assert bundle["samples"][0]["title"] == " and ".join(
+            f"{letter}: {one.title}" for letter, one in zip("AB", comparison.sessions, strict=True)
+        )
+        one, other, *compared = comparison.views
+        for letter, view in (("A", one), ("B", other)):
+            same(
+                chart(bundle, data, f"AttentionHeatmap{letter}"),
+                replace(view.chart, title=f"{letter}: {view.chart.title}"),
+            )
+        assert len(compared) > 5
+        for view in compared:
+            same(chart(bundle, data, view.kind.__name__), view.chart)
 
 
 def test_user_text_is_no_markup(session, tmp_path):
@@ -180,7 +217,7 @@ def test_user_text_is_no_markup(session, tmp_path):
     session._feature_names = [[evil, *session.feature_names[0][1:]], session.feature_names[1]]
     page = AttentionExplorer(session).export_html(tmp_path / "page.html")
     assert "<img" not in page.read_text(encoding="utf-8")
-    assert evil in read(page)[0]["samples"][0]["saliency"]["inputs"][0]["names"]
+    assert evil in read(page)[0]["samples"][0]["features"]
 
 
 def test_the_widget_holds_the_same(session, tmp_path):

@@ -100,8 +100,9 @@ def test_other_statistics_than_the_checkpoints_are_doubted(panel, tmp_path):
 def test_the_exported_page_says_what_is_assumed(panel):
     with session_of(FOLDER / "cross_bin_3d.pt", panel) as session:
         bundle = ExplorerPage(session).bundle
-    (prediction,) = [sample["prediction"] for sample in bundle["samples"]]
-    assert prediction["truth"] == "DOWN (assumed: UP from a return of +1.5 %)"
+    (prediction,) = [sample["views"]["Prediction"] for sample in bundle["samples"]]
+    notes = [bundle["texts"][note["text"]["text"]] for note in prediction["charts"][""]["notes"]]
+    assert "true: DOWN (assumed: UP from a return of +1.5 %)" in notes
 
 
 def test_the_training_mean_of_raw_features_is_not_0(panel):

@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from stockformer.explainability import head_statistics
-from stockformer_widgets.wire import describe_maps, display_maps, half_maps
+from stockformer_widgets.wire import describe_maps, display_maps
 
 
 def random_maps(layers: int, heads: int, queries: int, keys: int) -> list[torch.Tensor]:
@@ -49,13 +49,6 @@ def test_displayed_weights_come_back_to_half_a_step():
         assert np.abs(one - original).max() <= original.max() / 254 / 2 * 1.001
 
 
-def test_halves_come_back_to_three_digits():
-    layers = [*LAYERS, torch.logspace(-8.6, 0, 60, dtype=torch.float64).view(1, 6, 10)]
-    found = np.frombuffer(half_maps(layers), "<f2").astype(float) / 2**15
-    original = np.concatenate([maps.flatten() for maps in layers])
-    np.testing.assert_allclose(found, original, rtol=5e-4, atol=1e-12)
-
-
 def test_what_is_no_number_is_marked():
     maps = torch.tensor([[[0.5, math.nan], [math.inf, 0.25]], [[math.nan] * 2] * 2])
     described = describe_maps([maps], head_statistics([maps]))
@@ -63,7 +56,6 @@ def test_what_is_no_number_is_marked():
     first, second = decode(display_maps([maps]), described)
     np.testing.assert_allclose(first, [[0.5, np.nan], [np.nan, 0.25]], atol=0.001)
     assert np.isnan(second).all()
-    np.testing.assert_array_equal(np.frombuffer(half_maps([maps]), "<f2") / np.float32(2**15), maps.flatten().numpy())
     assert described[1]["statistics"] == {"diffuseness": None, "recency": None, "redundancy": None}
 
 

@@ -2,28 +2,27 @@
 
 import { choice, element } from "../dom";
 import type { Selection } from "./bundle";
-import { kindsOf, shown, sizes, type Store } from "./store";
+import { kindOf, sizes, type Store } from "./store";
 
 const MEAN = "mean";
 
 export function controls(store: Store, parent: HTMLElement, signal: AbortSignal): void {
   const bar = element("div", "stockformer-page-controls", parent);
-  const { samples, mode } = store.bundle;
-  const titles = samples.map(({ title }) => title);
+  const titles = store.bundle.samples.map(({ title }) => title);
   const setSample = (value: string) => store.set({ sample: titles.indexOf(value) });
-  const sample = mode === "explorer" && samples.length > 1 ? choice(bar, "sample", titles, setSample, signal) : null;
-  const names = () => kindsOf(shown(store.bundle, store.where));
-  const setKind = (value: string) => store.set({ kind: names().find(({ title }) => title === value)!.name });
+  const sample = titles.length > 1 ? choice(bar, "sample", titles, setSample, signal) : null;
+  const kinds = () => store.sample.kinds;
+  const setKind = (value: string) => store.set({ kind: kinds().find(({ title }) => title === value)!.name });
   const kind = choice(bar, "attention", [], setKind, signal);
   const layer = choice(bar, "layer", [], (value) => store.set({ layer: Number(value) }), signal);
   const head = choice(bar, "head", [], (value) => store.set({ head: value === MEAN ? null : Number(value) }), signal);
   store.follow(() => {
     const where = store.where;
-    const size = sizes(shown(store.bundle, where), where.kind, where.layer);
+    const size = sizes(store.sample, where.kind, where.layer);
     sample?.offer(titles, titles[where.sample]!);
     kind.offer(
-      names().map(({ title }) => title),
-      names().find(({ name }) => name === where.kind)!.title,
+      kinds().map(({ title }) => title),
+      kindOf(store.sample, where.kind).title,
     );
     layer.offer(counting(size.layers), String(where.layer));
     head.offer([MEAN, ...counting(size.heads)], where.head === null ? MEAN : String(where.head));
@@ -63,7 +62,7 @@ export function moved(
   features: readonly string[] = [],
 ): Partial<Selection> | null {
   const where = store.where;
-  const size = sizes(shown(store.bundle, where), where.kind, where.layer);
+  const size = sizes(store.sample, where.kind, where.layer);
   const step = (what: string, by: number): Partial<Selection> => {
     if (what === "layer") return { layer: where.layer + by };
     if (what === "head") {

@@ -5,6 +5,8 @@ import type { Bundle, Kind, Sample, Selection } from "./bundle";
 export interface Store {
   readonly bundle: Bundle;
   readonly where: Selection;
+  /** The selected sample. */
+  readonly sample: Sample;
   set(change: Partial<Selection>): void;
   follow(follower: () => void): void;
 }
@@ -16,6 +18,9 @@ export function store(bundle: Bundle): Store {
     bundle,
     get where() {
       return where;
+    },
+    get sample() {
+      return bundle.samples[where.sample]!;
     },
     set(change) {
       const next = fitted(bundle, { ...where, ...change });
@@ -30,47 +35,30 @@ export function store(bundle: Bundle): Store {
   };
 }
 
-/** The samples that are looked at: one, or both of a comparison. */
-export function shown(bundle: Bundle, where: Selection): Sample[] {
-  return bundle.mode === "comparison" ? bundle.samples : [bundle.samples[where.sample]!];
-}
-
-/** The kinds of attention that all of these have. */
-export function kindsOf(samples: readonly Sample[]): Kind[] {
-  return samples[0]!.kinds.filter(({ name }) =>
-    samples.every((sample) => sample.kinds.some((kind) => kind.name === name)),
-  );
-}
-
 export function kindOf(sample: Sample, name: string): Kind {
   return sample.kinds.find((kind) => kind.name === name)!;
 }
 
-/** How many layers, heads of a layer, queries and keys all of these have. */
-export function sizes(samples: readonly Sample[], name: string, layer: number) {
-  const kinds = samples.map((sample) => kindOf(sample, name));
-  const least = (count: (kind: Kind) => number) => Math.min(...kinds.map(count));
-  const layers = least((kind) => 1 + Math.max(...kind.maps.map((map) => map.layer)));
-  const heads = least((kind) => kind.maps.filter((map) => map.layer === Math.min(layer, layers - 1)).length);
-  return { layers, heads, queries: least((kind) => kind.queries.length), keys: least((kind) => kind.keys.length) };
+/** How many layers there are of a kind, and heads, queries and keys of a layer. */
+export function sizes(sample: Sample, name: string, layer: number) {
+  const { layers } = kindOf(sample, name);
+  return { layers: layers.length, ...layers[clamp(layer, layers.length)]! };
 }
 
 /** A selection with everything that does not exist moved to the nearest that does. */
 function fitted(bundle: Bundle, where: Selection): Selection {
-  const sample = clamp(where.sample, bundle.samples.length);
-  const samples = shown(bundle, { ...where, sample });
-  const kinds = kindsOf(samples).map(({ name }) => name);
-  const kind = kinds.includes(where.kind) ? where.kind : kinds[0]!;
-  const size = sizes(samples, kind, where.layer);
-  const names = new Set(samples.flatMap(({ saliency }) => saliency?.inputs.flatMap((input) => input.names) ?? []));
+  const place = clamp(where.sample, bundle.samples.length);
+  const sample = bundle.samples[place]!;
+  const kind = kindOf(sample, where.kind) === undefined ? sample.kinds[0]!.name : where.kind;
+  const size = sizes(sample, kind, where.layer);
   return {
-    sample,
+    sample: place,
     kind,
     layer: clamp(where.layer, size.layers),
     head: where.head === null || where.head >= size.heads ? null : where.head,
     query: clamp(where.query, size.queries),
     key: clamp(where.key, size.keys),
-    feature: where.feature !== null && names.has(where.feature) ? where.feature : null,
+    feature: where.feature !== null && sample.features.includes(where.feature) ? where.feature : null,
   };
 }
 

@@ -1,0 +1,63 @@
+// What a page knows of each kind of body.
+
+import type { Selection } from "../bundle";
+import type { Axis } from "../chart";
+
+/** A place in a picture: steps along its axes, -1 where nothing is selected. */
+export type Place = readonly number[];
+
+/** Words, and the colour that stands for them. */
+export type Said = string | { text: string; color: string };
+
+export interface Mouse {
+  click(place: Place): void;
+  /** The place under the mouse; null when it has left. */
+  hover(place: Place | null): void;
+}
+
+/** How bodies of one type are drawn and read. */
+export interface Renderer<B> {
+  /** Make the elements of a picture in `root`; gives what draws a body in them. */
+  make(root: HTMLElement, mouse: Mouse, signal: AbortSignal): (body: B, where: Selection) => void;
+  /** The selected place. */
+  selected(body: B, where: Selection): Place;
+  /** What a click on a place changes. */
+  change(body: B, place: Place, where: Selection): Partial<Selection>;
+  /** What is said of a place. */
+  words(body: B, place: Place): Said[];
+}
+
+/** The selected place on an axis, by the field that it sets; -1 where there is none. Days end on the same day. */
+export function placeOn({ names }: Axis, field: string, where: Selection): number {
+  if (field === "query" || field === "key") return Math.max(names.length - 1 - where[field], 0);
+  if (field === "feature") return where.feature === null ? -1 : names.indexOf(where.feature);
+  if (field === "layer") return where.layer;
+  return field === "head" ? (where.head ?? -1) : -1;
+}
+
+/** What a click on a place of an axis changes; again on the selected head or feature, that none is selected. */
+export function changeOn({ names, sets }: Axis, place: number, where: Selection): Partial<Selection> {
+  switch (sets) {
+    case "query":
+    case "key":
+      return { [sets]: names.length - 1 - place };
+    case "layer":
+      return { layer: place };
+    case "head":
+      return { head: place === where.head ? null : place };
+    case "feature":
+      return { feature: names[place] === where.feature ? null : names[place]! };
+    default:
+      return {};
+  }
+}
+
+/** A place in words. */
+export const nameOf = ({ names, full }: Axis, place: number): string => (full ?? names)[place] ?? "";
+
+/** A number as text: so many digits, or that it is none. */
+export function number(value: number | null | undefined, digits = 3): string {
+  if (value == null || !Number.isFinite(value)) return "not a number";
+  const rounded = Number(value.toPrecision(digits));
+  return rounded !== 0 && Math.abs(rounded) < 1e-4 ? rounded.toExponential() : rounded.toString();
+}

@@ -1,0 +1,108 @@
+// Coloured cells, rows down and columns across.
+
+import { DIVERGING, gradient, greyLegend, LEVELS, levelOf, picture, SEQUENTIAL } from "../../colors";
+import { element } from "../../dom";
+import type { Heatmap } from "../chart";
+import { changeOn, nameOf, number, placeOn, type Place, type Renderer } from "./body";
+import { canvas, type Frame, HIGHLIGHT, MARGIN, nameColumns, nameRows } from "./canvas";
+
+/** Rows that are so few are all named. */
+const FEW = 36;
+const heightOf = ({ rows }: Heatmap) => (rows.names.length > FEW ? 300 : Math.max(300, 13 * rows.names.length));
+/** Pixels for names beside a map. */
+const WIDEST = 150;
+
+export const HEATMAP: Renderer<Heatmap> = {
+  make(root, mouse, signal) {
+    let body: Heatmap;
+    const place = ({ across, down }: { across: number; down: number }) => [
+      Math.floor(down * body.rows.names.length),
+      Math.floor(across * body.columns.names.length),
+    ];
+    const draw = canvas(
+      root,
+      (at) => mouse.click(place(at)),
+      (at) => mouse.hover(at && place(at)),
+      signal,
+    );
+    const bar = element("div", "stockformer-page-bar", root);
+    return (next, where) => {
+      body = next;
+      const longest = Math.max(...next.rows.names.map((name) => name.length));
+      const left = Math.min(Math.max(6 * longest + 12, MARGIN.left), WIDEST);
+      draw(heightOf(next), (frame) => paint(frame, next, HEATMAP.selected(next, where)), left);
+      colorBar(bar, next);
+    };
+  },
+  selected: (body, where) => [body.rows, body.columns].map((axis) => placeOn(axis, axis.sets, where)),
+  change: (body, [row, column], where) => ({
+    ...changeOn(body.rows, row!, where),
+    ...changeOn(body.columns, column!, where),
+  }),
+  words(body, [row, column]) {
+    if (row! < 0 || column! < 0) return [`${body.columns.label} ${nameOf(body.columns, column!)}`];
+    const words: Record<string, string> = {
+      row: nameOf(body.rows, row!),
+      column: nameOf(body.columns, column!),
+      value: cellWords(body, row!, column!),
+    };
+    return [body.sentence.replace(/\{(row|column|value)\}/g, (_, field: string) => words[field]!)];
+  },
+};
+
+/** A cell's value in words, or why it has none. */
+function cellWords(body: Heatmap, row: number, column: number): string {
+  const cell = row * body.columns.names.length + column;
+  const value = body.values[cell]!;
+  if (body.masked?.[cell]) return "masked";
+  return body.form.startsWith("+") && value >= 0 ? `+${number(value)}` : number(value);
+}
+
+const colorsOf = ({ palette }: Heatmap) => (palette === "viridis" ? SEQUENTIAL : DIVERGING);
+
+function paint(frame: Frame, body: Heatmap, [row, column]: Place): void {
+  const { context, width, height } = frame;
+  const [rows, columns] = [body.rows.names.length, body.columns.names.length];
+  const cells = new OffscreenCanvas(columns, rows);
+  const level = (cell: number) =>
+    body.masked?.[cell] ? LEVELS : levelOf(body.values[cell]!, body.scale.low, body.scale.high);
+  cells.getContext("2d")!.putImageData(picture(rows, columns, colorsOf(body), level), 0, 0);
+  context.imageSmoothingEnabled = columns > width || rows > height;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(cells, 0, 0, width, height);
+  context.strokeStyle = HIGHLIGHT;
+  context.lineWidth = 1.5;
+  const [x, y] = [((column! + 0.5) / columns) * width, ((row! + 0.5) / rows) * height];
+  context.beginPath();
+  if (row! >= 0) {
+    context.moveTo(0, y);
+    context.lineTo(width, y);
+  }
+  if (column! >= 0) {
+    context.moveTo(x, 0);
+    context.lineTo(x, height);
+  }
+  context.stroke();
+  nameColumns(frame, body.columns.names);
+  nameRows(frame, body.rows.names);
+}
+
+function colorBar(bar: HTMLElement, body: Heatmap): void {
+  const { low, high } = body.scale;
+  const stripe = element("span", "stockformer-color-bar");
+  stripe.style.background = gradient(colorsOf(body));
+  bar.replaceChildren(
+    `${body.rows.label} ↓ ${body.columns.label} →  ${number(low)} `,
+    stripe,
+    ` ${number(high)}`,
+    body.reference ? `  (${body.reference[1]}: ${number(body.reference[0])})` : "",
+    ...greyLegend(greyOf(body)),
+  );
+}
+
+/** What the grey cells of a map are. */
+export function greyOf({ values, masked }: Heatmap): string[] {
+  const hidden = masked?.some((cell) => cell > 0) ?? false;
+  const missing = values.some((value, cell) => !Number.isFinite(value) && !masked?.[cell]);
+  return [hidden ? "masked" : "", missing ? "not a number" : ""];
+}

@@ -1,0 +1,91 @@
+// Several small pictures over the same places.
+
+import { element } from "../../dom";
+import type { Bars, Lines, Panels } from "../chart";
+import { changeOn, placeOn, type Renderer, type Said } from "./body";
+import { canvas, type Frame, HIGHLIGHT, nameColumns, nameValues } from "./canvas";
+import { LINES } from "./lines";
+
+export const PANELS: Renderer<Panels> = {
+  make(root, mouse, signal) {
+    const around = element("div", "stockformer-page-panels", root);
+    let drawn: ((body: Lines | Bars, where: Parameters<typeof LINES.selected>[1]) => void)[] = [];
+    let types = "";
+    return (body, where) => {
+      const wanted = body.panels.map(([, { type }]) => type).join(" ");
+      if (wanted !== types) {
+        around.replaceChildren();
+        drawn = body.panels.map(([, { type }]) => {
+          const one = element("div", "", around);
+          element("h4", "", one);
+          return (type === "Lines" ? LINES : UPRIGHT).make(one, mouse, signal) as (typeof drawn)[number];
+        });
+        types = wanted;
+      }
+      body.panels.forEach(([title, panel], place) => {
+        around.children[place]!.querySelector("h4")!.textContent = title;
+        drawn[place]!(panel, where);
+      });
+    };
+  },
+  selected: (body, where) =>
+    body.panels.slice(0, 1).map(([, panel]) => placeOn(axisOf(panel), axisOf(panel).sets, where)),
+  change: (body, [place], where) => changeOn(axisOf(body.panels[0]![1]), place!, where),
+  words: (body, [place]) => {
+    if (place === undefined || place < 0) return [];
+    const axis = axisOf(body.panels[0]![1]);
+    const values = body.panels.flatMap(([title, panel]): Said[] => [
+      `${title}:`,
+      ...(panel.type === "Lines" ? LINES.words(panel, [place]).slice(1) : [panel.words[place]!]),
+    ]);
+    return [`${axis.label} ${axis.names[place]}:`, ...values];
+  },
+};
+
+const axisOf = (panel: Lines | Bars) => (panel.type === "Lines" ? panel.x : panel.names);
+
+/** Upright bars. */
+const UPRIGHT: Renderer<Bars> = {
+  make(root, mouse, signal) {
+    let body: Bars;
+    const place = ({ across }: { across: number }) => [Math.floor(across * body.names.names.length)];
+    const draw = canvas(
+      root,
+      (at) => mouse.click(place(at)),
+      (at) => mouse.hover(at && place(at)),
+      signal,
+    );
+    return (next, where) => {
+      body = next;
+      draw(100, (frame) => paint(frame, next, placeOn(next.names, next.names.sets, where)));
+    };
+  },
+  selected: (body, where) => [placeOn(body.names, body.names.sets, where)],
+  change: (body, [place], where) => changeOn(body.names, place!, where),
+  words: (body, [place]) => [body.words[place!]!],
+};
+
+function paint(frame: Frame, body: Bars, selected: number): void {
+  const { context, width, height } = frame;
+  const scale = nameValues(frame, body.scale);
+  const step = width / body.names.names.length;
+  nameColumns(frame, body.names.names);
+  body.values.forEach((value, place) => {
+    if (!Number.isFinite(value)) return;
+    context.fillStyle = body.colors[place]!;
+    context.fillRect(
+      (place + 0.12) * step,
+      Math.min(scale(value), scale(0)),
+      0.76 * step,
+      Math.abs(scale(value) - scale(0)),
+    );
+    const dot = body.dots?.[place];
+    if (dot === undefined || !Number.isFinite(dot)) return;
+    context.beginPath();
+    context.arc((place + 0.5) * step, scale(dot), 3.5, 0, 2 * Math.PI);
+    context.strokeStyle = body.dots_color;
+    context.stroke();
+  });
+  context.fillStyle = HIGHLIGHT;
+  if (selected >= 0) context.fillRect((selected + 0.5) * step - 0.75, 0, 1.5, height);
+}
