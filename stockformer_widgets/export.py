@@ -174,7 +174,9 @@ def pack(
         selection: where the page opens.
         sessions: of whose models the numbers are.
     """
-    size, sections, packed = selection.sizes(), {}, []
+    size = selection.sizes()
+    sections: dict[str, list[list[str]]] = {}
+    packed = []
     with tqdm(desc="exporting", unit=" charts") as progress:
         charts = _Charts(progress)
         for sample in samples:
