@@ -147,7 +147,7 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     row, pooling = weights[query].numpy(), shown.pooling[0].numpy()
     # What a view says comes after what it draws: so all of these are drawn.
     expect(view(page, "AttentionRow")).to_contain_text(f"{dates[key]} {row[key]:.3g}"[:-1])
-    expect(view(page, "GateTimeline").locator(".stockformer-title")).to_contain_text(f"of layer {layer})")
+    expect(view(page, "GateTimeline")).to_contain_text(f"band: middle 80 % of layer {layer}")
     expect(view(page, "PoolingBars")).to_contain_text(f"{dates[query]} {pooling[query]:.3g}"[:-1])
     settle(page)
     off = off_the_crosshair(query, key)
