@@ -29,8 +29,8 @@ from tables import against_aim, table
 from torch import Tensor
 
 from stockformer.explainability import head_statistics
+from stockformer_widgets.parts.encoding import describe_maps, display_maps
 from stockformer_widgets.views.head_grid import MapGrid
-from stockformer_widgets.wire import describe_maps, display_maps
 
 HERE = Path(__file__).parent
 SHAPES = ((3, 4, 60), (6, 8, 120), (6, 8, 256), (12, 12, 256))

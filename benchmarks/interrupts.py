@@ -50,7 +50,7 @@ from stockformer_widgets import (
     SampleComparison,
     Selection,
 )
-from stockformer_widgets.followed import _LOCK
+from stockformer_widgets.state.observable import _LOCK
 
 SIZES = {
     "d_model": 8,

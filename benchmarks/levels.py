@@ -15,11 +15,11 @@ from scipy.signal import lfilter
 from scipy.stats import norm
 from tables import table
 
-from stockformer.explainability.calibration import calibrate
-from stockformer.explainability.group_statistics import Labels
-from stockformer.explainability.groups import GroupComparison, group_table
-from stockformer.explainability.output_summaries import FEWEST_DAYS, summarize_outputs
-from stockformer.explainability.outputs import OutputDistribution
+from stockformer.explainability.groups.comparison import GroupComparison, group_table
+from stockformer.explainability.groups.tests import Labels
+from stockformer.explainability.sentences.outputs import FEWEST_DAYS, summarize_outputs
+from stockformer.outputs import OutputDistribution
+from stockformer.uncertainty.calibration import calibrate
 
 PAGE = Path(__file__).parents[1] / "docs" / "statistics.md"
 MARK = "<!-- written by benchmarks/levels.py -->"

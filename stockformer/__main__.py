@@ -17,10 +17,10 @@ from stockformer.checkpoint import checkpoint_files, save_checkpoint
 from stockformer.config import DEFAULT_MODEL_CONFIG, LOOKBACK
 from stockformer.dataset import StockDataset
 from stockformer.explainability import generate_report
-from stockformer.explainability.faithfulness_report import write_faithfulness
 from stockformer.files import check_writable
 from stockformer.model import LABEL_MODES
 from stockformer.opening import open_model
+from stockformer.reports.faithfulness import write_faithfulness
 from stockformer.sample import load_sample, write_sample
 from stockformer.table import read_table, table_files
 from stockformer.training import FitResult, Model, fit

@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 
 from stockformer.config import DEFAULT_MODEL_CONFIG
 from stockformer.dataset import StockDataset
-from stockformer.explainability.outputs import OutputDistribution, analyze_output_distribution
 from stockformer.forward import without_gradients
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, create_model
+from stockformer.outputs import OutputDistribution, analyze_output_distribution
 from stockformer.seeding import kept_random_state
 from stockformer.table import listed
 from stockformer.threads import few_threads

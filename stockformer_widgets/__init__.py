@@ -1,13 +1,13 @@
 """Linked Jupyter views of what a stock transformer attends to."""
 
 from stockformer_widgets.comparison import SampleComparison
-from stockformer_widgets.explaining import BASELINES
 from stockformer_widgets.explorer import AttentionExplorer
 from stockformer_widgets.export import ExplorerPage
-from stockformer_widgets.groups import GroupDifferences
-from stockformer_widgets.reading import Reading
-from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import LANDMARKS, ExtractorSession
+from stockformer_widgets.group_differences import GroupDifferences
+from stockformer_widgets.state.explanations import BASELINES
+from stockformer_widgets.state.reading import Reading
+from stockformer_widgets.state.selection import Selection
+from stockformer_widgets.state.session import LANDMARKS, ExtractorSession
 from stockformer_widgets.views import (
     AttentionEffects,
     AttentionHeatmap,

@@ -12,20 +12,20 @@ import pandas as pd
 from ipywidgets import HTML, HBox
 from traitlets import link
 
-from stockformer.explainability.statistics import divergence
+from stockformer.explainability.attention.statistics import divergence
 from stockformer.model import input_widths
-from stockformer_widgets.controls import SampleControls, SelectionControls
-from stockformer_widgets.explaining import EXPLAINS
+from stockformer_widgets.controls.selectors import SampleControls, SelectionControls
 from stockformer_widgets.export import PageSample, pack, write_page
-from stockformer_widgets.lifetime import closes_to_the_end, opens_whole
-from stockformer_widgets.picture import Pictured, arrange
-from stockformer_widgets.reading import Reading
-from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.parts.drawing import STREAM_COLORS, MessageLine, text
+from stockformer_widgets.parts.picture import Pictured, arrange
+from stockformer_widgets.state.explanations import EXPLAINS
+from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
+from stockformer_widgets.state.reading import Reading
+from stockformer_widgets.state.selection import Selection
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.tabs import PAGES, Columns, Slot, ViewTabs
 from stockformer_widgets.views import AttentionHeatmap, Prediction, View
 from stockformer_widgets.views.base import close_parts
-from stockformer_widgets.views.parts import STREAM_COLORS, MessageLine, text
 
 
 class SampleComparison(Pictured):

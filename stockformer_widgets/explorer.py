@@ -8,18 +8,18 @@ from typing import Any
 
 from ipywidgets import HTML, HBox, Layout, ToggleButton
 
-from stockformer_widgets.changes import WhatIfControls
-from stockformer_widgets.controls import SampleControls, SelectionControls
+from stockformer_widgets.controls.selectors import SampleControls, SelectionControls
+from stockformer_widgets.controls.what_if import WhatIfControls
 from stockformer_widgets.export import pack_samples, write_page
-from stockformer_widgets.lifetime import closes_to_the_end, opens_whole
-from stockformer_widgets.picture import Pictured, arrange
-from stockformer_widgets.reading import Reading
-from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.parts.drawing import HIGHLIGHT, MessageLine, text
+from stockformer_widgets.parts.picture import Pictured, arrange
+from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
+from stockformer_widgets.state.reading import Reading
+from stockformer_widgets.state.selection import Selection
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.tabs import ViewTabs, pages_of
 from stockformer_widgets.views import View
 from stockformer_widgets.views.base import check_state, close_parts
-from stockformer_widgets.views.parts import HIGHLIGHT, MessageLine, text
 
 
 class AttentionExplorer(Pictured):

@@ -27,9 +27,9 @@ import stockformer
 from stockformer.charts.chart import Chart, Line, Panels, formatted
 from stockformer.explainability import kind_title
 from stockformer.files import write_whole
-from stockformer_widgets.lifetime import closes_to_the_end
-from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.state.lifetime import closes_to_the_end
+from stockformer_widgets.state.selection import Selection
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.tabs import Columns, Slot, pages_of, slots
 from stockformer_widgets.views.base import ChartView, close_parts
 from stockformer_widgets.views.day_maps import market_note

@@ -9,11 +9,11 @@ from typing import Any
 from ipywidgets import HBox, Layout, Tab, VBox, Widget
 
 from stockformer_widgets import views
-from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.parts.drawing import MessageLine
+from stockformer_widgets.state.selection import Selection
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views import View
 from stockformer_widgets.views.compared import compared
-from stockformer_widgets.views.parts import MessageLine
 
 #: Title of a tab -> its views by column.
 PAGES: Mapping[str, Sequence[Sequence[type[View]]]] = {

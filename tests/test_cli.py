@@ -233,7 +233,7 @@ def test_a_model_that_cannot_be_saved_is_not_lost(small_csv, tmp_path, monkeypat
 
 @pytest.mark.parametrize("outputs", [["{a}", "--table", "{a}"], ["{csv}"], ["{pt}"], ["{a}", "--table", "{csv}"]])
 def test_faithfulness_writes_over_nothing_that_it_reads(small_csv, written, tmp_path, monkeypatch, capsys, outputs):
-    monkeypatch.setattr("stockformer.explainability.faithfulness_report.measure_faithfulness", None)
+    monkeypatch.setattr("stockformer.reports.faithfulness.measure_faithfulness", None)
     checkpoint = tmp_path / "a.pt"
     shutil.copy(written / "stockformer" / "output" / "models" / "binary_3d_best.pt", checkpoint)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -405,7 +405,7 @@ def test_report(checkpoint, small_csv, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["report.html", "cross_layer0_heads.png"])
 @pytest.mark.parametrize("read", ["csv", "pt"])
 def test_a_report_writes_over_nothing_that_it_reads(checkpoint, small_csv, tmp_path, monkeypatch, capsys, name, read):
-    monkeypatch.setattr("stockformer.explainability.report.render", None)
+    monkeypatch.setattr("stockformer.reports.explanation.render", None)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     out = tmp_path / "out"
     out.mkdir()

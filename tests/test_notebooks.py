@@ -19,7 +19,7 @@ PROSE = re.compile(r"# (Uncomment|Example:|\(Uncomment)")
 SMALLER = """
 from matplotlib import pyplot
 from stockformer import sample
-from stockformer.explainability import report
+from stockformer.reports import explanation as report
 rows = sample.sample_table().query("symbol == 'AAPL' and '2006-08' < date < '2008-11' or date > '2012-10'")
 sample.sample_table = rows.copy
 report.CELL_RANKINGS = {"gradient": report.CELL_RANKINGS["gradient"]}

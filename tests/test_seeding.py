@@ -17,8 +17,8 @@ from stockformer.explainability import (
     randomisation_check,
     trace_attention,
 )
-from stockformer.explainability.outputs import analyze_output_distribution
-from stockformer.explainability.rankings import CELL_RANKINGS
+from stockformer.explainability.faithfulness.rankings import CELL_RANKINGS
+from stockformer.outputs import analyze_output_distribution
 from stockformer.sample import load_sample
 from stockformer.seeding import seeded
 from stockformer.training import fit

@@ -9,8 +9,8 @@ import pandas as pd
 from torch import Tensor
 
 from stockformer.charts.chart import STREAM_COLORS, Axis, Bars, Chart, Note, Scale, finite_range, formatted
-from stockformer.explainability.input_summaries import summarize_saliency
-from stockformer.explainability.summary import Summary
+from stockformer.explainability.sentences.inputs import summarize_saliency
+from stockformer.explainability.sentences.summary import Summary
 
 
 def saliency_bars(

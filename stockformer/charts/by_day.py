@@ -23,9 +23,9 @@ from stockformer.charts.chart import (
     formatted,
     line_colors,
 )
-from stockformer.explainability.attention_summaries import summarize_gate, summarize_pooling, summarize_row
-from stockformer.explainability.flow_summaries import summarize_days, summarize_entry
-from stockformer.explainability.input_summaries import summarize_prices
+from stockformer.explainability.sentences.attention import summarize_gate, summarize_pooling, summarize_row
+from stockformer.explainability.sentences.flow import summarize_days, summarize_entry
+from stockformer.explainability.sentences.inputs import summarize_prices
 
 _LARGEST = 3
 #: The band around the mean gate holds the middle 80 % of the dimensions.

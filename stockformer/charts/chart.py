@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from stockformer.explainability.summary import Summary
+from stockformer.explainability.sentences.summary import Summary
 
 #: Marks the selection, and what was before a change.
 HIGHLIGHT = "#d55e00"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from stockformer.charts.chart import STREAM_COLORS, Axis, Bars, Chart, Heatmap, Line, Lines, Panels, Scale
 from stockformer.charts.difference import difference
-from stockformer.explainability.summary import Finding, Summary
+from stockformer.explainability.sentences.summary import Finding, Summary
 
 _Pairs = Mapping[str, tuple[Lines | Bars, Lines | Bars]]
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from stockformer.charts.chart import Axis, Chart, Heatmap, Note, Scale
 from stockformer.charts.maps import WEIGHT
-from stockformer.explainability.summary import Finding, Summary
+from stockformer.explainability.sentences.summary import Finding, Summary
 
 _NAMED = 3
 

@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from stockformer.charts.chart import GREY, HIGHLIGHT, Axis, Band, Bars, Chart, Grid, Heatmap, Line, Lines, Panels, Scale
-from stockformer.explainability.figures import checked, closing_on_error, finish, name_days, name_ticks
+from stockformer.charts.figures import checked, closing_on_error, finish, name_days, name_ticks
 
 _FAINT = 0.5
 _COLUMNS = 3  # panels beside each other, at most

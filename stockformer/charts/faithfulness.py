@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from stockformer.charts.chart import Axis, Band, Chart, Line, Lines, Panels, Scale, finite_range, formatted
-from stockformer.explainability.attribution import METHODS
-from stockformer.explainability.faithfulness import UNMEASURED, Faithfulness
-from stockformer.explainability.flow_summaries import summarize_faithfulness
+from stockformer.explainability.attribution.methods import METHODS
+from stockformer.explainability.faithfulness.curves import UNMEASURED, Faithfulness
+from stockformer.explainability.sentences.flow import summarize_faithfulness
 
 _TITLES = {
     "deletion": "deletion: target left (1: all, 0: mean)",

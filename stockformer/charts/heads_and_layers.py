@@ -22,10 +22,8 @@ from stockformer.charts.chart import (
     formatted,
     line_colors,
 )
-from stockformer.explainability.attention_summaries import summarize_heads, summarize_layers
-from stockformer.explainability.capture import kind_title
-from stockformer.explainability.flow_summaries import summarize_effects, summarize_head_importance
-from stockformer.explainability.statistics import (
+from stockformer.explainability.attention.capture import kind_title
+from stockformer.explainability.attention.statistics import (
     diffuseness,
     distance,
     entropy,
@@ -34,6 +32,8 @@ from stockformer.explainability.statistics import (
     redundancy,
     sparsity,
 )
+from stockformer.explainability.sentences.attention import summarize_heads, summarize_layers
+from stockformer.explainability.sentences.flow import summarize_effects, summarize_head_importance
 
 #: Title -> the statistic of a map, and what the scale holds besides the values.
 _BY_HEAD = {

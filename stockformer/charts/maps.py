@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from stockformer.charts.chart import Axis, Chart, Grid, Heatmap, Scale
-from stockformer.explainability.attention_summaries import summarize_gate, summarize_head_grid, summarize_map
-from stockformer.explainability.flow_summaries import summarize_flow_map
-from stockformer.explainability.input_summaries import summarize_saliency
-from stockformer.explainability.saliency import saliency_frame
-from stockformer.explainability.summary import Summary
+from stockformer.explainability.attribution.saliency import saliency_frame
+from stockformer.explainability.sentences.attention import summarize_gate, summarize_head_grid, summarize_map
+from stockformer.explainability.sentences.flow import summarize_flow_map
+from stockformer.explainability.sentences.inputs import summarize_saliency
+from stockformer.explainability.sentences.summary import Summary
 
 #: What the cells of an attention map hold.
 WEIGHT = "weight"

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from stockformer.charts.chart import NEUTRAL, STREAM_COLORS, Axis, Bars, Chart, Scale, finite_range, formatted
-from stockformer.explainability.output_summaries import summarize_outputs
-from stockformer.explainability.outputs import OutputDistribution
+from stockformer.explainability.sentences.outputs import summarize_outputs
+from stockformer.outputs import OutputDistribution
 
 
 def prediction(

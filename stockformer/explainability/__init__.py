@@ -3,55 +3,18 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from stockformer.explainability.ablation import (
+from stockformer.explainability.attention.ablation import (
     attention_effects,
     head_importance,
 )
-from stockformer.explainability.attention import (
-    AttentionOutput,
-    attention_weights,
-    mix_values,
-)
-from stockformer.explainability.attention_summaries import (
-    summarize_gate,
-    summarize_head_grid,
-    summarize_heads,
-    summarize_layers,
-    summarize_map,
-    summarize_pooling,
-    summarize_row,
-)
-from stockformer.explainability.attribution import (
-    GROUPS,
-    METHODS,
-    Attribution,
-    attribute,
-    attribution_runs,
-    attribution_steps,
-    can_attribute,
-)
-from stockformer.explainability.blocks import calendar_blocks
-from stockformer.explainability.calibration import Calibration, calibrate
-from stockformer.explainability.capture import (
+from stockformer.explainability.attention.capture import (
     AttentionExtractor,
     Capture,
     capture_attention,
     kind_title,
     make_extractor,
 )
-from stockformer.explainability.faithfulness import (
-    BETTER,
-    NO_BETTER,
-    UNMEASURED,
-    Faithfulness,
-    faithfulness_steps,
-    faithfulness_verdict,
-    measure_faithfulness,
-    spread_indices,
-    spread_windows,
-    training_windows,
-)
-from stockformer.explainability.flow import (
+from stockformer.explainability.attention.flow import (
     LAYER_MAPS,
     Inflow,
     gated_map,
@@ -65,7 +28,80 @@ from stockformer.explainability.flow import (
     relevance,
     rollout,
 )
-from stockformer.explainability.flow_summaries import (
+from stockformer.explainability.attention.statistics import (
+    MAP_STATISTICS,
+    gate_statistics,
+    head_statistics,
+    map_statistics,
+)
+from stockformer.explainability.attention.trace import (
+    AttentionTrace,
+    Trace,
+    trace_attention,
+)
+from stockformer.explainability.attention.weights import (
+    AttentionOutput,
+    attention_weights,
+    mix_values,
+)
+from stockformer.explainability.attention.what_if import (
+    WhatIf,
+    change_inputs,
+    changed_model,
+)
+from stockformer.explainability.attribution.attribute import (
+    GROUPS,
+    Attribution,
+    attribute,
+    attribution_runs,
+    attribution_steps,
+    can_attribute,
+)
+from stockformer.explainability.attribution.methods import METHODS
+from stockformer.explainability.attribution.saliency import (
+    compute_input_saliency,
+    saliency_frame,
+)
+from stockformer.explainability.faithfulness.blocks import calendar_blocks
+from stockformer.explainability.faithfulness.curves import (
+    BETTER,
+    NO_BETTER,
+    UNMEASURED,
+    Faithfulness,
+    faithfulness_steps,
+    faithfulness_verdict,
+    measure_faithfulness,
+    spread_indices,
+    spread_windows,
+    training_windows,
+)
+from stockformer.explainability.faithfulness.randomisation import (
+    negative_control,
+    randomisation_check,
+    randomisation_steps,
+)
+from stockformer.explainability.faithfulness.rankings import (
+    CELL_RANKINGS,
+    DAY_RANKINGS,
+    REFERENCES,
+)
+from stockformer.explainability.groups.comparison import (
+    MEASURES,
+    GroupComparison,
+    compare_groups,
+    measure_windows,
+    window_groups,
+)
+from stockformer.explainability.sentences.attention import (
+    summarize_gate,
+    summarize_head_grid,
+    summarize_heads,
+    summarize_layers,
+    summarize_map,
+    summarize_pooling,
+    summarize_row,
+)
+from stockformer.explainability.sentences.flow import (
     summarize_days,
     summarize_effects,
     summarize_entry,
@@ -73,22 +109,23 @@ from stockformer.explainability.flow_summaries import (
     summarize_flow_map,
     summarize_head_importance,
 )
-from stockformer.explainability.groups import (
-    MEASURES,
-    GroupComparison,
-    compare_groups,
-    measure_windows,
-    window_groups,
-)
-from stockformer.explainability.input_summaries import (
+from stockformer.explainability.sentences.inputs import (
     summarize_prices,
     summarize_saliency,
 )
-from stockformer.explainability.output_summaries import (
+from stockformer.explainability.sentences.outputs import (
     summarize_change,
     summarize_outputs,
 )
-from stockformer.explainability.outputs import (
+from stockformer.explainability.sentences.summary import (
+    Finding,
+    Summary,
+)
+from stockformer.forward import (
+    evaluating,
+    in_eval_mode,
+)
+from stockformer.outputs import (
     OutputDistribution,
     analyze_output_distribution,
     class_names,
@@ -96,51 +133,14 @@ from stockformer.explainability.outputs import (
     describe_outputs,
     output_batches,
 )
-from stockformer.explainability.rankings import (
-    CELL_RANKINGS,
-    DAY_RANKINGS,
-    REFERENCES,
-)
-from stockformer.explainability.saliency import (
-    compute_input_saliency,
-    saliency_frame,
-)
-from stockformer.explainability.sanity import (
-    negative_control,
-    randomisation_check,
-    randomisation_steps,
-)
-from stockformer.explainability.statistics import (
-    MAP_STATISTICS,
-    gate_statistics,
-    head_statistics,
-    map_statistics,
-)
-from stockformer.explainability.summary import (
-    Finding,
-    Summary,
-)
-from stockformer.explainability.targets import (
+from stockformer.targets import (
     Target,
     choose_target,
 )
-from stockformer.explainability.trace import (
-    AttentionTrace,
-    Trace,
-    trace_attention,
-)
-from stockformer.explainability.what_if import (
-    WhatIf,
-    change_inputs,
-    changed_model,
-)
-from stockformer.forward import (
-    evaluating,
-    in_eval_mode,
-)
+from stockformer.uncertainty.calibration import Calibration, calibrate
 
 if TYPE_CHECKING:
-    from stockformer.explainability.attention_plots import (
+    from stockformer.plots.attention import (
         plot_attention_all_heads,
         plot_attention_heatmap,
         plot_attention_pooling,
@@ -154,26 +154,26 @@ if TYPE_CHECKING:
         plot_layer_evolution,
         plot_self_attention,
     )
-    from stockformer.explainability.flow_plots import (
+    from stockformer.plots.flow import (
         plot_attention_effects,
         plot_day_scores,
         plot_faithfulness,
         plot_head_importance,
         plot_market_entry,
     )
-    from stockformer.explainability.input_plots import (
+    from stockformer.plots.inputs import (
         plot_feature_bars,
         plot_prices,
         plot_saliency_map,
         plot_saliency_summary,
     )
-    from stockformer.explainability.output_plots import (
+    from stockformer.plots.outputs import (
         plot_calibration,
         plot_group_differences,
         plot_output_distribution,
         plot_prediction,
     )
-    from stockformer.explainability.report import (
+    from stockformer.reports.explanation import (
         generate_report,
     )
 
@@ -301,13 +301,13 @@ __all__ = [
 ]
 
 #: Modules that load matplotlib: imported when one of their names is first used.
-_DRAWING = ("attention_plots", "flow_plots", "input_plots", "output_plots", "report")
+_DRAWING = ("plots.attention", "plots.flow", "plots.inputs", "plots.outputs", "reports.explanation")
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
         for module in _DRAWING:
-            loaded = import_module(f"{__name__}.{module}")
+            loaded = import_module(f"stockformer.{module}")
             if hasattr(loaded, name):
                 return getattr(loaded, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,8 @@ import pandas as pd
 
 from stockformer.charts.chart import Chart
 from stockformer.charts.heads_and_layers import attention_effects
-from stockformer.explainability.steps import Steps
-from stockformer_widgets.session import ExtractorSession
+from stockformer.steps import Steps
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.stepped import SteppedPanels
 
 

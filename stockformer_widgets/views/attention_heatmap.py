@@ -6,7 +6,7 @@ from torch import Tensor
 
 from stockformer.charts.chart import Chart
 from stockformer.charts.maps import attention_map
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.day_maps import DayMapView, map_title, market_note
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from ipywidgets import Widget
 
 from stockformer.charts.chart import Bars
-from stockformer_widgets.views.lines import PlacesView
-from stockformer_widgets.views.parts import (
+from stockformer_widgets.parts.drawing import (
     MARGIN,
     Titled,
     axis,
@@ -25,6 +24,7 @@ from stockformer_widgets.views.parts import (
     text,
     tick_range,
 )
+from stockformer_widgets.views.lines import PlacesView
 
 _FAINT = 0.4
 

@@ -16,15 +16,9 @@ from traitlets import Bool, observe
 
 from stockformer.charts.chart import Axis, Bars, Chart, Panels
 from stockformer.charts.draw import draw
+from stockformer.charts.figures import closing_on_error, render
 from stockformer.explainability import Summary
-from stockformer.explainability.figures import closing_on_error, render
-from stockformer_widgets.followed import Followed, changing
-from stockformer_widgets.keyboard import Keyboard
-from stockformer_widgets.lifetime import closes_to_the_end, opens_whole
-from stockformer_widgets.picture import Pictured
-from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.parts import (
+from stockformer_widgets.parts.drawing import (
     HIGHLIGHT,
     MARGIN,
     MessageLine,
@@ -34,6 +28,12 @@ from stockformer_widgets.views.parts import (
     swatches,
     warning_html,
 )
+from stockformer_widgets.parts.keyboard import Keyboard
+from stockformer_widgets.parts.picture import Pictured
+from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
+from stockformer_widgets.state.observable import Followed, changing
+from stockformer_widgets.state.selection import Selection
+from stockformer_widgets.state.session import ExtractorSession
 
 _STEPS = {
     "ArrowLeft": ("horizontal", -1),

@@ -8,8 +8,8 @@ from typing import ClassVar, cast
 
 from stockformer.charts.chart import Chart
 from stockformer.charts.compare import compare
-from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.state.selection import Selection
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import ChartView, View
 
 

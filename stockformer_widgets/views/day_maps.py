@@ -7,13 +7,13 @@ from ipywidgets import Widget
 from torch import Tensor
 
 from stockformer.charts.chart import Heatmap, Note
+from stockformer.charts.figures import day_labels
 from stockformer.charts.maps import WEIGHT, day_map, largest_value
 from stockformer.explainability import kind_title
-from stockformer.explainability.figures import day_labels
-from stockformer_widgets.selection import Selection
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.parts.drawing import HIGHLIGHT
+from stockformer_widgets.state.selection import Selection
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.maps import HeatmapView
-from stockformer_widgets.views.parts import HIGHLIGHT
 
 _DRAG = ("dragstart", "dragmove", "dragend")
 _ZOOMED = "a part is shown, the sentences are about all days; 0 or a double click shows all"

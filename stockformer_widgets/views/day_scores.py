@@ -17,11 +17,11 @@ from stockformer.explainability import (
     mean_attention,
     relevance,
 )
-from stockformer_widgets.explaining import EXPLAINS
-from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.attributed import AttributedView
+from stockformer_widgets.state.explanations import EXPLAINS
+from stockformer_widgets.state.session import ExtractorSession
+from stockformer_widgets.views.attribution import AttributedView
+from stockformer_widgets.views.doubts import trust_notes
 from stockformer_widgets.views.lines import LinesView
-from stockformer_widgets.views.trust import trust_notes
 
 #: What attention says of the days, by name; `_ATTRIBUTION` asks the model instead.
 _SCORES: Mapping[str, Callable[[Trace], Sequence[Tensor]]] = {

@@ -17,12 +17,12 @@ from stockformer.explainability import (
     has_inflow,
     summarize_faithfulness,
 )
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.parts.drawing import clicked_step, neighbour, notes_html, text
+from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import ChartView
+from stockformer_widgets.views.doubts import control_note
 from stockformer_widgets.views.panels import LEFT, PanelsPicture
-from stockformer_widgets.views.parts import clicked_step, neighbour, notes_html, text
-from stockformer_widgets.views.trust import control_note
-from stockformer_widgets.work import Work
 
 _WINDOWS = (16, 64)
 _NOT_YET = (

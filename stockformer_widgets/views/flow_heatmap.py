@@ -21,9 +21,9 @@ from stockformer.explainability import (
     mean_norm_map,
     relevance,
 )
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.day_maps import DayMapView, map_title, market_note
-from stockformer_widgets.views.trust import trust_notes
+from stockformer_widgets.views.doubts import trust_notes
 
 _NORM = "norm of what comes in"
 #: Name in the control -> map of a layer.
@@ -37,7 +37,7 @@ class FlowHeatmap(DayMapView):
 
     Gated weights, norms of what each key adds, weights times the target's
     gradient; joint rollout and relevance of all layers. See
-    `stockformer.explainability.flow` for the formulas.
+    `stockformer.explainability.attention.flow` for the formulas.
     """
 
     label = "What attention carries"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stockformer.charts.chart import Chart
 from stockformer.charts.maps import gate_map
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.maps import HeatmapView
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stockformer.charts.by_day import gate_timeline
 from stockformer.charts.chart import Chart
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.lines import LinesView
 
 

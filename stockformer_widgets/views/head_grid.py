@@ -11,14 +11,14 @@ from torch import Tensor
 from traitlets import Bytes, Dict, Int, List
 
 from stockformer.charts.chart import Chart
+from stockformer.charts.figures import day_labels
 from stockformer.charts.maps import day_map, head_grid, head_maps
 from stockformer.explainability import head_statistics, kind_title
-from stockformer.explainability.figures import day_labels
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.parts.drawing import Titled, text
+from stockformer_widgets.parts.encoding import describe_maps, display_maps
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import ChartView
 from stockformer_widgets.views.maps import cell_html
-from stockformer_widgets.views.parts import Titled, text
-from stockformer_widgets.wire import describe_maps, display_maps
 
 _STATIC = Path(__file__).parents[1] / "static"
 

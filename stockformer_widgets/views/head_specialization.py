@@ -5,7 +5,7 @@ from __future__ import annotations
 from stockformer.charts.chart import Chart
 from stockformer.charts.heads_and_layers import head_specialization
 from stockformer.explainability import kind_title
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.panels import PanelsView
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stockformer.charts.chart import Chart
 from stockformer.charts.heads_and_layers import layer_evolution
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.panels import PanelsView
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from ipywidgets import Widget
 
 from stockformer.charts.chart import Axis, Bars, Line, Lines
-from stockformer_widgets.views.base import ChartView
-from stockformer_widgets.views.parts import (
+from stockformer_widgets.parts.drawing import (
     HIGHLIGHT,
     MARGIN,
     Titled,
@@ -26,6 +25,7 @@ from stockformer_widgets.views.parts import (
     text,
     tick_range,
 )
+from stockformer_widgets.views.base import ChartView
 
 #: What is drawn, from the back to the front.
 _LOOKS: dict[str, dict[str, Any]] = {

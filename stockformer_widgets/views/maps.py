@@ -14,8 +14,7 @@ from matplotlib.colors import to_hex, to_rgb
 from PIL import Image as PILImage
 
 from stockformer.charts.chart import GREY, Chart, Heatmap
-from stockformer_widgets.views.base import ChartView
-from stockformer_widgets.views.parts import (
+from stockformer_widgets.parts.drawing import (
     HIGHLIGHT,
     MARGIN,
     Titled,
@@ -27,6 +26,7 @@ from stockformer_widgets.views.parts import (
     set_range,
     text,
 )
+from stockformer_widgets.views.base import ChartView
 
 _LEVELS = 255  # palette entries for values; one more is for cells without a number
 _BAR = 140  # pixels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stockformer.charts import by_day
 from stockformer.charts.chart import Chart
 from stockformer.explainability import market_entry
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.lines import LinesView
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from stockformer.charts.by_day import pooling
 from stockformer.charts.chart import Chart
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.state.session import ExtractorSession
+from stockformer_widgets.views.doubts import trust_notes
 from stockformer_widgets.views.lines import LinesView
-from stockformer_widgets.views.trust import trust_notes
 
 
 class PoolingBars(LinesView):

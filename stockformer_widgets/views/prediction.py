@@ -7,9 +7,9 @@ from dataclasses import replace
 from stockformer.charts.chart import Axis, Chart, Note
 from stockformer.charts.prediction import prediction
 from stockformer.model import input_widths
-from stockformer_widgets.session import ExtractorSession
+from stockformer_widgets.parts.drawing import neighbour, text
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.bars import BarsView
-from stockformer_widgets.views.parts import neighbour, text
 
 
 class Prediction(BarsView):

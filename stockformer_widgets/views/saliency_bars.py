@@ -8,12 +8,12 @@ from ipywidgets import Dropdown, HBox, Layout, Widget
 
 from stockformer.charts.attribution import saliency_bars
 from stockformer.charts.chart import Chart
-from stockformer_widgets.explaining import EXPLAINS
-from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.attributed import AttributedView
+from stockformer_widgets.parts.drawing import neighbour, text
+from stockformer_widgets.state.explanations import EXPLAINS
+from stockformer_widgets.state.session import ExtractorSession
+from stockformer_widgets.views.attribution import AttributedView
 from stockformer_widgets.views.bars import BarsView
-from stockformer_widgets.views.parts import neighbour, text
-from stockformer_widgets.views.trust import completeness_note, control_note, trust_notes
+from stockformer_widgets.views.doubts import completeness_note, control_note, trust_notes
 
 _ALL = "all days"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from stockformer.charts.chart import Chart
 from stockformer.charts.maps import saliency_map
-from stockformer_widgets.explaining import EXPLAINS
-from stockformer_widgets.session import ExtractorSession
-from stockformer_widgets.views.attributed import AttributedView
+from stockformer_widgets.parts.drawing import neighbour
+from stockformer_widgets.state.explanations import EXPLAINS
+from stockformer_widgets.state.session import ExtractorSession
+from stockformer_widgets.views.attribution import AttributedView
 from stockformer_widgets.views.maps import HeatmapView
-from stockformer_widgets.views.parts import neighbour
 
 
 class SaliencyHeatmap(AttributedView, HeatmapView):

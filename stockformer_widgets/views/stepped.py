@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import pandas as pd
 from ipywidgets import Button, Widget
 
-from stockformer.explainability.steps import Steps
-from stockformer_widgets.session import ExtractorSession
+from stockformer.steps import Steps
+from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.panels import PanelsView
-from stockformer_widgets.work import Work
 
 _STOPPED = "Stopped. It starts again with another sample, or when this tab is opened again."
 

@@ -15,10 +15,10 @@ DATASET, MODEL = load_sample()
 CALM, CRASH = (DATASET.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15"))
 CELL = """
 from stockformer.sample import load_sample
-from stockformer_widgets import ExtractorSession
+from stockformer_widgets import ExtractorSession, SampleComparison
 dataset, model = load_sample()
 session = ExtractorSession.from_dataset(model, dataset)
-session.compare(dataset.index_of("2006-11-21", "AAPL"), dataset.index_of("2008-10-15", "AAPL"))
+SampleComparison(session, dataset.index_of("2006-11-21", "AAPL"), dataset.index_of("2008-10-15", "AAPL"))
 """
 
 

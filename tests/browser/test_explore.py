@@ -38,7 +38,7 @@ from stockformer.explainability import (
     relevance,
     trace_attention,
 )
-from stockformer.explainability.faithfulness import training_windows
+from stockformer.explainability.faithfulness.curves import training_windows
 from stockformer.sample import load_sample
 
 DATASET, MODEL = load_sample()

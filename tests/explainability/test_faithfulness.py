@@ -25,9 +25,9 @@ from stockformer.explainability import (
     measure_faithfulness,
     randomisation_check,
 )
-from stockformer.explainability.blocks import holm, ratio_test
-from stockformer.explainability.faithfulness import BINS, FRACTIONS
-from stockformer.explainability.rankings import LinearFormula, rank_by_size
+from stockformer.explainability.faithfulness.blocks import holm, ratio_test
+from stockformer.explainability.faithfulness.curves import BINS, FRACTIONS
+from stockformer.explainability.faithfulness.rankings import LinearFormula, rank_by_size
 
 
 class Linear(nn.Module):

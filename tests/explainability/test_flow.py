@@ -16,7 +16,6 @@ from torch import nn
 from stockformer.explainability import (
     Target,
     WhatIf,
-    ablation,
     attention_effects,
     capture_attention,
     changed_model,
@@ -32,7 +31,8 @@ from stockformer.explainability import (
     rollout,
     trace_attention,
 )
-from stockformer.explainability.trace import explicit_attention
+from stockformer.explainability.attention import ablation
+from stockformer.explainability.attention.trace import explicit_attention
 
 
 @pytest.fixture

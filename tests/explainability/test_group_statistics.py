@@ -8,8 +8,8 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import binom
 
-from stockformer.explainability.dependence import block_length, cosine_sums
-from stockformer.explainability.group_statistics import Labels, group_table, paired_test, shift_test
+from stockformer.explainability.groups.tests import Labels, group_table, paired_test, shift_test
+from stockformer.uncertainty.dependence import block_length, cosine_sums
 
 
 def overlapping(rng: np.random.Generator, days: int, tickers: int, lookback: int = 20) -> np.ndarray:

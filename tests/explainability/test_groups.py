@@ -22,7 +22,7 @@ from stockformer.explainability import (
     measure_windows,
     window_groups,
 )
-from stockformer.explainability.groups import GroupComparison
+from stockformer.explainability.groups.comparison import GroupComparison
 from stockformer.model import create_model
 from stockformer.preprocessing import TRAINED_HERE
 

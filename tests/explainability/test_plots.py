@@ -12,10 +12,10 @@ from matplotlib.colors import to_hex
 
 from stockformer import explainability as plots
 from stockformer.charts.chart import GREY
+from stockformer.charts.figures import day_labels
 from stockformer.explainability import AttentionExtractor, GroupComparison
-from stockformer.explainability.calibration import calibrate
-from stockformer.explainability.figures import day_labels
-from stockformer.explainability.outputs import OutputDistribution, describe_outputs
+from stockformer.outputs import OutputDistribution, describe_outputs
+from stockformer.uncertainty.calibration import calibrate
 
 PRICES = pd.DataFrame(
     {

@@ -22,10 +22,10 @@ from stockformer.explainability import (
     capture_attention,
     changed_model,
     generate_report,
-    report,
     trace_attention,
 )
-from stockformer.explainability.recording import record_fused, tolerance
+from stockformer.explainability.attention.recording import record_fused, tolerance
+from stockformer.reports import explanation as report
 
 D, HEADS, STEPS = 16, 4, 8
 

@@ -9,7 +9,8 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy as scipy_entropy
 from scipy.stats import spearmanr
 
-from stockformer.explainability import capture_attention, statistics
+from stockformer.explainability import capture_attention
+from stockformer.explainability.attention import statistics
 
 N = 12
 IDENTITY = torch.eye(N)

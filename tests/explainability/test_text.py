@@ -11,6 +11,7 @@ import torch
 from matplotlib.text import Text
 from torch import nn
 
+from stockformer.charts.figures import render
 from stockformer.explainability import (
     describe_outputs,
     generate_report,
@@ -20,7 +21,6 @@ from stockformer.explainability import (
     plot_saliency_map,
     plot_saliency_summary,
 )
-from stockformer.explainability.figures import render
 
 HOSTILE = [r"$\frac{$", "b_{$", "$x$", "a\ud800b", r"\$5", "100 % $^2$"]
 
@@ -134,6 +134,6 @@ def test_a_report_that_fails_changes_nothing(tmp_path, monkeypatch):
 
 def test_a_report_is_checked_before_the_work(tmp_path, monkeypatch):
     (tmp_path / "report.html").mkdir()
-    monkeypatch.setattr("stockformer.explainability.report.capture_attention", None)
+    monkeypatch.setattr("stockformer.reports.explanation.capture_attention", None)
     with pytest.raises(IsADirectoryError, match=r"report\.html is a folder"):
         generate_report(Attending(["a"]), torch.randn(1, 3, 4), output_dir=tmp_path)

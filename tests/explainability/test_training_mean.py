@@ -22,17 +22,18 @@ from stockformer.explainability import (
     DAY_RANKINGS,
     attribute,
     choose_target,
-    faithfulness,
-    faithfulness_report,
     measure_faithfulness,
     randomisation_check,
-    report,
     training_windows,
 )
-from stockformer.explainability.faithfulness import FRACTIONS
-from stockformer.explainability.rankings import LinearFormula, rank_by_size
+from stockformer.explainability.faithfulness import curves as faithfulness
+from stockformer.explainability.faithfulness.curves import FRACTIONS
+from stockformer.explainability.faithfulness.rankings import LinearFormula, rank_by_size
 from stockformer.inputs import Inputs
-from stockformer_widgets import ExtractorSession, explaining
+from stockformer.reports import explanation as report
+from stockformer.reports import faithfulness as faithfulness_report
+from stockformer_widgets import ExtractorSession
+from stockformer_widgets.state import explanations as explaining
 
 FOLDER = Path(__file__).parents[1] / "data" / "trained_elsewhere"
 CHECKPOINT, CSV = FOLDER / "cross_bin_3d.pt", FOLDER / "all_data_0.csv.xz"

@@ -26,10 +26,10 @@ from stockformer.explainability import (
     measure_windows,
     randomisation_check,
     relevance,
-    report,
     trace_attention,
 )
-from stockformer.explainability.sanity import _randomised
+from stockformer.explainability.faithfulness.randomisation import _randomised
+from stockformer.reports import explanation as report
 from stockformer_widgets import ExtractorSession
 
 D, HEADS = 16, 4

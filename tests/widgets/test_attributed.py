@@ -12,14 +12,8 @@ from cases import lines, make_session, mouse, shown_message
 from torch import nn
 
 from stockformer.explainability import attribute
-from stockformer_widgets import (
-    AttentionExplorer,
-    DayScores,
-    ExtractorSession,
-    SaliencyBars,
-    SaliencyHeatmap,
-    explaining,
-)
+from stockformer_widgets import AttentionExplorer, DayScores, ExtractorSession, SaliencyBars, SaliencyHeatmap
+from stockformer_widgets.state import explanations as explaining
 
 VIEWS = [SaliencyBars, SaliencyHeatmap, DayScores]
 
@@ -39,7 +33,7 @@ async def until(condition) -> None:
 
 @pytest.fixture
 def session(monkeypatch):
-    monkeypatch.setattr("stockformer_widgets.explaining._LONG", 300)
+    monkeypatch.setattr("stockformer_widgets.state.explanations._LONG", 300)
     with make_session() as made:
         yield made
 

@@ -17,8 +17,8 @@ from stockformer_widgets import (
     LayerEvolution,
     Selection,
 )
+from stockformer_widgets.parts.drawing import plain
 from stockformer_widgets.views.compared import compared
-from stockformer_widgets.views.parts import plain
 
 
 class Sharpened(nn.MultiheadAttention):

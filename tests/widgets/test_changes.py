@@ -10,8 +10,8 @@ from traitlets import TraitError
 
 from stockformer.explainability import WhatIf
 from stockformer_widgets import AttentionExplorer, AttentionHeatmap, AttentionRow, Prediction, SaliencyBars, Selection
-from stockformer_widgets.changes import WhatIfControls
-from stockformer_widgets.views.parts import MessageLine
+from stockformer_widgets.controls.what_if import WhatIfControls
+from stockformer_widgets.parts.drawing import MessageLine
 
 CLOSED = {0: 0.0, 1: 0.0}
 

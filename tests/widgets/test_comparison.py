@@ -29,7 +29,7 @@ from cases import (
 )
 from scipy.spatial.distance import jensenshannon
 
-from stockformer.explainability.statistics import divergence
+from stockformer.explainability.attention.statistics import divergence
 from stockformer_widgets import (
     AttentionExplorer,
     AttentionHeatmap,
@@ -323,7 +323,7 @@ def test_pngs_and_frames(comparison, tmp_path):
 def test_what_cannot_be_compared(session, others, error, message):
     before = widgets(), observers(session)
     with pytest.raises(error, match=message):
-        session.compare(*others)
+        SampleComparison(session, *others)
     assert (widgets(), observers(session)) == before
 
 
@@ -347,7 +347,8 @@ def test_a_sample_that_does_not_exist_leaves_the_screen(comparison):
 
 def test_closing_frees_everything(session):
     before = widgets(), observers(session)
-    comparison = session.compare(1, 2)
+    with pytest.warns(DeprecationWarning, match=r"use stockformer_widgets.SampleComparison\(session, ...\)"):
+        comparison = session.compare(1, 2)
     made = comparison.sessions
     comparison.close()
     assert all(one.closed for one in made)
@@ -389,7 +390,7 @@ def test_models_that_predict_different_things(names):
 def test_two_samples_of_a_session_take_its_change_target_and_method_along(session):
     session.what_if(gate={0: 0.25})
     session.method, session.target = "gradient", 1
-    with session.compare(3, 30) as comparison:
+    with SampleComparison(session, 3, 30) as comparison:
         for one in comparison.sessions:
             assert (one.change, one.method, one.target) == (session.change, "gradient", 1)
         assert [plain(heading.value)[2:] for heading in comparison.headings] == [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cases import make_session
 
-from stockformer.explainability import ablation
+from stockformer.explainability.attention import ablation
 from stockformer_widgets import AttentionEffects, AttentionExplorer, HeadImportance, Selection
 
 VIEWS = {HeadImportance: "heads", AttentionEffects: "effects"}

@@ -11,8 +11,8 @@ from ipywidgets import Button
 from traitlets import TraitError
 
 from stockformer_widgets import Selection
-from stockformer_widgets.views.parts import MessageLine
-from stockformer_widgets.work import Work
+from stockformer_widgets.parts.drawing import MessageLine
+from stockformer_widgets.parts.progress import Work
 
 SOON = 10  # seconds: fails, instead of waiting for ever
 

@@ -15,14 +15,14 @@ from torch import nn
 from stockformer.explainability import METHODS, generate_report
 from stockformer.sample import sample_faithfulness
 from stockformer_widgets import (
-    AttentionExplorer,
     DayScores,
+    ExplorerPage,
     ExtractorSession,
     PoolingBars,
     SaliencyBars,
     SaliencyHeatmap,
 )
-from stockformer_widgets.views.parts import plain
+from stockformer_widgets.parts.drawing import plain
 
 
 def test_the_default_method_is_what_the_table_is_for():
@@ -211,7 +211,7 @@ class Rough(nn.Module):
 
 @pytest.mark.filterwarnings("ignore:integrated gradients do not add up")
 def test_what_does_not_add_up_is_said_wherever_it_is_drawn(monkeypatch, tmp_path):
-    monkeypatch.setattr("stockformer.explainability.attribution._MOST_POINTS", 128)
+    monkeypatch.setattr("stockformer.explainability.attribution.methods.MOST_POINTS", 128)
     inputs = torch.full((1, 3, 2), 0.987)
     pictures = []
     monkeypatch.setattr(Figure, "supxlabel", lambda figure, words, **options: pictures.append(words))
@@ -235,9 +235,10 @@ def test_what_does_not_add_up_is_said_wherever_it_is_drawn(monkeypatch, tmp_path
         for view in views:
             assert "add up" not in view.summary.value
         session.method = "integrated_gradients"
-        explorer = AttentionExplorer(session)
-        explorer.export_html(tmp_path / "a.html")
-        assert caveat in (tmp_path / "a.html").read_text()
-        explorer.close()
+        views = ExplorerPage(session).bundle["samples"][0]["views"]
+        for name in ("SaliencyBars", "SaliencyHeatmap", "DayScores"):
+            if name in views:
+                assert all(caveat in chart["caveats"] for chart in views[name]["charts"].values()), name
+        assert "SaliencyBars" in views
     page = generate_report(Rough(), inputs, output_dir=tmp_path)["report"].read_text()
     assert caveat[1:] in html.unescape(page)

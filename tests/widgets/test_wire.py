@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from stockformer.explainability import head_statistics
-from stockformer_widgets.wire import describe_maps, display_maps
+from stockformer_widgets.parts.encoding import describe_maps, display_maps
 
 
 def random_maps(layers: int, heads: int, queries: int, keys: int) -> list[torch.Tensor]:

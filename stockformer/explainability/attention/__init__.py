@@ -1,0 +1,1 @@
+"""Attention: capture, what it carries, its statistics, and what changing it does."""

@@ -1,0 +1,1 @@
+"""Attribution: which inputs the output depends on."""

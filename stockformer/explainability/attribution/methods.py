@@ -1,0 +1,282 @@
+"""The methods of attribution, in one table."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stockformer.forward import with_gradients, without_gradients
+from stockformer.seeding import seeded
+from stockformer.steps import Steps
+from stockformer.targets import Target
+
+Parts = tuple[Tensor, ...]
+
+#: Of integrated gradients: the most points, and how far their sum may be off, as a share of the target's distance
+#: from the baseline.
+MOST_POINTS, TOLERANCE = 8192, 0.01
+
+_POINTS, _HALF = 64, 16  # of integrated gradients on the whole path, and on half a stretch that is rough
+_ROUNDING = 100  # units in the last place of the target: a smaller distance is rounding
+_DRAWS = 50  # of SmoothGrad's noise, and of GradientSHAP's points
+_NOISE = 0.15  # of SmoothGrad, as a share of the input's range; Smilkov et al. use 0.1 to 0.2
+_PERMUTATIONS = 25
+_BATCH = 128
+
+#: What torch says where no gradient reaches an input.
+_UNREACHED = ("does not require grad", "not have been used in the graph")
+
+
+class Explained(nn.Module):
+    """A model that returns its target: what captum differentiates.
+
+    Attributes:
+        value: the target of the sample.
+        reference: the target at the baselines, their mean; None for methods without any.
+    """
+
+    def __init__(self, model: nn.Module, target: Target, inputs: Parts, value: float, reference: float | None) -> None:
+        super().__init__()
+        self.model, self.target, self.value, self.reference = model, target, value, reference
+        self._types = [part.dtype for part in inputs]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        # captum's noise and random points are in single precision.
+        same = (part.to(dtype) for part, dtype in zip(inputs, self._types, strict=True))
+        return self.target(self.model(*same))
+
+
+#: Attributes ``run(asked, inputs, baselines [N, T, features] each, masks)`` in steps; masks number the groups.
+Run = Callable[[Explained, Parts, Parts, Parts], Steps[Parts]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to attribute.
+
+    Attributes:
+        paper: where it is described.
+        run: gives the parts.
+        passes: how often it runs the model from one baseline, forward and back counted as one; for each group where
+            it is by group; of integrated gradients as often as they do at first.
+        complete: whether the parts sum to the target's distance from its value at the baseline.
+        from_baseline: whether it moves from or to a baseline.
+        by_group: whether it moves groups of cells.
+        sensitivity: whether it is the slope of the target, which counts in absolute value.
+    """
+
+    name: str
+    paper: str
+    run: Run
+    passes: int = 1
+    complete: bool = False
+    from_baseline: bool = False
+    by_group: bool = False
+    sensitivity: bool = False
+
+
+@contextmanager
+def _asking(seed: int = 0) -> Iterator[None]:
+    """captum may run the model: gradients, the same random draws at every call."""
+    try:
+        with seeded(seed), _quiet(), with_gradients():
+            yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _UNREACHED):
+            raise
+        raise ValueError(
+            "no gradient of the output reaches the inputs: a part of the model, such as a quantised one, has none; "
+            f"{' and '.join(one.name for one in BY_NAME.values() if one.by_group)} need none"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # captum says so whenever it has to ask for gradients of the inputs.
+        warnings.filterwarnings("ignore", message="Input Tensor .* did not already require gradients")
+        yield
+
+
+def _integrated_gradients(asked: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
+    """Mean over the baselines; until it sums to the target's distance, the worst stretch of the path is halved.
+
+    On each stretch the parts should sum to the target's change there, so the points go where the model is rough.
+    """
+    assert asked.reference is not None
+    many = tuple(part.expand(len(bases[0]), *part.shape[1:]) for part in inputs)
+    stretches = [_stretch(asked, many, bases, 0.0, 1.0, _POINTS)]
+    spent = _POINTS
+    while True:
+        parts = tuple(torch.stack(part).sum(dim=0) for part in zip(*(each.parts for each in stretches), strict=True))
+        # No number where the model gives none: more points do not help.
+        error = total(parts) - (asked.value - asked.reference)
+        if not abs(error) > tolerance(parts, asked.value, asked.reference) or spent + 2 * _HALF > MOST_POINTS:
+            return parts
+        yield spent / MOST_POINTS
+        worst = max(stretches, key=lambda each: abs(each.error))
+        middle = (worst.start + worst.end) / 2
+        stretches.remove(worst)
+        stretches += [
+            _stretch(asked, many, bases, start, end, _HALF)
+            for start, end in ((worst.start, middle), (middle, worst.end))
+        ]
+        spent += 2 * _HALF
+
+
+@dataclass(frozen=True, eq=False)
+class _Stretch:
+    """Integrated gradients between two shares of the way, and how far they are from the target's change there."""
+
+    start: float
+    end: float
+    parts: Parts
+    error: float
+
+
+def _stretch(asked: Explained, inputs: Parts, bases: Parts, start: float, end: float, points: int) -> _Stretch:
+    from captum import attr
+
+    ends = [
+        tuple(torch.lerp(base, part, share) for base, part in zip(bases, inputs, strict=True)) for share in (start, end)
+    ]
+    with _asking():
+        paths = attr.IntegratedGradients(asked).attribute(ends[1], ends[0], n_steps=points, internal_batch_size=_BATCH)
+    parts = tuple(part.detach().mean(dim=0, keepdim=True) for part in paths)
+    with without_gradients():
+        before, after = (float(asked(*each).mean()) for each in ends)
+    return _Stretch(start, end, parts, total(parts) - (after - before))
+
+
+def total(parts: Parts) -> float:
+    return float(sum(part.double().sum() for part in parts))
+
+
+def tolerance(parts: Parts, value: float, reference: float) -> float:
+    """How far integrated gradients may be from adding up: a share of the distance, or the target's own rounding."""
+    distance = abs(value - reference)
+    rounding = _ROUNDING * torch.finfo(parts[0].dtype).eps * max(abs(value), abs(reference))
+    return rounding if distance <= rounding else TOLERANCE * distance
+
+
+def _input_x_gradient(asked: Explained, inputs: Parts, bases: Parts) -> Parts:
+    gradients = _gradient(asked, inputs, bases)
+    return tuple(
+        (part - base.mean(dim=0)) * gradient for part, base, gradient in zip(inputs, bases, gradients, strict=True)
+    )
+
+
+def _gradient(asked: Explained, inputs: Parts, bases: Parts) -> Parts:
+    from captum import attr
+
+    return attr.Saliency(asked).attribute(inputs, abs=False)  # type: ignore[no-any-return]
+
+
+def _smooth_grad(asked: Explained, inputs: Parts, bases: Parts) -> Parts:
+    from captum import attr
+
+    noise = tuple(_NOISE * float(part.max() - part.min()) for part in inputs)
+    tunnel = attr.NoiseTunnel(attr.Saliency(asked))
+    return tunnel.attribute(inputs, nt_samples=_DRAWS, stdevs=noise, abs=False)  # type: ignore[no-any-return]
+
+
+def _gradient_shap(asked: Explained, inputs: Parts, bases: Parts) -> Parts:
+    from captum import attr
+
+    # As often from every baseline: captum draws them, and those drawn more often would not add up.
+    draws = -(-_DRAWS // len(bases[0]))
+    found = [
+        attr.GradientShap(asked).attribute(inputs, tuple(part[None] for part in base), n_samples=draws)
+        for base in zip(*bases, strict=True)
+    ]
+    return tuple(torch.stack(part).mean(dim=0) for part in zip(*found, strict=True))
+
+
+def _occlusion(asked: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
+    from captum import attr
+
+    return (yield from _by_group(attr.FeatureAblation(asked), inputs, bases, masks))
+
+
+def _shapley_sampling(asked: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
+    from captum import attr
+
+    explainer = attr.ShapleyValueSampling(asked)
+    return (yield from _by_group(explainer, inputs, bases, masks, _PERMUTATIONS, n_samples=1))
+
+
+def _by_group(
+    explainer: Any, inputs: Parts, bases: Parts, masks: Parts, rounds: int = 1, **options: Any
+) -> Steps[Parts]:
+    """Mean over the baselines and rounds of what a group does, spread over its cells."""
+    options |= {"feature_mask": masks, "perturbations_per_eval": _BATCH}
+    number = len(bases[0])
+    sums = [torch.zeros_like(part) for part in inputs]
+    for turn in range(number * rounds):
+        base = tuple(part[turn // rounds][None] for part in bases)
+        with _asking(seed=turn):
+            found = explainer.attribute(inputs, base, **options)
+        # A cell that is at the baseline already has no part in what its group does.
+        moved = [part != other for part, other in zip(inputs, base, strict=True)]
+        sizes = torch.bincount(torch.cat([mask[cells] for mask, cells in zip(masks, moved, strict=True)]))
+        for whole, part, mask, cells in zip(sums, found, masks, moved, strict=True):
+            whole[cells] += part.detach()[cells] / sizes[mask[cells]]
+        yield (turn + 1) / (number * rounds)
+    return tuple(whole / (number * rounds) for whole in sums)
+
+
+def _at_once(attribute: Callable[[Explained, Parts, Parts], Parts]) -> Run:
+    """A method of one step."""
+
+    def run(asked: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
+        yield from ()
+        with _asking():
+            return attribute(asked, inputs, bases)
+
+    return run
+
+
+#: By name. DeepLift is none of them: through layer norms and softmaxes captum's has no rules, and silently gives
+#: input x gradient.
+BY_NAME = {
+    method.name: method
+    for method in (
+        Method(
+            "integrated_gradients",
+            "Sundararajan et al. 2017",
+            _integrated_gradients,
+            passes=_POINTS,
+            complete=True,
+            from_baseline=True,
+        ),
+        Method("input_x_gradient", "Shrikumar et al. 2016", _at_once(_input_x_gradient)),
+        Method("gradient", "Simonyan et al. 2014", _at_once(_gradient), sensitivity=True),
+        Method("smooth_grad", "Smilkov et al. 2017", _at_once(_smooth_grad), passes=_DRAWS, sensitivity=True),
+        Method(
+            "gradient_shap",
+            "Lundberg and Lee 2017",
+            _at_once(_gradient_shap),
+            passes=_DRAWS,
+            complete=True,
+            from_baseline=True,
+        ),
+        Method("occlusion", "Zeiler and Fergus 2014", _occlusion, from_baseline=True, by_group=True),
+        Method(
+            "shapley_sampling",
+            "Strumbelj and Kononenko 2010",
+            _shapley_sampling,
+            passes=_PERMUTATIONS,
+            complete=True,
+            from_baseline=True,
+            by_group=True,
+        ),
+    )
+}
+#: Names of the methods.
+METHODS = tuple(BY_NAME)

@@ -1,0 +1,552 @@
+"""What maps, rows, gates, pooling, layers and heads say.
+
+A sentence states what was computed, and a word that judges has one rule: the constants below. Shares are compared with
+*even* ones, those of attention that spreads alike over the keys that a query may attend to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from stockformer.explainability.attention.statistics import (
+    GATE_STATISTICS,
+    MAP_STATISTICS,
+    RECENCY_READING,
+    Statistic,
+    allowed_keys,
+    diffuseness,
+    effective_number,
+    even_weights,
+    heads_on,
+    peak,
+    peak_times,
+    recency,
+    recent_keys,
+    redundancy,
+    sparsity,
+    top_share,
+)
+from stockformer.explainability.sentences.summary import (
+    Numbers,
+    Summary,
+    percent,
+    plain,
+    span,
+    summarize,
+    ties,
+    times,
+    without_numbers,
+)
+
+#: Attention is nearly uniform, and the rest of it even, where no weight is further than this part from its even share.
+NEARLY_UNIFORM = 0.25
+#: A day is named where it gets at least this many times its even share.
+NAMED = 2.0
+#: Named days are stripes of a map where at least this share of the queries gives them `NAMED` times their even share.
+STRIPES = 0.5
+#: A map has a diagonal where that holds at least this share and `NAMED` times its even one.
+DIAGONAL = 0.5
+#: A map looks back where at least this share is on the same and earlier days, and later ones get at most a `NAMED`-th
+#: of their even share.
+BACK = 0.95
+#: A map is a band around the diagonal where its mean distance is at most this part of an even map's.
+NEAR = 0.25
+#: A gate whose mean is under the first or over the second is called mostly closed or open: most of its values are.
+CLOSED_GATE, OPEN_GATE = 0.25, 0.75
+#: Layers or heads whose diffuseness differs by less than this are called alike.
+ALIKE = 0.05
+#: Heads that all repeat their nearest fellow this much are called alike.
+REDUNDANT = 0.95
+
+_OFF = "All weights are 0: this attention is switched off."
+_MASKED = "Every key is masked: there is nothing to attend to."
+_ALONE = "One {}: there is no other to attend to."
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """Attention of the queries that have any, each as shares of its whole.
+
+    Attributes:
+        values: [query, key], rows sum to 1; 0 where masked.
+        even: what even attention would be, [query, key].
+        names: of the keys; None where their days are not known.
+        masked: whether some keys are masked.
+    """
+
+    values: np.ndarray
+    even: np.ndarray
+    names: Sequence[str] | None
+    masked: bool
+
+    @property
+    def unit(self) -> str:
+        return "step" if self.names is None else "day"
+
+    def name(self, key: int) -> str:
+        return f"step {key}" if self.names is None else self.names[key]
+
+    @cached_property
+    def by_key(self) -> np.ndarray:
+        """Share of each key over all queries, [key]."""
+        return np.asarray(self.values.mean(axis=0))
+
+    @cached_property
+    def even_by_key(self) -> np.ndarray:
+        return np.asarray(self.even.mean(axis=0))
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Keys that some query may attend to, [key]."""
+        return self.even_by_key > 0
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """How many times its even share each key gets, [key]; 0 for what is masked for all."""
+        return self.by_key / np.where(self.usable, self.even_by_key, 1.0)
+
+    @property
+    def keys(self) -> str:
+        """How many keys a query may attend to, in words."""
+        numbers = (self.even > 0).sum(axis=1)
+        fewest, most = int(numbers.min()), int(numbers.max())
+        number = f"{most}" if fewest == most else f"{fewest} to {most}"
+        return f"{number} {'allowed ' if self.masked else ''}{self.unit}{'s' * (most != 1)}"
+
+    def spread(self, without: int | None = None) -> tuple[float, float]:
+        """The smallest and the largest weight as multiples of their even shares, of all keys or of all but one."""
+        keys = np.arange(self.values.shape[1]) != without
+        values, even = self.values[:, keys], self.even[:, keys]
+        left = values.sum(axis=1, keepdims=True) > 0
+        values = values / np.where(left, values.sum(axis=1, keepdims=True), 1)
+        even = even / np.where(even.sum(axis=1, keepdims=True) > 0, even.sum(axis=1, keepdims=True), 1)
+        ratios = (values / np.where(even > 0, even, 1))[(even > 0) & left]
+        return (float(ratios.min()), float(ratios.max())) if ratios.size else (math.nan, math.nan)
+
+
+def _shares(weights: Tensor, mask: Tensor | None, names: Sequence[str] | None) -> _Shares:
+    allowed = allowed_keys(weights, mask)
+    values = weights.double().masked_fill(~allowed, 0.0)
+    total = values.sum(dim=-1, keepdim=True)
+    some = total[:, 0] > 0
+    return _Shares(
+        (values / total)[some].numpy(),
+        even_weights(weights.double(), mask)[some].numpy(),
+        names,
+        not bool(allowed.all()),
+    )
+
+
+def _is_even(spread: tuple[float, float]) -> bool:
+    return spread[0] >= 1 - NEARLY_UNIFORM and spread[1] <= 1 + NEARLY_UNIFORM
+
+
+def _summarize_shares(
+    statistics: Sequence[Statistic],
+    weights: Tensor,
+    mask: Tensor | None,
+    names: Sequence[str] | None,
+    verdict: Callable[[_Shares, Numbers], str],
+    of: str,
+) -> Summary:
+    """Summary of attention weights [query, key], of what a verdict makes of their shares."""
+    allowed = weights[allowed_keys(weights, mask)]
+    if not allowed.numel():
+        return without_numbers(statistics, _MASKED, of)
+    if not allowed.any():
+        return without_numbers(statistics, _OFF, of)
+
+    def words(found: Numbers) -> str:
+        shares = _shares(weights, mask, names)
+        if (shares.even > 0).sum(axis=1).max() == 1:
+            return _ALONE.format(shares.unit)
+        return verdict(shares, found)
+
+    return summarize(statistics, (weights, mask), [allowed], words, of=of)
+
+
+def _evenness(shares: _Shares) -> str | None:
+    """What is said of attention that is nearly uniform; None of any other."""
+    low, high = spread = shares.spread()
+    if not _is_even(spread):
+        return None
+    return f"Nearly uniform over {shares.keys}: every weight is {span(low, high)} times its even share"
+
+
+def _named(shares: _Shares) -> str:
+    """Which days get at least `NAMED` times their even share, or that none does."""
+    order = np.argsort(-shares.by_key, kind="stable")
+    named = [int(key) for key in order if shares.times[key] >= NAMED]
+    first, unit = int(shares.times.argmax()), shares.unit
+    if not named:
+        most = f"{times(shares.times[first])} times, is on {shares.name(first)} ({percent(shares.by_key[first])})"
+        return f"No {unit} gets twice its even share; the most, {most}."
+    on_them, even = (part[:, named].sum(axis=1) for part in (shares.values, shares.even))
+    stripes = len(shares.values) > 1 and ((on_them >= NAMED * even) & (even > 0)).mean() >= STRIPES
+    if len(named) == 1:
+        rest = "the rest is even" if _is_even(shares.spread(without=first)) else "no other gets twice its own"
+        gets = f"gets {percent(shares.by_key[first])}, {times(shares.times[first])} times its even share"
+        return f"{'Vertical stripe: one' if stripes else 'One'} {unit}, {shares.name(first)}, {gets}; {rest}."
+    together = percent(float(shares.by_key[named].sum()))
+    largest = ", ".join(
+        f"{shares.name(key)} {percent(shares.by_key[key])} ({times(shares.times[key])} times)"
+        for key in named[:_MOST_NAMED]
+    )
+    get = f"{len(named)} {unit}s get at least twice their even share, {together} together"
+    return f"{'Vertical stripes: ' if stripes else ''}{get}; the largest: {largest}."
+
+
+def _late(shares: _Shares) -> str:
+    """What the last quarter of the days gets."""
+    last = recent_keys(torch.from_numpy(shares.usable)).numpy()
+    number = int(last.sum())
+    which = f"last {shares.unit} gets" if number == 1 else f"last {number} {shares.unit}s get"
+    held, even = shares.by_key[last].sum(), shares.even_by_key[last].sum()
+    return f"The {which} {percent(float(held))} (even: {percent(float(even))})."
+
+
+def summarize_map(weights: Tensor, mask: Tensor | None = None, days: Sequence[str] | None = None) -> Summary:
+    """The shape of an attention map [query, key], compared with an even one.
+
+    Args:
+        mask: where a query may not attend to a key, bool [query, key].
+        days: names of the keys.
+    """
+    return _summarize_shares(MAP_STATISTICS, plain(weights), mask, days, _map_verdict, "this map")
+
+
+def _map_verdict(shares: _Shares, found: Numbers) -> str:
+    even = _evenness(shares)
+    if even is not None:
+        return f"{even}. Read no shapes into it."
+    spread = float(np.mean([float(effective_number(torch.from_numpy(row))) for row in shares.values]))
+    focus = f"On average a query is as spread out as over {spread:.1f} of {shares.keys}."
+    return " ".join([*_shapes(shares), _named(shares), focus, _late(shares)])
+
+
+def _shapes(shares: _Shares) -> list[str]:
+    """Shapes along the diagonal, of a map whose queries and keys are the same days."""
+    if shares.values.shape[0] != shares.values.shape[1]:
+        return []
+    steps = np.arange(len(shares.values))
+    offsets = steps - steps[:, None]
+    same, distance, later = (
+        [float((part * kind).sum(axis=1).mean()) for part in (shares.values, shares.even)]
+        for kind in (offsets == 0, abs(offsets), offsets > 0)
+    )
+    diagonal = same[0] >= max(DIAGONAL, NAMED * same[1])
+    found = []
+    if diagonal:
+        found.append(f"Diagonal: {percent(same[0])} (even: {percent(same[1])}) is on the same {shares.unit}.")
+    elif distance[0] <= NEAR * distance[1]:
+        near = f"{distance[0]:.2g} {shares.unit}s away on average (even: {distance[1]:.2g})"
+        found.append(f"A band around the diagonal: what a query attends to is {near}.")
+    if later[1] > 0 and later[0] <= min(1 - BACK, later[1] / NAMED) and not diagonal:
+        held, even = 1 - later[0], 1 - later[1]
+        found.append(f"Looks back: {percent(held)} (even: {percent(even)}) is on the same and earlier {shares.unit}s.")
+    return found
+
+
+_ROW_STATISTICS = (
+    Statistic(
+        "effective_days",
+        lambda row, mask: effective_number(row[0] if mask is None else row[0].masked_fill(mask[0], 0.0)),
+        "exp(-sum w log w)",
+        "On how many days it is spread, as if evenly.",
+    ),
+    Statistic("diffuseness", diffuseness, "entropy / log n", "1: all days get alike; 0: one gets all."),
+    Statistic("peak_times", peak_times, "max of w / even share", "1: every day gets its even share."),
+    Statistic(
+        "recency",
+        recency,
+        "attention on the last quarter",
+        RECENCY_READING,
+    ),
+    Statistic(
+        "top_three_share",
+        lambda row, mask: top_share(row[0] if mask is None else row[0].masked_fill(mask[0], 0.0), 3),
+        "sum of the three largest w",
+        "3 / n: no day gets more than its even share.",
+    ),
+)
+
+
+def summarize_row(row: Tensor, mask: Tensor | None = None, days: Sequence[str] | None = None) -> Summary:
+    """On how many and on which days one query's attention [key] lies.
+
+    Args:
+        mask: which keys it may not attend to, bool [key].
+        days: names of the keys.
+    """
+    mask = None if mask is None else mask[None]
+    return _summarize_shares(_ROW_STATISTICS, plain(row)[None], mask, days, _row_verdict, "this row")
+
+
+def _row_verdict(shares: _Shares, found: Numbers) -> str:
+    even = _evenness(shares)
+    if even is not None:
+        return f"{even}."
+    spread = float(effective_number(torch.from_numpy(shares.values[0])))
+    return f"As spread out as over {spread:.1f} of {shares.keys}. {_named(shares)} {_late(shares)}"
+
+
+_POOLING_STATISTICS = (
+    *_ROW_STATISTICS[1:4],
+    Statistic(
+        "days_from_peak",
+        lambda weights, mask: weights.size(1) - 1 - weights[0].argmax(),
+        "last day - day of the largest w",
+        "0: the last day has the largest weight; high: an early day has.",
+    ),
+    _ROW_STATISTICS[4],
+)
+
+
+def summarize_pooling(weights: Tensor, days: Sequence[str] | None = None) -> Summary:
+    """Which days count in the pooled vector, from the pooling weights [T].
+
+    Args:
+        days: their names.
+    """
+    return _summarize_shares(
+        _POOLING_STATISTICS, plain(weights)[None], None, days, _pooling_verdict, "the pooling weights"
+    )
+
+
+def _pooling_verdict(shares: _Shares, found: Numbers) -> str:
+    even = _evenness(shares)
+    if even is not None:
+        return f"{even}; pooling is close to the plain mean of the {shares.unit}s."
+    return _row_verdict(shares, found)
+
+
+def summarize_gate(gate: Tensor) -> Summary:
+    """How far a layer's gate [T, d] lets the market in."""
+    gate = plain(gate)
+    daily = gate.mean(dim=-1)
+    return summarize(GATE_STATISTICS, (gate,), [gate], lambda found: _gate_verdict(found, daily), "gate values")
+
+
+def _gate_verdict(found: Numbers, daily: Tensor) -> str:
+    mean = found["mean"]
+    state = "Mostly closed" if mean < CLOSED_GATE else "Mostly open" if mean > OPEN_GATE else "Partly open"
+    days = span(float(daily.min()), float(daily.max()))
+    course = f"The daily mean runs from {days}." if " to " in days else f"The daily mean is {days}."
+    return f"{state}: the mean gate is {mean:.2f}. {course}"
+
+
+_LAYERS_STATISTICS = (
+    Statistic(
+        "first_diffuseness",
+        lambda by_layer: by_layer[0][0],
+        "mean over heads of entropy / log n, first layer",
+        "1: every head attends to all days alike.",
+    ),
+    Statistic(
+        "last_diffuseness",
+        lambda by_layer: by_layer[-1][0],
+        "mean over heads of entropy / log n, last layer",
+        "1: every head attends to all days alike.",
+    ),
+    Statistic(
+        "diffuseness_change",
+        lambda by_layer: by_layer[-1][0] - by_layer[0][0],
+        "last - first",
+        "Below 0: the last layer is sharper than the first.",
+    ),
+    Statistic(
+        "sparsity_change",
+        lambda by_layer: by_layer[-1][1] - by_layer[0][1],
+        "mean Hoyer sparsity, last - first",
+        "Above 0: the last layer attends to fewer days than the first.",
+    ),
+)
+
+
+def summarize_layers(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> Summary:
+    """How attention changes with depth: one [heads, query, key] per layer, means of the heads' own numbers.
+
+    Args:
+        masks: what is masked in each layer, bool [heads or 1, query, key] or None.
+    """
+    layers, masks = [plain(layer) for layer in layers], list(masks or [None] * len(layers))
+    pairs = list(zip(layers, masks, strict=True))
+    by_layer = [tuple(float(of(*pair)[heads_on(pair[0])].mean()) for of in (diffuseness, sparsity)) for pair in pairs]
+    off = [(layer, head) for layer, maps in enumerate(layers) for head, on in enumerate(heads_on(maps)) if not on]
+    allowed = [layer[allowed_keys(layer, mask)] for layer, mask in pairs]
+    course = {layer: numbers[0] for layer, numbers in enumerate(by_layer) if not math.isnan(numbers[0])}
+    return summarize(
+        _LAYERS_STATISTICS,
+        (by_layer,),
+        allowed,
+        lambda found: _without(off, _layers_verdict(course) if course else "" if off else _ALONE.format("step")),
+        of="mean of the heads' own numbers",
+    )
+
+
+def _without(off: Sequence[tuple[int, int]], verdict: str) -> str:
+    """A verdict on several layers that leaves out heads without weights, given as (layer, head), and names them."""
+    if not off:
+        return verdict
+    names = ", ".join(f"layer {layer} head {head}" for layer, head in off)
+    return f"Left out, without a weight above 0: {names}. {verdict}".strip()
+
+
+def _layers_verdict(course: Mapping[int, float]) -> str:
+    """The course of the heads' mean diffuseness by layer; steps that two digits do not show count as none."""
+    places, digits = list(course), [round(value, 2) for value in course.values()]
+    first, last, lowest, highest = digits[0], digits[-1], min(digits), max(digits)
+    what = "the heads' mean diffuseness"
+    if len(course) == 1:
+        return f"One layer: {what} is {last:.2f} of 1."
+    if highest - lowest < ALIKE:
+        return f"Alike in every layer: {what} is {span(lowest, highest)} of 1."
+    steps = np.diff(digits)
+    if (steps <= 0).all() or (steps >= 0).all():
+        trend = "Sharpens" if last < first else "Spreads out"
+        return f"{trend} with depth: {what} goes from {first:.2f} to {last:.2f} of 1, never back."
+    low, high = places[digits.index(lowest)], places[digits.index(highest)]
+    return (
+        f"Up and down with depth: {what} goes from {first:.2f} to {last:.2f} of 1, with the lowest, {lowest:.2f}, in "
+        f"layer {low} and the highest, {highest:.2f}, in layer {high}."
+    )
+
+
+_HEADS_STATISTICS = (
+    Statistic(
+        "lowest_diffuseness",
+        lambda maps, mask: diffuseness(maps, mask).min(),
+        "smallest entropy / log n of a head",
+        "Of the most focused head.",
+    ),
+    Statistic(
+        "diffuseness_range",
+        lambda maps, mask: diffuseness(maps, mask).max() - diffuseness(maps, mask).min(),
+        "largest - smallest entropy / log n",
+        "High: some heads are focused, others diffuse.",
+    ),
+    Statistic(
+        "distinct_peaks",
+        lambda maps, mask: len(set(peak(maps, mask).tolist())),
+        "number of different days with a head's largest mean weight",
+        "1: all heads look at the same day most.",
+    ),
+    Statistic(
+        "mean_redundancy",
+        lambda maps, mask: redundancy(maps, mask).mean(),
+        "mean of 1 - min JSD / log 2",
+        "1: every head has an equal; 0: no two share a day.",
+    ),
+)
+
+
+def summarize_heads(maps: Tensor, mask: Tensor | None = None) -> Summary:
+    """Whether the heads of a layer [heads, query, key] do different things.
+
+    Args:
+        mask: where a query may not attend to a key, bool [heads or 1, query, key].
+    """
+    maps = plain(maps)
+    allowed = maps[allowed_keys(maps, mask)]
+    return summarize(
+        _HEADS_STATISTICS, (maps, mask), [allowed], lambda found: _heads_verdict(maps, mask), of="each head's own map"
+    )
+
+
+def _heads_verdict(maps: Tensor, mask: Tensor | None) -> str:
+    on = heads_on(maps).nonzero().flatten().tolist()
+    if len(on) < len(maps):
+        off = [str(head) for head in range(len(maps)) if head not in on]
+        names = f"head{'s' * (len(off) > 1)} {', '.join(off)}"
+        return f"Switched off: {names}. {_on_heads_verdict(maps, mask, on) if on else ''}".strip()
+    return _on_heads_verdict(maps, mask, on)
+
+
+def _on_heads_verdict(maps: Tensor, mask: Tensor | None, on: Sequence[int]) -> str:
+    if len(on) == 1:
+        return "One head: there is no other to compare it with."
+    masks = None if mask is None else mask.expand(len(maps), -1, -1)[on]
+    maps, which = maps[on], f"{len(on)} heads"
+    each, repeats = diffuseness(maps, masks), redundancy(maps, masks)
+    spreads = [_shares(one, None if masks is None else masks[place], None).spread() for place, one in enumerate(maps)]
+    if all(map(_is_even, spreads)):
+        low, high = min(low for low, _ in spreads), max(high for _, high in spreads)
+        return f"All {which} are nearly uniform: every weight is {span(low, high)} times its even share."
+    lowest, highest = round(float(each.min()), 2), round(float(each.max()), 2)
+    if highest - lowest < ALIKE:
+        focus = f"All {which} are about equally diffuse: {span(lowest, highest)} of 1."
+    else:
+        focus = (
+            f"Diffuseness of the {which} runs from {lowest:.2f} (head {on[int(each.argmin())]}) to {highest:.2f} of 1 "
+            f"(head {on[int(each.argmax())]})."
+        )
+    least = round(float(repeats.min()), 2)
+    if least >= REDUNDANT:
+        return f"{focus} Every head is much like another: the redundancy is {least:.2f} of 1 or more."
+    others = ties(repeats.tolist(), float(repeats.min()), "head")
+    head = on[int(repeats.argmin())]
+    return f"{focus} Least like any other is head {head}{others}: its redundancy is {least:.2f} of 1."
+
+
+_GRID_STATISTICS = (
+    Statistic(
+        "lowest_diffuseness",
+        lambda heads: heads["diffuseness"].min(),
+        "smallest entropy / log n of a head",
+        "Of the most focused head.",
+    ),
+    Statistic(
+        "median_diffuseness",
+        lambda heads: heads["diffuseness"].median(),
+        "median over heads of entropy / log n",
+        "Half of the heads are more focused.",
+    ),
+    Statistic(
+        "mean_diffuseness",
+        lambda heads: heads["diffuseness"].mean(),
+        "mean over heads of entropy / log n",
+        "1: every head attends to all days alike.",
+    ),
+    Statistic(
+        "mean_redundancy",
+        lambda heads: heads["redundancy"].mean(),
+        "mean of 1 - min JSD / log 2 within a layer",
+        "1: every head has an equal in its layer; 0: no two share a day.",
+    ),
+)
+
+
+def summarize_head_grid(heads: pd.DataFrame) -> Summary:
+    """What all heads of a kind of attention do, from `stockformer.explainability.head_statistics`."""
+
+    on = heads[heads["diffuseness"].notna()]
+    left_out = list(heads.loc[heads["diffuseness"].isna(), ["layer", "head"]].itertuples(index=False, name=None))
+
+    def place(head: Mapping[Any, Any]) -> str:
+        value = float(head["diffuseness"])
+        others = ties(on["diffuseness"], value, "head")
+        return f"layer {head['layer']}, head {head['head']} ({value:.2f} of 1){others}"
+
+    def verdict(found: Numbers) -> str:
+        by_focus = on.sort_values("diffuseness", kind="stable").to_dict("records")
+        most, least = map(place, (by_focus[0], by_focus[-1]))
+        if len(by_focus) == 1:
+            return _without(left_out, f"The only head by diffuseness is {most}.")
+        return _without(
+            left_out,
+            f"The most focused of {len(on)} heads by diffuseness is {most}; the most diffuse is {least}; "
+            f"the median is {found['median_diffuseness']:.2f}.",
+        )
+
+    tensor = torch.tensor(on["diffuseness"].tolist())
+    return summarize(_GRID_STATISTICS, (on,), [tensor], verdict, of="each head's own map")

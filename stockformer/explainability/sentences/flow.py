@@ -1,0 +1,231 @@
+"""What `stockformer.explainability.attention.flow` and tests of explanations say: a sentence, and numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from stockformer.explainability.attention.capture import kind_title
+from stockformer.explainability.attention.statistics import (
+    RECENCY_READING,
+    allowed_keys,
+    recent_days,
+    recent_keys,
+    spearman,
+    top_share,
+)
+from stockformer.explainability.faithfulness.curves import NO_BETTER, UNMEASURED, Faithfulness
+from stockformer.explainability.faithfulness.rankings import REFERENCES
+from stockformer.explainability.sentences.summary import Finding, Summary, percent, ties
+from stockformer.table import counted
+
+#: Rank correlations from which two orders are called much the same, and below which they are called different.
+SAME_ORDER, OTHER_ORDER = 0.8, 0.5
+#: A layer whose attention, flat or shuffled, moves the target by less than this part of the largest move does little.
+LITTLE = 0.1
+_TOP = 5
+
+
+def _order(correlation: float) -> str:
+    """Two orders compared, in words."""
+    alike = "much the same order" if correlation >= SAME_ORDER else "partly the same order"
+    return f"{'a different order' if correlation < OTHER_ORDER else alike} (rank correlation {correlation:.2f})"
+
+
+def summarize_flow_map(values: Tensor, weights: Tensor, mask: Tensor | None = None) -> Summary:
+    """A map [query, key] beside the attention weights of the same map, or for all layers beside their mean.
+
+    Args:
+        mask: where a query may not attend to a key, bool [query, key].
+    """
+    allowed = allowed_keys(values, mask)
+    if not values[allowed].isfinite().all():
+        return _no_numbers("Some values are not finite: there are no numbers.")
+    if not values[allowed].any():
+        return _no_numbers("Every value is 0: nothing comes in here.")
+    alike = spearman(values[allowed], weights[allowed])
+    held = values.masked_fill(~allowed, 0.0).sum(dim=0)
+    last = recent_keys(allowed.any(dim=0))
+    recent = float(held[last].sum() / held.sum())
+    if math.isnan(alike):
+        verdict = "All weights or all values are equal here: there is no order to compare."
+    else:
+        verdict = f"Beside the attention weights: {_order(alike)}."
+    return Summary(
+        verdict,
+        (
+            Finding("rank_correlation", alike, "Spearman, with the weights", "1: the weights have the same order."),
+            Finding(
+                "recency",
+                recent,
+                "share on the last quarter of the days",
+                RECENCY_READING,
+            ),
+        ),
+    )
+
+
+def summarize_days(parts: Sequence[Tensor]) -> Summary:
+    """What reaches the prediction from each day, from one [T] per input; two inputs are the stock and the market.
+
+    How much is the market's is said of shares of one whole only: other scores of two inputs have no common unit.
+    """
+    total = float(sum(part.abs().sum() for part in parts))
+    if not math.isfinite(total):
+        return _no_numbers("Some values are not finite: there are no numbers.")
+    if not total:
+        return _no_numbers("Every day's score is 0.")
+    findings = []
+    verdict = ""
+    whole = all((part >= 0).all() for part in parts) and math.isclose(total, 1.0, rel_tol=1e-3)
+    if len(parts) == 2 and whole:
+        market = parts[1]
+        share, top = float(market.sum()), float(top_share(market, _TOP))
+        verdict = f"{percent(share)} of what is passed on comes from the market. "
+        findings = [
+            Finding("market_share", share, "market / all", "How much comes from the market."),
+            Finding("top_five_market", top, "the five largest market days / all", "Near market_share: few days count."),
+        ]
+    words = []
+    for name, part in zip(("stock", "market"), parts, strict=False):
+        number, size = recent_days(len(part)), float(part.abs().sum())
+        if not size:
+            words.append(f"every score of the {name} is 0")
+            continue
+        share = float(part.abs()[-number:].sum()) / size
+        last = f"the last of {len(part)} days has" if number == 1 else f"the last {number} of {len(part)} days have"
+        last = "the only day has" if len(part) == 1 else last
+        words.append(f"{last} {percent(share)} of the {name}'s scores")
+        findings.append(
+            Finding(
+                f"recency_{name}",
+                share,
+                "share of |score| on the last quarter",
+                RECENCY_READING,
+            )
+        )
+    said = "; ".join(words)
+    return Summary(f"{verdict}{said[0].upper()}{said[1:]}.", tuple(findings))
+
+
+def summarize_entry(entries: Sequence[Tensor], gates: Sequence[Tensor]) -> Summary:
+    """How much market enters each layer, ``|g * c| / |stream|`` [T] per layer, beside its gate [T, d]."""
+    entering = [float(one.mean()) for one in entries]
+    means = [float(gate.mean()) for gate in gates]
+    if not all(map(math.isfinite, entering + means)):
+        return _no_numbers("Some values are not finite: there are no numbers.")
+    layer = max(range(len(entering)), key=entering.__getitem__)
+    widest = max(range(len(means)), key=means.__getitem__)
+    others = ties(entering, entering[layer], "layer")
+    if not entering[layer]:
+        verdict = "No market enters any layer."
+    else:
+        verdict = (
+            f"The market contributes most at layer {layer}{others}: {percent(entering[layer])} of the residual norm, "
+            f"by a mean gate of {means[layer]:.2f}."
+        )
+        if widest != layer:
+            verdict += (
+                f" The widest gate, {means[widest]:.2f}, is that of layer {widest}, where the market contributes "
+                f"{percent(entering[widest])}."
+            )
+    ratio = "mean over days of |g * c| / |stream|"
+    return Summary(
+        verdict,
+        tuple(
+            Finding(f"layer_{number}", value, ratio, f"The mean of its gate is {mean:.2f}.")
+            for number, (value, mean) in enumerate(zip(entering, means, strict=True))
+        ),
+    )
+
+
+def summarize_head_importance(table: pd.DataFrame) -> Summary:
+    """Which heads the target depends on, from `head_importance` of all heads or of some."""
+    if not np.isfinite(table[["gradient", "ablation"]].to_numpy(dtype=float)).all():
+        return _no_numbers("Some values are not finite: there are no numbers.")
+    size = table["ablation"].abs()
+    first = table.iloc[int(size.argmax())]
+    where = f"{kind_title(first['kind'])}, layer {first['layer']}, head {first['head']}"
+    if not size.any():
+        return _no_numbers("Switching any of these heads off changes nothing.")
+    alike = spearman(*(torch.tensor(numbers.to_numpy()) for numbers in (table["gradient"], size)))
+    top = float(size.nlargest(_TOP).sum() / size.sum())
+    where += ties(size, size.max(), "head")
+    verdict = f"The target depends most on {where}: without it, it changes by {-first['ablation']:+.3g}."
+    if not math.isnan(alike):
+        verdict += f" Gradient and switching off put the heads in {_order(alike)}."
+    return Summary(
+        verdict,
+        (
+            Finding("rank_correlation", alike, "Spearman, gradient with |ablation|", "1: the same order."),
+            Finding("top_five_share", top, "the five largest |ablation| / all", "1: no other head changes anything."),
+        ),
+    )
+
+
+def summarize_effects(table: pd.DataFrame, value: float) -> Summary:
+    """What flat and shuffled attention do to a target of this value, in its units, from `attention_effects`."""
+    changes = table[["flat", "permuted"]].to_numpy(dtype=float)
+    if not np.isfinite(changes).all() or not math.isfinite(value):
+        return _no_numbers("Some values are not finite: there are no numbers.")
+    sizes = np.abs(changes)
+    largest = sizes.max(axis=1)
+    row = int(largest.argmax())
+    if not largest[row]:
+        return _no_numbers("Neither flat nor shuffled attention changes the target, in any layer.")
+    column = int(sizes[row].argmax())
+    place = f"{kind_title(table['kind'].iloc[row])}, layer {table['layer'].iloc[row]}"
+    idle = int((largest < LITTLE * largest[row]).sum())
+    changed = changes[row, column]
+    change = f"by {changed:+.3g}, from {value:.3g} to {value + changed:.3g}"
+    verdict = (
+        f"{('Flat', 'Shuffled')[column]} weights in {place} change the target most: {change}. "
+        f"Layers that change it by less than {percent(LITTLE)} of that, flat or shuffled: {idle} of {len(table)}."
+    )
+    return Summary(
+        verdict,
+        (
+            Finding("largest_flat", float(sizes[:, 0].max()), "max |change|, flat", "In the target's units."),
+            Finding("largest_shuffled", float(sizes[:, 1].max()), "max |change|, shuffled", "In the target's units."),
+            Finding(
+                "idle_share",
+                idle / len(table),
+                f"layers whose larger |change| is under {LITTLE:g} of the largest",
+                "Near 1: where few layers look is all that counts.",
+            ),
+        ),
+    )
+
+
+def summarize_faithfulness(result: Faithfulness) -> Summary:
+    """How many rankings beat random orders, which one has the largest gap, and what that one beats."""
+    ranked = result.table[~result.table["ranking"].isin(REFERENCES)]
+    if (ranked["verdict"] == UNMEASURED).all():
+        return _no_numbers(
+            f"On {result.measured_on} there is nothing to measure: the target is not a number, or never differs from "
+            "that of the training mean."
+        )
+    better = int((ranked["verdict"] != NO_BETTER).sum())
+    first = ranked.iloc[0]
+    best = f"; the largest gap is that of {first['ranking'].replace('_', ' ')}, {first['verdict']}" if better else ""
+    return Summary(
+        f"On {result.measured_on}, better than random orders: {better} of {counted(len(ranked), 'ranking')}{best}.",
+        tuple(
+            Finding(
+                str(row["ranking"]),
+                float(row["gap"]),
+                "area under insertion - area under deletion",
+                str(row["verdict"]) or "What orders that know nothing reach.",
+            )
+            for row in result.table.to_dict("records")
+        ),
+    )
+
+
+def _no_numbers(verdict: str) -> Summary:
+    return Summary(verdict, ())

@@ -1,0 +1,141 @@
+"""What the numbers of one picture mean: a sentence, and the numbers with how to read them.
+
+Every ``summarize_`` function takes the tensors that the picture shows and returns a `Summary`.
+Where a value is NaN or infinite there are no numbers, and the sentence says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from stockformer.explainability.attention.statistics import Statistic
+from stockformer.table import counted
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number, its formula as text, and one sentence on how to read it."""
+
+    name: str
+    value: float
+    formula: str
+    reading: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a picture says.
+
+    Attributes:
+        verdict: what the numbers mean here, in a sentence or two.
+        findings: the numbers.
+        subject: what the numbers are of, where one name has several: the diffuseness of a mean map is not the mean
+            of its heads' diffuseness.
+    """
+
+    verdict: str
+    findings: tuple[Finding, ...]
+    subject: str = ""
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per finding: ``name, value, formula, reading``."""
+        return pd.DataFrame(self.findings, columns=["name", "value", "formula", "reading"])
+
+
+#: The values of the findings by name.
+Numbers = dict[str, float]
+
+
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's r, not a number where one of them is constant."""
+    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) and np.ptp(other) else math.nan
+
+
+def summarize(
+    statistics: Sequence[Statistic],
+    subject: Sequence[Any],
+    tensors: Sequence[Tensor],
+    verdict: Callable[[Numbers], str],
+    what: str = "weights",
+    of: str = "",
+) -> Summary:
+    """Compute `statistics` of `subject`, the arguments of each, unless `tensors` hold values that are not finite.
+
+    Args:
+        what: the values of the tensors are called.
+        of: see `Summary.subject`.
+    """
+    count = sum(tensor.numel() for tensor in tensors)
+    finite = sum(int(tensor.isfinite().sum()) for tensor in tensors)
+    if not finite:
+        return without_numbers(statistics, f"There are no finite {what}.", of)
+    if finite < count:
+        return without_numbers(
+            statistics, f"{count - finite} of {count} {what} are not finite: there are no numbers.", of
+        )
+    numbers = values_of(statistics, *subject)
+    return Summary(verdict(numbers), findings_of(statistics, numbers), of)
+
+
+def without_numbers(statistics: Sequence[Statistic], verdict: str, of: str = "") -> Summary:
+    """A summary whose numbers are all NaN."""
+    return Summary(verdict, findings_of(statistics, dict.fromkeys((one.name for one in statistics), math.nan)), of)
+
+
+def values_of(statistics: Sequence[Statistic], *subject: Any) -> Numbers:
+    """Each statistic of a subject, by its name."""
+    return {one.name: float(one.compute(*subject)) for one in statistics}
+
+
+def findings_of(statistics: Sequence[Statistic], found: Numbers) -> tuple[Finding, ...]:
+    return tuple(Finding(one.name, found[one.name], one.formula, one.reading) for one in statistics)
+
+
+def plain(values: Tensor) -> Tensor:
+    """Float32 on the CPU, without gradient."""
+    return torch.as_tensor(values).detach().cpu().float()
+
+
+def span(low: float, high: float) -> str:
+    """Two ends with two digits, once where they are the same."""
+    ends = f"{low:.2f}", f"{high:.2f}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def ties(values: Iterable[float], value: float, noun: str) -> str:
+    """How many others have the same value to three digits, to stand behind a name; empty where none has."""
+    others = sum(f"{one:.2e}" == f"{value:.2e}" for one in values) - 1
+    return f", along with {counted(others, f'other {noun}')}" if others > 0 else ""
+
+
+def p_value(p: float, smallest: float = 0.0) -> str:
+    """A p-value in words, with a bound in the place of what the test cannot tell apart.
+
+    Args:
+        smallest: the smallest that the test can give.
+    """
+    if p > max(1e-3, smallest * (1 + 1e-9)):
+        return f"p = {p:.2g}"
+    unit = 10.0 ** math.floor(math.log10(max(p, 1e-3)))
+    return f"p < {(math.floor(max(p, 1e-3) / unit + 1e-9) + 1) * unit:.0g}" if p >= 1e-3 else "p < 0.001"
+
+
+def percent(share: float) -> str:
+    """A share in percent, with two digits where it is small."""
+    number = 100 * share
+    return f"{number:.2g} %" if abs(number) < 9.95 else f"{number:.0f} %"
+
+
+def times(ratio: float) -> str:
+    """How many times a share is another one; below 2 it never reads as 2."""
+    if ratio < 2:
+        return f"{min(ratio, 1.99):.2f}"
+    return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"

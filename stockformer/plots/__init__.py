@@ -1,0 +1,1 @@
+"""Charts by the names of functions that plot them, in matplotlib."""

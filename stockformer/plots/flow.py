@@ -1,0 +1,78 @@
+"""Matplotlib figures of what attention carries, and of how far to trust an explanation.
+
+See `stockformer.charts.figures` for what the functions share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from stockformer.charts import by_day
+from stockformer.charts.chart import Chart
+from stockformer.charts.draw import draw
+from stockformer.charts.faithfulness import faithfulness
+from stockformer.charts.figures import Days, closing_on_error, day_names
+from stockformer.charts.heads_and_layers import effects_panels, importance_panels
+from stockformer.explainability.faithfulness.curves import Faithfulness
+
+
+@closing_on_error
+def plot_day_scores(
+    parts: Sequence[Tensor],
+    *,
+    title: str = "What reaches the prediction, by day",
+    dates: Days = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Scores of the stock's days [T] and, where there is a second part, of the market's [S]; their last days align."""
+    length = max(map(len, parts))
+    days = day_names(dates, length)
+    return draw(
+        by_day.day_scores(parts, [days[-len(part) :] for part in parts], "day"), title=title, save_path=save_path
+    )
+
+
+@closing_on_error
+def plot_market_entry(
+    entries: Sequence[Tensor],
+    gates: Sequence[Tensor],
+    *,
+    title: str = "How much market enters, by layer",
+    dates: Days = None,
+    save_path: str | Path | None = None,
+) -> Figure:
+    """``|g * c| / |stream|`` by day, one [T] per layer, of gates [T, d]."""
+    chart = by_day.market_entry(entries, gates, day_names(dates, len(entries[0])))
+    return draw(chart, title=title, save_path=save_path)
+
+
+@closing_on_error
+def plot_head_importance(
+    table: pd.DataFrame, *, title: str = "What the target depends on, by head", save_path: str | Path | None = None
+) -> Figure:
+    """By gradient and by switching off, from `head_importance` of one layer."""
+    return draw(Chart(title, importance_panels(table)), save_path=save_path)
+
+
+@closing_on_error
+def plot_attention_effects(
+    table: pd.DataFrame,
+    *,
+    title: str = "What attention does to the target, by layer",
+    save_path: str | Path | None = None,
+) -> Figure:
+    """Changes of the target with flat and with shuffled attention, from `attention_effects`."""
+    return draw(Chart(title, effects_panels(table)), save_path=save_path)
+
+
+@closing_on_error
+def plot_faithfulness(
+    found: Faithfulness, *, title: str = "Deletion and insertion", save_path: str | Path | None = None
+) -> Figure:
+    """Both curves of every ranking, with those of random orders as a band."""
+    return draw(faithfulness(found), title=title, save_path=save_path)

@@ -1,0 +1,1 @@
+"""Explanations written as files."""

@@ -1,0 +1,1 @@
+"""Intervals and tests for days that depend on each other."""

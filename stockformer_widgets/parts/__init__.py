@@ -1,0 +1,1 @@
+"""What views are built of, and know nothing of."""

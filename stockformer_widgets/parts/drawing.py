@@ -1,0 +1,217 @@
+"""The few things that every view draws with."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import bqplot as bq
+import numpy as np
+from ipywidgets import HTML, Layout, VBox, Widget
+from matplotlib.ticker import MaxNLocator
+
+from stockformer.charts.chart import HIGHLIGHT, LINE_COLORS, NEUTRAL, STREAM_COLORS, Note
+from stockformer.charts.figures import well_formed
+from stockformer.explainability import Summary
+
+__all__ = ["HIGHLIGHT", "LINE_COLORS", "NEUTRAL", "STREAM_COLORS"]
+
+#: Pixels left and right of the plots; views of one column share them, so that their days align.
+MARGIN, RIGHT = 76, 32
+
+_TITLE = (
+    "text-align: center; font-size: 13px; line-height: 20px; "
+    "white-space: nowrap; overflow: hidden; text-overflow: ellipsis;"
+)
+_QUIET = "color: var(--jp-ui-font-color2, #555)"
+
+
+class MessageLine(HTML):
+    """Where an error is said; takes no room while there is none."""
+
+    def __init__(self) -> None:
+        super().__init__(layout=Layout(display="none"))
+
+    def say(self, message: str) -> None:
+        """Show a message, or none."""
+        self.value = f'<span role="alert" style="color: var(--jp-error-color1, #c00)">{text(message)}</span>'
+        self.layout.display = None if message else "none"
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Show what goes wrong inside, whatever a user's model or callback raises."""
+        self.say("")
+        try:
+            yield
+        except Exception as error:
+            self.say(str(error) or type(error).__name__)
+
+
+class Titled(VBox):
+    """A figure, or another picture, under its title.
+
+    The title is text of our own: bqplot loses one that changes while the page still builds the figure.
+
+    Args:
+        figure: its plot area is between `left` and `RIGHT` pixels.
+    """
+
+    def __init__(self, figure: Widget, left: int = MARGIN) -> None:
+        self._line = HTML(layout=Layout(height="20px", margin="0", overflow="hidden"))
+        self._left, self._title = left, ""
+        super().__init__([self._line, figure], layout=Layout(overflow="hidden"))
+
+    @property
+    def title(self) -> str:
+        """What stands above the figure, as plain text."""
+        return self._title
+
+    @title.setter
+    def title(self, title: str) -> None:
+        self._title = title
+        look = f"{_TITLE} padding: 0 {RIGHT}px 0 {self._left}px"
+        words = text(title)
+        self._line.value = f'<div class="stockformer-title" title="{words}" style="{look}">{words}</div>'
+
+
+def figure(
+    scales: dict[str, bq.Scale], marks: Sequence[bq.Mark], axes: Sequence[bq.Axis], height: int, **margins: int
+) -> bq.Figure:
+    """A bqplot figure in this package's manner; sizes in pixels."""
+    return bq.Figure(
+        marks=list(marks),
+        axes=list(axes),
+        scale_x=scales["x"],
+        scale_y=scales["y"],
+        fig_margin={"top": 6, "bottom": 22, "left": MARGIN, "right": RIGHT} | margins,
+        display_toolbar=False,
+        padding_x=0.0,
+        padding_y=0.0,
+        layout=Layout(width="100%", min_width="260px", height=f"{height}px", margin="0"),
+    )
+
+
+def axis(scale: bq.Scale, label: str = "", **options: Any) -> bq.Axis:
+    """A bqplot axis in this package's manner."""
+    return bq.Axis(scale=scale, label=label, label_color="gray", tick_style={"font-size": "11px"}, **options)
+
+
+def set_range(scale: bq.LinearScale, low: float, high: float) -> None:
+    """Set both ends of a scale at once."""
+    with scale.hold_sync():
+        scale.min, scale.max = low, high
+
+
+def set_marks(mark: bq.Mark, **traits: Any) -> None:
+    """Set traits of a mark in one message."""
+    with mark.hold_sync():
+        for name, value in traits.items():
+            setattr(mark, name, value)
+
+
+def clicked_step(coordinate: float, length: int) -> int:
+    """The step whose unit interval holds a coordinate."""
+    return int(np.clip(np.floor(coordinate), 0, length - 1))
+
+
+def label_steps(
+    step_axis: bq.Axis, labels: Sequence[str], number: int, span: tuple[int, int], middle: float = 0.5
+) -> None:
+    """Name about `number` of the steps of a span (begin, end) on an axis in their `middle`, the last one always."""
+    first, stop = span
+    stride = max(1, round((stop - first) / number))
+    steps = range(stop - 1, first - 1, -stride)
+    name_ticks(step_axis, {step + middle: labels[step] for step in steps})
+
+
+def name_ticks(named_axis: bq.Axis, names: Mapping[float, str]) -> None:
+    """Place and name an axis's ticks.
+
+    The names go first, and keep those that stand: bqplot draws moved ticks with the names it had before.
+    """
+    named = {str(place): well_formed(name) for place, name in names.items()}
+    named_axis.tick_labels = (named_axis.tick_labels or {}) | named
+    named_axis.tick_values = list(names)
+
+
+def tick_range(number_axis: bq.Axis, low: float, high: float) -> None:
+    """Round numbers from `low` to `high` as an axis's ticks.
+
+    bqplot's own ``num_ticks`` divides its padded range into odd numbers.
+    """
+    ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    number_axis.tick_values = [tick for tick in ticks if low <= tick <= high]
+
+
+def percent(share: float) -> str:
+    """A share in percent, also one that is no number."""
+    return f"{share:.1%}" if np.isfinite(share) else "not a number"
+
+
+def exact(value: float) -> str:
+    """A number with as many digits as tell it from every other of single precision."""
+    return str(np.float32(value))
+
+
+def points(x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+    """Traits of lines through points [..., n]; a single one is there twice, as bqplot drops dimensions of length 1."""
+    times = 1 if y.shape[-1] > 1 else 2
+    return {"x": np.repeat(x, times, axis=-1), "y": np.repeat(finite(y), times, axis=-1)}
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """Values to draw: 0 for what is no number; the words beside the picture say so."""
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def text(value: object) -> str:
+    """A value as text inside HTML, never as markup."""
+    return html.escape(well_formed(str(value)))
+
+
+def plain(html_text: str) -> str:
+    """HTML as the text in it."""
+    return html.unescape(re.sub("<[^>]*>", "", html_text))
+
+
+def swatches(colors: Sequence[str], names: Sequence[str], values: Sequence[str]) -> str:
+    """A legend with numbers, as HTML."""
+    return " &nbsp; ".join(
+        f'<span style="white-space: nowrap"><span style="color: {color}">■</span> {text(name)} <b>{value}</b></span>'
+        for color, name, value in zip(colors, names, values, strict=True)
+    )
+
+
+def summary_html(summary: Summary) -> str:
+    """A summary as HTML: what it means, and its numbers with their formulas on hover."""
+    numbers = " · ".join(
+        f'<abbr class="stockformer-number" title="{text(f"{one.name} = {one.formula}. {one.reading}")}">'
+        f"{text(one.name.replace('_', ' '))} <b>{one.value:.3g}</b></abbr>"
+        for one in summary.findings
+    )
+    of = f"{text(summary.subject)}: " if summary.subject and numbers else ""
+    return f'{text(summary.verdict)}<br><span style="{_QUIET}">{of}{numbers}</span>'
+
+
+def warning_html(sentence: str) -> str:
+    """A sentence that a reader must not miss, as HTML."""
+    return f'<div role="note" style="color: {HIGHLIGHT}">⚠ {text(sentence)}</div>'
+
+
+def notes_html(notes: Sequence[Note], between: str = "; ") -> str:
+    """Notes as HTML, their details on hover."""
+    return between.join(
+        f'<abbr title="{text(note.detail)}">{text(note.text)}</abbr>' if note.detail else text(note.text)
+        for note in notes
+        if note.text
+    )
+
+
+def neighbour(names: Sequence[str], current: str | None, by: int) -> str:
+    """The name so many places after the current one, or the first where none is current."""
+    if current not in names:
+        return names[0]
+    return names[min(max(names.index(current) + by, 0), len(names) - 1)]

@@ -1,0 +1,58 @@
+"""Keys pressed on a view, from the pages that show it to the selection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+from traitlets import Bool, Dict, Int, Unicode
+
+from stockformer_widgets.state.observable import changing
+
+_STATIC = Path(__file__).parents[1] / "static"
+
+
+class Keyboard(anywidget.AnyWidget):
+    """A part of a view, without a picture, that makes the view a tab stop and hears its keys.
+
+    Args:
+        label: what a screen reader calls the view.
+        on_keys: called with the name of a key (``KeyboardEvent.key``) and how
+            often it was pressed since the last call.
+    """
+
+    # Their text: of a path anywidget would keep a watcher, and with it every widget that was ever made.
+    _esm = (_STATIC / "keyboard.js").read_text(encoding="utf-8")
+    _css = (_STATIC / "keyboard.css").read_text(encoding="utf-8")
+
+    #: Name of the view.
+    label = Unicode().tag(sync=True)
+    #: What a screen reader says when the selection moves while the view has the focus.
+    says = Unicode().tag(sync=True)
+    #: How often the pages were asked whether they show the view; those that do answer.
+    asks = Int(0).tag(sync=True)
+    #: What one page tells: its id, in how many places it shows the view, key -> how often it was pressed there so far.
+    page = Dict().tag(sync=True, echo_update=False)
+    #: Whether a page shows the view; also True before any did.
+    visible = Bool(True)
+
+    def __init__(self, label: str, on_keys: Callable[[str, int], None]) -> None:
+        super().__init__(label=label)
+        self._on_keys = on_keys
+        self._pressed: dict[float, dict[str, int]] = {}  # by page
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Hear what a page tells. The messages of two pages may come at the same time, in threads of their own."""
+        page = sync_data["page"]
+        with changing():
+            before = self._pressed.get(page["id"], {})
+            self._pressed[page["id"]] = page["pressed"]
+            self.visible = page["places"] > 0
+            if not self.visible:
+                self.asks += 1
+        for key, times in page["pressed"].items():
+            new = times - before.get(key, 0)
+            if new:
+                self._on_keys(key, new)

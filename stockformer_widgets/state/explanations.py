@@ -1,0 +1,501 @@
+"""What is explained of a session's sample, how, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from traitlets import Bool, Dict, Enum, Instance, Int, TraitError, default, validate
+
+from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
+from stockformer.dataset import StockDataset
+from stockformer.explainability import (
+    DAY_RANKINGS,
+    GROUPS,
+    METHODS,
+    Attribution,
+    Faithfulness,
+    Target,
+    Trace,
+    WhatIf,
+    attribution_runs,
+    attribution_steps,
+    calendar_blocks,
+    can_attribute,
+    changed_model,
+    choose_target,
+    class_names,
+    faithfulness_steps,
+    has_inflow,
+    in_eval_mode,
+    randomisation_steps,
+    spread_indices,
+    trace_attention,
+    training_windows,
+)
+from stockformer.explainability.attention.ablation import attention_effects_steps, head_importance_steps
+from stockformer.explainability.attribution.methods import BY_NAME
+from stockformer.explainability.faithfulness.rankings import Ranking, choose_baselines, rank_cells
+from stockformer.inputs import Inputs
+from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
+from stockformer.steps import Steps, run_to_end
+from stockformer.training import Model
+from stockformer_widgets.state.observable import Followed, reacts
+from stockformer_widgets.state.reading import Reading
+
+#: What methods that move from or to a baseline take for "nothing known".
+BASELINES = ("training mean", "calm window", "random training windows")
+#: Traits that say what is explained, and how.
+EXPLAINS = ("target", "method", "baseline", "groups")
+_DRAWN = 8  # random training windows
+_LONG = 1000  # runs of the model, some seconds
+
+Result = TypeVar("Result")
+
+
+#: Trait -> the field of a method that says whether it changes the attribution.
+_MATTERS = {"baseline": "from_baseline", "groups": "by_group"}
+
+
+def _changed_by(trait: str) -> list[str]:
+    """The methods that a trait changes."""
+    return [name for name, method in BY_NAME.items() if getattr(method, _MATTERS[trait])]
+
+
+class Explaining(Followed):
+    """The part of an `ExtractorSession` that explains its reading; results are computed once.
+
+    Attributes:
+        model, dataset: of the session.
+    """
+
+    model: nn.Module
+    dataset: StockDataset | None
+
+    #: The last successful run.
+    reading = Instance(Reading, allow_none=False, read_only=True)
+    #: What `what_if` changed; nothing at first. It stays when the sample changes.
+    change = Instance(WhatIf, args=(), read_only=True)
+    #: Column of the model's output that is explained, or None for the default of
+    #: `stockformer.explainability.choose_target`.
+    target = Int(None, allow_none=True)
+    #: How the output is attributed to the inputs, one of `stockformer.explainability.METHODS`.
+    method = Enum(METHODS, METHODS[0])
+    #: From where, one of `BASELINES`; methods that need no baseline ignore it.
+    baseline = Enum(BASELINES, BASELINES[0])
+    #: What occlusion and Shapley sampling move together, one of `stockformer.explainability.GROUPS`.
+    groups = Enum(GROUPS, GROUPS[0])
+    #: What `check` measured, by unit: ``cell`` or ``day`` -> `stockformer.explainability.Faithfulness`. Over windows of
+    #: the dataset, or of the sample where no windows were measured.
+    faithfulness = Dict(read_only=True)
+    #: What `check` measured of the sample alone, by unit.
+    sample_faithfulness = Dict(read_only=True)
+    #: What `check_randomised` measured: method -> the row of `stockformer.explainability.randomisation_check`.
+    randomised = Dict(read_only=True)
+    #: Whether a person stopped an attribution that takes long; False again when something else is explained.
+    stopped = Bool(False, read_only=True)
+    #: Whether `close` was called.
+    closed = Bool(False, read_only=True)
+
+    def __init__(self, feature_names: Sequence[Sequence[str]] | None) -> None:
+        super().__init__()
+        self._feature_names = feature_names
+        self._original: Reading
+        self._explained: dict[tuple[Any, ...], Any] = {}
+        self._refreshed = 0  # how often the weights were said to have changed
+
+    @property
+    def explains(self) -> bool:
+        """Whether what is predicted can be attributed to the inputs."""
+        return can_attribute(self.reading.inputs, self.reading.capture.output)
+
+    def attribution(self) -> Attribution:
+        """Attribution of what is explained, by `method` from `baseline`; see `stockformer.explainability.attribute`."""
+        return run_to_end(self.attribution_steps(), self.method_name, shown=self.takes_long)
+
+    def attribution_steps(self) -> Steps[Attribution]:
+        """`attribution` in steps.
+
+        Raises:
+            RuntimeError: between two steps something changed that is explained.
+        """
+        self._check_open()
+        key = self._attribution_key()
+        if key not in self._explained:
+            sample = self._one_sample()
+            steps = attribution_steps(
+                self.model,
+                *sample,
+                method=self.method,
+                target=self._target(),
+                baselines=choose_baselines(sample, self.method, self._baselines()),
+                groups=self.groups,
+            )
+            self._explained[key] = yield from self._unless_changed(
+                steps, lambda: (self._attribution_key(),), changed=True
+            )
+        found: Attribution = self._explained[key]
+        return found
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether `attribution` would take some seconds, so that a person wants to see it move, and to stop it."""
+        if self._attribution_key() in self._explained:
+            return False
+        bases = _DRAWN if self.baseline == BASELINES[2] else 1
+        shapes = [part.shape[1:] for part in self.reading.inputs]
+        return bases * attribution_runs(self.method, shapes, self.groups) > _LONG
+
+    def saliency(self) -> tuple[Tensor, ...]:
+        """The signed parts of `attribution`, one [T, features] in float32 an input."""
+        return tuple(part.float() for part in self.attribution().parts)
+
+    def trace(self) -> Trace:
+        """What attention carried, with its gradients; see `stockformer.explainability.trace_attention`."""
+        return self._explain(trace_attention, "trace")
+
+    def head_importance(self) -> pd.DataFrame:
+        """How much what is explained depends on each head; see `stockformer.explainability.head_importance`."""
+        return run_to_end(self.head_importance_steps(), "heads", shown=False)
+
+    def head_importance_steps(self) -> Steps[pd.DataFrame]:
+        """`head_importance` in steps.
+
+        Raises:
+            RuntimeError: between two steps something changed that is explained.
+        """
+        return self._explain_steps(partial(head_importance_steps, trace=self.trace()), "heads")
+
+    def attention_effects(self) -> pd.DataFrame:
+        """What flat and shuffled attention do; see `stockformer.explainability.attention_effects`."""
+        return run_to_end(self.attention_effects_steps(), "effects", shown=False)
+
+    def attention_effects_steps(self) -> Steps[pd.DataFrame]:
+        """`attention_effects` in steps.
+
+        Raises:
+            RuntimeError: between two steps something changed that is explained.
+        """
+        return self._explain_steps(partial(attention_effects_steps, target=self._target()), "effects")
+
+    def is_explained(self, what: str) -> bool:
+        """Whether ``heads`` (`head_importance`) or ``effects`` (`attention_effects`) were computed."""
+        return (what, self.reading, self.target) in self._explained
+
+    def check(self, windows: int | None = None, unit: str = "cell") -> Faithfulness:
+        """Measure how far to trust the explanations, with a progress bar; sets `faithfulness`.
+
+        What was measured over windows stays when the sample is measured, which also sets `sample_faithfulness`.
+        See `stockformer.explainability.measure_faithfulness`; the fixed linear formula is made from training windows
+        of the dataset.
+
+        Args:
+            windows: how many of the dataset, evenly spread; by default the sample alone.
+            unit: ``cell`` ranks every feature of every day by every method, from `baseline` and in
+                `groups`; ``day`` ranks days, also by attention. Both move them to the training mean.
+
+        Raises:
+            ValueError: another unit, less than two windows or more than there are, a session without dataset, one
+                with a change, or a model that cannot be attributed.
+        """
+        return run_to_end(self.check_steps(windows, unit), "faithfulness")
+
+    def check_steps(self, windows: int | None = None, unit: str = "cell") -> Steps[Faithfulness]:
+        """`check` in steps. One that is left early changes nothing.
+
+        Raises:
+            RuntimeError: between two steps something changed that the check is of.
+        """
+        self._check_open()
+        rankings, samples = self._rankings(unit), self._checked(windows)
+        blocks = None if self.dataset is None or windows is None else self._blocks(windows)
+        result = yield from self._unless_changed(
+            faithfulness_steps(
+                self.model, samples, rankings, training=self._training(), blocks=blocks, column=self.target
+            ),
+            lambda: (
+                self.target,
+                (self.baseline, self.groups) if unit == "cell" else None,
+                self.reading if windows is None else None,
+            ),
+        )
+        if windows is None:
+            self._keep(self._over_windows(), {**self.sample_faithfulness, unit: result})
+        else:
+            self._keep({**self._over_windows(), unit: result}, self.sample_faithfulness)
+        return result
+
+    def _over_windows(self) -> dict[str, Faithfulness]:
+        return {unit: result for unit, result in self.faithfulness.items() if result.samples > 1}
+
+    def _keep(self, windows: Mapping[str, Faithfulness], sample: Mapping[str, Faithfulness]) -> None:
+        with self.hold_trait_notifications():
+            self.set_trait("sample_faithfulness", dict(sample))
+            self.set_trait("faithfulness", {**sample, **windows})
+
+    def check_randomised(self) -> pd.DataFrame:
+        """Attribute the sample on a model with random weights too, with a progress bar; sets `randomised`.
+
+        See `stockformer.explainability.randomisation_check`.
+
+        Raises:
+            ValueError: a session with a change, or a model that cannot be attributed.
+        """
+        return run_to_end(self.randomised_steps(), "random weights")
+
+    def randomised_steps(self) -> Steps[pd.DataFrame]:
+        """`check_randomised` in steps. One that is left early changes nothing.
+
+        Raises:
+            RuntimeError: between two steps something changed that the check is of.
+        """
+        self._check_open()
+        options: dict[str, Any] = {"baselines": self._baselines(), "groups": self.groups}
+        found = yield from self._unless_changed(
+            randomisation_steps(self.model, self._checked(None), column=self.target, **options),
+            lambda: (self.target, self.baseline, self.groups, self.reading),
+        )
+        self.set_trait("randomised", found.set_index("method").to_dict("index"))
+        return found
+
+    @property
+    def targets(self) -> list[str]:
+        """What the columns of the output stand for; none where the output is one value."""
+        output = self.reading.capture.output
+        if not isinstance(output, Tensor) or output.dim() != 2:
+            return []
+        if input_widths(self.model) is None:
+            return [f"output {column}" for column in range(output.size(1))]
+        if self.model.use_coral:
+            edges = self._bucket_edges()
+            columns = range(output.size(1))
+            return [f"P(at least {edges[k]:g} %)" if edges else f"P(class > {k})" for k in columns]
+        return self.class_names
+
+    @property
+    def target_name(self) -> str:
+        """What is explained, in words."""
+        if not self.targets:
+            return "the value"
+        target = self._target()
+        if target.kind == "rank":
+            return "the expected rank"
+        assert target.column is not None
+        name = self.targets[target.column]
+        return f"{name} over {self.targets[1 - target.column]}" if target.kind == "margin" else name
+
+    @property
+    def explained_column(self) -> int | None:
+        """The column of the output that is explained; None for a value or an expected rank."""
+        return self._target().column
+
+    @property
+    def method_name(self) -> str:
+        """How the output is attributed, in words."""
+        return str(self.method).replace("_", " ")
+
+    @property
+    def class_names(self) -> list[str]:
+        """What a stock transformer's classes stand for; none for a regression and other models."""
+        return [] if input_widths(self.model) is None else class_names(self._stock_model(), self._bucket_edges())
+
+    @property
+    def feature_names(self) -> list[list[str]]:
+        """Names of the features, one list an input."""
+        return self._names_of(self.reading.inputs)
+
+    @property
+    def unavailable_features(self) -> list[str]:
+        """Features that the dataset has no value for."""
+        return [] if self.dataset is None or self.reading.window is None else list(self.dataset.unavailable)
+
+    def _attribution_key(self) -> tuple[Any, ...]:
+        # With the reading: what another thread computes may be ready only after the next one was read.
+        return ("attribution", self.reading, self.target, self.method, *self.settings(self.method).values())
+
+    def settings(self, ranking: str) -> dict[str, str]:
+        """The traits among `baseline` and `groups` that change a ranking."""
+        return {name: getattr(self, name) for name in _MATTERS if ranking in _changed_by(name)}
+
+    def _unless_changed(
+        self, steps: Steps[Result], asked: Callable[[], tuple[Any, ...]], *, changed: bool = False
+    ) -> Steps[Result]:
+        """Take the steps for as long as what is asked for stays the same.
+
+        Args:
+            changed: whether they see the model with the change of `what_if`, which is undone between them.
+        """
+        before, refreshed = asked(), self._refreshed
+        change = self.change if changed else WhatIf()
+        while True:
+            try:
+                with changed_model(in_eval_mode(self.model), change, self._original.capture):
+                    share = next(steps)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            yield share
+            if self.closed or asked() != before or self._refreshed != refreshed:
+                raise RuntimeError("what was measured has changed meanwhile: measure again")
+
+    def _rankings(self, unit: str) -> Mapping[str, Ranking]:
+        if unit not in ("cell", "day"):
+            raise ValueError(f"unit is {unit!r}, expected cell or day")
+        if not self.explains:
+            raise ValueError(f"{type(self.model).__name__} cannot be attributed: it has no inputs [B, T, features]")
+        if unit == "day":
+            if not has_inflow(self.model):
+                raise ValueError("days are ranked for stock transformers only")
+            return DAY_RANKINGS
+        options: dict[str, Any] = {"baselines": self._baselines(), "groups": self.groups}
+        return {method: partial(rank_cells, method, **options) for method in METHODS}
+
+    def _checked(self, windows: int | None) -> list[Inputs]:
+        """Inputs to measure on."""
+        if self.change:
+            raise ValueError("the model is measured as it is: take the change back first")
+        if windows is None:
+            return [self._one_sample()]
+        if self.dataset is None:
+            raise ValueError("windows need a session with a dataset")
+        if windows < 2:
+            raise ValueError(f"windows is {windows}, expected at least 2; without it the sample is measured")
+        return self._like_the_sample(
+            self.dataset.window(index).inputs for index in spread_indices(self.dataset, windows)
+        )
+
+    def _blocks(self, windows: int) -> np.ndarray:
+        assert self.dataset is not None
+        return calendar_blocks(self.dataset, spread_indices(self.dataset, windows))
+
+    def _training(self) -> list[Inputs]:
+        """Inputs of training windows; none without a dataset, or where the inputs have another shape."""
+        if self.reading.window is None or self.dataset is None:
+            return []
+        return self._like_the_sample(training_windows(self.dataset))
+
+    def _like_the_sample(self, windows: Iterable[Inputs]) -> list[Inputs]:
+        return [inputs.to(self.reading.inputs[0]) for inputs in windows]
+
+    def _one_sample(self) -> Inputs:
+        """The inputs of the first sample: another model may have a batch."""
+        window = self.reading.window
+        return Inputs((part[:1] for part in self.reading.inputs), None if window is None else window.means)
+
+    def _explain(self, compute: Callable[..., Result], *key: str) -> Result:
+        """``compute(model, *inputs, target=...)`` of the reading, with its change; each is computed once."""
+        self._check_open()
+        which = (*key, self.reading, self.target)
+        if which not in self._explained:
+            with changed_model(in_eval_mode(self.model), self.change, self._original.capture):
+                self._explained[which] = compute(self.model, *self._one_sample(), target=self._target())
+        found: Result = self._explained[which]
+        return found
+
+    def _explain_steps(self, compute: Callable[..., Steps[Result]], what: str) -> Steps[Result]:
+        """As `_explain`, of ``compute(model, *inputs)`` in steps."""
+        self._check_open()
+        key = (what, self.reading, self.target)
+        if key not in self._explained:
+            steps = compute(self.model, *self._one_sample())
+            self._explained[key] = yield from self._unless_changed(
+                steps, lambda: (self.reading, self.target), changed=True
+            )
+        result: Result = self._explained[key]
+        return result
+
+    def _target(self) -> Target:
+        """What is explained."""
+        return choose_target(self.model, self.reading.capture.output, self.target)
+
+    def _baselines(self) -> tuple[Tensor, ...] | None:
+        """Inputs for `baseline`, each [N, T, features]; None for the training mean, which each sample knows."""
+        if self.baseline == BASELINES[0]:
+            return None
+        assert self.dataset is not None
+        training = np.flatnonzero(self.dataset.end_dates <= self.dataset.train_end)
+        if self.baseline == "calm window":
+            volatility = self.dataset.volatility[training]
+            if np.isnan(volatility).all():
+                raise ValueError("no training window has the prices that tell which one is calm")
+            chosen = training[[np.nanargmin(volatility)]]
+        else:
+            chosen = np.random.default_rng(0).choice(training, min(_DRAWN, len(training)), replace=False)
+        windows = [self.dataset.window(int(index)).inputs for index in chosen]
+        return tuple(torch.cat(part) for part in zip(*windows, strict=True))
+
+    def _bucket_edges(self) -> Sequence[float]:
+        """The edges between classes as returns in percent; none where no dataset tells them."""
+        return () if self.dataset is None else self.dataset.bucket_edges or ()
+
+    def _stock_model(self) -> Model:
+        if not isinstance(self.model, CrossAttentionStockTransformer | StockTransformer):
+            raise TypeError(f"the output of {type(self.model).__name__} has no known meaning")
+        return self.model
+
+    def _names_of(self, inputs: Sequence[Tensor]) -> list[list[str]]:
+        if self._feature_names is not None:
+            return [list(names) for names in self._feature_names]
+        if self.dataset is not None:
+            return self._dataset_columns()
+        standard = {len(names): list(names) for names in (BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS)}
+        return [
+            standard.get(part.size(-1), [f"input {number} feature {i}" for i in range(part.size(-1))])
+            for number, part in enumerate(inputs)
+        ]
+
+    def _dataset_columns(self) -> list[list[str]]:
+        assert self.dataset is not None
+        columns = [self.dataset.feature_cols, self.dataset.market_feature_cols]
+        return [list(names) for names in columns if names is not None]
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RuntimeError("this session is closed")
+
+    def _forget(self, *, weights: bool) -> None:
+        """Let go of what was found for another reading, or for other weights."""
+        self._explained.clear()
+        self._keep({} if weights else self._over_windows(), {})
+        self.set_trait("randomised", {})
+
+    @default("reading")
+    def _no_reading(self) -> Reading:
+        raise RuntimeError("this session is closed")
+
+    @validate("target")
+    def _check_target(self, proposal: Any) -> int | None:
+        target: int | None = proposal["value"]
+        if target is not None and not 0 <= target < len(self.targets):
+            raise TraitError(f"target is {target}, but the model's output has {len(self.targets)} columns")
+        return target
+
+    @validate("baseline")
+    def _check_baseline(self, proposal: Any) -> str:
+        if proposal["value"] != BASELINES[0] and self.dataset is None:
+            raise TraitError(f"{proposal['value']!r} needs a session with a dataset")
+        return str(proposal["value"])
+
+    @reacts("reading", *EXPLAINS)
+    def _no_longer_stopped(self, change: Any) -> None:
+        self.set_trait("stopped", False)
+
+    @reacts("target", "baseline", "groups")
+    def _forget_the_checks(self, change: Any) -> None:
+        if change["name"] == "target":
+            self._keep({}, {})
+            self.set_trait("randomised", {})
+            return
+        stale = _changed_by(change["name"])
+        # Days are ranked from the training mean, whatever is set.
+        self._keep(
+            *(
+                {unit: result.without(stale) if unit == "cell" else result for unit, result in results.items()}
+                for results in (self._over_windows(), self.sample_faithfulness)
+            )
+        )
+        self.set_trait("randomised", {name: row for name, row in self.randomised.items() if name not in stale})

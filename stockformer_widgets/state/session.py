@@ -1,0 +1,435 @@
+"""A live model, the sample in it, and what its last forward pass showed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+from traitlets import Int, TraitError, validate
+
+from stockformer.dataset import StockDataset, Window
+from stockformer.explainability import (
+    OutputDistribution,
+    Summary,
+    WhatIf,
+    capture_attention,
+    change_inputs,
+    changed_model,
+    describe_outputs,
+    in_eval_mode,
+    measure_windows,
+    output_batches,
+    summarize_change,
+)
+from stockformer.forward import uncompiled
+from stockformer_widgets.state.explanations import EXPLAINS, Explaining
+from stockformer_widgets.state.lifetime import closes_to_the_end
+from stockformer_widgets.state.observable import changing, reacts
+from stockformer_widgets.state.reading import (
+    Reading,
+    as_inputs,
+    check_dates,
+    check_finite,
+    check_labels,
+    check_names,
+    check_widths,
+    doubt_inputs,
+)
+
+#: Windows that `ExtractorSession.find` knows.
+LANDMARKS = ("calmest", "most volatile", "most confident", "most wrong")
+_BATCH = 64
+
+
+class ExtractorSession(Explaining):
+    """Runs a model and keeps what it showed; views follow `reading`.
+
+    Setting another `sample` or calling `run`, `refresh` or `what_if` runs the model
+    again. A run that fails leaves the session as it was. `close` closes every view of the session too;
+    the session is a context manager that does so at its end.
+
+    Args:
+        model: any module that holds `nn.MultiheadAttention`.
+        inputs: what to call it with: tensors, arrays or nested lists, for a stock
+            transformer [T, features] or [1, T, features]. Views show the first
+            sample of another model's batch.
+        dataset: where `sample` looks; without inputs, its `index` is the first.
+        feature_names: one list an input; known for a dataset and for the
+            standard 41 + 11 features.
+        dates: the T trading days of the inputs.
+
+    Attributes:
+        doubt: why the dataset's inputs may not be those that the model was trained on, also given as a warning;
+            empty where nothing speaks against it.
+
+    Raises:
+        TypeError: `model` is no module, or `dataset` no `StockDataset`.
+        ValueError: the model has no attention, or the inputs do not fit it.
+
+    Example:
+        >>> session = ExtractorSession.from_dataset(model, dataset, index=-1)
+        >>> session.sample = 100
+        >>> session.reading.capture.map("cross", layer=0).shape
+    """
+
+    #: Index into the dataset, or None for tensors given by hand.
+    sample = Int(None, allow_none=True)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *inputs: Any,
+        dataset: StockDataset | None = None,
+        index: int = -1,
+        feature_names: Sequence[Sequence[str]] | None = None,
+        dates: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(feature_names)
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"expected a torch.nn.Module as the model, got {type(model).__name__}")
+        if not isinstance(dataset, StockDataset | None):
+            raise TypeError(f"expected a StockDataset as the dataset, got {type(dataset).__name__}")
+        if not inputs and dataset is None:
+            raise ValueError("a session needs inputs for the model or a dataset, found neither")
+        model = self.model = uncompiled(model)
+        self.dataset = dataset
+        self._outputs: OutputDistribution | None = None
+        self._read_sample: int | None = None
+        self._next: tuple[Reading, Reading, int] | None = None
+        self._past: list[WhatIf] = []
+        self.doubt = ""
+        if dataset is not None:
+            check_widths(model, tuple(len(names) for names in self._dataset_columns()), "the dataset has")
+            check_labels(model, dataset)
+            self.doubt = doubt_inputs(model, dataset)
+            if self.doubt:
+                warnings.warn(self.doubt, stacklevel=2)
+        if inputs:
+            self.run(*inputs, dates=dates)
+        else:
+            self.sample = index
+
+    @classmethod
+    def from_dataset(cls, model: nn.Module, dataset: StockDataset, index: int = -1) -> ExtractorSession:
+        """A session on the sample at `index` of a dataset.
+
+        Raises:
+            IndexError: there is no such sample.
+            ValueError: model and dataset have different features.
+        """
+        return cls(model, dataset=dataset, index=index)
+
+    @changing()
+    def run(self, *inputs: Any, dates: Sequence[Any] | None = None) -> Reading:
+        """Run the model on tensors given by hand; `sample` becomes None.
+
+        Raises:
+            ValueError: their number, shape or values do not fit the model.
+        """
+        self._check_open()
+        original = self._read(inputs, None if dates is None else pd.DatetimeIndex(list(dates)), None)
+        reading = self._changed(original, self.change)
+        with self.hold_trait_notifications():
+            self._publish(original, reading, None)
+            self.sample = None
+        return reading
+
+    @changing()
+    def refresh(self) -> Reading:
+        """Run the model again on what it was run on last, for instance after its weights changed."""
+        self._check_open()
+        last, sample = self._original, self._read_sample
+        original = self._read(last.inputs, last.dates, last.window)
+        self._outputs = None
+        self._refreshed += 1
+        reading = self._changed(original, self.change)
+        with self.hold_trait_notifications():
+            self._forget(weights=True)
+            self._publish(original, reading, sample)
+        return self.reading
+
+    @changing()
+    def what_if(self, **change: Any) -> Reading:
+        """Run the model with parts of it changed, or with nothing changed; the views follow.
+
+        The model itself stays as it is. `undo` takes the last change back.
+
+        Args:
+            change: fields of `stockformer.explainability.WhatIf`; they replace those of the last change.
+
+        Raises:
+            ValueError, IndexError: something that does not exist is to be changed; all stays as it was.
+
+        Example:
+            >>> session.what_if(gate={2: 0.0}, heads_off=[(1, 3)], market_from=500)
+            >>> session.effect().verdict
+            >>> session.what_if()  # the model as it is
+        """
+        self._check_open()
+        past, wanted = self.change, WhatIf(**change)
+        if wanted == past:
+            return self.reading
+        reading = self._change(wanted)
+        self._past.append(past)
+        return reading
+
+    @changing()
+    def undo(self) -> Reading:
+        """Go back to before the last `what_if`; without one nothing happens."""
+        self._check_open()
+        if self._past:
+            self._change(self._past[-1])
+            self._past.pop()
+        return self.reading
+
+    @property
+    def original(self) -> Reading:
+        """The reading without the change of `what_if`; the same object as `reading` where there is none."""
+        self._check_open()
+        return self._original
+
+    def effect(self) -> Summary:
+        """What the change does to the output, in words and numbers.
+
+        Raises:
+            TypeError: the model is no stock transformer, so its output has no known meaning.
+        """
+        return summarize_change(self.prediction(original=True), self.prediction(), self.class_names or None)
+
+    def measures(self) -> dict[str, float]:
+        """The sample's `stockformer.explainability.MEASURES`.
+
+        Raises:
+            TypeError: the model is no stock transformer.
+        """
+        self._check_open()
+        with changed_model(in_eval_mode(self.model), self.change, self._original.capture):
+            found = measure_windows(self._stock_model(), *self.reading.inputs)
+        return {name: float(value) for name, value in found.items()}
+
+    def prediction(self, *, original: bool = False) -> OutputDistribution:
+        """What the sample's output says, with its label where a dataset has one.
+
+        Args:
+            original: the output without the change of `what_if`.
+
+        Raises:
+            TypeError: the model is no stock transformer, so its output has no known meaning.
+        """
+        self._check_open()
+        reading = self.original if original else self.reading
+        window = reading.window
+        self._stock_model()
+        return self._describe(
+            reading.capture.output, None if window is None or window.y is None else window.y.reshape(1)
+        )
+
+    def _describe(self, outputs: Tensor, labels: Tensor | None) -> OutputDistribution:
+        assumption = "" if self.dataset is None else self.dataset.assumption
+        return describe_outputs(outputs.float(), self._stock_model(), labels, assumption=assumption)
+
+    def knows(self, landmark: str) -> bool:
+        """Whether `find` can tell without running the model over the dataset."""
+        return self._outputs is not None or landmark in ("calmest", "most volatile")
+
+    def find(self, landmark: str) -> int:
+        """The index of a remarkable window of the dataset, one of `LANDMARKS`.
+
+        ``calmest`` and ``most volatile`` by the standard deviation of the daily
+        returns inside the window; ``most confident`` by the probability of the
+        predicted class, or the magnitude of a regression's value; ``most wrong`` by
+        the probability that the true class did not get, or the error of the value.
+        The last two run the model, as it is, over the whole dataset, once, with a progress bar.
+
+        Raises:
+            ValueError: no such landmark, or a session without dataset.
+        """
+        self._check_open()
+        if landmark not in LANDMARKS:
+            raise ValueError(f"landmark is {landmark!r}, expected one of {', '.join(LANDMARKS)}")
+        if self.dataset is None:
+            raise ValueError("this session has no dataset to search")
+        if landmark in ("calmest", "most volatile"):
+            volatility = self.dataset.volatility
+            if np.isnan(volatility).all():
+                raise ValueError("no window has the prices that tell its volatility")
+            return int(np.nanargmin(volatility) if landmark == "calmest" else np.nanargmax(volatility))
+        if self._outputs is None:
+            for _ in tqdm(self.scan(), desc="scanning", unit="batch", total=-(-len(self.dataset) // _BATCH)):
+                pass
+        assert self._outputs is not None
+        if landmark == "most wrong":
+            return int(self._outputs.errors.argmax())
+        shown = self._outputs
+        return int((shown.outputs.abs() if shown.probabilities is None else shown.confidence).argmax())
+
+    def scan(self) -> Iterator[float]:
+        """Run the model over the dataset for `find`; yields the share that is done.
+
+        A scan that is left early keeps nothing.
+        """
+        self._check_open()
+        if self.dataset is None:
+            raise ValueError("this session has no dataset to search")
+        outputs, labels, refreshed = [], [], self._refreshed
+        for part, label in output_batches(self._stock_model(), self.dataset, batch_size=_BATCH):
+            outputs.append(part)
+            labels.append(label)
+            yield sum(map(len, labels)) / len(self.dataset)
+            if self._refreshed != refreshed:
+                raise RuntimeError("the weights have changed meanwhile: scan again")
+        known = None if self.dataset.horizon is None else torch.cat(labels)
+        self._outputs = self._describe(torch.cat(outputs), known)
+
+    def at(self, index: int) -> ExtractorSession:
+        """Another session, on another sample of the dataset, with the same change, explained in the same way.
+
+        Raises:
+            IndexError: there is no such sample.
+            ValueError: this session has no dataset.
+        """
+        self._check_open()
+        if self.dataset is None:
+            raise ValueError("another sample needs a session with a dataset")
+        other = ExtractorSession.from_dataset(self.model, self.dataset, index)
+        try:
+            other.what_if(**vars(self.change))
+            for name in EXPLAINS:
+                setattr(other, name, getattr(self, name))
+        except BaseException:
+            other.close()
+            raise
+        return other
+
+    def compare(self, *others: Any) -> Any:
+        """The same as ``SampleComparison(session, *others)``, which replaces it."""
+        words = "ExtractorSession.compare is deprecated: use stockformer_widgets.SampleComparison(session, ...)"
+        warnings.warn(words, DeprecationWarning, stacklevel=2)
+        return import_module("stockformer_widgets").SampleComparison(self, *others)
+
+    @closes_to_the_end
+    def close(self) -> None:
+        """Close the views of this session and let go of model, dataset and tensors."""
+        errors: list[Exception] = []
+        try:
+            with changing():
+                self.set_trait("closed", True)
+                self.call_followers(errors)
+                self._followers.clear()
+                self._forget(weights=True)
+                self._outputs = self._next = None
+                self._trait_values.pop("reading", None)
+                vars(self).pop("_original", None)
+                self.model, self.dataset = nn.Module(), None
+        finally:
+            self.unobserve_all()
+        if errors:
+            raise errors[0]
+
+    def __enter__(self) -> ExtractorSession:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def title(self) -> str:
+        """Whose day the sample is, and what `what_if` changed, in words."""
+        window = self.reading.window
+        named = "tensors given by hand" if window is None else f"{window.ticker}, {window.dates[-1].date()}"
+        return f"{named} ({self.change})" if self.change else named
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "ExtractorSession(closed)"
+        where = "tensors given by hand" if self.dataset is None else f"sample {self.sample} of {len(self.dataset)}"
+        return f"ExtractorSession({type(self.model).__name__}, {where})"
+
+    @validate("sample")
+    def _run_sample(self, proposal: Any) -> int | None:
+        # Run before the value changes: a run that fails leaves the old sample standing.
+        self._check_open()
+        index: int | None = proposal["value"]
+        if index is None:
+            return None
+        if self.dataset is None:
+            raise TraitError("this session has no dataset to take a sample from: call session.run(x, market_x)")
+        window = self.dataset.window(index)
+        index %= len(self.dataset)
+        if index != self._read_sample:
+            original = self._read(window.inputs, window.dates, window)
+            self._next = original, self._changed(original, self.change), index
+        return index
+
+    @reacts("sample")
+    def _show_sample(self, change: Any) -> None:
+        index = change["new"]
+        # Unless its check was skipped: by an error while notifications were held.
+        if index is not None and self._next is None and index != self._read_sample:
+            self._run_sample({"value": index})
+        if index is not None and self._next is not None:
+            try:
+                self._publish(*self._next)
+            except BaseException:
+                if index != self._read_sample:  # an interrupt: the old sample stays
+                    self._trait_values["sample"] = change["old"]
+                raise
+
+    def _read(self, inputs: Sequence[Any], dates: pd.DatetimeIndex | None, window: Window | None) -> Reading:
+        tensors = as_inputs(self.model, inputs)
+        if self._feature_names is not None:
+            check_names(self._feature_names, tensors)
+        if dates is not None:
+            check_dates(self.model, dates, tensors[0])
+        check_finite(self.model, tensors, self._names_of(tensors), dates)
+        return Reading(tensors, capture_attention(self.model, *tensors), dates, window)
+
+    def _change(self, change: WhatIf) -> Reading:
+        reading = self._changed(self._original, change)
+        with self.hold_trait_notifications():
+            self._publish(self._original, reading, self._read_sample)
+            self.set_trait("change", change)
+        return reading
+
+    def _changed(self, original: Reading, change: WhatIf) -> Reading:
+        """A reading with a change applied."""
+        if not change:
+            return original
+        inputs = original.inputs
+        if change.changes_inputs:
+            means = None if original.window is None else original.window.means
+            inputs = change_inputs(change, inputs, self._names_of(inputs), self._market(change.market_from), means)
+        with changed_model(in_eval_mode(self.model), change, original.capture):
+            return replace(original, inputs=inputs, capture=capture_attention(self.model, *inputs))
+
+    def _market(self, index: int | None) -> Tensor | None:
+        """The market sequence of another window."""
+        if index is None:
+            return None
+        if self.dataset is None:
+            raise ValueError("market_from needs a session with a dataset")
+        market = self.dataset.window(index).market_x
+        return None if market is None else market[None]
+
+    def _publish(self, original: Reading, reading: Reading, sample: int | None) -> None:
+        with self.hold_trait_notifications():
+            state, traits = vars(self), self._trait_values
+            before = {name: state.get(name) for name in ("_original", "_read_sample", "_next")}, traits.get("reading")
+            self._forget(weights=False)
+            try:
+                self.set_trait("reading", reading)
+                state.update(_original=original, _read_sample=sample, _next=None)
+            except BaseException:  # an interrupt: what belongs together stays together
+                state.update(before[0])
+                traits["reading"] = before[1]
+                raise
+            if self.target is not None and self.target >= len(self.targets):
+                self.target = None

@@ -1,0 +1,90 @@
+"""Views of the attribution of what is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from ipywidgets import HTML, Button, HBox, Layout, Widget
+from torch import Tensor
+
+from stockformer.explainability import Summary, summarize_saliency
+from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.views.base import View
+
+_MOVED_TOGETHER = (
+    "The features of a day were moved together, so they cannot be told apart: each day's value is spread evenly over "
+    "them. What each day contributes is in the tab Flow, by attribution."
+)
+
+
+class AttributedView(View):
+    """A view that draws the session's attribution; one that takes long is computed in steps, to watch and to stop.
+
+    Meanwhile the last picture stays, and so it does after a stop, until the computation is resumed or something
+    else is explained.
+    """
+
+    def _build(self) -> tuple[Widget, ...]:
+        self.work = Work("explaining", self.message)
+        self.work.stopper.on_click(lambda button: self._set_stopped(True))
+        self.stopped = HTML()
+        resume = Button(
+            description="resume", tooltip="compute the attribution from the start", layout=Layout(width="80px")
+        )
+        resume.on_click(lambda button: self._set_stopped(False))
+        self.halt = HBox([self.stopped, resume], layout=Layout(display="none", align_items="center"))
+        self._asked: tuple[Any, ...] = ()
+        self._pictured = False
+        return self.work, self.halt, *super()._build()
+
+    def _attributes(self) -> bool:
+        """Whether the attribution is what is drawn."""
+        return True
+
+    def _waits(self) -> bool:
+        """Whether what is to be drawn has to be computed first."""
+        return self._pictured and self._attributes() and any(one.takes_long for one in self._drawn_sessions())
+
+    def _set_stopped(self, stopped: bool) -> None:
+        for session in self._drawn_sessions():
+            session.set_trait("stopped", stopped)
+
+    def _steps(self) -> Iterator[float]:
+        """Compute what is drawn."""
+        return chain.from_iterable(one.attribution_steps() for one in self._drawn_sessions() if one.takes_long)
+
+    def _caveats(self) -> list[str]:
+        sessions = self._drawn_sessions() if self._attributes() else ()
+        return [*super()._caveats(), *filter(None, (session.attribution().caveat for session in sessions))]
+
+    def _catch_up(self) -> None:
+        super()._catch_up()
+        self._pictured = True
+
+    def _update(self) -> None:
+        waits = self._waits()
+        stopped = waits and any(one.stopped for one in self._drawn_sessions())
+        self.halt.layout.display = None if stopped else "none"
+        if stopped or not waits:
+            self.work.stop()
+        if stopped:
+            self.stopped.value = f"stopped: {self.session.method_name} is not computed, the picture is the one before"
+            return
+        if not waits:
+            super()._update()
+            return
+        asked = self._state(())
+        if not self.paused and self.keyboard.visible and not (self.work.running and asked == self._asked):
+            self._asked = asked
+            self.work.start(self._steps(), self._catch_up)
+
+    def _summary_of(self, parts: Sequence[Tensor]) -> Summary:
+        """What an attribution by feature means, one [days, features] per input."""
+        together = self.session.settings(self.session.method).get("groups") == "day"
+        return Summary(_MOVED_TOGETHER, ()) if together else summarize_saliency(list(parts))
+
+    def _on_mouse(self, event: str, at: dict[str, float]) -> None:
+        if not self._waits():
+            super()._on_mouse(event, at)

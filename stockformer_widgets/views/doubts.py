@@ -1,0 +1,70 @@
+"""Lines below a view that say how far to trust it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pandas as pd
+
+from stockformer.charts.chart import Note
+from stockformer.explainability import faithfulness_verdict, negative_control
+from stockformer.explainability.attribution.methods import BY_NAME
+from stockformer.sample import is_shipped, sample_faithfulness
+from stockformer_widgets.state.session import ExtractorSession
+
+_shipped = cache(sample_faithfulness)
+_SEE = "see Faithfulness"
+
+
+def trust_notes(session: ExtractorSession, ranking: str, unit: str) -> list[Note]:
+    """What a ranking of cells or days is better than: over windows, as measured here or shipped, and on the sample."""
+    if session.change:
+        return [Note(f"faithfulness not measured for the changed model, {_SEE}")]
+    measured = session.faithfulness.get(unit), session.sample_faithfulness.get(unit)
+    verdicts = [
+        _verdict(result.table, ranking, f"on {result.measured_on}")
+        for result in dict.fromkeys(measured)
+        if result is not None and ranking in result.scores
+    ]
+    over_windows = measured[0] is not None and measured[0].samples > 1 and ranking in measured[0].scores
+    if not over_windows and _is_usual(session, ranking, unit) and is_shipped(session.model):
+        verdicts.insert(0, _verdict(_shipped(unit), ranking, "on 64 windows"))
+    return verdicts or [Note(f"faithfulness not measured yet, {_SEE}")]
+
+
+def _is_usual(session: ExtractorSession, ranking: str, unit: str) -> bool:
+    """Whether what is explained is what the shipped table was measured for."""
+    settings = session.settings(ranking) if unit == "cell" else {}
+    matters = {"target": session.target, **settings}
+    return all(value == session.traits()[name].default_value for name, value in matters.items())
+
+
+def _verdict(table: pd.DataFrame, ranking: str, on: str) -> Note:
+    verdict = str(table.set_index("ranking").loc[ranking, "verdict"])
+    return Note(f"{verdict} {on}", faithfulness_verdict(table, ranking))
+
+
+def control_note(session: ExtractorSession) -> Note:
+    """Whether features without data get exactly 0, as they must; empty where there are none, or nobody knows yet."""
+    unavailable = session.unavailable_features
+    if not unavailable or session.takes_long:
+        return Note("")
+    largest = negative_control(session.saliency(), session.feature_names, unavailable)
+    number = f"{len(unavailable)} of {sum(map(len, session.feature_names))} features"
+    if largest == 0:
+        sentence = f"{number} have no data; their attribution is exactly 0, as expected"
+    elif BY_NAME[session.method].sensitivity:
+        sentence = f"{number} have no data, but would count if they had (at most {largest:.3g})"
+    else:
+        sentence = f"{number} have no data, but one has an attribution of {largest:.3g}: do not trust this picture"
+    return Note(sentence, ", ".join(unavailable))
+
+
+def completeness_note(session: ExtractorSession) -> Note:
+    """How far the attribution is from adding up, where its method promises that it does."""
+    attribution = session.attribution()
+    error = attribution.completeness_error
+    if error is None or attribution.reference is None:
+        return Note("")
+    change = attribution.value - attribution.reference
+    return Note(f"all days sum to {change + error:.4g}; the target changes by {change:.4g} (error {abs(error):.1g})")
