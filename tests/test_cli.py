@@ -270,7 +270,7 @@ def test_a_sample_that_cannot_be_written_changes_nothing(tmp_path, monkeypatch, 
 def test_no_command_replaces_a_file_unasked(
     checkpoint, small_csv, tmp_path_factory, monkeypatch, capsys, command, there
 ):
-    for work in ("__main__.fit", "explainability.report.render", "__main__.write_faithfulness"):
+    for work in ("__main__.fit", "reports.explanation.render", "__main__.write_faithfulness"):
         monkeypatch.setattr(f"stockformer.{work}", None)
     folder = tmp_path_factory.mktemp("there")
     monkeypatch.chdir(folder)

@@ -13,7 +13,7 @@ class AttentionRow(LinesView):
     """The selected query's row of the map, one step per key day; the selected key is marked.
 
     A click selects the key. The line below names the strongest keys with their
-    weights and their share of the row.
+    weights.
     """
 
     label = "Attention of the selected day"
