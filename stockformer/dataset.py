@@ -22,6 +22,7 @@ from stockformer.market import ETF_FEATURE_COLUMNS, ETFS, add_market_features, e
 from stockformer.model import LABEL_MODES
 from stockformer.preprocessing import TRAINED_HERE, Normalization, Preprocessing, fit_normalization, normalize
 from stockformer.table import check_unique, in_order, listed
+from stockformer.target_column import TargetColumn
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Window:
         ticker: whose days these are.
         prices: T rows of ``date, open, high, low, adjusted_close, volume``, gaps filled forward;
             where the data has ``spy_ret_1d`` also ``spy``, SPY's level relative to the ticker's first row.
-        forward_return: relative change of the adjusted close after the last day, a fraction; NaN without a target.
+        forward_return: relative change of the adjusted close after the last day, over the horizon of the target, a
+            fraction; NaN without a target.
+        target_value: the number that the label is made from; NaN likewise.
         means: of every input the ticker's training mean as the model reads it, [F] and [M]: 0 for what is normalised.
     """
 
@@ -45,6 +48,7 @@ class Window:
     ticker: str
     prices: pd.DataFrame
     forward_return: float
+    target_value: float
     means: tuple[Tensor, ...]
 
     @property
@@ -71,8 +75,9 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             volumes or ETF rows give it (`stockformer.market.ETFS`; these rows are no samples), else it is empty.
         feature_cols: stock features, in the model's order.
         market_feature_cols: market features, or None for a model without market.
-        target_col: ``close_{h}d_fwd_return``, computed from unfilled prices where absent. None where h is not
-            known: every window is a sample, its ``y`` is NaN.
+        target_col: ``close_{h}d_fwd_return`` or, for a regression, ``volatility_{h}d``: see
+            `stockformer.target_column.TargetColumn`. Computed from unfilled prices where absent. None where h is
+            not known: every window is a sample, its ``y`` is NaN.
         lookback: T, in trading days.
         label_mode: ``regression``, ``binary`` or ``buckets``.
         threshold: a ``binary`` label is 1 where the return is at least this fraction; by default as
@@ -87,7 +92,10 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         assumed: what of the labels is a guess, in words; it is shown wherever the truth is.
 
     Attributes:
-        target_dates: the day on which each sample's return is known.
+        target_column: what `target_col` names; None without.
+        horizon: its number of rows, likewise.
+        target_values: of every row of the table, NaN where it is not known.
+        target_dates: the day on which each sample's target is known.
         unavailable: features without a single value in the data. They are 0
             everywhere, so they can explain nothing.
         notes: what was done to the data that its owner should know, also given as one warning.
@@ -135,29 +143,34 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         self.threshold = _threshold(preprocessing.threshold if threshold is None else threshold)
         self.preprocessing = preprocessing
         self.assumed = tuple(assumed)
-        self.horizon = None if target_col is None else _horizon(target_col)
+        self.target_column = None if target_col is None else TargetColumn.of_name(target_col)
+        self.horizon = None if self.target_column is None else self.target_column.horizon
+        if self.target_column is not None and self.target_column.kind == "volatility" and label_mode != "regression":
+            raise ValueError(f"label_mode is {label_mode!r}, and {target_col} has no classes: expected 'regression'")
 
         columns = self.feature_cols + (self.market_feature_cols or [])
         check_unique(columns, "the features asked for")
         numbers = columns if target_col is None else [*columns, target_col]
         rows, self.notes = in_order(df, numbers, preprocessing)
-        rows = rows.assign(**{_TARGET: _targets(rows, target_col, self.horizon, preprocessing)})
+        rows = rows.assign(**_targets(rows, self.target_column, preprocessing))
         rows, known = _add_features(rows, columns, preprocessing, self.notes)
         self.unavailable = list(known.columns[~known.any()])
         if self.horizon is not None and rows[_TARGET].isna().all():
             raise ValueError(f"no row has a target: {target_col} is missing in all {len(rows)} rows")
         self.prices = rows[["date", *PRICE_COLUMNS]].assign(**_spy_level(rows, columns))
         self.tickers = rows["symbol"].to_numpy()
-        self.returns = rows[_TARGET].to_numpy(dtype=np.float64)
-        self.bucket_edges = _bucket_edges(bucket_edges, self.returns) if label_mode == "buckets" else None
+        self.target_values = rows[_TARGET].to_numpy(dtype=np.float64)
+        self.returns = rows[_RETURN].to_numpy(dtype=np.float64)
+        self.bucket_edges = _bucket_edges(bucket_edges, self.target_values) if label_mode == "buckets" else None
         smallest = 0.0 if label_mode == "regression" else preprocessing.min_return
-        self.ends = _window_ends(self.tickers, self.returns, lookback, smallest, self.horizon is not None)
+        self.ends = _window_ends(self.tickers, self.target_values, lookback, smallest, self.horizon is not None)
         self._note_tickers_without_window()
         days = rows["date"] if preprocessing.split_by == "rows" else rows["date"].iloc[self.ends]
         self.train_end = _train_end(rows["date"], days, preprocessing.training_fraction, train_end)
         filled = _fill(rows, columns, preprocessing)
         training = (rows["date"] <= self.train_end).to_numpy()
-        raw = [] if preprocessing.market_is_normalized else self.market_feature_cols or []
+        raw = [name for name in columns if name in preprocessing.raw]
+        raw += [] if preprocessing.market_is_normalized else self.market_feature_cols or []
         self.normalization = normalization or fit_normalization(
             filled, self.tickers, training, raw, preprocessing.fewest_training_rows
         )
@@ -173,7 +186,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         _check_finite(values, filled, rows)
         self._x = values[:, : len(self.feature_cols)]
         self._market_x = values[:, len(self.feature_cols) :]
-        self.labels = self._label(self.returns)
+        self.labels = self._label(self.target_values)
         self.target_dates = _target_dates(rows, self.horizon or 0).iloc[self.ends]
         if self.notes:
             warnings.warn("; ".join(self.notes), stacklevel=2)
@@ -201,6 +214,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             ticker=str(self.tickers[last]),
             prices=self.prices.iloc[span].reset_index(drop=True),
             forward_return=float(self.returns[last]),
+            target_value=float(self.target_values[last]),
             means=self._means(str(self.tickers[last])),
         )
 
@@ -300,16 +314,17 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             counts = listed([f"{ticker} ({number} rows)" for ticker, number in rows.items()])
             self.notes.append(f"no window of {self.lookback} days with a target fits into {counts}")
 
-    def _label(self, returns: np.ndarray) -> Tensor:
+    def _label(self, targets: np.ndarray) -> Tensor:
         if self.label_mode == "regression" or self.horizon is None:
-            return torch.tensor(returns).float()
+            return torch.tensor(targets).float()
         if self.label_mode == "binary":
-            return torch.from_numpy(returns >= self.threshold).long()
-        return torch.from_numpy(np.searchsorted(self.bucket_edges or [], returns * 100, side="right"))
+            return torch.from_numpy(targets >= self.threshold).long()
+        return torch.from_numpy(np.searchsorted(self.bucket_edges or [], targets * 100, side="right"))
 
 
 #: The target among the rows' columns, whatever a table calls its own.
 _TARGET = "target"
+_RETURN = "forward return"
 
 
 def _spy_level(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.Series]:
@@ -340,13 +355,6 @@ def _bucket_edges(edges: Sequence[float] | int | None, returns: np.ndarray) -> l
     return numbers
 
 
-def _horizon(target_col: str) -> int:
-    match = re.fullmatch(r"close_([1-9]\d*)d_fwd_return", target_col)
-    if match is None:
-        raise ValueError(f"target_col is {target_col!r}, expected a name such as 'close_3d_fwd_return'")
-    return int(match[1])
-
-
 def _day(date: str | pd.Timestamp) -> pd.Timestamp:
     # pandas reads "May" as the first of May in the year 1.
     if not isinstance(date, str) or re.search(r"\d{4}", date):
@@ -360,23 +368,19 @@ def _day(date: str | pd.Timestamp) -> pd.Timestamp:
 
 
 def _target_dates(rows: pd.DataFrame, horizon: int) -> pd.Series:
-    """The day on which a row's forward return is known; after all days where the table ends before."""
+    """The day on which a row's target is known; after all days where the table ends before."""
     known = rows.groupby("symbol", sort=False)["date"].shift(-horizon)
     return known.fillna(rows["date"].max() + pd.Timedelta(days=1))
 
 
-def _targets(
-    rows: pd.DataFrame, target_col: str | None, horizon: int | None, preprocessing: Preprocessing
-) -> pd.Series:
-    """Relative change of the price over the next `horizon` rows; NaN where either price is missing."""
-    if horizon is None:
-        return pd.Series(np.nan, index=rows.index)
-    if target_col in rows and not preprocessing.recomputed:
-        targets = rows[target_col]
-    else:
-        price = rows["adjusted_close"].where(np.isfinite(rows["adjusted_close"]))
-        targets = price.groupby(rows["symbol"], sort=False).shift(-horizon) / price - 1
-    return targets.where(np.isfinite(targets))
+def _targets(rows: pd.DataFrame, target: TargetColumn | None, preprocessing: Preprocessing) -> dict[str, pd.Series]:
+    """Of every row its target and its forward return; NaN where a price is missing."""
+    if target is None:
+        return dict.fromkeys((_TARGET, _RETURN), pd.Series(np.nan, index=rows.index))
+    given = target.name in rows and not preprocessing.recomputed
+    targets = rows[target.name] if given else target.compute(rows)
+    returns = targets if target.kind == "return" else TargetColumn("return", target.horizon).compute(rows)
+    return {name: values.where(np.isfinite(values)) for name, values in ((_TARGET, targets), (_RETURN, returns))}
 
 
 def _add_features(

@@ -11,11 +11,34 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 
 #: What every computation here starts from.
 PRICE_COLUMNS: list[str] = ["open", "high", "low", "adjusted_close", "volume"]
 
 TRADING_YEAR = 252
+
+
+def squared_returns(price: pd.Series) -> pd.Series:
+    """Squared daily log returns."""
+    squares: pd.Series = np.log(price).diff() ** 2
+    return squares
+
+
+def log_volatility(variance: pd.Series, days: int) -> pd.Series:
+    """Logarithm of the annualised volatility, ``log(sqrt(252 * mean of the last `days` variances))``.
+
+    Args:
+        variance: daily, as fractions, of one ticker.
+
+    Returns:
+        NaN where one of the days is missing, or all are 0.
+    """
+    # A rolling mean would leave a rest of earlier days where the variance is 0.
+    means = np.full(len(variance), np.nan)
+    if len(variance) >= days:
+        means[days - 1 :] = sliding_window_view(variance.to_numpy(), days).mean(axis=1)
+    return pd.Series(0.5 * np.log(TRADING_YEAR * np.where(means > 0, means, np.nan)), index=variance.index)
 
 
 def add_derived_features(df: pd.DataFrame, columns: Sequence[str], *, missing: float | None = None) -> pd.DataFrame:
@@ -61,6 +84,15 @@ def _change(column: str, days: int = 1) -> Feature:
 
 def _rolling_mean(column: str, days: int) -> Feature:
     return lambda df, need: df[column].rolling(days).mean()
+
+
+def _past_volatility(days: int) -> Feature:
+    return lambda df, need: log_volatility(squared_returns(df["adjusted_close"]), days)
+
+
+def _range_volatility(days: int) -> Feature:
+    """From each day's high and low (Parkinson 1980)."""
+    return lambda df, need: log_volatility(np.log(df["high"] / df["low"]) ** 2 / (4 * np.log(2)), days)
 
 
 def _distance_pct(level: pd.Series, close: pd.Series) -> pd.Series:
@@ -149,6 +181,8 @@ _DERIVED: dict[str, Feature] = {
     "sector_rel_ret_1d": lambda df, need: need("close_1d_roc") - df["sector_etf_ret_1d"],
     "day_of_week_num": lambda df, need: df["date"].dt.day_of_week.astype(float),
     "month": lambda df, need: df["date"].dt.month.astype(float),
+    **{f"past_volatility_{days}d": _past_volatility(days) for days in (5, 10, 22, 66)},
+    **{f"range_volatility_{days}d": _range_volatility(days) for days in (1, 5, 22)},
 }
 
 

@@ -19,6 +19,7 @@ from stockformer.dataset import StockDataset
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, warn_of_arch
 from stockformer.preprocessing import TRAINED_ELSEWHERE, Preprocessing
 from stockformer.table import read_table
+from stockformer.target_column import TargetColumn
 
 Model = CrossAttentionStockTransformer | StockTransformer
 
@@ -69,8 +70,9 @@ def open_model(
     model, info = read_checkpoint(checkpoint)
     name, classes = Path(checkpoint).name, info.arch["num_buckets"]
     _check_effect(name, info, threshold, bucket_edges, min_return, validation_fraction)
+    target = TargetColumn.of_name(info.dataset_settings.get("target_col") or "close_3d_fwd_return")
     given = {
-        "target_col": None if horizon is None else f"close_{horizon}d_fwd_return",
+        "target_col": None if horizon is None else target.of_horizon(horizon).name,
         "threshold": threshold,
         "bucket_edges": bucket_edges,
         "lookback": lookback,

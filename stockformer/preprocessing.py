@@ -47,6 +47,7 @@ class Preprocessing:
         split_by: the training dates are the first part of the distinct dates of all ``rows``, or of the last
             days of all ``windows``.
         training_fraction: that part.
+        raw: features that are not z-scored, since their level tells one ticker from another.
         fewest_training_rows: a ticker with fewer rows in the training dates stays raw.
         min_return: for classes, a row whose target is smaller than this fraction, either way, ends no window.
         threshold: a binary label is 1 where the target is at least this fraction, unless another is given.
@@ -60,6 +61,7 @@ class Preprocessing:
     market_is_normalized: bool = True
     split_by: Literal["rows", "windows"] = "rows"
     training_fraction: float = 0.7
+    raw: tuple[str, ...] = ()
     fewest_training_rows: int = 0
     min_return: float = 0.0
     threshold: float = 0.0

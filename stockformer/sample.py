@@ -1,4 +1,4 @@
-"""Real market data and a model trained on it, shipped with the package."""
+"""Real market data and two models trained on it, shipped with the package."""
 
 from __future__ import annotations
 
@@ -16,21 +16,30 @@ from stockformer.files import check_writable, write_whole
 from stockformer.training import Model
 
 _DATA = files("stockformer") / "sample_data"
-CHECKPOINT_NAME = "binary_3d_best.pt"
+#: File of each shipped model.
+MODELS = {"direction": "binary_3d_best.pt", "volatility": "volatility_10d_best.pt"}
 
 
-def load_sample() -> tuple[StockDataset, Model]:
-    """The shipped windows and model, ready for an explorer.
+def load_sample(name: str = "direction") -> tuple[StockDataset, Model]:
+    """The shipped windows and one of the shipped models, ready for an explorer.
 
-    Four technology stocks, 2006-02 to 2013-03, 60 days a window; the model says
-    whether the close three days later is higher. `stockformer/sample_data/README.md`
+    Four technology stocks, 2006-02 to 2013-03, windows of 60 days. `stockformer/sample_data/README.md`
     has sources, stand-ins and scores.
 
+    Args:
+        name: ``direction``, whether the close three days later is higher: without skill; or ``volatility``, how
+            volatile the next ten days are: with skill.
+
+    Raises:
+        ValueError: there is no such model.
+
     Example:
-        >>> dataset, model = load_sample()
+        >>> dataset, model = load_sample("volatility")
         >>> x, y, market_x = dataset[dataset.index_of("2008-10-15", "AAPL")]
     """
-    with as_file(_DATA / CHECKPOINT_NAME) as path:
+    if name not in MODELS:
+        raise ValueError(f"there is no shipped model {name!r}, expected {' or '.join(map(repr, MODELS))}")
+    with as_file(_DATA / MODELS[name]) as path:
         model, info = load_checkpoint(path)
     return StockDataset(sample_table(), **info.dataset_settings), model
 
@@ -42,7 +51,7 @@ def sample_table() -> pd.DataFrame:
 
 
 def sample_faithfulness(unit: str) -> pd.DataFrame:
-    """How far to trust explanations of the shipped model, as `stockformer.explainability.Faithfulness.table`.
+    """How far to trust explanations of the model of direction, as `stockformer.explainability.Faithfulness.table`.
 
     Measured on 64 windows by ``make faithfulness``; `docs/faithfulness.md` says how.
 
@@ -55,7 +64,7 @@ def sample_faithfulness(unit: str) -> pd.DataFrame:
 
 
 def is_shipped(model: nn.Module) -> bool:
-    """Whether a model has the weights of the shipped one."""
+    """Whether a model has the weights of the shipped model of direction, which `sample_faithfulness` is about."""
     shipped, state = _shipped_weights(), model.state_dict()
     return shipped.keys() == state.keys() and all(
         torch.equal(values.cpu(), shipped[name]) for name, values in state.items()
@@ -64,15 +73,15 @@ def is_shipped(model: nn.Module) -> bool:
 
 @cache
 def _shipped_weights() -> dict[str, Tensor]:
-    with as_file(_DATA / CHECKPOINT_NAME) as path:
+    with as_file(_DATA / MODELS["direction"]) as path:
         return load_checkpoint(path)[0].state_dict()
 
 
 def write_sample(root: str | Path = ".", *, overwrite: bool = True) -> list[Path]:
     """Write the sample as files that a user would have, under `root`.
 
-    ``data/all_data_{TICKER}.csv`` and ``stockformer/output/models/binary_3d_best.pt``
-    with its ``.meta``.
+    ``data/all_data_{TICKER}.csv``, and ``binary_3d_best.pt`` and ``volatility_10d_best.pt`` with their ``.meta`` in
+    ``stockformer/output/models``.
 
     Raises:
         FileExistsError: a file would be replaced, and `overwrite` is False.
@@ -82,7 +91,8 @@ def write_sample(root: str | Path = ".", *, overwrite: bool = True) -> list[Path
         data / f"all_data_{ticker}.csv": rows.to_csv(index=False).encode()
         for ticker, rows in sample_table().groupby("symbol")
     }
-    files |= {models / name: (_DATA / name).read_bytes() for name in (CHECKPOINT_NAME, f"{CHECKPOINT_NAME}.meta")}
+    names = [file for checkpoint in MODELS.values() for file in (checkpoint, f"{checkpoint}.meta")]
+    files |= {models / name: (_DATA / name).read_bytes() for name in names}
     check_writable(files, make_folders=True, overwrite=overwrite)
     for folder in (data, models):
         folder.mkdir(parents=True, exist_ok=True)

@@ -82,6 +82,7 @@ def _normalization(stored: Mapping[str, Any]) -> Normalization:
 def _preprocessing(stored: Mapping[str, Any]) -> Preprocessing:
     kinds: dict[str, Callable[[Any], bool]] = {
         "recomputed": _names,
+        "raw": _names,
         "bucket_edges": lambda value: value is None or _numbers(value),
         "fewest_training_rows": _integer,
         "ticker_column": lambda value: value in ("symbol", "ticker"),

@@ -100,7 +100,7 @@ def fit(
 
     AdamW; cross-entropy, squared error, or the CORAL loss (Cao et al. 2020).
     Weights of features that are constant in training start, and so stay, at 0:
-    nothing could be learned about them.
+    nothing could be learned about them. A regression starts from the mean of the training labels.
 
     Args:
         cfg: as for `create_model`.
@@ -127,6 +127,9 @@ def fit(
         "encoder" if market_cols is None else "cross_attention",
     )
     _silence_constant_features(model, dataset, split.train)
+    train_labels = dataset.labels[dataset.ends[split.train]]
+    if model.label_mode == "regression":
+        _start_from(model, train_labels.mean())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
@@ -149,7 +152,6 @@ def fit(
 
     model.load_state_dict(best)
     metrics: dict[str, float] = {"best_epoch": float(best_epoch)}
-    train_labels = dataset.labels[dataset.ends[split.train]]
     for name, part in (("validation", split.validation), ("test", split.test)):
         scores = _scores(model, _outputs(model, dataset, part, batch_size), train_labels)
         metrics |= {f"{name}_{score}": value for score, value in scores.items()}
@@ -171,6 +173,12 @@ def _silence_constant_features(model: Model, dataset: StockDataset, train: np.nd
             if unfit:
                 raise ValueError(f"{listed(unfit)} is NaN or infinite in the training windows, expected finite numbers")
             projection.weight[:, (values == values[0]).all(dim=0)] = 0.0
+
+
+def _start_from(model: Model, value: Tensor) -> None:
+    """Make `value` the bias of a regression's output, which a few hundred steps would have to learn."""
+    output = [module for module in model.reg_head.modules() if isinstance(module, nn.Linear)][-1]
+    nn.init.constant_(output.bias, float(value))
 
 
 def _train_epoch(

@@ -142,6 +142,6 @@ def _headline(session: ExtractorSession) -> str:
         batch = next(iter(session.reading.capture.attention.values())).size(0)
         return "<b>tensors given by hand</b>" + (f", the first of the batch's {batch}" if batch > 1 else "")
     said = [f"<b>{text(window.ticker)}, {window.dates[-1].date()}</b>"]
-    if dataset.horizon is not None:
-        said.append(f"return of the next {dataset.horizon} days: {window.forward_return:+.1%}")
+    if dataset.target_column is not None:
+        said.append(dataset.target_column.describe(window.target_value))
     return " &nbsp; ".join([*said, *map(text, filter(None, [dataset.assumption, session.doubt]))])

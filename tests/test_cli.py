@@ -40,8 +40,9 @@ def files(folder):
 
 
 def test_sample_writes_the_paths_of_the_notebook(written):
-    models = "stockformer/output/models/binary_3d_best.pt"
-    assert files(written) == [*(f"data/all_data_{t}.csv" for t in TICKERS), models, f"{models}.meta"]
+    names = ("binary_3d_best.pt", "binary_3d_best.pt.meta", "volatility_10d_best.pt", "volatility_10d_best.pt.meta")
+    models = (f"stockformer/output/models/{name}" for name in names)
+    assert files(written) == [*(f"data/all_data_{t}.csv" for t in TICKERS), *models]
 
 
 def test_sample_names_what_it_wrote(tmp_path, capsys):

@@ -18,6 +18,7 @@ def prediction(
     thresholds: Sequence[str] | None = None,
     *,
     before: OutputDistribution | None = None,
+    unit: str = "value",
 ) -> Chart:
     """Class probabilities of one sample, CORAL's P(class > k) below them, or the value; the truth where it is known.
 
@@ -25,6 +26,7 @@ def prediction(
         outputs: of one sample.
         class_names, thresholds: in words; by default numbers.
         before: the outputs before a change, drawn as dots.
+        unit: what the value of a regression is.
 
     Raises:
         ValueError: there are not as many names as classes.
@@ -49,7 +51,7 @@ def prediction(
             Axis(
                 [f"{name} (true)" if place == truth else name for place, name in enumerate(names)], "outcome", "target"
             ),
-            Scale(*ends, "probability" if classes else "value"),
+            Scale(*ends, "probability" if classes else unit),
             bars_name="" if earlier is None else "after",
             dots=earlier,
             dots_name="" if earlier is None else "before",

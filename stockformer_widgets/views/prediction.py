@@ -35,12 +35,13 @@ class Prediction(BarsView):
 
     def compared_chart_of(self, session: ExtractorSession) -> Chart:
         outputs = replace(session.prediction(), labels=None)  # bars are named by class alone
-        return prediction(outputs, session.class_names or None, session.targets)
+        return prediction(outputs, session.class_names or None, session.targets, unit=_unit(session))
 
     def chart_of(self, session: ExtractorSession) -> Chart:
         outputs, classes = session.prediction(), session.class_names
         before = session.prediction(original=True) if session.change else None
-        chart = prediction(outputs, classes or None, session.targets, before=before).noting(_effect_note(session))
+        chart = prediction(outputs, classes or None, session.targets, before=before, unit=_unit(session))
+        chart = chart.noting(_effect_note(session), _volatility_note(session))
         if not classes or outputs.labels is None:
             return chart
         assumption = f" ({outputs.assumption})" if outputs.assumption else ""
@@ -77,6 +78,23 @@ class Prediction(BarsView):
         if place is None:
             return f"saliency explains <b>{text(self.session.target_name)}</b>"
         return super()._describe(place)
+
+
+def _unit(session: ExtractorSession) -> str:
+    """What the value of a regression is."""
+    target = None if session.dataset is None else session.dataset.target_column
+    return "value" if target is None else target.unit
+
+
+def _volatility_note(session: ExtractorSession) -> Note:
+    """A log volatility and its truth in percent a year; empty for other targets."""
+    outputs, dataset = session.prediction(), session.dataset
+    if dataset is None or dataset.target_column is None or dataset.target_column.kind != "volatility":
+        return Note("")
+    said = [f"predicted: {dataset.target_column.in_percent(float(outputs.outputs[0]))}"]
+    if outputs.labels is not None:
+        said.append(f"true: {dataset.target_column.in_percent(float(outputs.labels[0]))}")
+    return Note(" · ".join(said))
 
 
 def _effect_note(session: ExtractorSession) -> Note:
