@@ -263,6 +263,32 @@ def test_what_is_drawn_follows_the_theme(opened: Page, explorer_file: Path) -> N
             assert 255 - channel not in found, (scheme, name)
 
 
+def test_nothing_is_filled_between_the_points_of_a_line(opened: Page, explorer_file: Path) -> None:
+    opened.goto(explorer_file.as_uri())
+    for name in ("LayerEvolution", "AttentionEffects"):
+        coloured = (
+            view(opened, name)
+            .locator("canvas")
+            .first.evaluate(
+                """canvas => {
+                const { width, height } = canvas;
+                const copy = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+                copy.drawImage(canvas, 0, 0);
+                const { data } = copy.getImageData(0, 0, width, height);
+                const columns = new Array(width).fill(0);
+                for (let at = 0; at < width * height; at++) {
+                    const [red, green, blue] = data.subarray(4 * at, 4 * at + 3);
+                    if (Math.max(red, green, blue) - Math.min(red, green, blue) > 40) columns[at % width]++;
+                }
+                return columns;
+            }"""
+            )
+        )
+        # Three kinds of attention, each a line of about 2 pixels, points of 6; the selected layer is a column or two.
+        assert 2 <= np.median(coloured) <= 12, name
+        assert np.quantile(coloured, 0.97) <= 18, name
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_it_without_scrolling_sideways(opened: Page, explorer_file: Path, scheme: str) -> None:
     opened.set_viewport_size({"width": 390, "height": 800})

@@ -64,7 +64,10 @@ function paintLine({ context, width }: Frame, line: Line, scale: (value: number)
     const [x, y] = [start + place * step, scale(value)];
     const goesOn = place > 0 && Number.isFinite(line.values[place - 1]);
     const points = line.shape === "step" || line.shape === "area" ? [x, x + step] : [x + step / 2];
-    if (line.shape === "dots") dots.arc(x + step / 2, y, 3, 0, 2 * Math.PI);
+    if (line.shape === "dots") {
+      dots.moveTo(x + step / 2, y); // else a line leads here from the last dot, and what is between is filled
+      dots.arc(x + step / 2, y, 3, 0, 2 * Math.PI);
+    }
     for (const [number, at] of points.entries())
       if (number === 0 && !goesOn) path.moveTo(at, y);
       else path.lineTo(at, y);
