@@ -94,7 +94,7 @@ def _volatility_note(session: ExtractorSession) -> Note:
     said = [f"predicted: {dataset.target_column.in_percent(float(outputs.outputs[0]))}"]
     if outputs.labels is not None:
         said.append(f"true: {dataset.target_column.in_percent(float(outputs.labels[0]))}")
-    return Note(" · ".join(said))
+    return Note(f"{' · '.join(said)} (bars: {_unit(session)})")
 
 
 def _effect_note(session: ExtractorSession) -> Note:

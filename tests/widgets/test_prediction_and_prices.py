@@ -10,7 +10,8 @@ from cases import MARKET, STOCK, dataset, days_of, drawn, lines, make_session, m
 from torch import nn
 
 from stockformer.dataset import StockDataset
-from stockformer_widgets import ExtractorSession, Prediction, PriceStrip, Selection
+from stockformer.sample import load_sample, sample_table
+from stockformer_widgets import AttentionExplorer, ExtractorSession, Prediction, PriceStrip, Selection
 
 
 def output_of(session) -> np.ndarray:
@@ -270,3 +271,18 @@ def test_escape_explains_the_largest_again(session):
     assert session.target is not None
     press(view, "Escape")
     assert session.target is None
+
+
+def test_a_volatility_is_not_called_a_return():
+    windows, forecaster = load_sample("volatility")
+    session = ExtractorSession.from_dataset(forecaster, windows, windows.index_of("2008-10-15", "AAPL"))
+    rows = sample_table().query("symbol == 'AAPL'")
+    start = rows["date"].tolist().index("2008-10-15")
+    returns = np.diff(np.log(rows["adjusted_close"].to_numpy()[start : start + 11]))
+    truth = f"{np.sqrt(252 * np.mean(returns**2)):.1%} a year"
+    predicted = f"{np.exp(output_of(session)):.1%} a year"
+    explorer, view = AttentionExplorer(session), Prediction(session)
+    assert f"volatility of the next 10 days: {truth}" in explorer.headline.value
+    assert "return" not in explorer.headline.value
+    words = f"predicted: {predicted} · true: {truth} (bars: log of annualised volatility)"
+    assert words in plain(view.readout.value)
