@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from stockformer.checkpoint import load_checkpoint
+from stockformer.explainability.faithfulness import curves
 from stockformer.model import create_model
+from stockformer.reports import explanation
 from stockformer.sample import load_sample
 
 VECTORS = Path(__file__).parent / "data"
@@ -34,6 +38,32 @@ def _single_thread():
     """Sums in one order, here and in processes that tests start, so that equal computations give equal bits."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def undrawn() -> Callable[[], AbstractContextManager[None]]:
+    """A context in which reports hold no pictures: drawing them takes most of the time."""
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(explanation, "render", lambda figure, dpi: plt.close(figure) or b"\x89PNG")
+            yield
+
+    return context
+
+
+@pytest.fixture
+def small_report(undrawn, few_orders) -> Iterator[None]:
+    """Reports without pictures, with few random orders."""
+    with undrawn():
+        yield
+
+
+@pytest.fixture
+def few_orders(monkeypatch):
+    """A tenth of the random orders that a ranking is compared with."""
+    monkeypatch.setattr(curves, "_ORDERS", 20)
 
 
 @pytest.fixture

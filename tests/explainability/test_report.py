@@ -94,14 +94,15 @@ PRICES = pd.DataFrame({"date": DATES, "adjusted_close": [100, 110, 99, 99, 99, 9
 
 
 @pytest.fixture(scope="module")
-def page_of(tmp_path_factory):
+def page_of(tmp_path_factory, undrawn):
     """A model, its inputs, and the page about their second sample."""
     torch.manual_seed(0)
     cfg = {"d_model": 8, "nhead": 2, "num_layers": 2, "dim_feedforward": 12, "market_layers": 1}
     model = create_model(5, "binary", None, cfg | {"market_feature_dim": 3}).eval()
     inputs = torch.randn(2, 6, 5), torch.randn(2, 7, 3)
     folder = tmp_path_factory.mktemp("report")
-    saved = generate_report(model, *inputs, output_dir=folder, sample=1, dates=DATES, prices=PRICES, label=0.0)
+    with undrawn():
+        saved = generate_report(model, *inputs, output_dir=folder, sample=1, dates=DATES, prices=PRICES, label=0.0)
     return model, inputs, saved, saved["report"].read_text()
 
 
@@ -168,13 +169,13 @@ def test_days_of_the_market_may_be_others(page_of):
     assert {"cross_layer0", "market_layer0", "saliency_1"} <= set(page_of[2])
 
 
-def test_encoder_only_model(make_model, inputs, tmp_path):
+def test_encoder_only_model(make_model, inputs, tmp_path, small_report):
     saved = generate_report(make_model("encoder", "regression"), inputs[0], output_dir=tmp_path)
     assert "self_layer0" in saved
     assert not [name for name in saved if name.startswith(("cross", "gate", "market"))]
 
 
-def test_arbitrary_model(tmp_path):
+def test_arbitrary_model(tmp_path, small_report):
     model = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
     saved = generate_report(model, torch.randn(2, 6, 8), torch.randn(2, 4, 8), output_dir=tmp_path, sample=1)
     assert {"encoder_layers_self_attn_layer0", "decoder_layers_multihead_attn_layer0", "report"} <= set(saved)

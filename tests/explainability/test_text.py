@@ -100,7 +100,7 @@ class Attributed(Attending):
 
 
 @pytest.mark.parametrize("kind", [Attending, Attributed])
-def test_modules_of_any_name_are_reported_inside_the_folder(tmp_path, kind):
+def test_modules_of_any_name_are_reported_inside_the_folder(tmp_path, kind, small_report):
     outside = tmp_path / "outside"
     outside.mkdir()
     more = ["btc usd", "BTC_USD", "n" * 300, "$\\frac{$", "日経", "gate", "layers"]

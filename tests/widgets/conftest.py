@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 
+import matplotlib.pyplot as plt
 import pytest
 from cases import ALL_VIEWS, make_session
 
@@ -50,3 +52,10 @@ def no_running_loop():
     asyncio._set_running_loop(None)
     yield
     asyncio._set_running_loop(running)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    """Figures of tests that look at a view's picture."""
+    yield
+    plt.close("all")

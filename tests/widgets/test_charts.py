@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -41,12 +40,6 @@ def session_of(name):
 
 
 Series = dict[str, tuple[list[str], np.ndarray]]
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 def in_chart(body) -> Series:

@@ -13,6 +13,8 @@ from stockformer.explainability import METHODS, REFERENCES, randomisation_check
 from stockformer_widgets import AttentionExplorer, FaithfulnessCheck, SaliencyBars
 from stockformer_widgets.parts.progress import Work
 
+pytestmark = pytest.mark.usefixtures("few_orders")
+
 
 @pytest.fixture
 def view(session):

@@ -23,6 +23,8 @@ from stockformer_widgets import AttentionExplorer, ExplorerPage, ExtractorSessio
 FOLDER = Path(__file__).parents[1] / "data" / "trained_elsewhere"
 DAY = "2009-10-23"
 
+pytestmark = pytest.mark.usefixtures("few_orders")
+
 
 @pytest.fixture(scope="module")
 def panel():

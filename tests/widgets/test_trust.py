@@ -24,6 +24,8 @@ from stockformer_widgets import (
 )
 from stockformer_widgets.parts.drawing import plain
 
+pytestmark = pytest.mark.usefixtures("few_orders")
+
 
 def test_the_default_method_is_what_the_table_is_for():
     table = sample_faithfulness("cell").set_index("ranking").loc[[*METHODS]]
