@@ -90,6 +90,7 @@ def test_notebook_7(page: Page, lab: str, lab_root: Path) -> None:
     write_notebook(lab_root / "seven.ipynb", [EXPLORER])
     page.goto(f"{lab}/notebooks/seven.ipynb")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=CELL_MS)
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=CELL_MS)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     expect_a_linked_explorer(page)
