@@ -34,7 +34,7 @@ def _():
     import marimo as mo
     from hostile import hostile_session
     from stockformer_widgets import ExplorerPage, HeadGrid
-    session = hostile_session()
+    session = hostile_session(lookback=20)
     heads = HeadGrid(session)
     return ExplorerPage, heads, mo, session
 
