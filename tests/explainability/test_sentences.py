@@ -512,7 +512,7 @@ def test_head_grids():
             continue
         said = pattern.fullmatch(verdict).groups()
         most, least = each[int(said[1]), int(said[2])], each[int(said[5]), int(said[6])]
-        assert int(said[4] or 0) <= sum(abs(one - most) < 0.006 * most for one in each.values()) - 1
+        assert int(said[4] or 0) <= sum(abs(one - most) <= 0.006 * most for one in each.values()) - 1
         assert int(said[0]) == len(each)
         assert most < min(each.values()) + 1e-4
         assert least > max(each.values()) - 1e-4
