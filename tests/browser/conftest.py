@@ -9,9 +9,12 @@ from pathlib import Path
 import chromium as chromium_finder
 import pytest
 from lab import chromium, jupyterlab
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 PROJECT = Path(__file__).parents[2]
+
+#: A condition is waited for; on a machine with two busy cores a redraw may take longer than the usual five seconds.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")

@@ -305,7 +305,6 @@ def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
     np.testing.assert_allclose(line_values(page, "GateTimeline", slice(2, 6)), np.zeros((4, 60)), atol=0.005)
     for _ in range(4):
         page.get_by_role("button", name="undo").click()
-    settle(page)
     expect(page.locator(".stockformer-explorer")).not_to_contain_text("what if:")
     choose(page, "layer", "2")
     click_cell(page, 20, 30)
