@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm  # as text: a bar of widgets would stay open in the kernel
 from traitlets import Bytes, Dict
 
 import stockformer
@@ -177,7 +177,7 @@ def pack(
     size = selection.sizes()
     sections: dict[str, list[list[str]]] = {}
     packed = []
-    with tqdm(desc="exporting", unit=" charts") as progress:
+    with tqdm(desc="exporting", unit=" charts", leave=False) as progress:
         charts = _Charts(progress)
         for sample in samples:
             packed.append(_pack_sample(sample, charts))
