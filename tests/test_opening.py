@@ -17,7 +17,7 @@ from stockformer.check import check_table
 from stockformer.checkpoint import load_checkpoint, save_checkpoint
 from stockformer.dataset import StockDataset
 from stockformer.preprocessing import TRAINED_ELSEWHERE, TRAINED_HERE
-from stockformer.sample import CHECKPOINT_NAME, sample_table, write_sample
+from stockformer.sample import sample_table, write_sample
 from stockformer.table import read_table
 
 VECTORS = Path(__file__).parent / "data" / "trained_elsewhere"
@@ -140,7 +140,7 @@ def test_saved_again_with_its_settings_nothing_is_assumed_about_inputs(opened, p
 
 
 def test_a_checkpoint_of_ours(sample, tmp_path):
-    (checkpoint,) = [path for path in write_sample(tmp_path) if path.name == CHECKPOINT_NAME]
+    (checkpoint,) = [path for path in write_sample(tmp_path) if path.name == "binary_3d_best.pt"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dataset, _ = open_model(checkpoint, tmp_path / "data")
