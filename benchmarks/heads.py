@@ -28,6 +28,7 @@ from playwright.sync_api import Browser, TimeoutError
 from tables import against_aim, table
 from torch import Tensor
 
+from stockformer.charts.maps import head_grid, head_maps
 from stockformer.explainability import head_statistics
 from stockformer_widgets.parts.encoding import describe_maps, display_maps
 from stockformer_widgets.views.head_grid import MapGrid
@@ -54,8 +55,10 @@ def random_maps(layers: int, heads: int, length: int) -> Maps:
 
 def ours(maps: Maps, days: Sequence[str]) -> str:
     """The widget's own script with a stand-in for the model; the redraw shows the same maps in another order."""
-    traits = {"maps": describe_maps(maps, head_statistics(maps)), "layer": 0, "head": 0}
-    return _OURS % (MapGrid._css, json.dumps(traits), base64.b64encode(display_maps(maps)).decode())
+    heads = [head_maps(layer, (days, days)) for layer in maps]
+    grid = head_grid(heads, head_statistics(maps), "").body
+    traits = {"maps": describe_maps(grid), "layer": 0, "head": 0}
+    return _OURS % (MapGrid._css, json.dumps(traits), base64.b64encode(display_maps(grid)).decode())
 
 
 def bertviz(maps: Maps, days: Sequence[str]) -> str:

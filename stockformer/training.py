@@ -44,7 +44,7 @@ class FitResult:
 
     Attributes:
         model: the weights of the epoch with the lowest validation loss, in eval mode.
-        history: one row an epoch: ``epoch, train_loss, validation_loss``.
+        history: one row per epoch: ``epoch, train_loss, validation_loss``.
         metrics: ``{part}_{score}`` for the parts validation and test: ``loss`` and
             ``base_loss`` (of the training labels' distribution or mean), for
             classes also ``accuracy`` and ``base_rate`` (of always giving the

@@ -31,7 +31,7 @@ from stockformer_widgets.state.lifetime import closes_to_the_end
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.tabs import Columns, Slot, pages_of, slots
-from stockformer_widgets.views.base import ChartView, close_parts
+from stockformer_widgets.views.base import close_parts
 from stockformer_widgets.views.day_maps import market_note
 
 _STATIC = Path(__file__).parent / "static"
@@ -227,12 +227,11 @@ def _side(slot: Slot, where: Selection) -> str:
 def _pack_sample(sample: PageSample, charts: _Charts) -> dict[str, Any]:
     where, session = sample.selection, sample.selection.sessions[0]
     filled = [slot for columns in sample.pages.values() for slot in slots(columns) if slot.filled]
-    views = {_name(slot, where): _pack_view(slot, where, charts) for slot in filled}
     return {
         "title": sample.title,
         "kinds": [_pack_kind(where, kind) for kind in where.kinds],
         "features": [name for group in session.feature_names for name in group],
-        "views": {name: view for name, view in views.items() if view is not None},
+        "views": {_name(slot, where): _pack_view(slot, where, charts) for slot in filled},
     }
 
 
@@ -246,14 +245,12 @@ def _pack_kind(where: Selection, kind: str) -> dict[str, Any]:
     return {"name": kind, "title": kind_title(kind), "layers": layers}
 
 
-def _pack_view(slot: Slot, where: Selection, charts: _Charts) -> dict[str, Any] | None:
+def _pack_view(slot: Slot, where: Selection, charts: _Charts) -> dict[str, Any]:
     """A ``View`` of ``js/src/page/bundle.ts``: the view's chart for every value of the fields that it is made of.
 
     One that fails says why, as on the screen, and keeps no other away.
     """
     kind, side = slot.kind, _side(slot, where)
-    if not issubclass(kind, ChartView):
-        return None
     content, packed = list(kind.content), {}
     try:
         with slot.make(where) as view:

@@ -1,9 +1,9 @@
-// Values as colours: one table of packed pixels a colour map, one entry more for what is no number.
+// Values as colours: a table of packed pixels per colour map, with one more entry for missing values.
 
 import { scaleLinear } from "d3-scale";
 import { interpolateViridis, schemeRdBu } from "d3-scale-chromatic";
 
-/** Number of colours, and the entry of what is no number. */
+/** Number of colours; the entry after them is for missing values. */
 export const LEVELS = 255;
 const MISSING = "rgb(150, 150, 150)";
 
@@ -69,7 +69,7 @@ export function picture(rows: number, columns: number, colors: Palette, level: (
   return image;
 }
 
-/** The palette entry of a value between two ends; 255 for what is no number. */
+/** The palette entry of a value between two ends; `LEVELS` for a missing one. */
 export function levelOf(value: number, low: number, high: number): number {
   if (!Number.isFinite(value)) return LEVELS;
   const share = high > low ? (value - low) / (high - low) : 0;

@@ -1,72 +1,48 @@
-"""Attention maps as the front-end takes them."""
+"""A head grid as the front-end takes it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from torch import Tensor
 
-from stockformer.charts.chart import grey_words
-
-Masks = Sequence[Tensor | None]
+from stockformer.charts.chart import Grid
 
 
-def describe_maps(
-    layers: Sequence[Tensor], statistics: pd.DataFrame, masks: Masks | None = None
-) -> list[dict[str, Any]]:
-    """What the front-end is told of every map beside its weights.
-
-    Args:
-        layers: one [heads, query, key] per layer.
-        masks: what is masked in each, bool [heads or 1, query, key] or None.
-        statistics: what is said of each, by `stockformer.explainability.head_statistics`.
-
-    Returns:
-        A ``HeadMap`` of ``js/src/maps.ts`` for each head of each layer.
-    """
+def describe_maps(grid: Grid) -> list[dict[str, Any]]:
+    """A ``HeadMap`` of ``js/src/maps.ts`` for each head of each layer: all but its weights."""
     described = []
-    for one in statistics.to_dict("records"):
-        layer, head = int(one.pop("layer")), int(one.pop("head"))
-        weights, masked = _head(layers, masks, layer, head)
-        queries, keys = weights.shape
-        numbers = {str(name): float(value) if np.isfinite(value) else None for name, value in one.items()}
-        place = {"layer": layer, "head": head, "queries": queries, "keys": keys}
+    for numbers in grid.statistics.to_dict("records"):
+        layer, head = int(numbers.pop("layer")), int(numbers.pop("head"))
+        body = grid.maps[layer][head]
+        queries, keys = body.cells.shape
         described.append(
-            place | {"largest": _largest(weights), "grey": grey_words(weights, masked), "statistics": numbers}
+            {
+                "layer": layer,
+                "head": head,
+                "queries": queries,
+                "keys": keys,
+                "largest": _largest(body.cells),
+                "grey": body.grey,
+                "statistics": {str(name): float(one) if np.isfinite(one) else None for name, one in numbers.items()},
+            }
         )
     return described
 
 
-def display_maps(layers: Sequence[Tensor], masks: Masks | None = None) -> bytes:
+def display_maps(grid: Grid) -> bytes:
     """Every map, one after the other, row by row, a byte per weight: enough for a picture.
 
-    0 to 254 is 0 to the map's largest weight, 255 is masked or no number.
+    0 to 254 is 0 to the map's largest weight, 255 is masked or not a number.
     """
-    return b"".join(_levels(weights).tobytes() for weights in _heads(layers, masks))
+    return b"".join(_levels(body.cells).tobytes() for heads in grid.maps for body in heads)
 
 
-def _heads(layers: Sequence[Tensor], masks: Masks | None) -> Iterator[np.ndarray]:
-    places = ((layer, head) for layer, maps in enumerate(layers) for head in range(len(maps)))
-    return (_head(layers, masks, *place)[0] for place in places)
-
-
-def _head(layers: Sequence[Tensor], masks: Masks | None, layer: int, head: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """A head's weights, NaN where masked, and what is masked."""
-    weights, mask = layers[layer][head].float(), None if masks is None else masks[layer]
-    if mask is None:
-        return weights.numpy(), None
-    masked = mask.expand(layers[layer].shape)[head]
-    return weights.masked_fill(masked, float("nan")).numpy(), masked.numpy()
-
-
-def _levels(weights: np.ndarray) -> np.ndarray:
-    numbers = np.isfinite(weights)
-    shares = np.where(numbers, weights, 0.0) / (_largest(weights) or 1.0)
+def _levels(cells: np.ndarray) -> np.ndarray:
+    numbers = np.isfinite(cells)
+    shares = np.where(numbers, cells, 0.0) / (_largest(cells) or 1.0)
     return np.where(numbers, np.rint(254 * shares), 255).astype(np.uint8)
 
 
-def _largest(weights: np.ndarray) -> float:
-    return float(np.max(weights, where=np.isfinite(weights), initial=0.0))
+def _largest(cells: np.ndarray) -> float:
+    return float(np.nanmax(cells, initial=0.0))

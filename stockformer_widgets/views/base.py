@@ -79,8 +79,16 @@ class View(Pictured):
     #: Pixels left of the words.
     indent: ClassVar[int] = MARGIN
 
+    #: Fields of the selection that the chart is made of; the others only move marks.
+    content: ClassVar[tuple[str, ...]] = ()
+    #: How many named rows or bars are shown at most; all by default.
+    most: ClassVar[int | None] = None
+
     #: While True the view draws nothing; afterwards it catches up.
     paused = Bool(False)
+
+    _chart: Chart | None = None
+    _made_of: tuple[Any, ...] = ()
 
     @opens_whole
     def __init__(self, session: ExtractorSession, selection: Selection | None = None) -> None:
@@ -115,7 +123,7 @@ class View(Pictured):
     @classmethod
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
         """Whether one view can show both sessions, see `views.compared`."""
-        return False
+        return cls.shows(one) and cls.shows(other)
 
     @property
     def filled(self) -> bool:
@@ -123,8 +131,32 @@ class View(Pictured):
         return all(map(self.shows, self._drawn_sessions()))
 
     def to_frame(self) -> pd.DataFrame:
-        """The numbers on the screen, one row each."""
+        """The numbers of the chart, `Chart.table`."""
+        return self.chart.table.copy()
+
+    @property
+    def chart(self) -> Chart:
+        """What the view shows, without what is selected."""
+        made_of = self._state(self.content)
+        if self._chart is None or made_of != self._made_of:
+            self._chart, self._made_of = self._make_chart(), made_of
+        return self._chart
+
+    @property
+    def _body(self) -> Any:
+        """What is drawn: a view knows of which type that is."""
+        return self.chart.body
+
+    def chart_of(self, session: ExtractorSession) -> Chart:
+        """What the view shows of a session under its selection."""
         raise NotImplementedError
+
+    def compared_chart_of(self, session: ExtractorSession) -> Chart:
+        """What a comparison shows of a session."""
+        return self.chart_of(session)
+
+    def _make_chart(self) -> Chart:
+        return self.chart_of(self.session)
 
     @closing_on_error
     def _png(self, dpi: int) -> bytes:
@@ -167,7 +199,9 @@ class View(Pictured):
 
     def _notes(self) -> str:
         """What is said besides, wherever the mouse is, as HTML."""
-        return ""
+        legend = self._body.legend if isinstance(self._body, Bars | Panels) else {}
+        names = swatches(list(legend.values()), list(legend), [""] * len(legend))
+        return "<br>".join(filter(None, (names, notes_html(self.chart.notes, "<br>"))))
 
     def _caveats(self) -> list[str]:
         """Why the attention that is drawn may not be what the model used."""
@@ -183,12 +217,37 @@ class View(Pictured):
         return (self.session,)
 
     def _summary(self) -> Summary:
-        """What the numbers on the screen mean."""
-        raise NotImplementedError
+        return self.chart.summary
+
+    def _marked(self) -> dict[str, int]:
+        """The selected place on every axis that sets a field of the selection, or marks it."""
+        fields = [(field, axis) for axis in self._body.axes for field in (axis.sets, axis.also) if field]
+        places = {field: self._place_on(axis, field) for field, axis in fields}
+        return {field: place for field, place in places.items() if place is not None}
+
+    def _place_on(self, axis: Axis, field: str) -> int | None:
+        """The place of an axis that a field of the selection names, if any."""
+        names, value = list(axis.names), getattr(self.selection, field)
+        if field == "feature":
+            return names.index(value) if value in names else None
+        return self.selection.place(field, len(names)) if field in ("query", "key") else value
+
+    def _select_on(self, axis: Axis, place: int) -> None:
+        """Set the field of the selection that an axis sets, if any."""
+        if axis.sets == "feature":
+            self.selection.feature = axis.names[place]
+        elif axis.of_days:
+            self.selection.select(axis.sets, place, len(axis.names))
+        elif axis.sets:
+            setattr(self.selection, axis.sets, place)
+
+    def _spans(self) -> dict[str, tuple[int, int]]:
+        """Field -> the first place to show on the axis of days that sets it, and the one after the last."""
+        axes = [axis for axis in self._body.axes if axis.of_days]
+        return {axis.sets: self.selection.span(axis.sets, len(axis.names)) for axis in axes}
 
     def _plot(self) -> Figure:
-        """The picture in matplotlib."""
-        raise NotImplementedError
+        return draw(self.chart, self._marked(), spans=self._spans())
 
     @observe("paused")
     def _refresh(self, change: Any = None) -> None:
@@ -240,7 +299,7 @@ class View(Pictured):
 
     def _redraw(self, change: Any = None) -> None:
         """Draw after a change of the view's own controls."""
-        self._drawn = ()
+        self._chart, self._drawn = None, ()
         self._refresh()
 
     def _listen(self, figure: bq.Figure) -> None:
@@ -306,7 +365,7 @@ class View(Pictured):
         if self.comm is None:
             return
         self._unfollow()
-        self._drawn = ()
+        self._chart, self._made_of, self._drawn = None, (), ()
         close_parts(self)
         super().close()
 
@@ -318,97 +377,6 @@ class View(Pictured):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.selection.kind}, layer {self.selection.layer})"
-
-
-class ChartView(View):
-    """A view of a chart, which it makes of what `content` and `follows_session` name."""
-
-    #: Fields of the selection that the chart is made of; the others only move marks.
-    content: ClassVar[tuple[str, ...]] = ()
-    #: How many named rows or bars are shown at most; all by default.
-    most: ClassVar[int | None] = None
-
-    _chart: Chart | None = None
-    _made_of: tuple[Any, ...] = ()
-
-    @classmethod
-    def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
-        return cls.shows(one) and cls.shows(other)
-
-    @property
-    def chart(self) -> Chart:
-        """What the view shows, without what is selected."""
-        made_of = self._state(self.content)
-        if self._chart is None or made_of != self._made_of:
-            self._chart, self._made_of = self._make_chart(), made_of
-        return self._chart
-
-    @property
-    def _body(self) -> Any:
-        """What is drawn: a view knows of which type that is."""
-        return self.chart.body
-
-    def chart_of(self, session: ExtractorSession) -> Chart:
-        """What the view shows of a session under its selection."""
-        raise NotImplementedError
-
-    def compared_chart_of(self, session: ExtractorSession) -> Chart:
-        """What a comparison shows of a session."""
-        return self.chart_of(session)
-
-    def _make_chart(self) -> Chart:
-        return self.chart_of(self.session)
-
-    def to_frame(self) -> pd.DataFrame:
-        """The numbers of the chart, `Chart.table`."""
-        return self.chart.table.copy()
-
-    def _redraw(self, change: Any = None) -> None:
-        self._chart = None
-        super()._redraw(change)
-
-    def _summary(self) -> Summary:
-        return self.chart.summary
-
-    def _notes(self) -> str:
-        legend = self._body.legend if isinstance(self._body, Bars | Panels) else {}
-        names = swatches(list(legend.values()), list(legend), [""] * len(legend))
-        return "<br>".join(filter(None, (names, notes_html(self.chart.notes, "<br>"))))
-
-    def _marked(self) -> dict[str, int]:
-        """The selected place on every axis that sets a field of the selection, or marks it."""
-        fields = [(field, axis) for axis in self._body.axes for field in (axis.sets, axis.also) if field]
-        places = {field: self._place_on(axis, field) for field, axis in fields}
-        return {field: place for field, place in places.items() if place is not None}
-
-    def _place_on(self, axis: Axis, field: str) -> int | None:
-        """The place of an axis that a field of the selection names, if any."""
-        names, value = list(axis.names), getattr(self.selection, field)
-        if field == "feature":
-            return names.index(value) if value in names else None
-        return self.selection.place(field, len(names)) if field in ("query", "key") else value
-
-    def _select_on(self, axis: Axis, place: int) -> None:
-        """Set the field of the selection that an axis sets, if any."""
-        if axis.sets == "feature":
-            self.selection.feature = axis.names[place]
-        elif axis.of_days:
-            self.selection.select(axis.sets, place, len(axis.names))
-        elif axis.sets:
-            setattr(self.selection, axis.sets, place)
-
-    def _spans(self) -> dict[str, tuple[int, int]]:
-        """Field -> the first place to show on the axis of days that sets it, and the one after the last."""
-        axes = [axis for axis in self._body.axes if axis.of_days]
-        return {axis.sets: self.selection.span(axis.sets, len(axis.names)) for axis in axes}
-
-    def _plot(self) -> Figure:
-        return draw(self.chart, self._marked(), spans=self._spans())
-
-    def close(self) -> None:
-        """Stop following, and close every widget of this view."""
-        self._chart, self._made_of = None, ()
-        super().close()
 
 
 def check_state(session: ExtractorSession, selection: Selection | None) -> None:

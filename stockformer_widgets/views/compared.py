@@ -10,17 +10,17 @@ from stockformer.charts.chart import Chart
 from stockformer.charts.compare import compare
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.base import ChartView, View
+from stockformer_widgets.views.base import View
 
 
-class ComparedView(ChartView):
+class ComparedView(View):
     """What a kind of view shows of both sessions of a selection, called A and B, in one chart; made by `compared`.
 
     Days align by their distance from the prediction: both sequences end with day 0.
     """
 
     #: The kind of view.
-    kind: ClassVar[type[ChartView]]
+    kind: ClassVar[type[View]]
 
     def __init__(self, selection: Selection) -> None:
         if len(selection.sessions) != 2:
@@ -47,8 +47,6 @@ class ComparedView(ChartView):
 @cache
 def compared(kind: type[View]) -> type[ComparedView]:
     """The view that compares what a kind of view shows of two sessions: ``compared(GateTimeline)(selection)``."""
-    if not issubclass(kind, ChartView):
-        raise TypeError(f"{kind.__name__} shows no chart, which is what can be compared")
     traits = {"kind": kind, "label": f"{kind.label}, A and B", "most": None, "__module__": __name__}
     made = new_class(f"Compared{kind.__name__}", (ComparedView, kind), {}, lambda body: body.update(traits))
     return cast(type[ComparedView], made)

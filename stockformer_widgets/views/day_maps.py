@@ -20,7 +20,9 @@ _ZOOMED = "a part is shown, the sentences are about all days; 0 or a double clic
 
 
 class DayMapView(HeatmapView):
-    """A map of query by key: colours from 0 to the largest value of all sessions of the selection; grey is no number.
+    """A map of query by key: colours from 0 to the largest value of all sessions of the selection.
+
+    Grey is masked or not a number.
 
     A click selects query and key; a box drawn with the mouse is shown larger, here
     and in the views by day, a double click shows all days again.

@@ -20,7 +20,7 @@ from stockformer.explainability import (
 from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.attribution import AttributedView
-from stockformer_widgets.views.doubts import trust_notes
+from stockformer_widgets.views.doubts import trust_note
 from stockformer_widgets.views.lines import LinesView
 
 #: What attention says of the days, by name; `_ATTRIBUTION` asks the model instead.
@@ -69,7 +69,7 @@ class DayScores(AttributedView, LinesView):
         ranking = session.method if attributed else by
         return chart.noting(
             Note(f"for {session.target_name}" if by in (_ATTRIBUTION, "relevance") else ""),
-            *(trust_notes(session, ranking, "day") if ranking in DAY_RANKINGS else ()),
+            trust_note(session, ranking, "day") if ranking in DAY_RANKINGS else Note(""),
         )
 
     def _attributes(self) -> bool:

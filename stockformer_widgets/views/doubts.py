@@ -16,10 +16,10 @@ _shipped = cache(sample_faithfulness)
 _SEE = "see Faithfulness"
 
 
-def trust_notes(session: ExtractorSession, ranking: str, unit: str) -> list[Note]:
+def trust_note(session: ExtractorSession, ranking: str, unit: str) -> Note:
     """What a ranking of cells or days is better than: over windows, as measured here or shipped, and on the sample."""
     if session.change:
-        return [Note(f"faithfulness not measured for the changed model, {_SEE}")]
+        return Note(f"faithfulness not measured for the changed model, {_SEE}")
     measured = session.faithfulness.get(unit), session.sample_faithfulness.get(unit)
     verdicts = [
         _verdict(result.table, ranking, f"on {result.measured_on}")
@@ -29,7 +29,9 @@ def trust_notes(session: ExtractorSession, ranking: str, unit: str) -> list[Note
     over_windows = measured[0] is not None and measured[0].samples > 1 and ranking in measured[0].scores
     if not over_windows and _is_usual(session, ranking, unit) and is_shipped(session.model):
         verdicts.insert(0, _verdict(_shipped(unit), ranking, "on 64 windows"))
-    return verdicts or [Note(f"faithfulness not measured yet, {_SEE}")]
+    if not verdicts:
+        return Note(f"faithfulness not measured yet, {_SEE}")
+    return Note("; ".join(one.text for one in verdicts), " ".join(one.detail for one in verdicts))
 
 
 def _is_usual(session: ExtractorSession, ranking: str, unit: str) -> bool:

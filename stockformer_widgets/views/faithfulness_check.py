@@ -20,7 +20,7 @@ from stockformer.explainability import (
 from stockformer_widgets.parts.drawing import clicked_step, neighbour, notes_html, text
 from stockformer_widgets.parts.progress import Work
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.base import ChartView
+from stockformer_widgets.views.base import View
 from stockformer_widgets.views.doubts import control_note
 from stockformer_widgets.views.panels import LEFT, PanelsPicture
 
@@ -31,7 +31,7 @@ _NOT_YET = (
 )
 
 
-class FaithfulnessCheck(ChartView):
+class FaithfulnessCheck(View):
     """Deletion and insertion curves of every method and of what it should beat, and a verdict for each.
 
     Nothing is measured before the button is pressed: on one sample it takes some

@@ -23,7 +23,7 @@ from stockformer.explainability import (
 )
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.day_maps import DayMapView, map_title, market_note
-from stockformer_widgets.views.doubts import trust_notes
+from stockformer_widgets.views.doubts import trust_note
 
 _NORM = "norm of what comes in"
 #: Name in the control -> map of a layer.
@@ -72,10 +72,13 @@ class FlowHeatmap(DayMapView):
             chosen = where.kind, where.layer, where.head
             weights, mask = capture.map(*chosen), capture.mask(*chosen)
             title = f"{map_title(where)}: {name}"
-        trust = trust_notes(session, name, "day") if name in _OF_ALL else []
+        trust = Note("")
+        if name in _OF_ALL:
+            trust = trust_note(session, name, "day")
+            trust = replace(trust, text=f"days by {name}: {trust.text}")
         return flow_map(self._cells(session, mask, "value"), weights, title).noting(
             Note(f"for {session.target_name}" if name in ("weight x gradient", "relevance") else ""),
-            *(replace(note, text=f"days by {name}: {note.text}") for note in trust),
+            trust,
             market_note(session, where.kind),
         )
 

@@ -17,7 +17,7 @@ from stockformer.explainability import head_statistics, kind_title
 from stockformer_widgets.parts.drawing import Titled, text
 from stockformer_widgets.parts.encoding import describe_maps, display_maps
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.base import ChartView
+from stockformer_widgets.views.base import View
 from stockformer_widgets.views.maps import cell_html
 
 _STATIC = Path(__file__).parents[1] / "static"
@@ -39,7 +39,7 @@ class MapGrid(anywidget.AnyWidget):
     head = Int(None, allow_none=True).tag(sync=True)
 
 
-class HeadGrid(ChartView):
+class HeadGrid(View):
     """Every layer x head map of the selected kind of attention, on one colour scale or each on its own.
 
     Above each map is a statistic, of diffuseness, recency and redundancy the one
@@ -61,19 +61,14 @@ class HeadGrid(ChartView):
     _painted: Chart | None = None
 
     def chart_of(self, session: ExtractorSession) -> Chart:
-        kind = self.selection.kind
-        layers, masks = self._layers(session)
+        kind, capture = self.selection.kind, session.reading.capture
+        layers = [maps[0] for maps in capture.kinds[kind]]
+        masks = [capture.layer_mask(kind, layer) for layer in range(len(layers))]
         maps = [
             head_maps(weights, self._days(session, weights), labels=day_labels(kind), mask=mask)
             for weights, mask in zip(layers, masks, strict=True)
         ]
         return head_grid(maps, head_statistics(layers, masks), f"{kind_title(kind)}, all heads")
-
-    def _layers(self, session: ExtractorSession) -> tuple[list[Tensor], list[Tensor | None]]:
-        """[heads, query, key] per layer, and what is masked in each, [heads or 1, query, key]."""
-        kind, capture = self.selection.kind, session.reading.capture
-        layers = [maps[0] for maps in capture.kinds[kind]]
-        return layers, [capture.layer_mask(kind, layer) for layer in range(len(layers))]
 
     def _days(self, session: ExtractorSession, weights: Tensor) -> tuple[list[str], list[str]]:
         return session.reading.days(weights.size(-2)), session.reading.days(weights.size(-1))
@@ -90,10 +85,9 @@ class HeadGrid(ChartView):
 
     def _draw(self) -> None:
         if self.chart is not self._painted:
-            layers, masks = self._layers(self.session)
             with self.grid.hold_sync():
-                self.grid.maps = describe_maps(layers, self._body.statistics, masks)
-                self.grid.codes = display_maps(layers, masks)
+                self.grid.maps = describe_maps(self._body)
+                self.grid.codes = display_maps(self._body)
             self.plot.title = self.chart.title
             self._painted = self.chart
         with self.grid.hold_sync():

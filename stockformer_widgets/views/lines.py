@@ -25,7 +25,7 @@ from stockformer_widgets.parts.drawing import (
     text,
     tick_range,
 )
-from stockformer_widgets.views.base import ChartView
+from stockformer_widgets.views.base import View
 
 #: What is drawn, from the back to the front.
 _LOOKS: dict[str, dict[str, Any]] = {
@@ -105,7 +105,7 @@ class LinesPicture:
             yield "reference", {"x": [0, length], "y": [body.reference[0]] * 2}
 
 
-class PlacesView(ChartView):
+class PlacesView(View):
     """A view of values along one axis of places, across or with bars down: a click selects a place."""
 
     @property

@@ -26,7 +26,7 @@ from stockformer_widgets.parts.drawing import (
     set_range,
     text,
 )
-from stockformer_widgets.views.base import ChartView
+from stockformer_widgets.views.base import View
 
 _LEVELS = 255  # palette entries for values; one more is for cells without a number
 _BAR = 140  # pixels
@@ -76,7 +76,7 @@ def _whole(words: str) -> str:
 _palette = cache(Palette)
 
 
-class HeatmapView(ChartView):
+class HeatmapView(View):
     """A view of a heatmap: a click selects, lines cross where the selected row and column meet."""
 
     height: ClassVar[int] = 380

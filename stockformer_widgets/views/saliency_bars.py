@@ -13,7 +13,7 @@ from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.attribution import AttributedView
 from stockformer_widgets.views.bars import BarsView
-from stockformer_widgets.views.doubts import completeness_note, control_note, trust_notes
+from stockformer_widgets.views.doubts import completeness_note, control_note, trust_note
 
 _ALL = "all days"
 
@@ -62,8 +62,8 @@ class SaliencyBars(AttributedView, BarsView):
             most=self.most,
             summary=self._summary_of(parts),
         )
-        trust = trust_notes(session, session.method, "cell")
-        return chart.noting(completeness_note(session), control_note(session), *trust)
+        trust = trust_note(session, session.method, "cell")
+        return chart.noting(completeness_note(session), control_note(session), trust)
 
     def _select(self, place: int) -> None:
         if place == self._selected():

@@ -657,7 +657,7 @@ def test_the_heart_fits_a_screen(page: Page) -> None:
             page.wait_for_function(
                 """([name, top]) => {
                     const box = document.querySelector(`.stockformer-${name}`).getBoundingClientRect();
-                    return box.bottom - top < 1000;
+                    return box.bottom - top < 900;
                 }""",
                 arg=[name, box["y"]],
             )

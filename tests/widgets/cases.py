@@ -232,7 +232,7 @@ def widgets() -> set[str]:
 
 
 def observers(owner: Any) -> int:
-    """How many callbacks hang on a session or a selection."""
+    """How many callbacks a session or a selection holds."""
     observing = sum(len(calls) for kinds in owner._trait_notifiers.values() for calls in kinds.values())
     return observing + len(owner._followers)
 

@@ -4,6 +4,7 @@ import { format } from "d3-format";
 import { scaleLinear } from "d3-scale";
 import { element, redrawing, sharp } from "../../dom";
 import type { Scale } from "../chart";
+import type { Mouse, Place } from "./body";
 
 export const HIGHLIGHT = "#d55e00";
 /** Pixels around a picture. */
@@ -63,6 +64,26 @@ export function canvas(
   return (pixels, how, beside = MARGIN.left) => {
     [height, paint, left] = [pixels, how, beside];
     redraw();
+  };
+}
+
+/** A canvas whose columns are places: what draws it is told how many there are. */
+export function columns(
+  root: HTMLElement,
+  mouse: Mouse,
+  signal: AbortSignal,
+): (height: number, places: number, paint: (frame: Frame) => void) => void {
+  let number = 0;
+  const place = ({ across }: Point): Place => [Math.floor(across * number)];
+  const draw = canvas(
+    root,
+    (at) => mouse.click(place(at)),
+    (at) => mouse.hover(at && place(at)),
+    signal,
+  );
+  return (height, places, paint) => {
+    number = places;
+    draw(height, paint);
   };
 }
 

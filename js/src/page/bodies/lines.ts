@@ -2,22 +2,14 @@
 
 import type { Band, Line, Lines } from "../chart";
 import { type Place, type Renderer, changeOn, nameOf, number, placeOn, type Said } from "./body";
-import { canvas, type Frame, HIGHLIGHT, nameColumns, nameValues } from "./canvas";
+import { columns, type Frame, HIGHLIGHT, nameColumns, nameValues } from "./canvas";
 
 export const LINES: Renderer<Lines> = {
   make(root, mouse, signal) {
-    let body: Lines;
-    const place = ({ across }: { across: number }) => [Math.floor(across * body.x.names.length)];
-    const draw = canvas(
-      root,
-      (at) => mouse.click(place(at)),
-      (at) => mouse.hover(at && place(at)),
-      signal,
-    );
-    return (next, where) => {
-      body = next;
+    const draw = columns(root, mouse, signal);
+    return (body, where) => {
       const marks = [body.x.sets, body.x.also].map((field) => placeOn(body.x, field, where));
-      draw(120, (frame) => paint(frame, next, marks));
+      draw(120, body.x.names.length, (frame) => paint(frame, body, marks));
     };
   },
   selected: (body, where) => [placeOn(body.x, body.x.sets, where)],
@@ -53,7 +45,7 @@ function paint(frame: Frame, body: Lines, [selected, also]: Place): void {
       context.fillRect((place + 0.5) * step - 0.75, y, 1.5, dash);
 }
 
-/** A line through the middle of its places, or a step per place; a gap where there is no number. */
+/** A line through the middle of its places, or a step per place; a gap where a value is missing. */
 function paintLine({ context, width }: Frame, line: Line, scale: (value: number) => number, step: number): void {
   const start = width - line.values.length * step;
   const path = new Path2D();

@@ -3,7 +3,7 @@
 import { element } from "../../dom";
 import type { Bars, Lines, Panels } from "../chart";
 import { changeOn, placeOn, type Renderer, type Said } from "./body";
-import { canvas, type Frame, HIGHLIGHT, nameColumns, nameValues } from "./canvas";
+import { columns, type Frame, HIGHLIGHT, nameColumns, nameValues } from "./canvas";
 import { LINES } from "./lines";
 
 export const PANELS: Renderer<Panels> = {
@@ -47,17 +47,10 @@ const axisOf = (panel: Lines | Bars) => (panel.type === "Lines" ? panel.x : pane
 /** Upright bars. */
 const UPRIGHT: Renderer<Bars> = {
   make(root, mouse, signal) {
-    let body: Bars;
-    const place = ({ across }: { across: number }) => [Math.floor(across * body.names.names.length)];
-    const draw = canvas(
-      root,
-      (at) => mouse.click(place(at)),
-      (at) => mouse.hover(at && place(at)),
-      signal,
-    );
-    return (next, where) => {
-      body = next;
-      draw(100, (frame) => paint(frame, next, placeOn(next.names, next.names.sets, where)));
+    const draw = columns(root, mouse, signal);
+    return (body, where) => {
+      const selected = placeOn(body.names, body.names.sets, where);
+      draw(100, body.names.names.length, (frame) => paint(frame, body, selected));
     };
   },
   selected: (body, where) => [placeOn(body.names, body.names.sets, where)],
