@@ -126,7 +126,8 @@ def test_many_shows_and_closes_leave_nothing(page: Page, lab: str, lab_root, mak
     for number in range(6, 6 + times):
         assert show(number) == in_kernel
     more_canvases, more_listeners = held()
-    # Some are not collected yet, and JupyterLab's own listeners come and go; one left by every show is as many as there are shows.
+    # Some are not collected yet, and JupyterLab's own listeners come and go;
+    # one left by every show is as many as there are shows.
     assert more_canvases - canvases < times
     assert more_listeners - listeners < times
 
