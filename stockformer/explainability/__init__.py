@@ -7,6 +7,10 @@ from stockformer.explainability.attention.ablation import (
     attention_effects,
     head_importance,
 )
+from stockformer.explainability.attention.activations import (
+    record_activations,
+    stream_paths,
+)
 from stockformer.explainability.attention.capture import (
     AttentionExtractor,
     Capture,
@@ -28,6 +32,11 @@ from stockformer.explainability.attention.flow import (
     relevance,
     rollout,
 )
+from stockformer.explainability.attention.patching import (
+    Patching,
+    activation_patching,
+    patching_steps,
+)
 from stockformer.explainability.attention.statistics import (
     MAP_STATISTICS,
     gate_statistics,
@@ -48,6 +57,7 @@ from stockformer.explainability.attention.what_if import (
     WhatIf,
     change_inputs,
     changed_model,
+    donor_activations,
 )
 from stockformer.explainability.attribution.attribute import (
     GROUPS,
@@ -62,6 +72,7 @@ from stockformer.explainability.attribution.saliency import (
     compute_input_saliency,
     saliency_frame,
 )
+from stockformer.explainability.donors import draw_donors
 from stockformer.explainability.faithfulness.blocks import calendar_blocks
 from stockformer.explainability.faithfulness.curves import (
     BETTER,
@@ -200,10 +211,12 @@ __all__ = [
     "GroupComparison",
     "Inflow",
     "OutputDistribution",
+    "Patching",
     "Summary",
     "Target",
     "Trace",
     "WhatIf",
+    "activation_patching",
     "analyze_output_distribution",
     "attention_effects",
     "attention_weights",
@@ -222,6 +235,8 @@ __all__ = [
     "compare_groups",
     "compute_input_saliency",
     "describe_outputs",
+    "donor_activations",
+    "draw_donors",
     "evaluating",
     "faithfulness_steps",
     "faithfulness_verdict",
@@ -246,6 +261,7 @@ __all__ = [
     "negative_control",
     "norm_map",
     "output_batches",
+    "patching_steps",
     "plot_attention_all_heads",
     "plot_attention_effects",
     "plot_attention_heatmap",
@@ -273,11 +289,13 @@ __all__ = [
     "plot_self_attention",
     "randomisation_check",
     "randomisation_steps",
+    "record_activations",
     "relevance",
     "rollout",
     "saliency_frame",
     "spread_indices",
     "spread_windows",
+    "stream_paths",
     "summarize_change",
     "summarize_days",
     "summarize_effects",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -331,16 +332,19 @@ class Explaining(Followed):
             changed: whether they see the model with the change of `what_if`, which is undone between them.
         """
         before, refreshed = asked(), self._refreshed
-        change = self.change if changed else WhatIf()
         while True:
             try:
-                with changed_model(in_eval_mode(self.model), change, self._original.capture):
+                with self._as_changed() if changed else nullcontext():
                     share = next(steps)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             yield share
             if self.closed or asked() != before or self._refreshed != refreshed:
                 raise RuntimeError("what was measured has changed meanwhile: measure again")
+
+    def _as_changed(self) -> AbstractContextManager[None]:
+        """A context in which the model does what it does with the change of `what_if`."""
+        return changed_model(in_eval_mode(self.model), self.change, self._original.capture, self.reading.donor)
 
     def _rankings(self, unit: str) -> Mapping[str, Ranking]:
         if unit not in ("cell", "day"):
@@ -391,7 +395,7 @@ class Explaining(Followed):
         self._check_open()
         which = (*key, self.reading, self.target)
         if which not in self._explained:
-            with changed_model(in_eval_mode(self.model), self.change, self._original.capture):
+            with self._as_changed():
                 self._explained[which] = compute(self.model, *self._one_sample(), target=self._target())
         found: Result = self._explained[which]
         return found

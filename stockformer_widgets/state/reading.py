@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stockformer.dataset import StockDataset, Window
 from stockformer.explainability import Capture
+from stockformer.explainability.attention.activations import Activations
 from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
 from stockformer.preprocessing import Normalization
 from stockformer.table import listed
@@ -29,12 +30,14 @@ class Reading:
         capture: what it attended to.
         dates: the T trading days, or None where they are not known.
         window: the dataset's sample, or None for tensors given by hand.
+        donor: activations of another sample that the model was run with, see `stockformer.explainability.WhatIf`.
     """
 
     inputs: tuple[Tensor, ...]
     capture: Capture
     dates: pd.DatetimeIndex | None = None
     window: Window | None = None
+    donor: Activations = field(default_factory=dict)
 
     def __repr__(self) -> str:
         inputs = " and ".join(str(list(tensor.shape)) for tensor in self.inputs)

@@ -24,11 +24,13 @@ from stockformer.explainability import (
     change_inputs,
     changed_model,
     describe_outputs,
+    donor_activations,
     in_eval_mode,
     measure_windows,
     output_batches,
     summarize_change,
 )
+from stockformer.explainability.attention.activations import Activations, check_donor
 from stockformer.forward import uncompiled
 from stockformer_widgets.state.explanations import EXPLAINS, Explaining
 from stockformer_widgets.state.lifetime import closes_to_the_end
@@ -170,6 +172,7 @@ class ExtractorSession(Explaining):
 
         Example:
             >>> session.what_if(gate={2: 0.0}, heads_off=[(1, 3)], market_from=500)
+            >>> session.what_if(patch_from=500, patch_days=[("stock", 1, 57)])
             >>> session.effect().verdict
             >>> session.what_if()  # the model as it is
         """
@@ -211,7 +214,7 @@ class ExtractorSession(Explaining):
             TypeError: the model is no stock transformer.
         """
         self._check_open()
-        with changed_model(in_eval_mode(self.model), self.change, self._original.capture):
+        with self._as_changed():
             found = measure_windows(self._stock_model(), *self.reading.inputs)
         return {name: float(value) for name, value in found.items()}
 
@@ -407,8 +410,19 @@ class ExtractorSession(Explaining):
         if change.changes_inputs:
             means = None if original.window is None else original.window.means
             inputs = change_inputs(change, inputs, self._names_of(inputs), self._market(change.market_from), means)
-        with changed_model(in_eval_mode(self.model), change, original.capture):
-            return replace(original, inputs=inputs, capture=capture_attention(self.model, *inputs))
+        donor = self._donor(change, original)
+        with changed_model(in_eval_mode(self.model), change, original.capture, donor):
+            return replace(original, inputs=inputs, capture=capture_attention(self.model, *inputs), donor=donor)
+
+    def _donor(self, change: WhatIf, original: Reading) -> Activations:
+        """What a change patches, of the window that it names."""
+        if change.patch_from is None:
+            return {}
+        if self.dataset is None:
+            raise ValueError("patch_from needs a session with a dataset")
+        inputs = as_inputs(self.model, self.dataset.window(change.patch_from).inputs)
+        check_donor(original.inputs, inputs)
+        return donor_activations(self.model, change, original.capture, inputs)
 
     def _market(self, index: int | None) -> Tensor | None:
         """The market sequence of another window."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,15 @@ from cases import ALL_VIEWS, global_hooks, make_session, plain, shown_message, w
 from traitlets import TraitError
 
 from stockformer.explainability import WhatIf
-from stockformer_widgets import AttentionExplorer, AttentionHeatmap, AttentionRow, Prediction, SaliencyBars, Selection
+from stockformer_widgets import (
+    AttentionExplorer,
+    AttentionHeatmap,
+    AttentionRow,
+    ExtractorSession,
+    Prediction,
+    SaliencyBars,
+    Selection,
+)
 from stockformer_widgets.controls.what_if import WhatIfControls
 from stockformer_widgets.parts.drawing import MessageLine
 
@@ -299,3 +309,34 @@ def test_the_gate_is_that_of_the_cross_attention(session):
     for kind, shown in (("self", "none"), ("market", "none"), ("cross", None)):
         selection.kind = kind
         assert controls.gate.layout.display == shown
+
+
+def test_a_patched_sample_is_undone(session):
+    original = session.reading
+    session.what_if(patch_from=30, patch_days=[("stock", 1, day) for day in range(8)])
+    donor = session.at(30)
+    assert torch.equal(session.reading.capture.output, donor.original.capture.output)
+    assert "stock stream after layer 1 on days 0 to 7 of sample 30" in session.title
+    assert donor.change == session.change
+    session.sample = 9
+    assert torch.equal(session.reading.capture.output, donor.original.capture.output)
+    # The last layer is the donor's, so nothing of the sample reaches the output.
+    assert not any(part.any() for part in session.saliency())
+    session.sample = session.dataset.index_of(original.dates[-1], original.window.ticker)
+    session.undo()
+    assert torch.equal(session.reading.capture.output, original.capture.output)
+
+
+def test_a_donor_of_another_dataset_or_length(session):
+    places = {"patch_from": 0, "patch_gates": [0]}
+    by_hand = make_session()
+    by_hand.run(*(part[:, 1:] for part in by_hand.reading.inputs))
+    message = "the donor's inputs are [8, 5] and [8, 2], days and features, expected [7, 5] and [7, 2] as of the sample"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        by_hand.what_if(**places)
+    with pytest.raises(IndexError, match="sample 44 does not exist"):
+        session.what_if(patch_from=44, patch_gates=[0])
+    alone = ExtractorSession(session.model, *session.reading.inputs)
+    with pytest.raises(ValueError, match="patch_from needs a session with a dataset"):
+        alone.what_if(**places)
+    assert not alone.change

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stockformer.explainability.attention.capture import Capture, capture_attention
 from stockformer.explainability.attention.trace import Trace
-from stockformer.explainability.attention.what_if import WhatIf, changed_copies, changed_model
+from stockformer.explainability.attention.what_if import WhatIf, changed_copies
 from stockformer.forward import in_eval_mode, without_gradients
 from stockformer.steps import Steps, run_to_end
 from stockformer.targets import Target, explained
@@ -100,7 +100,5 @@ def _targets(
     model: nn.Module, inputs: tuple[Tensor, ...], target: Target, what_ifs: Sequence[WhatIf], capture: Capture
 ) -> Tensor:
     """The target of copies of a sample, each with its own change: [copies]."""
-    one = len(what_ifs) == 1
-    change = changed_model(model, what_ifs[0], capture) if one else changed_copies(model, what_ifs, capture)
-    with without_gradients(), change:
+    with without_gradients(), changed_copies(model, what_ifs, capture):
         return target(model(*(torch.cat([part] * len(what_ifs)) for part in inputs)))

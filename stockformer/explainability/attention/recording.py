@@ -77,6 +77,7 @@ def record_fused(
     with without_gradients(), parameters_at_rest(layer):
         call = _LAYER.bind(layer, *args, **kwargs).arguments
         src, padding = call["src"], call.get("src_key_padding_mask")
+        output = getattr(output, "unpatched", output)
         if src.is_nested:
             src, padding = padded(src)
             output = output.to_padded_tensor(0.0)

@@ -19,18 +19,49 @@ class AttentionOutput(tuple[Any, ...]):
 
     Attributes:
         by_head: the weights that the output was computed from, [B, heads, L, S].
+        added: what was added to the output beside them, in its layout: patched heads.
     """
 
     by_head: Tensor
+    added: Tensor
 
 
 def attention_output(module: nn.MultiheadAttention, call: dict[str, Any], weights: Tensor, output: Any) -> Any:
     """What a call, see `attention_call`, that returned `output` returns with these weights, [B, heads, L, S].
 
     Returns:
-        An `AttentionOutput`, or where `output` is a tensor, a tensor; with ``by_head``.
+        An `AttentionOutput`, or where `output` is a tensor, a tensor; with ``by_head``, and ``added`` where `output`
+        has it.
     """
-    result: Any = mix_values(module, weights, call["value"])
+    attended, added = mix_values(module, weights, call["value"]), getattr(output, "added", None)
+    return _output(call, attended if added is None else attended + added, weights, added, output)
+
+
+def patched_output(
+    module: nn.MultiheadAttention, call: dict[str, Any], weights: Tensor, output: Any, heads: Tensor, donor: Tensor
+) -> Any:
+    """What a call that returned `output` returns where some heads put out what they do elsewhere.
+
+    Args:
+        weights: that `output` was computed from, [B, heads, L, S].
+        heads: which heads, bool [B or 1, heads].
+        donor: what they put out elsewhere, see `head_outputs`.
+
+    Returns:
+        As `attention_output`: the weights of these heads are 0, and their part is ``added``.
+    """
+    chosen = heads.to(weights.device)[:, :, None, None]
+    own = head_outputs(module, weights, call["value"])
+    added = _join_heads(module, donor.to(own).where(chosen, 0.0), like=call["value"])
+    attended = output[0] if isinstance(output, tuple) else output
+    # A difference, which is exactly 0 where the donor is the sample itself.
+    change = _join_heads(module, (donor.to(own) - own).where(chosen, 0.0), like=call["value"])
+    return _output(call, attended + change, weights.masked_fill(chosen, 0.0), added, output)
+
+
+def _output(call: dict[str, Any], attended: Tensor, weights: Tensor, added: Tensor | None, output: Any) -> Any:
+    """`attended` in the form of `output`."""
+    result: Any = attended
     if isinstance(output, tuple):
         forms = [weights, weights.mean(dim=1)]
         forms = [form[0] for form in forms] if call["query"].dim() == 2 else forms
@@ -40,6 +71,8 @@ def attention_output(module: nn.MultiheadAttention, call: dict[str, Any], weight
         ]
         result = AttentionOutput((result, *more))
     result.by_head = weights
+    if added is not None:
+        result.added = added
     return result
 
 
@@ -126,10 +159,23 @@ def mix_values(module: nn.MultiheadAttention, weights: Tensor, value: Tensor) ->
     Returns:
         The module's output in its own layout: [B, L, E], [L, B, E] or [L, E].
     """
+    return _join_heads(module, head_outputs(module, weights, value), like=value, bias=module.out_proj.bias)
+
+
+def head_outputs(module: nn.MultiheadAttention, weights: Tensor, value: Tensor) -> Tensor:
+    """What each head makes of its values, before the output projection: ``A_h V_h``, [B, heads, L, head_dim].
+
+    Args:
+        weights, value: as of `mix_values`.
+    """
     v = _with_added_steps(module, _project(module, 2, batch_first(module, value)), module.bias_v)
-    mixed = (weights.to(v.dtype) @ _by_head(module, v)).transpose(1, 2).flatten(start_dim=2)  # [B, L, E]
-    output = F.linear(mixed, module.out_proj.weight, module.out_proj.bias)
-    if value.dim() == 2:
+    return weights.to(v.dtype) @ _by_head(module, v)
+
+
+def _join_heads(module: nn.MultiheadAttention, heads: Tensor, *, like: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The output projection of `head_outputs`, in the layout of `like`."""
+    output = F.linear(heads.transpose(1, 2).flatten(start_dim=2), module.out_proj.weight, bias)
+    if like.dim() == 2:
         return output.squeeze(0)
     return output if module.batch_first else output.transpose(0, 1)
 

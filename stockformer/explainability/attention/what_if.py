@@ -1,25 +1,33 @@
 """Run a model with parts of it changed: what does the prediction do then?
 
-Hooks replace what a gate or an attention returns while a context is open; the
+Hooks replace what a gate, an attention or a layer returns while a context is open; the
 model's weights and modules are never touched.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from stockformer.explainability.attention.activations import (
+    Activations,
+    calling,
+    record_activations,
+    stream_days,
+    stream_paths,
+)
 from stockformer.explainability.attention.capture import Capture
 from stockformer.explainability.attention.recording import called_weights
-from stockformer.explainability.attention.weights import attention_call, attention_output
-from stockformer.forward import forward_hooks, original, refuse_compiled, unfused
+from stockformer.explainability.attention.weights import attention_call, attention_output, patched_output
+from stockformer.forward import forward_hooks, original, refuse_compiled
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,16 @@ class WhatIf:
         market_from: index of the dataset's window whose market sequence is read instead.
         features: names of the features that are set to their training mean.
         days: first and last day on which they are, or on which every feature is where `features` is empty.
+        patch_from: index of the dataset's window, the donor, whose activations are put in the place of the
+            sample's (activation patching: Vig et al. 2020, Meng et al. 2022). The donor is run through the unchanged
+            model.
+        patch_days: ``(stream, layer, day)``: what a stream, see `stream_paths`, is on a day after a layer.
+        patch_heads: heads whose output is the donor's, named as in `heads_off`.
+        patch_gates: layers whose gate is the donor's.
 
     Raises:
         TypeError: a field is of another form.
+        ValueError: a donor without anything to patch, or the other way round.
     """
 
     gate: Mapping[int, float] = field(default_factory=dict)
@@ -50,6 +65,10 @@ class WhatIf:
     market_from: int | None = None
     features: Sequence[str] = ()
     days: tuple[int, int] | None = None
+    patch_from: int | None = None
+    patch_days: Sequence[tuple[str, int, int]] = ()
+    patch_heads: Sequence[tuple[int, int] | tuple[str, int, int]] = ()
+    patch_gates: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         _expect(
@@ -60,19 +79,31 @@ class WhatIf:
             and all(_is_int(layer) and isinstance(value, Real) for layer, value in self.gate.items()),
         )
         heads = "a list of (layer, head) or (kind, layer, head)"
-        _expect("heads_off", self.heads_off, heads, _all(self.heads_off, lambda one: _is_place(one, numbers=2)))
+        for name in ("heads_off", "patch_heads"):
+            places = getattr(self, name)
+            _expect(name, places, heads, _all(places, lambda one: _is_place(one, numbers=2)))
         for name in ("flat", "permuted"):
             places = getattr(self, name)
             good = _all(places, lambda one: _is_int(one) or _is_place(one, numbers=1))
             _expect(name, places, "a list of layers or (kind, layer)", good)
         names = self.features
         _expect("features", names, "a list of names", _all(names, lambda one: isinstance(one, str)))
-        market = self.market_from
-        _expect("market_from", market, "the index of a sample", market is None or _is_int(market))
+        for name in ("market_from", "patch_from"):
+            index = getattr(self, name)
+            _expect(name, index, "the index of a sample", index is None or _is_int(index))
         _expect("days", self.days, "(first, last)", self.days is None or _is_place(self.days, numbers=2))
+        places = self.patch_days
+        good = _all(places, lambda one: _is_place(one, numbers=2) and isinstance(one[0], str))
+        _expect("patch_days", places, "a list of (stream, layer, day)", good)
+        _expect("patch_gates", self.patch_gates, "a list of layers", _all(self.patch_gates, _is_int))
+        if bool(self.patches) != (self.patch_from is not None):
+            raise ValueError(
+                "patch_days, patch_heads and patch_gates need patch_from, the index of the donor, and it needs one of "
+                f"them; found patch_from = {self.patch_from} and {len(self.patches) or 'nothing'} to patch"
+            )
         # Copies: what the caller does with its own list must not change what happened.
         object.__setattr__(self, "gate", dict(self.gate))
-        for name in ("heads_off", "flat", "permuted", "features"):
+        for name in ("heads_off", "flat", "permuted", "features", "patch_days", "patch_heads", "patch_gates"):
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
 
     def __bool__(self) -> bool:
@@ -81,7 +112,12 @@ class WhatIf:
 
     @property
     def changes_model(self) -> bool:
-        return bool(self.gate or self.heads_off or self.flat or self.permuted)
+        return bool(self.gate or self.heads_off or self.flat or self.permuted or self.patches)
+
+    @property
+    def patches(self) -> tuple[Any, ...]:
+        """Every place that is patched."""
+        return (*self.patch_days, *self.patch_heads, *self.patch_gates)
 
     @property
     def changes_inputs(self) -> bool:
@@ -98,7 +134,20 @@ class WhatIf:
             names = ", ".join(self.features) or "every feature"
             span = "" if self.days is None else f" on days {self.days[0]} to {self.days[1]}"
             said.append(f"{names} at the training mean{span}")
+        if self.patches:
+            said.append(f"{', '.join(self._patched())} of sample {self.patch_from}")
         return "; ".join(said) or "nothing changed"
+
+    def _patched(self) -> Iterator[str]:
+        """What is patched, in words."""
+        days: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for stream, layer, day in sorted(self.patch_days):
+            days[stream, layer].append(day)
+        for (stream, layer), on in days.items():
+            span = f"days {on[0]} to {on[-1]}" if on == [*range(on[0], on[-1] + 1)] else f"{len(on)} days"
+            yield f"{stream} stream after layer {layer} on {f'day {on[0]}' if len(on) == 1 else span}"
+        yield from (f"{_words(*place)}head {head}" for *place, head in self.patch_heads)
+        yield from (f"gate of layer {layer}" for layer in self.patch_gates)
 
 
 def change_inputs(
@@ -140,71 +189,80 @@ def change_inputs(
 
 
 @contextmanager
-def changed_model(model: nn.Module, what_if: WhatIf, shown: Capture) -> Iterator[None]:
+def changed_model(
+    model: nn.Module, what_if: WhatIf, shown: Capture, donor: Activations = MappingProxyType({})
+) -> Iterator[None]:
     """Forward passes of `model` inside compute what it would with `what_if` applied, in this thread.
 
     Gradients flow through what was changed, and contexts nest. `capture_attention` inside sees the
-    changed gates and weights. The hooks go when the context closes, also after
+    changed gates and weights; a patched head has weights of 0. The hooks go when the context closes, also after
     an exception.
 
     Args:
         shown: a capture of the unchanged model, which tells its layers.
+        donor: what is put in the place of the activations that are patched, see `donor_activations`.
 
     Raises:
-        ValueError: the model has no gates, or no such kind, layer or head; a gate outside of 0..1; a part of the
-            model is compiled; or an attention's output cannot be recomputed, see `Capture.caveats`.
+        ValueError: the model has no gates, or no such kind, stream, layer, head or day; a gate outside of 0..1, or
+            one that is both set and patched; a part of the model is compiled; an attention's output cannot be
+            recomputed, see `Capture.caveats`; or the donor's activations are missing.
     """
-    with _changed(model, _changed_gates(model, what_if, shown), _changed_attentions(model, what_if, shown)):
+    with changed_copies(model, [what_if], shown, donor):
         yield
 
 
 @contextmanager
-def changed_copies(model: nn.Module, what_ifs: Sequence[WhatIf], shown: Capture) -> Iterator[None]:
+def changed_copies(
+    model: nn.Module, what_ifs: Sequence[WhatIf], shown: Capture, donor: Activations = MappingProxyType({})
+) -> Iterator[None]:
     """As `changed_model`, but each sample of a batch has a change of its own.
 
     Args:
-        what_ifs: one per sample; they change attention alone.
+        what_ifs: one per sample, or a single one for all.
+        donor: of one sample, or of one per sample.
     """
-    by_sample: dict[nn.Module, _BySample] = defaultdict(_BySample)
+    by_path: dict[str, dict[int, _Edit | _Replacement]] = defaultdict(dict)  # path of a module -> sample -> its change
     for sample, what_if in enumerate(what_ifs):
-        for module, edit in _changed_attentions(model, what_if, shown).items():
-            by_sample[module].edits[sample] = edit
-    with _changed(model, {}, by_sample):
-        yield
-
-
-@contextmanager
-def _changed(
-    model: nn.Module, gates: Mapping[nn.Module, float], attentions: Mapping[nn.Module, _Edit | _BySample]
-) -> Iterator[None]:
-    """While open, gates have a value and weights of attentions are edited, in this thread."""
-    if gates or attentions:
+        for path, change in _changes(model, what_if, shown).items():
+            by_path[path][sample] = change
+    missing = [path for path in _patched(by_path) if path not in donor]
+    if missing:
+        raise ValueError(f"the donor's activations lack {missing[0]}: expected what donor_activations gives")
+    samples = range(len(what_ifs))
+    changes = {
+        original(model.get_submodule(path)): ([each.get(sample) for sample in samples], donor.get(path))
+        for path, each in by_path.items()
+    }
+    if changes:
         refuse_compiled(model)
 
     def after(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
-        known = original(module)
-        if known in gates:
-            return torch.full_like(output, gates[known])
-        if known in attentions:
-            assert isinstance(module, nn.MultiheadAttention)
-            return _attend(module, attentions[known], args, kwargs, output)
-        return None
+        if original(module) not in changes:
+            return None
+        change: Callable[..., Any] = _attend if isinstance(module, nn.MultiheadAttention) else _replace
+        return change(*changes[original(module)], module, args, kwargs, output)
 
     with ExitStack() as stack:
-        if gates or attentions:
+        if changes:
             stack.enter_context(forward_hooks(after=after))
-        if attentions:
-            stack.enter_context(unfused())
+        stack.enter_context(calling(model, by_path))
         yield
+
+
+def donor_activations(model: nn.Module, what_if: WhatIf, shown: Capture, inputs: Sequence[Tensor]) -> Activations:
+    """What `what_if` patches, of the sample with these inputs, by the model as it is; see `record_activations`."""
+    changes = {path: {0: change} for path, change in _changes(model, what_if, shown).items()}
+    return record_activations(model, inputs, _patched(changes))
 
 
 @dataclass
 class _Edit:
-    """What happens to the weights of one attention."""
+    """What happens to the weights of one attention in one sample, and which of its heads are the donor's."""
 
     heads_off: list[int] = field(default_factory=list)
     flat: bool = False
     permuted: bool = False
+    patched: list[int] = field(default_factory=list)
 
     def __call__(self, weights: Tensor) -> Tensor:
         if self.flat:
@@ -219,42 +277,89 @@ class _Edit:
             weights = weights * kept
         return weights
 
+    @property
+    def of_weights(self) -> bool:
+        return bool(self.flat or self.permuted or self.heads_off)
+
 
 @dataclass
-class _BySample:
-    """What happens to the weights of one attention in some samples of a batch."""
+class _Replacement:
+    """What is put in the place of a module's output in one sample: a value, or what the donor has on some days."""
 
-    edits: dict[int, _Edit] = field(default_factory=dict)
+    value: float | None = None
+    days: list[int] = field(default_factory=list)
+    every_day: bool = False
 
-    def __call__(self, weights: Tensor) -> Tensor:
-        return torch.cat([self.edits.get(sample, _Edit())(one[None]) for sample, one in enumerate(weights)])
+    @property
+    def patched(self) -> bool:
+        return self.every_day or bool(self.days)
 
 
-def _changed_gates(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[nn.Module, float]:
-    gates = _modules(model, shown.gates)
-    if what_if.gate and not gates:
+def _patched(by_path: Mapping[str, Mapping[int, _Edit | _Replacement]]) -> list[str]:
+    """The modules of which the donor's activations are needed."""
+    return [path for path, each in by_path.items() if any(change.patched for change in each.values())]
+
+
+def _changes(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[str, _Edit | _Replacement]:
+    """What happens to the output of which module."""
+    return {
+        **_gate_changes(model, what_if, shown),
+        **_stream_changes(what_if, shown),
+        **_attention_changes(model, what_if, shown),
+    }
+
+
+def _gate_changes(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[str, _Replacement]:
+    gates = [path.partition("#")[0] for path in shown.gates]
+    layers = {**dict.fromkeys(what_if.patch_gates), **what_if.gate}
+    if layers and not gates:
         raise ValueError(f"{type(model).__name__} has no gates")
-    for layer, value in what_if.gate.items():
+    changes: dict[str, _Replacement] = {}
+    for layer, value in layers.items():
         _check("gate's layer", layer, len(gates))
-        if not 0.0 <= value <= 1.0:
+        if value is None:
+            changes[gates[layer]] = _Replacement(every_day=True)
+        elif layer in what_if.patch_gates:
+            raise ValueError(f"the gate of layer {layer} is both set and patched, expected one of them")
+        elif not 0.0 <= value <= 1.0:
             raise ValueError(f"the gate of layer {layer} is {value}, expected 0 to 1")
-    return {gates[layer]: float(value) for layer, value in what_if.gate.items()}
+        else:
+            changes[gates[layer]] = _Replacement(float(value))
+    return changes
 
 
-def _changed_attentions(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[nn.Module, _Edit]:
-    edits: dict[nn.Module, _Edit] = defaultdict(_Edit)
+def _stream_changes(what_if: WhatIf, shown: Capture) -> dict[str, _Replacement]:
+    changes: dict[str, _Replacement] = defaultdict(_Replacement)
+    streams = stream_paths(shown)
+    for name, layer, day in what_if.patch_days:
+        if name not in streams:
+            raise ValueError(f"there is no stream {name!r}, only {', '.join(streams) or 'none'}")
+        _check("layer", layer, len(streams[name]))
+        path = streams[name][layer]
+        _check("day", day, stream_days(shown, path))
+        changes[path].days.append(day)
+    return dict(changes)
 
-    def find(*place: Any) -> Any:
+
+def _attention_changes(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[str, _Edit]:
+    edits: dict[str, _Edit] = defaultdict(_Edit)
+
+    def find(*place: Any) -> str:
         kind, layer = place if len(place) == 2 else (next(iter(shown.paths)), *place)
         if kind not in shown.paths:
             raise ValueError(f"there is no {kind!r} attention, only {', '.join(shown.paths)}")
         _check("layer", layer, len(shown.paths[kind]))
-        return _modules(model, shown.paths[kind])[layer]
+        path: str = shown.paths[kind][layer].partition("#")[0]
+        return path
 
-    for *place, head in what_if.heads_off:
-        module = find(*place)
-        _check("head", head, module.num_heads)
-        edits[module].heads_off.append(head)
+    for name in ("heads_off", "patch_heads"):
+        for *place, head in getattr(what_if, name):
+            path = find(*place)
+            _check("head", head, cast(nn.MultiheadAttention, model.get_submodule(path)).num_heads)
+            edit = edits[path]
+            (edit.heads_off if name == "heads_off" else edit.patched).append(head)
+            if head in edit.heads_off and head in edit.patched:
+                raise ValueError(f"{_words(*place)}head {head} is both off and patched, expected one of them")
     for one in what_if.flat:
         edits[find(*_place(one))].flat = True
     for one in what_if.permuted:
@@ -262,11 +367,57 @@ def _changed_attentions(model: nn.Module, what_if: WhatIf, shown: Capture) -> di
     return dict(edits)
 
 
+def _replace(
+    changes: Sequence[_Replacement | None],
+    donor: Tensor | None,
+    module: nn.Module,
+    args: Any,
+    kwargs: dict[str, Any],
+    output: Tensor,
+) -> Tensor:
+    """A module's output with other values in some samples, and those of the donor on some days."""
+    batch_first = next((part.batch_first for part in module.modules() if isinstance(part, nn.MultiheadAttention)), True)
+    batch, days = (0, 1) if batch_first else (1, 0)
+    set_to = torch.full((len(changes),), torch.nan, dtype=output.dtype, device=output.device)
+    for sample, change in enumerate(changes):
+        if change is not None and change.value is not None:
+            set_to[sample] = change.value
+    set_to = set_to.view([-1 if dimension == batch else 1 for dimension in range(output.dim())])
+    output = torch.where(set_to.isnan(), output, set_to)
+    if donor is None:
+        return output
+    if donor.size(days) != output.size(days):
+        raise ValueError(f"the donor has {donor.size(days)} days, expected {output.size(days)} as the sample has")
+    patched = torch.zeros(len(changes), output.size(days), dtype=torch.bool, device=output.device)
+    for sample, change in enumerate(changes):
+        if change is not None:
+            patched[sample, slice(None) if change.every_day else change.days] = True
+    result = torch.where((patched if batch_first else patched.T)[..., None], donor.to(output), output)
+    result.unpatched = getattr(output, "unpatched", output)  # type: ignore[attr-defined]  # for `record_fused`
+    return result
+
+
 def _attend(
-    module: nn.MultiheadAttention, edit: _Edit | _BySample, args: Any, kwargs: dict[str, Any], output: Any
+    edits: Sequence[_Edit | None],
+    donor: Tensor | None,
+    module: nn.MultiheadAttention,
+    args: Any,
+    kwargs: dict[str, Any],
+    output: Any,
 ) -> Any:
+    """The output of an attention with its weights edited, and with heads of the donor."""
     call = attention_call(module, args, kwargs)
-    return attention_output(module, call, edit(called_weights(module, call, output)), output)
+    weights = called_weights(module, call, output)
+    if any(edit.of_weights for edit in edits if edit):
+        parts = [weights] if len(edits) == 1 else [part[None] for part in weights]
+        weights = torch.cat([edit(part) if edit else part for edit, part in zip(edits, parts, strict=True)])
+        output = attention_output(module, call, weights, output)
+    if donor is None:
+        return output
+    heads = torch.zeros(len(edits), module.num_heads, dtype=torch.bool)
+    for sample, edit in enumerate(edits):
+        heads[sample, edit.patched if edit else []] = True
+    return patched_output(module, call, weights, output, heads, donor)
 
 
 def _place(one: Any) -> tuple[Any, ...]:
@@ -277,10 +428,6 @@ def _words(*place: Any) -> str:
     """An attention in words: its layer last, its kind before that where it is given."""
     *kind, layer = place
     return " ".join([*kind, f"layer {layer} "])
-
-
-def _modules(model: nn.Module, paths: Iterable[str]) -> list[nn.Module]:
-    return [original(model.get_submodule(path.partition("#")[0])) for path in paths]
 
 
 def _span(days: tuple[int, int] | None, length: int) -> tuple[int, int]:
