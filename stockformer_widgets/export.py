@@ -253,12 +253,11 @@ def _pack_view(slot: Slot, where: Selection, charts: _Charts) -> dict[str, Any]:
     kind, side = slot.kind, _side(slot, where)
     content, packed = list(kind.content), {}
     try:
-        with slot.make(where) as view:
-            view.paused = True
-            for place in _visit(where, content):
-                packed[place] = charts.pack(view.chart, side) | {"caveats": view._caveats()}
+        options = kind.defaults(slot.sessions[0])
+        for place in _visit(where, content):
+            packed[place] = charts.pack(slot.view.chart_for(slot.sessions, where, options), side)
     except Exception as error:
-        content, packed = [], {"": charts.pack(Chart(kind.label, Panels(())), side) | {"caveats": [str(error)]}}
+        content, packed = [], {"": charts.pack(Chart(kind.label, Panels(()), caveats=(str(error),)), side)}
     return {
         "label": f"{side} {kind.label}".strip(),
         "horizontal": kind.horizontal,
@@ -310,11 +309,11 @@ class _Charts:
         self.data = bytearray()
 
     def pack(self, chart: Chart, side: str) -> dict[str, Any]:
-        """A ``Chart`` of ``js/src/page/chart.ts``, without its caveats; `side` is of which sample of two."""
+        """A ``Chart`` of ``js/src/page/chart.ts``; `side` is of which sample of two."""
         self._progress.update()
         if side:
             chart = replace(chart, title=f"{side}: {chart.title}")
-        return {name: self._pack(getattr(chart, name)) for name in ("title", "body", "summary", "notes")}
+        return {name: self._pack(getattr(chart, name)) for name in ("title", "body", "summary", "notes", "caveats")}
 
     def _pack(self, value: Any) -> Any:
         if is_dataclass(value):
@@ -391,7 +390,7 @@ def _checked(session: ExtractorSession, index: Any) -> int:
 
 
 def _compressed(content: bytes) -> str:
-    return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(content, 7)).decode("ascii")
 
 
 def _hash(text: str) -> str:

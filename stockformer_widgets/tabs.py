@@ -43,10 +43,15 @@ class Slot:
         """Whether there is something to show."""
         return all(map(self.kind.shows, self.sessions))
 
+    @property
+    def view(self) -> type[View]:
+        """The class of the view."""
+        return self.kind if len(self.sessions) == 1 else compared(self.kind)  # type: ignore[arg-type]  # can be hashed
+
     def make(self, selection: Selection) -> View:
         if len(self.sessions) == 1:
             return self.kind(*self.sessions, selection)
-        return compared(self.kind)(selection)  # type: ignore[arg-type]  # classes of widgets can be hashed
+        return compared(self.kind)(selection)  # type: ignore[arg-type]
 
 
 #: What is in a tab, by column; widgets are above the views.

@@ -287,6 +287,7 @@ class Chart:
         make_table: makes `table`, which few readers of a chart ask for.
         summary: what the numbers mean, in a sentence.
         notes: further remarks, such as how far to trust it.
+        caveats: why what it shows may not be true, which a reader must not miss.
     """
 
     title: str
@@ -294,6 +295,7 @@ class Chart:
     make_table: Callable[[], pd.DataFrame] = pd.DataFrame
     summary: Summary = field(default_factory=partial(Summary, "", ()))
     notes: tuple[Note, ...] = ()
+    caveats: tuple[str, ...] = ()
 
     @cached_property
     def table(self) -> pd.DataFrame:

@@ -25,7 +25,8 @@ def compare(one: Chart, other: Chart, most: int | None = None) -> Chart:
         most: how many named rows or bars, those that differ most; all by default, in the order of A.
     """
     joined = difference if isinstance(one.body, Heatmap) else overlay
-    return joined(replace(one, title=_joint(one.title, other.title)), other, most)
+    caveats = tuple(dict.fromkeys((*one.caveats, *other.caveats)))
+    return replace(joined(replace(one, title=_joint(one.title, other.title)), other, most), caveats=caveats)
 
 
 def _joint(one: str, other: str) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 from stockformer.charts.chart import Chart
 from stockformer.charts.heads_and_layers import attention_effects
 from stockformer.steps import Steps
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.stepped import SteppedPanels
 
@@ -20,9 +21,10 @@ class AttentionEffects(SteppedPanels):
     horizontal = "layer"
     what = "effects"
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         table, value = session.attention_effects(), session.trace().value
-        return attention_effects(table, self.selection.kind, session.target_name, value)
+        return attention_effects(table, where.kind, session.target_name, value)
 
     def _steps_of(self, session: ExtractorSession) -> Steps[pd.DataFrame]:
         return session.attention_effects_steps()

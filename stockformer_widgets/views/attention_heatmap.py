@@ -6,6 +6,7 @@ from torch import Tensor
 
 from stockformer.charts.chart import Chart
 from stockformer.charts.maps import attention_map
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.day_maps import DayMapView, map_title, market_note
 
@@ -15,13 +16,14 @@ class AttentionHeatmap(DayMapView):
 
     label = "Attention map"
 
-    def _map(self, session: ExtractorSession) -> Tensor:
-        where = self.selection
+    @classmethod
+    def map_of(cls, session: ExtractorSession, where: Selection) -> Tensor:
         return session.reading.capture.map(where.kind, where.layer, where.head)
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
-        where, reading = self.selection, session.reading
-        cells = self._cells(session, reading.capture.mask(where.kind, where.layer, where.head))
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
+        reading = session.reading
+        cells = cls.cells_of(session, where, reading.capture.mask(where.kind, where.layer, where.head))
         subject = "mean map of the heads" if where.head is None else f"map of head {where.head}"
         dated = reading.dates_of(len(cells.columns.names)) is not None
         chart = attention_map(cells, map_title(where), subject=subject, dated=dated)

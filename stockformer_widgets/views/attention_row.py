@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stockformer.charts.by_day import attention_row
 from stockformer.charts.chart import Chart
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.day_maps import market_note
 from stockformer_widgets.views.lines import LinesView
@@ -23,9 +24,9 @@ class AttentionRow(LinesView):
     horizontal = "key"
     height = 140
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
-        where, reading = self.selection, session.reading
-        chosen = where.kind, where.layer, where.head
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
+        reading, chosen = session.reading, (where.kind, where.layer, where.head)
         weights, mask = reading.capture.map(*chosen), reading.capture.mask(*chosen)
         query, (queries, keys) = where.place("query", len(weights)), weights.shape
         chart = attention_row(

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from stockformer.explainability import Summary, summarize_saliency
 from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.state.selection import Selection
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import View
 
 _MOVED_TOGETHER = (
@@ -39,13 +41,21 @@ class AttributedView(View):
         self._pictured = False
         return self.work, self.halt, *super()._build()
 
-    def _attributes(self) -> bool:
-        """Whether the attribution is what is drawn."""
+    @classmethod
+    def attributes(cls, **options: str) -> bool:
+        """Whether the attribution is what `chart_of` shows."""
         return True
+
+    @classmethod
+    def caveats_of(cls, session: ExtractorSession, where: Selection, *args: Any, **options: str) -> list[str]:
+        caveat = session.attribution().caveat if cls.attributes(**options) else ""
+        return [*super().caveats_of(session, where), *([caveat] if caveat else [])]
 
     def _waits(self) -> bool:
         """Whether what is to be drawn has to be computed first."""
-        return self._pictured and self._attributes() and any(one.takes_long for one in self._drawn_sessions())
+        return (
+            self._pictured and self.attributes(**self.chosen) and any(one.takes_long for one in self._drawn_sessions())
+        )
 
     def _set_stopped(self, stopped: bool) -> None:
         for session in self._drawn_sessions():
@@ -54,10 +64,6 @@ class AttributedView(View):
     def _steps(self) -> Iterator[float]:
         """Compute what is drawn."""
         return chain.from_iterable(one.attribution_steps() for one in self._drawn_sessions() if one.takes_long)
-
-    def _caveats(self) -> list[str]:
-        sessions = self._drawn_sessions() if self._attributes() else ()
-        return [*super()._caveats(), *filter(None, (session.attribution().caveat for session in sessions))]
 
     def _catch_up(self) -> None:
         super()._catch_up()
@@ -80,11 +86,12 @@ class AttributedView(View):
             self._asked = asked
             self.work.start(self._steps(), self._catch_up)
 
-    def _summary_of(self, parts: Sequence[Tensor]) -> Summary:
-        """What an attribution by feature means, one [days, features] per input."""
-        together = self.session.settings(self.session.method).get("groups") == "day"
-        return Summary(_MOVED_TOGETHER, ()) if together else summarize_saliency(list(parts))
-
     def _on_mouse(self, event: str, at: dict[str, float]) -> None:
         if not self._waits():
             super()._on_mouse(event, at)
+
+
+def attribution_summary(session: ExtractorSession, parts: Sequence[Tensor]) -> Summary:
+    """What a session's attribution by feature means, one [days, features] per input."""
+    together = session.settings(session.method).get("groups") == "day"
+    return Summary(_MOVED_TOGETHER, ()) if together else summarize_saliency(list(parts))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import bqplot as bq
 import pandas as pd
 from bqplot_image_gl.interacts import MouseInteraction
-from ipywidgets import HTML, Layout, Widget
+from ipywidgets import HTML, Dropdown, HBox, Layout, Widget
 from matplotlib.figure import Figure
 from traitlets import Bool, observe
 
 from stockformer.charts.chart import Axis, Bars, Chart, Panels
 from stockformer.charts.draw import draw
 from stockformer.charts.figures import closing_on_error, render
-from stockformer.explainability import Summary
 from stockformer_widgets.parts.drawing import (
     HIGHLIGHT,
     MARGIN,
@@ -81,6 +81,8 @@ class View(Pictured):
 
     #: Fields of the selection that the chart is made of; the others only move marks.
     content: ClassVar[tuple[str, ...]] = ()
+    #: Whether the chart is one of two that are drawn as one.
+    compared: ClassVar[bool] = False
     #: How many named rows or bars are shown at most; all by default.
     most: ClassVar[int | None] = None
 
@@ -109,7 +111,8 @@ class View(Pictured):
             self.keyboard.observe(self._refresh, "visible")
             self.readout = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
             self.summary = HTML(layout=Layout(margin=f"0 0 6px {self.indent}px"))
-            self.children = (*self._arranged(self._build()), self.summary, self.message, self.keyboard)
+            built = *self._build_controls(), *self._build()
+            self.children = (*self._arranged(built), self.summary, self.message, self.keyboard)
             self._update()
         except BaseException:
             self._unfollow()
@@ -125,6 +128,36 @@ class View(Pictured):
         """Whether one view can show both sessions, see `views.compared`."""
         return cls.shows(one) and cls.shows(other)
 
+    @classmethod
+    def choices(cls, session: ExtractorSession) -> Mapping[str, Sequence[str]]:
+        """What can be chosen in the view itself: option of `chart_of` -> its values, the default first."""
+        return {}
+
+    @classmethod
+    def defaults(cls, session: ExtractorSession) -> dict[str, str]:
+        """The options of `chart_of` that a view opens with."""
+        return {name: values[0] for name, values in cls.choices(session).items()}
+
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection, *args: Any, **options: Any) -> Chart:
+        """What the view shows of a session under a selection, without what is selected."""
+        raise NotImplementedError
+
+    @classmethod
+    def caveats_of(cls, session: ExtractorSession, where: Selection, *args: Any, **options: Any) -> list[str]:
+        """Why what `chart_of` shows may not be true of the model."""
+        if not cls.attention:
+            return []
+        kind = None if cls.attention == "all" else where.kind
+        return session.reading.capture.caveats_of(kind, where.layer if cls.attention == "layer" else None)
+
+    @classmethod
+    def chart_for(cls, sessions: Sequence[ExtractorSession], where: Selection, options: Mapping[str, str]) -> Chart:
+        """The chart of a view of these sessions, with its caveats: on the screen, in a picture and on a page."""
+        (session,) = sessions
+        caveats = tuple(cls.caveats_of(session, where, **options))
+        return replace(cls.chart_of(session, where, **options), caveats=caveats)
+
     @property
     def filled(self) -> bool:
         """Whether there is something to show, of every session that is drawn."""
@@ -139,24 +172,19 @@ class View(Pictured):
         """What the view shows, without what is selected."""
         made_of = self._state(self.content)
         if self._chart is None or made_of != self._made_of:
-            self._chart, self._made_of = self._make_chart(), made_of
+            self._chart = self.chart_for(self._drawn_sessions(), self.selection, self.chosen)
+            self._made_of = made_of
         return self._chart
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """The options of `chart_of` that are chosen in the view."""
+        return {name: control.value for name, control in self.controls.items()}
 
     @property
     def _body(self) -> Any:
         """What is drawn: a view knows of which type that is."""
         return self.chart.body
-
-    def chart_of(self, session: ExtractorSession) -> Chart:
-        """What the view shows of a session under its selection."""
-        raise NotImplementedError
-
-    def compared_chart_of(self, session: ExtractorSession) -> Chart:
-        """What a comparison shows of a session."""
-        return self.chart_of(session)
-
-    def _make_chart(self) -> Chart:
-        return self.chart_of(self.session)
 
     @closing_on_error
     def _png(self, dpi: int) -> bytes:
@@ -164,10 +192,25 @@ class View(Pictured):
             raise ValueError(f"{type(self).__name__} has nothing to show of {self.session.title}")
         self._catch_up()
         figure = self._plot()
-        if caveats := self._caveats():
-            words = "\n".join(textwrap.fill(caveat, _CAPTION) for caveat in caveats)
+        if self.chart.caveats:
+            words = "\n".join(textwrap.fill(caveat, _CAPTION) for caveat in self.chart.caveats)
             figure.supxlabel(words, fontsize=8, color=HIGHLIGHT, parse_math=False)
         return render(figure, dpi)
+
+    def _build_controls(self) -> tuple[Widget, ...]:
+        """Make a control for each of the `choices`."""
+        look = {"style": {"description_width": "auto"}, "layout": {"width": "auto"}}
+        self.controls = {
+            name: Dropdown(options=values, description=name, **look)
+            for name, values in self.choices(self.session).items()
+        }
+        for control in self.controls.values():
+            control.observe(self._redraw, "value")
+        if not self.controls:
+            return ()
+        row = Layout(flex_flow="row wrap", margin=f"0 0 0 {self.indent}px")
+        self.controls_row = HBox(list(self.controls.values()), layout=row)
+        return (self.controls_row,)
 
     def _build(self) -> tuple[Widget, ...]:
         """Make the widgets, once."""
@@ -203,21 +246,9 @@ class View(Pictured):
         names = swatches(list(legend.values()), list(legend), [""] * len(legend))
         return "<br>".join(filter(None, (names, notes_html(self.chart.notes, "<br>"))))
 
-    def _caveats(self) -> list[str]:
-        """Why the attention that is drawn may not be what the model used."""
-        if not self.attention:
-            return []
-        kind = None if self.attention == "all" else self.selection.kind
-        layer = self.selection.layer if self.attention == "layer" else None
-        captures = [session.reading.capture for session in self._drawn_sessions()]
-        return list(dict.fromkeys(caveat for capture in captures for caveat in capture.caveats_of(kind, layer)))
-
     def _drawn_sessions(self) -> tuple[ExtractorSession, ...]:
         """The sessions that are drawn."""
         return (self.session,)
-
-    def _summary(self) -> Summary:
-        return self.chart.summary
 
     def _marked(self) -> dict[str, int]:
         """The selected place on every axis that sets a field of the selection, or marks it."""
@@ -273,7 +304,7 @@ class View(Pictured):
         if shown:
             self._draw()
             self._read_out()
-            self.summary.value = "".join(map(warning_html, self._caveats())) + summary_html(self._summary())
+            self.summary.value = "".join(map(warning_html, self.chart.caveats)) + summary_html(self.chart.summary)
         self._drawn = state
 
     def _state(self, of_selection: Sequence[str]) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from types import new_class
 from typing import ClassVar, cast
@@ -39,14 +40,16 @@ class ComparedView(View):
         else:
             super()._follow()
 
-    def _make_chart(self) -> Chart:
-        one, other = map(self.compared_chart_of, self.pair)
-        return compare(one, other, self.kind.most)
+    @classmethod
+    def chart_for(cls, sessions: Sequence[ExtractorSession], where: Selection, options: Mapping[str, str]) -> Chart:
+        chart_for = super().chart_for
+        one, other = (chart_for([session], where, options) for session in sessions)
+        return compare(one, other, cls.kind.most)
 
 
 @cache
 def compared(kind: type[View]) -> type[ComparedView]:
     """The view that compares what a kind of view shows of two sessions: ``compared(GateTimeline)(selection)``."""
-    traits = {"kind": kind, "label": f"{kind.label}, A and B", "most": None, "__module__": __name__}
+    traits = {"kind": kind, "label": f"{kind.label}, A and B", "compared": True, "most": None, "__module__": __name__}
     made = new_class(f"Compared{kind.__name__}", (ComparedView, kind), {}, lambda body: body.update(traits))
     return cast(type[ComparedView], made)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bqplot as bq
 from ipywidgets import Widget
 from torch import Tensor
@@ -32,15 +34,19 @@ class DayMapView(HeatmapView):
     follows = (*content, "query", "key", "shown_queries", "shown_keys")
     attention = "layer"
 
-    def _map(self, session: ExtractorSession) -> Tensor:
+    @classmethod
+    def map_of(cls, session: ExtractorSession, where: Selection, *args: Any, **options: Any) -> Tensor:
         """What is shown of a session, [query, key]."""
         raise NotImplementedError
 
-    def _cells(self, session: ExtractorSession, mask: Tensor | None, value: str = WEIGHT) -> Heatmap:
+    @classmethod
+    def cells_of(
+        cls, session: ExtractorSession, where: Selection, mask: Tensor | None, value: str = WEIGHT, **options: str
+    ) -> Heatmap:
         """The map of a session; see `day_map`."""
-        maps = [self._map(one) for one in (session, *self.selection.open_sessions)]
+        maps = [cls.map_of(one, where, **options) for one in dict.fromkeys((session, *where.open_sessions))]
         queries, keys = map(session.reading.days, maps[0].shape)
-        labels, largest = day_labels(self.selection.kind), largest_value(*maps)
+        labels, largest = day_labels(where.kind), largest_value(*maps)
         return day_map(maps[0], (queries, keys), labels=labels, value=value, mask=mask, largest=largest)
 
     def _build(self) -> tuple[Widget, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ipywidgets import Dropdown, HBox, Layout, Widget
 from torch import Tensor
 
 from stockformer.charts.by_day import day_scores
@@ -18,6 +17,7 @@ from stockformer.explainability import (
     relevance,
 )
 from stockformer_widgets.state.explanations import EXPLAINS
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.attribution import AttributedView
 from stockformer_widgets.views.doubts import trust_note
@@ -49,19 +49,17 @@ class DayScores(AttributedView, LinesView):
     def shows(cls, session: ExtractorSession) -> bool:
         return session.explains and has_inflow(session.model)
 
-    def _build(self) -> tuple[Widget, ...]:
-        self.by = Dropdown(
-            options=[_ATTRIBUTION, *_SCORES],
-            description="by",
-            style={"description_width": "auto"},
-            layout=Layout(width="auto"),
-        )
-        self.by.observe(self._redraw, "value")
-        return HBox([self.by], layout=Layout(margin=f"0 0 0 {self.indent}px")), *super()._build()
+    @classmethod
+    def choices(cls, session: ExtractorSession) -> Mapping[str, Sequence[str]]:
+        return {"by": [_ATTRIBUTION, *_SCORES]}
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
-        by = self.by.value
-        attributed = by == _ATTRIBUTION
+    @classmethod
+    def attributes(cls, **options: str) -> bool:
+        return options["by"] == _ATTRIBUTION
+
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection, by: str) -> Chart:
+        attributed = cls.attributes(by=by)
         parts = [part.sum(dim=-1) for part in session.saliency()] if attributed else _SCORES[by](session.trace())
         chart = day_scores(
             parts, [session.reading.days(len(part)) for part in parts], session.method_name if attributed else by
@@ -71,6 +69,3 @@ class DayScores(AttributedView, LinesView):
             Note(f"for {session.target_name}" if by in (_ATTRIBUTION, "relevance") else ""),
             trust_note(session, ranking, "day") if ranking in DAY_RANKINGS else Note(""),
         )
-
-    def _attributes(self) -> bool:
-        return bool(self.by.value == _ATTRIBUTION)

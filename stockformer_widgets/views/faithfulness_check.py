@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ipywidgets import HTML, Button, Dropdown, HBox, Layout, Widget
+from ipywidgets import HTML, Button, Layout, Widget
 
 from stockformer.charts.chart import Chart, Panels
 from stockformer.charts.faithfulness import faithfulness, ranking_colors
@@ -19,12 +20,15 @@ from stockformer.explainability import (
 )
 from stockformer_widgets.parts.drawing import clicked_step, neighbour, notes_html, text
 from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import View
 from stockformer_widgets.views.doubts import control_note
 from stockformer_widgets.views.panels import LEFT, PanelsPicture
 
-_WINDOWS = (16, 64)
+_UNITS = {"features by day": "cell", "days": "day"}
+#: On how much it is measured -> how many windows, none for the sample.
+_WINDOWS = {"this sample": None, "16 windows": 16, "64 windows": 64}
 _NOT_YET = (
     "Not measured yet. What a method ranks first is taken out of the input, or put back first; "
     "trust a method as far as it beats random orders, |input| and a fixed linear formula."
@@ -62,15 +66,15 @@ class FaithfulnessCheck(View):
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
         return False  # each is measured by its own button
 
-    def _result(self) -> Faithfulness | None:
-        """What was measured of the chosen unit: on what is chosen, or else on the other."""
-        return next(iter(self._results()), None)
+    @classmethod
+    def choices(cls, session: ExtractorSession) -> Mapping[str, Sequence[str]]:
+        units = list(_UNITS) if has_inflow(session.model) else list(_UNITS)[:1]
+        windows = 0 if session.dataset is None else len(session.dataset)
+        return {"rank": units, "on": [name for name, number in _WINDOWS.items() if (number or 0) <= windows]}
 
-    def _results(self) -> list[Faithfulness]:
-        """What was measured of the chosen unit, over windows and on the sample, the chosen one first."""
-        unit, session, windows = self.unit.value, self.session, bool(self.windows.value)
-        results = [each[unit] for each in (session.faithfulness, session.sample_faithfulness) if unit in each]
-        return sorted(dict.fromkeys(results), key=lambda result: (result.samples > 1) != windows)
+    @property
+    def _measured(self) -> list[Faithfulness]:
+        return _results(self.session, **self.chosen)
 
     def close(self) -> None:
         if self.comm is not None:
@@ -79,18 +83,6 @@ class FaithfulnessCheck(View):
         super().close()
 
     def _build(self) -> tuple[Widget, ...]:
-        auto = {"style": {"description_width": "auto"}, "layout": Layout(width="auto")}
-        units = [("features by day", "cell")]
-        if has_inflow(self.session.model):
-            units.append(("days", "day"))
-        windows = [("this sample", 0)]  # a Dropdown takes None for "nothing chosen"
-        if self.session.dataset is not None:
-            length = len(self.session.dataset)
-            windows += [(f"{number} windows", number) for number in _WINDOWS if number <= length]
-        self.unit = Dropdown(options=units, description="rank", **auto)
-        self.unit.observe(self._redraw, "value")
-        self.windows = Dropdown(options=windows, description="on", **auto)
-        self.windows.observe(self._redraw, "value")
         self.measure = Button(description="measure", tooltip="deletion and insertion", layout=Layout(width="90px"))
         self.randomise = Button(
             description="random weights",
@@ -101,15 +93,14 @@ class FaithfulnessCheck(View):
         self.work.layout.observe(self._enable, "display")
         self.measure.on_click(self._measure)
         self.randomise.on_click(self._randomise)
-        controls = [self.unit, self.windows, self.measure, self.randomise, self.work]
+        self.controls_row.children += (self.measure, self.randomise, self.work)
         self.picture = PanelsPicture(self._listen, narrowest=320, height=260, ticks=4)
         self.table = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
-        margin = f"0 0 0 {self.indent}px"
-        return HBox(controls, layout=Layout(flex_flow="row wrap", margin=margin)), self.picture.grid, self.table
+        return self.picture.grid, self.table
 
     def _measure(self, button: Button) -> None:
         with self.message.reporting():
-            self.work.start(self.session.check_steps(self.windows.value or None, self.unit.value))
+            self.work.start(self.session.check_steps(_WINDOWS[self.chosen["on"]], _UNITS[self.chosen["rank"]]))
 
     def _randomise(self, button: Button) -> None:
         with self.message.reporting():
@@ -120,17 +111,19 @@ class FaithfulnessCheck(View):
         for button in (self.measure, self.randomise):
             button.disabled = self.work.running
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
-        result = self._result()
-        if result is None:
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection, rank: str, on: str) -> Chart:
+        results = _results(session, rank, on)
+        if not results:
             return Chart("Faithfulness: not measured yet", Panels(()), summary=Summary(_NOT_YET, ()))
-        return faithfulness(result, session.method)
+        return faithfulness(results[0], session.method)
 
     def _draw(self) -> None:
-        result, drawn = self._result(), self._body
-        self.picture.draw(drawn, {})
-        self._names = [] if result is None else list(result.table["ranking"])
-        parts = [] if result is None or not drawn.panels else [_verdicts(result), _agreement(result)]
+        self.picture.draw(self._body, {})
+        self._names, parts = [], []
+        for result in self._measured[:1]:
+            self._names = list(result.table["ranking"])
+            parts = [_verdicts(result), _agreement(result)] if self._body.panels else []
         if self.session.randomised:
             parts.append(_random(self.session.randomised))
         self.table.value = "".join(parts)
@@ -159,13 +152,21 @@ class FaithfulnessCheck(View):
             self.session.method = neighbour(methods, self.session.method, by)
 
     def _describe(self, place: int | None) -> str:
-        result = self._result()
-        return "" if place is None or result is None else text(faithfulness_verdict(result.table, self._names[place]))
+        if place is None or not self._measured:
+            return ""
+        return text(faithfulness_verdict(self._measured[0].table, self._names[place]))
 
     def _notes(self) -> str:
-        changed = "measured on the model without the change" if self.session.change and self._result() else ""
-        others = [text(summarize_faithfulness(other).verdict) for other in self._results()[1:]]
+        changed = "measured on the model without the change" if self.session.change and self._measured else ""
+        others = [text(summarize_faithfulness(other).verdict) for other in self._measured[1:]]
         return "<br>".join(filter(None, (*others, changed, notes_html([control_note(self.session)]))))
+
+
+def _results(session: ExtractorSession, rank: str, on: str) -> list[Faithfulness]:
+    """What was measured of a unit, over windows and on the sample, the chosen one first."""
+    unit, windows = _UNITS[rank], _WINDOWS[on] is not None
+    results = [each[unit] for each in (session.faithfulness, session.sample_faithfulness) if unit in each]
+    return sorted(dict.fromkeys(results), key=lambda result: (result.samples > 1) != windows)
 
 
 def _verdicts(result: Faithfulness) -> str:

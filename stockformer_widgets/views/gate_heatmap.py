@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stockformer.charts.chart import Chart
 from stockformer.charts.maps import gate_map
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.maps import HeatmapView
 
@@ -25,8 +26,9 @@ class GateHeatmap(HeatmapView):
     def shows(cls, session: ExtractorSession) -> bool:
         return bool(session.reading.capture.gates)
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         gates = list(session.reading.capture.gates.values())
-        layer = min(self.selection.layer, len(gates) - 1)
+        layer = min(where.layer, len(gates) - 1)
         gate = gates[layer][0]
-        return gate_map(gate, session.reading.days(len(gate)), layer, self.most)
+        return gate_map(gate, session.reading.days(len(gate)), layer, cls.most)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stockformer.charts.by_day import gate_timeline
 from stockformer.charts.chart import Chart
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.lines import LinesView
 
@@ -23,6 +24,7 @@ class GateTimeline(LinesView):
     def shows(cls, session: ExtractorSession) -> bool:
         return bool(session.reading.capture.gates)
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         gates = [gate[0] for gate in session.reading.capture.gates.values()]
-        return gate_timeline(gates, session.reading.days(len(gates[0])), min(self.selection.layer, len(gates) - 1))
+        return gate_timeline(gates, session.reading.days(len(gates[0])), min(where.layer, len(gates) - 1))

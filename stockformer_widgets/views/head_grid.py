@@ -16,6 +16,7 @@ from stockformer.charts.maps import day_map, head_grid, head_maps
 from stockformer.explainability import head_statistics, kind_title
 from stockformer_widgets.parts.drawing import Titled, text
 from stockformer_widgets.parts.encoding import describe_maps, display_maps
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import View
 from stockformer_widgets.views.maps import cell_html
@@ -60,18 +61,16 @@ class HeadGrid(View):
     #: What the maps in the page show.
     _painted: Chart | None = None
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
-        kind, capture = self.selection.kind, session.reading.capture
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
+        kind, capture = where.kind, session.reading.capture
         layers = [maps[0] for maps in capture.kinds[kind]]
         masks = [capture.layer_mask(kind, layer) for layer in range(len(layers))]
         maps = [
-            head_maps(weights, self._days(session, weights), labels=day_labels(kind), mask=mask)
+            head_maps(weights, _days(session, weights), labels=day_labels(kind), mask=mask)
             for weights, mask in zip(layers, masks, strict=True)
         ]
         return head_grid(maps, head_statistics(layers, masks), f"{kind_title(kind)}, all heads")
-
-    def _days(self, session: ExtractorSession, weights: Tensor) -> tuple[list[str], list[str]]:
-        return session.reading.days(weights.size(-2)), session.reading.days(weights.size(-1))
 
     def _build(self) -> tuple[Widget, ...]:
         self.grid = MapGrid()
@@ -123,7 +122,7 @@ class HeadGrid(View):
         which = self.selection.kind, place["layer"], place.get("head")
         capture, body = self.session.reading.capture, self._body
         weights = capture.map(*which)
-        cells = day_map(weights, self._days(self.session, weights), mask=capture.mask(*which))
+        cells = day_map(weights, _days(self.session, weights), mask=capture.mask(*which))
         _, layer, head = which
         name = f"layer {layer}, " + ("mean of the heads" if head is None else f"head {head}")
         rows = body.statistics[(body.statistics["layer"] == layer) & (body.statistics["head"] == head)]
@@ -134,3 +133,8 @@ class HeadGrid(View):
     def close(self) -> None:
         self._painted = None
         super().close()
+
+
+def _days(session: ExtractorSession, weights: Tensor) -> tuple[list[str], list[str]]:
+    """Names of the queries and the keys of maps [..., query, key]."""
+    return session.reading.days(weights.size(-2)), session.reading.days(weights.size(-1))

@@ -7,6 +7,7 @@ import pandas as pd
 from stockformer.charts.chart import Chart
 from stockformer.charts.heads_and_layers import head_importance
 from stockformer.steps import Steps
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.stepped import SteppedPanels
 
@@ -24,8 +25,8 @@ class HeadImportance(SteppedPanels):
     what = "heads"
     without_head = "no head is selected"
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
-        where = self.selection
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         return head_importance(session.head_importance(), where.kind, where.layer, session.target_name)
 
     def _steps_of(self, session: ExtractorSession) -> Steps[pd.DataFrame]:

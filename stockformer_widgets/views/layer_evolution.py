@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stockformer.charts.chart import Chart
 from stockformer.charts.heads_and_layers import layer_evolution
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.panels import PanelsView
 
@@ -17,8 +18,9 @@ class LayerEvolution(PanelsView):
     follows = (*content, "layer")
     horizontal = "layer"
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         capture = session.reading.capture
         maps = {kind: [layer[0].float() for layer in layers] for kind, layers in capture.kinds.items()}
         masks = {kind: [capture.layer_mask(kind, layer) for layer in range(len(each))] for kind, each in maps.items()}
-        return layer_evolution(maps, masks, self.selection.kind)
+        return layer_evolution(maps, masks, where.kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stockformer.charts import by_day
 from stockformer.charts.chart import Chart
 from stockformer.explainability import market_entry
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.lines import LinesView
 
@@ -23,8 +24,9 @@ class MarketEntry(LinesView):
         capture = session.reading.capture
         return bool(capture.gates) and "cross" in capture.kinds and session.explains
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         trace = session.trace()
         entries = market_entry(trace)
         gates = [layer.gate for layer in trace.kinds["cross"] if layer.gate is not None]
-        return by_day.market_entry(entries, gates, session.reading.days(len(entries[0])), self.selection.layer)
+        return by_day.market_entry(entries, gates, session.reading.days(len(entries[0])), where.layer)

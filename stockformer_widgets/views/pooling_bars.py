@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stockformer.charts.by_day import pooling
 from stockformer.charts.chart import Chart
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.doubts import trust_note
 from stockformer_widgets.views.lines import LinesView
@@ -21,7 +22,8 @@ class PoolingBars(LinesView):
     def shows(cls, session: ExtractorSession) -> bool:
         return session.reading.capture.pooling is not None
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         reading = session.reading
         assert reading.capture.pooling is not None
         weights = reading.capture.pooling[0]

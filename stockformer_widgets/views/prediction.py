@@ -8,6 +8,7 @@ from stockformer.charts.chart import Axis, Chart, Note
 from stockformer.charts.prediction import prediction
 from stockformer.model import input_widths
 from stockformer_widgets.parts.drawing import neighbour, text
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.bars import BarsView
 
@@ -33,12 +34,11 @@ class Prediction(BarsView):
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
         return super().compares(one, other) and one.class_names == other.class_names
 
-    def compared_chart_of(self, session: ExtractorSession) -> Chart:
-        outputs = replace(session.prediction(), labels=None)  # bars are named by class alone
-        return prediction(outputs, session.class_names or None, session.targets, unit=_unit(session))
-
-    def chart_of(self, session: ExtractorSession) -> Chart:
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         outputs, classes = session.prediction(), session.class_names
+        if cls.compared:  # by class: the true one and what was before are of one sample
+            return prediction(replace(outputs, labels=None), classes or None, session.targets, unit=_unit(session))
         before = session.prediction(original=True) if session.change else None
         chart = prediction(outputs, classes or None, session.targets, before=before, unit=_unit(session))
         chart = chart.noting(_effect_note(session), _volatility_note(session))

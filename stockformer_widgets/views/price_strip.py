@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stockformer.charts.by_day import price_strip
 from stockformer.charts.chart import Chart
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.lines import LinesView
 
@@ -23,7 +24,8 @@ class PriceStrip(LinesView):
     def shows(cls, session: ExtractorSession) -> bool:
         return session.reading.window is not None
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         window = session.reading.window
         assert window is not None
         return price_strip(window.prices, session.reading.days(len(window.dates)), window.ticker)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ipywidgets import Dropdown, HBox, Layout, Widget
+from collections.abc import Mapping, Sequence
 
 from stockformer.charts.attribution import saliency_bars
 from stockformer.charts.chart import Chart
 from stockformer_widgets.parts.drawing import neighbour, text
 from stockformer_widgets.state.explanations import EXPLAINS
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.attribution import AttributedView
+from stockformer_widgets.views.attribution import AttributedView, attribution_summary
 from stockformer_widgets.views.bars import BarsView
 from stockformer_widgets.views.doubts import completeness_note, control_note, trust_note
 
@@ -38,19 +37,15 @@ class SaliencyBars(AttributedView, BarsView):
     def shows(cls, session: ExtractorSession) -> bool:
         return session.explains
 
-    def _build(self) -> tuple[Widget, ...]:
-        look: dict[str, Any] = {"style": {"description_width": "auto"}, "layout": Layout(width="auto")}
-        self.span = Dropdown(options=[_ALL, "selected day"], description="over", **look)
-        self.sign = Dropdown(options=["absolute", "signed"], description="values", **look)
-        for control in (self.span, self.sign):
-            control.observe(self._redraw, "value")
-        row = Layout(flex_flow="row wrap", margin=f"0 0 0 {self.indent}px")
-        return HBox([self.span, self.sign], layout=row), *super()._build()
+    @classmethod
+    def choices(cls, session: ExtractorSession) -> Mapping[str, Sequence[str]]:
+        return {"over": [_ALL, "selected day"], "values": ["absolute", "signed"]}
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection, over: str, values: str) -> Chart:
         parts, when = session.saliency(), _ALL
-        if self.span.value != _ALL:
-            days = [self.selection.place("query", len(part)) for part in parts]
+        if over != _ALL:
+            days = [where.place("query", len(part)) for part in parts]
             when = session.reading.days(len(parts[0]))[days[0]]
             parts = tuple(part[day : day + 1] for part, day in zip(parts, days, strict=True))
         chart = saliency_bars(
@@ -58,9 +53,9 @@ class SaliencyBars(AttributedView, BarsView):
             session.feature_names,
             session.method_name,
             f"{session.target_name}, {when}",
-            signed=self.sign.value == "signed",
-            most=self.most,
-            summary=self._summary_of(parts),
+            signed=values == "signed",
+            most=cls.most,
+            summary=attribution_summary(session, parts),
         )
         trust = trust_note(session, session.method, "cell")
         return chart.noting(completeness_note(session), control_note(session), trust)

@@ -6,8 +6,9 @@ from stockformer.charts.chart import Chart
 from stockformer.charts.maps import saliency_map
 from stockformer_widgets.parts.drawing import neighbour
 from stockformer_widgets.state.explanations import EXPLAINS
+from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.attribution import AttributedView
+from stockformer_widgets.views.attribution import AttributedView, attribution_summary
 from stockformer_widgets.views.maps import HeatmapView
 
 
@@ -31,11 +32,13 @@ class SaliencyHeatmap(AttributedView, HeatmapView):
     def shows(cls, session: ExtractorSession) -> bool:
         return session.explains
 
-    def chart_of(self, session: ExtractorSession) -> Chart:
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         parts = session.saliency()
         what = f"{session.method_name} for {session.target_name}"
         days = [session.reading.days(len(part)) for part in parts]
-        return saliency_map(parts, session.feature_names, days, what, most=self.most, summary=self._summary_of(parts))
+        summary = attribution_summary(session, parts)
+        return saliency_map(parts, session.feature_names, days, what, most=cls.most, summary=summary)
 
     def _step(self, name: str, by: int) -> None:
         if name == "feature":

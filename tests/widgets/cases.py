@@ -356,3 +356,17 @@ def explained_name(session: ExtractorSession, target: int | None = None) -> str:
 
 def _arrays(session: ExtractorSession) -> list[np.ndarray]:
     return [tensor[0].numpy() for tensor in session.reading.inputs]
+
+
+def unpacked(value: Any, bundle: dict, data: bytes) -> Any:
+    """A value of a bundle with its texts and arrays, as `js/src/page/bundle.ts` reads it."""
+    if isinstance(value, list):
+        return [unpacked(one, bundle, data) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("text"), int):
+        return bundle["texts"][value["text"]]
+    if "array" in value:
+        first, size = value["array"]
+        return np.frombuffer(data, "<f4")[first : first + size]
+    return {name: unpacked(one, bundle, data) for name, one in value.items()}

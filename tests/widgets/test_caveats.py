@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cases import unpacked
 from torch import nn
 
 from stockformer_widgets import (
@@ -97,7 +98,9 @@ def test_an_explorer_and_its_page(session):
     with AttentionExplorer(session) as explorer:
         explorer.tabs.selected_index = explorer.tabs.titles.index("Flow")
         assert "can be shown but neither changed nor differentiated" in plain(explorer.message.value)
-        charts = ExplorerPage(explorer.session).bundle["samples"][0]["views"]["AttentionHeatmap"]["charts"]
+        page = ExplorerPage(explorer.session)
+        packed = page.bundle["samples"][0]["views"]["AttentionHeatmap"]["charts"]
+        charts = unpacked(packed, page.bundle, page.data)
     assert all(
         chart["caveats"][0].startswith(WORDS[2:]) for place, chart in charts.items() if place.startswith("one.1")
     )

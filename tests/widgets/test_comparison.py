@@ -102,7 +102,7 @@ def test_the_difference_is_centred_on_zero_and_names_the_largest(comparison):
     said = plain(shown.readout.value)
     assert f"query {row - 7}, key {column - 7} {difference[row, column]:+.3g}" in said
     moved = np.abs(difference).sum(axis=1).mean() / 2
-    assert shown._summary().findings[0].value == pytest.approx(moved, rel=1e-5)
+    assert shown.chart.summary.findings[0].value == pytest.approx(moved, rel=1e-5)
 
 
 def test_one_click_moves_both_sides(comparison):
@@ -230,7 +230,7 @@ def test_predictions(comparison):
     np.testing.assert_allclose(shown.picture.dots.x, other, rtol=1e-5)
     assert list(shown.to_frame()) == ["outcome", "a", "b", "difference"]
     assert "furthest apart for outcome " in plain(shown.summary.value)
-    assert shown._summary().findings[0].value == pytest.approx(np.abs(one - other).sum() / 2, rel=1e-4)
+    assert shown.chart.summary.findings[0].value == pytest.approx(np.abs(one - other).sum() / 2, rel=1e-4)
 
 
 def test_the_numbers(comparison):

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from cases import ALL_VIEWS, SESSIONS, make_session, observers, widgets
+from cases import ALL_VIEWS, SESSIONS, make_session, observers, unpacked, widgets
+from ipywidgets import Widget
 
 from stockformer.charts.chart import Axis, Band, Bars, Grid, Heatmap, Line, Lines, Panels, Scale
 from stockformer.explainability import Finding
 from stockformer_widgets import AttentionExplorer, ExplorerPage, SampleComparison, Selection
+from stockformer_widgets.export import PageSample, pack, pack_samples
 
 
 def read(path: Path) -> tuple[dict, bytes]:
@@ -28,20 +30,6 @@ def read(path: Path) -> tuple[dict, bytes]:
     data_of = dict(re.findall(r'octet-stream" id="(\w+)">(.*?)</script>', page, re.S))
     bundle, data = (zlib.decompress(base64.b64decode(data_of[name])) for name in ("bundle", "data"))
     return json.loads(bundle), data
-
-
-def unpacked(value: Any, bundle: dict, data: bytes) -> Any:
-    """A value of a bundle with its texts and arrays, as `js/src/page/bundle.ts` reads it."""
-    if isinstance(value, list):
-        return [unpacked(one, bundle, data) for one in value]
-    if not isinstance(value, dict):
-        return value
-    if isinstance(value.get("text"), int):
-        return bundle["texts"][value["text"]]
-    if "array" in value:
-        first, size = value["array"]
-        return np.frombuffer(data, "<f4")[first : first + size]
-    return {name: unpacked(one, bundle, data) for name, one in value.items()}
 
 
 def chart(bundle: dict, data: bytes, view: str, sample: int = 0, place: str | None = None) -> dict:
@@ -86,7 +74,6 @@ def test_a_page_holds_what_every_view_shows(name, tmp_path):
             with kind(session, selection) as view:
                 packed = chart(bundle, data, kind.__name__)
                 same(packed, view.chart)
-                assert packed["caveats"] == view._caveats()
     named = [name for section in bundle["sections"] for column in section["columns"] for name in column]
     assert set(named) == set(sample["views"])
     for kind, layers in reading.capture.kinds.items():
@@ -209,6 +196,15 @@ def test_a_comparison_has_both_maps_and_every_difference(session, tmp_path):
         assert len(compared) > 5
         for view in compared:
             same(chart(bundle, data, view.kind.__name__), view.chart)
+
+
+def test_a_page_is_made_without_widgets(session, monkeypatch):
+    made = []
+    with SampleComparison(session, 3, 30) as comparison, monkeypatch.context() as patched:
+        patched.setattr(Widget, "open", lambda widget: made.append(widget))
+        pack_samples(session, Selection(session), None)
+        pack([PageSample("A and B", comparison.selection, comparison._pages)], comparison.selection, [session])
+    assert made == []
 
 
 def test_user_text_is_no_markup(session, tmp_path):

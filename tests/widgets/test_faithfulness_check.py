@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ def test_nothing_is_measured_or_drawn_at_first(session, view):
 
 @pytest.mark.parametrize(("windows", "unit"), [(None, "cell"), (16, "cell"), (None, "day")])
 def test_curves_and_verdicts(session, view, windows, unit):
-    view.windows.value, view.unit.value = windows or 0, unit
+    view.controls["on"].value = "this sample" if windows is None else f"{windows} windows"
+    view.controls["rank"].value = {"cell": "features by day", "day": "days"}[unit]
     view.measure.click()
     found = session.faithfulness[unit]
     assert (found.samples, found.unit) == (windows or 1, unit)
@@ -98,11 +100,11 @@ def test_what_is_explained_otherwise_is_measured_anew(session, view, trait):
 
 def test_cells_and_days_are_kept_beside_each_other(session, view):
     session.check()
-    view.unit.value = "day"
+    view.controls["rank"].value = "days"
     assert view.picture.grid.children == ()
     view.measure.click()
     assert "pooling" in plain(view.table.value)
-    view.unit.value = "cell"
+    view.controls["rank"].value = "features by day"
     assert "shapley sampling" in plain(view.table.value)
     assert len(view.picture.grid.children) == 2
 
@@ -134,7 +136,7 @@ def test_new_weights_end_a_check_and_forget_the_last(session):
 
 
 def test_arrows_pass_rankings_that_are_no_method(session, view):
-    view.unit.value = "day"
+    view.controls["rank"].value = "days"
     session.check(unit="day")
     session.method = "gradient"
     press(view, "ArrowDown", 30)
@@ -158,9 +160,9 @@ def test_windows_survive_another_sample_and_the_sample_does_not(session, view):
 
 
 def test_the_one_that_is_chosen_is_shown_and_the_other_is_said(session, view):
-    results = {16: session.check(windows=16), 0: session.check()}
-    for chosen, other in ((16, 0), (0, 16)):
-        view.windows.value = chosen
+    results = {"16 windows": session.check(windows=16), "this sample": session.check()}
+    for chosen, other in permutations(results):
+        view.controls["on"].value = chosen
         expected = results[chosen].table["deletion"].round(2)
         np.testing.assert_allclose(view.to_frame()["deletion"].round(2), expected)
         assert plain(view.summary.value).startswith(f"On {results[chosen].measured_on}, ")
@@ -190,10 +192,10 @@ def test_a_change_of_the_model_is_refused_in_a_sentence(session, view):
 
 def test_what_there_is_to_measure():
     by_hand, encoder = (FaithfulnessCheck(make_session(name)) for name in ("by hand", "bare attention"))
-    assert [name for name, _ in by_hand.windows.options] == ["this sample"]
-    assert by_hand.windows.label == "this sample"
-    assert [name for name, _ in by_hand.unit.options] == ["features by day", "days"]
-    assert [name for name, _ in encoder.unit.options] == ["features by day"]
+    assert by_hand.controls["on"].options == ("this sample",)
+    assert by_hand.chosen["on"] == "this sample"
+    assert by_hand.controls["rank"].options == ("features by day", "days")
+    assert encoder.controls["rank"].options == ("features by day",)
 
 
 # While it runs
@@ -201,7 +203,7 @@ def test_what_there_is_to_measure():
 
 def test_it_can_be_watched_and_stopped(session, view):
     async def run():
-        view.windows.value = 16
+        view.controls["on"].value = "16 windows"
         view.measure.click()
         seen = [0.0]
         while len(set(seen)) < 4:
@@ -216,7 +218,7 @@ def test_it_can_be_watched_and_stopped(session, view):
         assert not view.work.running
         assert not view.measure.disabled
         assert session.faithfulness == {}
-        view.windows.value = 0
+        view.controls["on"].value = "this sample"
         view.measure.click()
         while view.work.running or not session.faithfulness:
             await asyncio.sleep(0.01)
@@ -230,7 +232,7 @@ def test_the_kernel_answers_meanwhile(session):
         explorer = AttentionExplorer(session)
         explorer.tabs.selected_index = list(explorer.tabs.titles).index("Faithfulness")
         view = next(part for part in parts(explorer) if isinstance(part, FaithfulnessCheck))
-        view.windows.value = 16
+        view.controls["on"].value = "16 windows"
         view.measure.click()
         await asyncio.sleep(0.01)
         session.target = 0  # what is measured is of another target
@@ -249,7 +251,7 @@ def test_the_kernel_answers_meanwhile(session):
 @pytest.mark.parametrize("who", ["view", "session"])
 def test_closing_stops_it(session, who):
     async def run():
-        view.windows.value = 16
+        view.controls["on"].value = "16 windows"
         view.measure.click()
         await asyncio.sleep(0.01)
         (view if who == "view" else session).close()

@@ -48,7 +48,7 @@ def test_maps_of_a_layer(session, kind, layer, head):
     expected = norm_map(traced(session).kinds[kind][layer])[head].numpy()
     np.testing.assert_allclose(table(view.to_frame()), expected, rtol=1e-4)
     np.testing.assert_allclose(pixels(view, "viridis", 0, expected.max()), expected, atol=expected.max() / 500)
-    view.shown.value = "gated weights"
+    view.controls["shows"].value = "gated weights"
     gate = session.reading.capture.gates[f"cross_attn_layers.{layer}.gate"][0] if kind == "cross" else None
     opened = 1.0 if gate is None else gate.mean(dim=1, keepdim=True).numpy()
     np.testing.assert_allclose(table(view.to_frame()), weights * opened, rtol=1e-4)
@@ -57,7 +57,7 @@ def test_maps_of_a_layer(session, kind, layer, head):
 @pytest.mark.parametrize(("name", "flow"), [("rollout", joint_rollout), ("relevance", relevance)])
 def test_maps_of_all_layers(session, name, flow):
     view = FlowHeatmap(session)
-    view.shown.value = name
+    view.controls["shows"].value = name
     found = flow(traced(session))
     for kind, part in (("self", found.stock), ("cross", found.market), ("market", found.market_self)):
         view.selection.kind = kind
@@ -67,8 +67,8 @@ def test_maps_of_all_layers(session, name, flow):
 
 def test_what_a_map_is_for_is_said_where_it_has_a_target(session):
     view = FlowHeatmap(session)
-    for shown in view.shown.options:
-        view.shown.value = shown
+    for shown in view.controls["shows"].options:
+        view.controls["shows"].value = shown
         assert (f"for {session.target_name}" in lines(view)) == (shown in ("weight x gradient", "relevance"))
 
 
@@ -89,7 +89,7 @@ def test_a_click_on_the_map_selects_query_and_key(session):
 )
 def test_scores_by_day(session, name, scores):
     view = DayScores(session)
-    view.by.value = name
+    view.controls["by"].value = name
     expected = scores(traced(session))
     frame = view.to_frame()
     for number, part in enumerate(expected):

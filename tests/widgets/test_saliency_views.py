@@ -59,7 +59,7 @@ def shown_bars(view) -> dict[str, float]:
 def test_bars(session, method, target, span, sign):
     view = SaliencyBars(session, Selection(session, query=3))
     session.method, session.target = method, target
-    view.span.value, view.sign.value = span, sign
+    view.controls["over"].value, view.controls["values"].value = span, sign
     compute = gradients if method == "gradient" else input_times_gradient
     parts = compute(session, target)
     values = np.concatenate(parts, axis=1)  # [T, features]
@@ -172,7 +172,7 @@ def test_a_click_on_a_bar_selects_its_feature_and_a_second_one_none(session, y, 
 def test_unequal_lengths_share_their_last_days():
     session = make_session("market longer", "input_x_gradient")
     view = SaliencyBars(session)
-    view.sign.value, view.span.value = "signed", "selected day"
+    view.controls["values"].value, view.controls["over"].value = "signed", "selected day"
     view.selection.query = 4  # of 0..5, as 7 of 0..8
     stock, market = input_times_gradient(session)
     expected = np.sort(np.concatenate([stock[4], market[7]]))
@@ -182,16 +182,16 @@ def test_unequal_lengths_share_their_last_days():
 def test_a_png_shows_what_the_bars_show(session, tmp_path):
     view = SaliencyBars(session, Selection(session, query=3))
     whole = view.save_png(tmp_path / "whole.png").read_bytes()
-    view.span.value = "selected day"
+    view.controls["over"].value = "selected day"
     day = view.save_png(tmp_path / "day.png").read_bytes()
-    view.sign.value = "signed"
+    view.controls["values"].value = "signed"
     assert len({whole, day, view.save_png(tmp_path / "signed.png").read_bytes()}) == 3
 
 
 @pytest.mark.parametrize(("span", "sign"), [("all days", "absolute"), ("selected day", "signed")])
 def test_a_png_has_the_bars_of_the_screen(session, span, sign):
     view = SaliencyBars(session, Selection(session, query=3))
-    view.span.value, view.sign.value = span, sign
+    view.controls["over"].value, view.controls["values"].value = span, sign
     drawn = view._plot()
     (axes,) = drawn.axes
     np.testing.assert_allclose([bar.get_width() for bar in axes.patches], view.picture.bars.y, rtol=1e-6)

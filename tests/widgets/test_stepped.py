@@ -10,6 +10,7 @@ from cases import make_session
 
 from stockformer.explainability.attention import ablation
 from stockformer_widgets import AttentionEffects, AttentionExplorer, HeadImportance, Selection
+from stockformer_widgets.views.compared import compared
 
 VIEWS = {HeadImportance: "heads", AttentionEffects: "effects"}
 TABS = {HeadImportance: "Flow", AttentionEffects: "Faithfulness"}
@@ -108,12 +109,8 @@ def test_a_stop_stops_until_there_is_another_sample(session, kind):
 
 
 def test_every_session_that_is_drawn_is_waited_for(session, kind):
-    class OfBoth(kind):
-        def _drawn_sessions(self):
-            return self.selection.sessions
-
     async def run():
-        with make_session() as other, OfBoth(session, Selection(session, other)) as view:
+        with make_session() as other, compared(kind)(Selection(session, other)) as view:
             await until(lambda: session.is_explained(VIEWS[kind]))
             assert not visible(view)
             await until(lambda: visible(view))

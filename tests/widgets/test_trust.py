@@ -8,7 +8,7 @@ import re
 
 import pytest
 import torch
-from cases import lines
+from cases import lines, unpacked
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -95,11 +95,11 @@ def test_each_score_of_days_has_its_verdict(session):
     view = DayScores(session)
     table = session.check(unit="day").table.set_index("ranking")
     for name in ("relevance", "rollout", "mean attention"):
-        view.by.value = name
+        view.controls["by"].value = name
         said, areas = said_by(view)
         assert said == f"{table.loc[name, 'verdict']} on this sample"
         assert areas.startswith(f"{name} is ")
-    view.by.value = "attribution"
+    view.controls["by"].value = "attribution"
     for method in ("integrated_gradients", "occlusion"):
         session.method = method
         assert said_by(view)[0] == f"{table.loc[method, 'verdict']} on this sample"
@@ -237,7 +237,8 @@ def test_what_does_not_add_up_is_said_wherever_it_is_drawn(monkeypatch, tmp_path
         for view in views:
             assert "add up" not in view.summary.value
         session.method = "integrated_gradients"
-        views = ExplorerPage(session).bundle["samples"][0]["views"]
+        page = ExplorerPage(session)
+        views = unpacked(page.bundle["samples"][0]["views"], page.bundle, page.data)
         for name in ("SaliencyBars", "SaliencyHeatmap", "DayScores"):
             if name in views:
                 assert all(caveat in chart["caveats"] for chart in views[name]["charts"].values()), name

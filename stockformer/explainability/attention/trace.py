@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -47,6 +47,11 @@ class AttentionTrace:
     bias: Tensor
     stream: Tensor
     gate: Tensor | None
+
+    def of_head(self, head: int | None) -> AttentionTrace:
+        """The same of one head alone; of all heads for None."""
+        which = slice(None) if head is None else slice(head, head + 1)
+        return replace(self, weights=self.weights[which], gradient=self.gradient[which], vectors=self.vectors[which])
 
     @property
     def output(self) -> Tensor:
