@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -27,6 +27,13 @@ from stockformer.table import listed
 from stockformer.threads import few_threads
 
 Model = CrossAttentionStockTransformer | StockTransformer
+#: Loss of a batch, from a model, its inputs and their labels.
+Loss = Callable[[Model, Sequence[Tensor], Tensor], Tensor]
+
+
+def prediction_loss(model: Model, inputs: Sequence[Tensor], y: Tensor) -> Tensor:
+    """Cross-entropy, squared error, or the CORAL loss (Cao et al. 2020), as the model's outputs ask for."""
+    return _criterion(model, model(*inputs), y)
 
 
 @dataclass(frozen=True)
@@ -93,18 +100,21 @@ def fit(
     weight_decay: float = 0.1,
     batch_size: int = 64,
     seed: int = 0,
+    loss: Loss = prediction_loss,
+    progress: bool = True,
 ) -> FitResult:
     """Train on the early dates, stop by the middle ones, score on the late ones.
 
     A dataset without market features trains an encoder-only model.
 
-    AdamW; cross-entropy, squared error, or the CORAL loss (Cao et al. 2020).
-    Weights of features that are constant in training start, and so stay, at 0:
+    AdamW. Weights of features that are constant in training start, and so stay, at 0:
     nothing could be learned about them. A regression starts from the mean of the training labels.
 
     Args:
         cfg: as for `create_model`.
         patience: epochs without a lower validation loss before it stops.
+        loss: what is minimised in training; validation and scores are by `prediction_loss`.
+        progress: show a bar.
 
     Raises:
         ValueError: no epoch to train, a part of the dates without windows, or a
@@ -136,13 +146,14 @@ def fit(
     loader = DataLoader(Subset(dataset, split.train.tolist()), batch_size, shuffle=True)
 
     best, best_loss, history = copy.deepcopy(model.state_dict()), math.inf, []
-    with few_threads(model), tqdm(total=epochs * len(loader), desc="training", unit="batch") as progress:
+    bar = tqdm(total=epochs * len(loader), desc="training", unit="batch", disable=not progress)
+    with few_threads(model), bar:
         for epoch in range(1, epochs + 1):
-            progress.set_description(f"epoch {epoch} of {epochs}")
-            train_loss = _train_epoch(model, loader, optimizer, device, progress)
+            bar.set_description(f"epoch {epoch} of {epochs}")
+            train_loss = _train_epoch(model, loader, optimizer, device, loss, bar)
             validation_loss = _loss(model, _outputs(model, dataset, split.validation, batch_size))
             history.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": validation_loss})
-            progress.set_postfix(train=f"{train_loss:.4f}", validation=f"{validation_loss:.4f}")
+            bar.set_postfix(train=f"{train_loss:.4f}", validation=f"{validation_loss:.4f}")
             if not math.isfinite(train_loss + validation_loss):
                 raise ValueError(f"the loss is {train_loss} in epoch {epoch}: lower learning_rate, now {learning_rate}")
             if validation_loss < best_loss:
@@ -182,18 +193,18 @@ def _start_from(model: Model, value: Tensor) -> None:
 
 
 def _train_epoch(
-    model: Model, loader: Any, optimizer: torch.optim.Optimizer, device: torch.device, progress: Any
+    model: Model, loader: Any, optimizer: torch.optim.Optimizer, device: torch.device, loss: Loss, bar: Any
 ) -> float:
     model.train()
     total = 0.0
     for x, y, *market in loader:
-        loss = _criterion(model, model(x.to(device), *(m.to(device) for m in market)), y.to(device))
+        value = loss(model, [part.to(device) for part in (x, *market)], y.to(device))
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        total += loss.item() * len(y)
-        progress.update()
+        total += value.item() * len(y)
+        bar.update()
     return total / len(loader.dataset)
 
 

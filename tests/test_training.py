@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from stockformer.dataset import StockDataset
 from stockformer.explainability import compute_input_saliency
-from stockformer.training import fit, temporal_split
+from stockformer.training import fit, prediction_loss, temporal_split
 
 TINY = {"d_model": 16, "nhead": 2, "num_layers": 1, "dim_feedforward": 16, "market_layers": 1, "dropout": 0.0}
 FEATURES, MARKET = ["signal", "noise", "tenth", "gone"], ["m_signal", "m_tenth"]
@@ -255,3 +255,16 @@ def test_a_loss_that_is_no_number():
     """Weights of 1e30 overflow: one clear error, not a model of NaNs."""
     with pytest.raises(ValueError, match="loss"):
         quick(dataset_of(planted(100), label_mode="regression"), learning_rate=1e30)
+
+
+def test_a_loss_of_ones_own_is_what_is_minimised(capsys):
+    def loss(model, inputs, y):
+        return prediction_loss(model, inputs, y) * 0 + 7
+
+    data = dataset_of(planted())
+    result = quick(data, loss=loss, progress=False)
+    assert (result.history["train_loss"] == 7).all()
+    assert (result.history["validation_loss"] < 7).all()
+    assert capsys.readouterr() == ("", "")
+    own, default = (quick(data, seed=1, **options).model for options in ({"loss": prediction_loss}, {}))
+    assert all(torch.equal(a, b) for a, b in zip(own.parameters(), default.parameters(), strict=True))

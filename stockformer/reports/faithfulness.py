@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from stockformer.dataset import StockDataset
 from stockformer.explainability.attention.ablation import attention_effects
@@ -25,6 +24,7 @@ from stockformer.explainability.faithfulness.randomisation import MODELS, negati
 from stockformer.explainability.faithfulness.rankings import CELL_RANKINGS, DAY_RANKINGS, attribute_from_mean
 from stockformer.files import check_writable, write_whole
 from stockformer.inputs import Inputs
+from stockformer.reports.markdown import markdown_table
 from stockformer.training import Model
 
 _FEW = 4  # windows of the checks that attribute with every method once more
@@ -72,7 +72,7 @@ def _ranked(cells: Faithfulness, days: Faithfulness) -> Iterator[str]:
             verdict=result.table["verdict"].str.replace("|", "\\|"),
         ).rename(columns={"p_holm": "p (Holm)"})
         columns = ["ranking", "deletion", "insertion", "gap", "interval", "p", "p (Holm)"]
-        yield f"## {title}\n\n{_markdown(rows[[*columns, 'comprehensiveness', 'sufficiency', 'verdict']])}"
+        yield f"## {title}\n\n{markdown_table(rows[[*columns, 'comprehensiveness', 'sufficiency', 'verdict']])}"
 
 
 def _checks(
@@ -84,16 +84,20 @@ def _checks(
         random[name] = [f"{mean:.2f} ± {std:.2f}" for mean, std in zip(random[name], spread, strict=True)]
     random["control"] = [_control(model, dataset, method, few) for method in METHODS]
     random["method"] = random["method"].str.replace("_", " ")
-    yield _RANDOM.format(windows=len(few), models=MODELS, absent=len(dataset.unavailable)) + "\n\n" + _markdown(random)
+    yield (
+        _RANDOM.format(windows=len(few), models=MODELS, absent=len(dataset.unavailable))
+        + "\n\n"
+        + markdown_table(random)
+    )
     agreement = cells.agreement()
     agreement.index = agreement.columns = agreement.index.str.replace("_", " ").str.replace("|", "\\|")
-    yield _AGREEMENT + "\n\n" + _markdown(agreement.rename_axis("method").reset_index())
+    yield _AGREEMENT + "\n\n" + markdown_table(agreement.rename_axis("method").reset_index())
     effects = pd.concat([attention_effects(model, *inputs) for inputs in samples])
     changes = effects.assign(**{name: effects[name].abs() for name in ("flat", "permuted")})
     size = float(np.mean([abs(trace_attention(model, *inputs).value) for inputs in samples]))
     mean = changes.groupby(["kind", "layer"], sort=False, as_index=False)[["flat", "permuted"]].mean()
     shares = mean.assign(**{name: [f"{share:.1%}" for share in mean[name] / size] for name in ("flat", "permuted")})
-    yield _EFFECTS.format(size=size) + "\n\n" + _markdown(shares)
+    yield _EFFECTS.format(size=size) + "\n\n" + markdown_table(shares)
 
 
 def _control(model: Model, dataset: StockDataset, method: str, samples: list[Inputs]) -> float:
@@ -107,21 +111,6 @@ def _control(model: Model, dataset: StockDataset, method: str, samples: list[Inp
 
 def _interval(low: float, high: float) -> str:
     return "" if np.isnan(low) else f"{low:+.2f} to {high:+.2f}"
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    lines = [
-        list(map(str, table.columns)),
-        ["---:" if is_numeric_dtype(table[one]) else "---" for one in table.columns],
-    ]
-    lines += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return "" if np.isnan(value) else f"{value:.3f}" if value else "0"
 
 
 _HEAD = """\
