@@ -88,15 +88,20 @@ def bar_values(page: Page, name: str) -> dict[str, float]:
     numbers = Figure("", drawn.area, [tick for tick in drawn.ticks if not tick["vertical"]], [], [])
     bars = sorted(drawn.bars, key=lambda bar: bar["middle"])
     ends = numbers.value_at(np.array([[bar["left"], bar["right"]] for bar in bars]), vertical=False)
-    longest = np.take_along_axis(ends, np.abs(ends).argmax(axis=1)[:, None], axis=1)[:, 0]
-    return {tick["text"]: value for tick, value in zip(names, longest, strict=True)}
+    return {tick["text"]: value for tick, value in zip(names, _farther(ends), strict=True)}
 
 
 def column_values(page: Page, name: str, number: int) -> np.ndarray:
     """Heights of vertical bars, from the left."""
     drawn = figure(page, name, number)
     bars = sorted(drawn.bars, key=lambda bar: bar["left"])
-    return drawn.value_at(np.array([bar["top"] for bar in bars]), vertical=True)
+    ends = np.array([[bar["top"], 2 * bar["middle"] - bar["top"]] for bar in bars])
+    return _farther(drawn.value_at(ends, vertical=True))
+
+
+def _farther(ends: np.ndarray) -> np.ndarray:
+    """The end of each bar that is farther from 0: [bars, 2] -> [bars]."""
+    return np.take_along_axis(ends, np.abs(ends).argmax(axis=1)[:, None], axis=1)[:, 0]
 
 
 def map_shares(page: Page, name: str, rows: int, columns: int, colormap: str = "viridis") -> np.ndarray:
@@ -128,6 +133,6 @@ def click(page: Page, name: str, x: float, y: float, number: int = 0) -> None:
     page.mouse.click(area["x"] + x * area["width"], area["y"] + y * area["height"])
 
 
-def click_cell(page: Page, query: int, key: int, queries: int = 60, keys: int = 60) -> None:
+def click_cell(page: Page, query: int, key: int, days: int = 60) -> None:
     """Click the middle of a cell of the attention map."""
-    click(page, "AttentionHeatmap", (key + 0.5) / keys, (query + 0.5) / queries)
+    click(page, "AttentionHeatmap", (key + 0.5) / days, (query + 0.5) / days)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
-from functools import cache
+import math
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import screen
 import torch
 from lab import run_notebook, write_notebook
 from playwright.sync_api import Locator, Page, expect
 from screen import (
+    Figure,
     bar_values,
     click,
-    click_cell,
     column_values,
     figure,
     line_values,
@@ -41,10 +43,13 @@ from stockformer.explainability import (
 from stockformer.explainability.faithfulness.curves import training_windows
 from stockformer.sample import load_sample
 
-DATASET, MODEL = load_sample()
+DATASET, MODEL = load_sample("volatility")
+DAYS = DATASET.lookback
+LAST = DAYS - 1
 CRASH = DATASET.index_of("2008-10-15", "AAPL")
 CALM = DATASET.index_of("2006-11-21", "IBM")
 NAMES = [*DATASET.feature_cols, *DATASET.market_feature_cols]
+click_cell = partial(screen.click_cell, days=DAYS)
 TABS = {
     "Overview": "AttentionHeatmap",
     "Layers and heads": "LayerEvolution",
@@ -64,12 +69,11 @@ def explorer(page: Page, lab: str) -> Page:
 
 @pytest.fixture(autouse=True)
 def start(page: Page, explorer: Page) -> None:
-    """Every test starts from the crash, stock to market, layer 2, mean of the heads."""
+    """Every test starts from the crash, stock to market, layer 1, mean of the heads."""
     open_tab(page, "Overview")
     page.get_by_role("button", name="Stock to market attention").click()
     choose(page, "head", "mean")
-    choose(page, "layer", "2")
-    page.get_by_label("explain", exact=True).first.select_option(index=0)
+    choose(page, "layer", "1")
     choose_sample(page, CRASH)
     expect(page.locator(".stockformer-explorer")).to_contain_text("AAPL, 2008-10-15")
     expect_bars_of(page, attributed(CRASH))
@@ -97,16 +101,15 @@ def days(index: int) -> list[str]:
 
 
 @cache
-def attributed(index: int, column: int | None = None, method: str = "integrated_gradients") -> Attribution:
-    """Attribution of the margin of a column over the other."""
-    window = DATASET.window(index)
-    inputs = window.x[None], window.market_x[None]
-    return attribute(MODEL, *inputs, method=method, target=choose_target(MODEL, MODEL(*inputs), column))
+def attributed(index: int) -> Attribution:
+    """From the training mean."""
+    inputs = DATASET.window(index).inputs
+    return attribute(MODEL, *inputs, baselines=inputs.baseline)
 
 
-def saliency(index: int, column: int | None = None, method: str = "integrated_gradients") -> np.ndarray:
+def saliency(index: int) -> np.ndarray:
     """Its parts, [T, features of stock and market], signed."""
-    return torch.cat(attributed(index, column, method).parts, dim=1).numpy()
+    return torch.cat(attributed(index).parts, dim=1).numpy()
 
 
 def expect_bars_of(page: Page, found: Attribution) -> None:
@@ -131,7 +134,7 @@ def expect_cell(page: Page, weights: torch.Tensor, index: int, query: int, key: 
 
 def off_the_crosshair(row: int | None, column: int) -> tuple[np.ndarray, np.ndarray]:
     """Cells of a map that the lines of the selection do not cross."""
-    return np.ix_(np.arange(60) != row, np.arange(60) != column)
+    return np.ix_(np.arange(DAYS) != row, np.arange(DAYS) != column)
 
 
 def check_overview(page: Page, index: int, kind: str, layer: int, head: int | None, query: int, key: int) -> None:
@@ -142,7 +145,7 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     found = attributed(index)
     expect_bars_of(page, found)
     expect_cell(page, weights, index, query, key)
-    which = "mean of 8 heads" if head is None else f"head {head}"
+    which = "mean of 4 heads" if head is None else f"head {head}"
     expect(view(page, "AttentionHeatmap")).to_contain_text(f"layer {layer}, {which}")
     row, pooling = weights[query].numpy(), shown.pooling[0].numpy()
     # What a view says comes after what it draws: so all of these are drawn.
@@ -151,7 +154,7 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     expect(view(page, "PoolingBars")).to_contain_text(f"{dates[query]} {pooling[query]:.3g}"[:-1])
     settle(page)
     off = off_the_crosshair(query, key)
-    shares = map_shares(page, "AttentionHeatmap", 60, 60)
+    shares = map_shares(page, "AttentionHeatmap", DAYS, DAYS)
     np.testing.assert_allclose(shares[off], (weights / weights.max()).numpy()[off], atol=0.008)
     np.testing.assert_allclose(step_values(page, "AttentionRow"), row, atol=0.01 * row.max())
     expect(view(page, "AttentionRow")).to_contain_text(f"strongest: {dates[int(row.argmax())]}")
@@ -168,10 +171,10 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     np.testing.assert_allclose(step_values(page, "PoolingBars"), pooling, atol=0.01 * pooling.max())
     expect(view(page, "PoolingBars")).to_contain_text(f"largest: {dates[int(pooling.argmax())]}")
 
-    probabilities = shown.output[0].softmax(dim=0).numpy()
-    names = [f"{name} (true)" if k == int(window.y) else name for k, name in enumerate(("DOWN", "UP"))]
-    assert bar_values(page, "Prediction") == pytest.approx(dict(zip(names, probabilities, strict=True)), abs=0.01)
-    expect(view(page, "Prediction")).to_contain_text(f"true: {('DOWN', 'UP')[int(window.y)]}")
+    values = {"predicted": float(shown.output[0]), "true": float(window.y)}
+    assert bar_values(page, "Prediction") == pytest.approx(values, abs=0.02)
+    for name, value in values.items():
+        expect(view(page, "Prediction")).to_contain_text(f"{name}: {math.exp(value):.1%} a year")
 
     totals = pd.Series(torch.cat(found.parts, dim=1).abs().sum(dim=0), index=NAMES)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
@@ -181,33 +184,34 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
 
 
 def test_runs_and_shows_the_crash(page: Page) -> None:
-    click_cell(page, 59, 59)
-    check_overview(page, CRASH, "cross", 2, None, 59, 59)
+    click_cell(page, LAST, LAST)
+    check_overview(page, CRASH, "cross", 1, None, LAST, LAST)
 
 
-@pytest.mark.parametrize(("query", "key"), [(0, 0), (41, 17), (59, 3), (12, 59)])
+@pytest.mark.parametrize(("query", "key"), [(0, 0), (15, 6), (LAST, 3), (12, LAST)])
 def test_click_selects_the_cell_and_its_row(page: Page, query: int, key: int) -> None:
     click_cell(page, query, key)
-    check_overview(page, CRASH, "cross", 2, None, query, key)
+    check_overview(page, CRASH, "cross", 1, None, query, key)
 
 
 def test_layer_head_and_kind(page: Page) -> None:
-    click_cell(page, 30, 40)
-    choose(page, "layer", "3")
-    check_overview(page, CRASH, "cross", 3, None, 30, 40)
-    choose(page, "head", "6")
-    check_overview(page, CRASH, "cross", 3, 6, 30, 40)
+    click_cell(page, 10, 14)
+    choose(page, "layer", "0")
+    check_overview(page, CRASH, "cross", 0, None, 10, 14)
+    choose(page, "head", "3")
+    check_overview(page, CRASH, "cross", 0, 3, 10, 14)
+    choose(page, "layer", "1")
     page.get_by_role("button", name="Stock self-attention").click()
-    check_overview(page, CRASH, "self", 3, 6, 30, 40)
+    check_overview(page, CRASH, "self", 1, 3, 10, 14)
     page.get_by_role("button", name="Market self-attention").click()
-    check_overview(page, CRASH, "market", 1, 6, 30, 40)  # the market encoder has two layers
+    check_overview(page, CRASH, "market", 0, 3, 10, 14)  # the market encoder has one layer
 
 
 def test_another_sample_by_number_ticker_and_date(page: Page) -> None:
-    click_cell(page, 20, 50)
+    click_cell(page, 9, 18)
     choose_sample(page, CALM)
     expect(page.locator(".stockformer-explorer")).to_contain_text("IBM, 2006-11-21")
-    check_overview(page, CALM, "cross", 2, None, 20, 50)
+    check_overview(page, CALM, "cross", 1, None, 9, 18)
     choose(page, "ticker", "MSFT")
     expect(page.locator(".stockformer-explorer")).to_contain_text("MSFT, 2006-11-21")
     page.get_by_label("last day").fill("2007-03-03")  # a Saturday
@@ -216,7 +220,7 @@ def test_another_sample_by_number_ticker_and_date(page: Page) -> None:
     expect(page.locator(".stockformer-explorer")).to_contain_text("MSFT, 2007-03-05")
     page.get_by_label("last day").fill("2001-01-01")
     expect(page.locator(".stockformer-explorer")).to_contain_text("no window of MSFT ends by 2001-01-01")
-    check_overview(page, DATASET.index_of("2007-03-05", "MSFT"), "cross", 2, None, 20, 50)
+    check_overview(page, DATASET.index_of("2007-03-05", "MSFT"), "cross", 1, None, 9, 18)
 
 
 def test_a_date_is_typed_key_by_key(page: Page) -> None:
@@ -237,10 +241,10 @@ def test_a_date_is_typed_key_by_key(page: Page) -> None:
 
 def test_jumps_to_remarkable_windows(page: Page) -> None:
     jump = page.get_by_label("jump to")
-    volatility = np.array([DATASET.window(i).prices["adjusted_close"].pct_change().std(ddof=0) for i in (0, 653, 5308)])
+    volatility = np.array([DATASET.window(i).prices["adjusted_close"].pct_change().std(ddof=0) for i in (0, 653, 5402)])
     assert volatility.argmax() == 1
     assert volatility.argmin() == 2
-    for name, index in (("most volatile", 653), ("calmest", 5308)):
+    for name, index in (("most volatile", 653), ("calmest", 5402)):
         jump.select_option(name)
         window = DATASET.window(index)
         expect(page.locator(".stockformer-explorer")).to_contain_text(f"{window.ticker}, {days(index)[-1]}")
@@ -251,7 +255,7 @@ def test_jumps_to_remarkable_windows(page: Page) -> None:
 
 
 def test_a_drag_across_the_days_ends_at_the_last(page: Page) -> None:
-    click_cell(page, 0, 40)
+    click_cell(page, 0, 14)
     handle = page.locator(".widget-slider:has(.widget-label:text-is('day')) .noUi-handle").first
     handle.scroll_into_view_if_needed()
     box, track = handle.bounding_box(), handle.locator("xpath=ancestor::*[contains(@class,'noUi-target')]")
@@ -262,7 +266,7 @@ def test_a_drag_across_the_days_ends_at_the_last(page: Page) -> None:
     for step in range(1, 61):
         page.mouse.move(middle[0] + step / 60 * (width + 20), middle[1])
     page.mouse.up()
-    check_overview(page, CRASH, "cross", 2, None, 59, 40)
+    check_overview(page, CRASH, "cross", 1, None, LAST, 14)
     title = view(page, "AttentionRow").locator(".stockformer-title")
     stale = page.evaluate(
         """title => new Promise(done => {
@@ -273,110 +277,92 @@ def test_a_drag_across_the_days_ends_at_the_last(page: Page) -> None:
         })""",
         title.element_handle(),
     )
-    assert set(stale) <= {f"What {days(CRASH)[59]} attends to"}
+    assert set(stale) <= {f"What {days(CRASH)[LAST]} attends to"}
 
 
 def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
     window, shown = sample(CRASH)
-    before = shown.output[0].softmax(dim=0)
+    before = float(shown.output[0])
     closed = copy.deepcopy(MODEL)
     with torch.no_grad():
         for layer in closed.cross_attn_layers:
             layer.gate[0].weight.zero_()
             layer.gate[0].bias.fill_(-100.0)
-        after = closed(window.x[None], window.market_x[None])[0].softmax(dim=0)
+        after = float(closed(window.x[None], window.market_x[None])[0])
     page.get_by_role("button", name="what if…").click()
-    for layer in range(4):
+    for layer in range(2):
         choose(page, "layer", str(layer))
         expect(page.locator(".stockformer-explorer")).to_contain_text(f"cross, layer {layer}")
         choose(page, "gate", "0, closed")
         expect(page.locator(".stockformer-explorer")).to_contain_text(f"gate of layer {layer} = 0")
     settle(page)
-    likely = int(before.argmax())
     values = bar_values(page, "Prediction")
-    np.testing.assert_allclose(list(values.values()), after, atol=0.01)
+    np.testing.assert_allclose(list(values.values()), [after, float(window.y)], atol=0.02)
     circles = view(page, "Prediction").locator(".object_grp .element")
     expect(circles).to_have_count(2)
     area = figure(page, "Prediction").area
     middles = sorted((box["y"], box["x"] + box["width"] / 2) for box in map(Locator.bounding_box, circles.all()))
-    np.testing.assert_allclose([(x - area["x"]) / area["width"] for _, x in middles], before, atol=0.01)
-    said = f"goes from {100 * before[likely]:.2f} % to {100 * after[likely]:.2f} %"
-    expect(view(page, "Prediction")).to_contain_text(said)
-    np.testing.assert_allclose(line_values(page, "GateTimeline", slice(2, 6)), np.zeros((4, 60)), atol=0.005)
-    for _ in range(4):
+    ticks = figure(page, "Prediction")
+    numbers = Figure("", area, [tick for tick in ticks.ticks if not tick["vertical"]], [], [])
+    drawn = numbers.value_at(np.array([x - area["x"] for _, x in middles]), vertical=False)
+    np.testing.assert_allclose(drawn, [before, float(window.y)], atol=0.02)
+    expect(view(page, "Prediction")).to_contain_text(f"goes from {before:+.4g} to {after:+.4g}")
+    np.testing.assert_allclose(line_values(page, "GateTimeline", slice(2, 4)), np.zeros((2, DAYS)), atol=0.005)
+    for _ in range(2):
         page.get_by_role("button", name="undo").click()
     expect(page.locator(".stockformer-explorer")).not_to_contain_text("what if:")
-    choose(page, "layer", "2")
-    click_cell(page, 20, 30)
-    check_overview(page, CRASH, "cross", 2, None, 20, 30)
+    click_cell(page, 9, 12)
+    check_overview(page, CRASH, "cross", 1, None, 9, 12)
     page.get_by_role("button", name="what if…").click()
 
 
 def test_views_redraw_in_place(page: Page) -> None:
-    click_cell(page, 20, 50)
+    click_cell(page, 9, 18)
     svgs = page.locator(".stockformer-explorer .bqplot svg")
     before = svgs.element_handles()
-    choose(page, "layer", "1")
-    check_overview(page, CRASH, "cross", 1, None, 20, 50)
+    choose(page, "layer", "0")
+    check_overview(page, CRASH, "cross", 0, None, 9, 18)
     assert all(node.evaluate("n => n.isConnected") for node in before)
     assert len(svgs.element_handles()) == len(before)
 
 
 def test_hover_reads_out_and_leaving_returns(page: Page) -> None:
-    click_cell(page, 20, 50)
-    weights = sample(CRASH)[1].map("cross", 2)
+    click_cell(page, 9, 18)
+    weights = sample(CRASH)[1].map("cross", 1)
     area = figure(page, "AttentionHeatmap").area
-    page.mouse.move(area["x"] + 10.5 / 60 * area["width"], area["y"] + 5.5 / 60 * area["height"])
+    page.mouse.move(area["x"] + 10.5 / DAYS * area["width"], area["y"] + 5.5 / DAYS * area["height"])
     expect_cell(page, weights, CRASH, 5, 10)
     page.mouse.move(5, 5)
-    expect_cell(page, weights, CRASH, 20, 50)
+    expect_cell(page, weights, CRASH, 9, 18)
     area = figure(page, "AttentionRow").area
-    page.mouse.move(area["x"] + 7.5 / 60 * area["width"], area["y"] + 0.5 * area["height"])
-    expect(view(page, "AttentionRow")).to_contain_text(f"{days(CRASH)[7]} {weights[20, 7]:.3g}"[:-1])
+    page.mouse.move(area["x"] + 7.5 / DAYS * area["width"], area["y"] + 0.5 * area["height"])
+    expect(view(page, "AttentionRow")).to_contain_text(f"{days(CRASH)[7]} {weights[9, 7]:.3g}"[:-1])
 
 
 @pytest.mark.parametrize(
     ("name", "query", "key"),
-    [("AttentionRow", 25, 7), ("GateTimeline", 7, 30), ("PoolingBars", 7, 30), ("PriceStrip", 7, 30)],
+    [("AttentionRow", 13, 7), ("GateTimeline", 7, 12), ("PoolingBars", 7, 12), ("PriceStrip", 7, 12)],
 )
 def test_a_click_on_the_time_axis_selects_a_day(page: Page, name: str, query: int, key: int) -> None:
-    click_cell(page, 25, 30)
-    expect_cell(page, sample(CRASH)[1].map("cross", 2), CRASH, 25, 30)
-    click(page, name, 7.5 / 60, 0.3)
-    check_overview(page, CRASH, "cross", 2, None, query, key)
-
-
-def test_a_click_on_a_class_explains_it(page: Page) -> None:
-    click(page, "Prediction", 0.1, 0.25)
-    expect(view(page, "Prediction")).to_contain_text("DOWN 0.4")
-    expect(page.get_by_label("explain", exact=True).first.locator("option:checked")).to_have_text("DOWN")
-    expect(view(page, "SaliencyBars")).to_contain_text("|integrated gradients| for DOWN over UP")
-    settle(page)
-    totals = pd.Series(np.abs(saliency(CRASH, column=0)).sum(axis=0), index=NAMES)
-    bars = pd.Series(bar_values(page, "SaliencyBars"))
-    np.testing.assert_allclose(bars, totals[bars.index], atol=0.01 * totals.max())
-    choose(page, "by", "gradient")
-    expect(view(page, "SaliencyBars")).to_contain_text("|gradient| for DOWN over UP")
-    settle(page)
-    totals = pd.Series(np.abs(saliency(CRASH, column=0, method="gradient")).sum(axis=0), index=NAMES)
-    bars = pd.Series(bar_values(page, "SaliencyBars"))
-    np.testing.assert_allclose(bars, totals[bars.index], atol=0.01 * totals.max())
-    choose(page, "by", "integrated gradients")
+    click_cell(page, 13, 12)
+    expect_cell(page, sample(CRASH)[1].map("cross", 1), CRASH, 13, 12)
+    click(page, name, 7.5 / DAYS, 0.3)
+    check_overview(page, CRASH, "cross", 1, None, query, key)
 
 
 def test_saliency_of_the_selected_day_signed(page: Page) -> None:
-    click_cell(page, 57, 30)
+    click_cell(page, 19, 12)
     choose(page, "over", "selected day")
     choose(page, "values", "signed")
-    day = pd.Series(saliency(CRASH)[57], index=NAMES)
+    day = pd.Series(saliency(CRASH)[19], index=NAMES)
     expect(view(page, "SaliencyBars").locator(".stockformer-title")).to_have_text(
-        f"integrated gradients for UP over DOWN, {days(CRASH)[57]}"
+        f"integrated gradients for the value, {days(CRASH)[19]}"
     )
     settle(page)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
     assert set(bars.index) == set(day.abs().nlargest(len(bars)).index)
     np.testing.assert_allclose(bars, day[bars.index], atol=0.01 * day.abs().max())
-    market = day.abs()[-11:].sum() / day.abs().sum()
+    market = day.abs()[-2:].sum() / day.abs().sum()
     expect(view(page, "SaliencyBars")).to_contain_text(f"market {market:.1%}")
     choose(page, "over", "all days")
     choose(page, "values", "absolute")
@@ -384,7 +370,7 @@ def test_saliency_of_the_selected_day_signed(page: Page) -> None:
 
 def test_a_click_on_a_bar_selects_the_feature_everywhere(page: Page) -> None:
     strongest = pd.Series(np.abs(saliency(CRASH)).sum(axis=0), index=NAMES).nlargest(3)
-    click(page, "SaliencyBars", 0.02, 2.5 / 14)
+    click(page, "SaliencyBars", 0.02, 2.5 / 6)
     expect(view(page, "SaliencyBars")).to_contain_text(f"{strongest.index[2]} {strongest.iloc[2]:.3g}"[:-1])
     open_tab(page, "Features")
     expect(view(page, "SaliencyHeatmap")).to_contain_text(f"{strongest.index[2]} on ")
@@ -399,92 +385,93 @@ def test_layers_and_heads(page: Page) -> None:
     kinds = sample(CRASH)[1].kinds
     rows = {kind: [maps[0] for maps in layers] for kind, layers in kinds.items()}
     entropy = {
-        kind: [float(-(maps * maps.clamp(min=1e-30).log()).sum(-1).mean() / np.log(60)) for maps in layers]
+        kind: [float(-(maps * maps.clamp(min=1e-30).log()).sum(-1).mean() / np.log(DAYS)) for maps in layers]
         for kind, layers in rows.items()
     }
     for line, kind in enumerate(("cross", "self", "market")):
         drawn = line_values(page, "LayerEvolution", slice(line, line + 1))[0]
         np.testing.assert_allclose(drawn[: len(entropy[kind])], entropy[kind], atol=0.02)
-    heads = rows["cross"][2]
-    own = -(heads * heads.clamp(min=1e-30).log()).sum(-1).mean(-1) / np.log(60)
+    heads = rows["cross"][1]
+    own = -(heads * heads.clamp(min=1e-30).log()).sum(-1).mean(-1) / np.log(DAYS)
     np.testing.assert_allclose(column_values(page, "HeadSpecialization", 0), own, atol=0.02)
-    recency = heads[:, :, 45:].sum(-1).mean(-1)
+    recency = heads[:, :, 16:].sum(-1).mean(-1)
     np.testing.assert_allclose(column_values(page, "HeadSpecialization", 2), recency, atol=0.02)
 
-    click(page, "LayerEvolution", 3.5 / 4, 0.5)
-    expect(page.get_by_label("layer", exact=True).first).to_have_value("3")
-    click(page, "HeadSpecialization", 5.5 / 8, 0.5, 1)
-    expect(page.get_by_label("head", exact=True).first.locator("option:checked")).to_have_text("5")
+    click(page, "LayerEvolution", 0.5 / 2, 0.5)
+    expect(page.get_by_label("layer", exact=True).first).to_have_value("0")
+    click(page, "HeadSpecialization", 2.5 / 4, 0.5, 1)
+    expect(page.get_by_label("head", exact=True).first.locator("option:checked")).to_have_text("2")
     open_tab(page, "Overview")
-    expect(view(page, "AttentionHeatmap")).to_contain_text("layer 3, head 5")
+    expect(view(page, "AttentionHeatmap")).to_contain_text("layer 0, head 2")
 
 
 def test_gates_and_features_by_day(page: Page) -> None:
-    click_cell(page, 25, 30)
+    click_cell(page, 13, 12)
     open_tab(page, "Gates")
-    expect(view(page, "GateHeatmap")).to_contain_text("Gate of layer 2")
+    expect(view(page, "GateHeatmap")).to_contain_text("Gate of layer 1")
     settle(page)
-    gate = list(sample(CRASH)[1].gates.values())[2][0].numpy()
-    rows = np.argsort(-gate.std(axis=0), kind="stable")[:32]
-    off = np.arange(60) != 25
-    np.testing.assert_allclose(map_shares(page, "GateHeatmap", 32, 60)[:, off], gate[:, rows].T[:, off], atol=0.01)
-    click(page, "GateHeatmap", 44.5 / 60, 0.5)
-    expect(view(page, "GateHeatmap")).to_contain_text(f"day {days(CRASH)[44]}")
+    gate = list(sample(CRASH)[1].gates.values())[1][0].numpy()
+    rows = np.argsort(-gate.std(axis=0), kind="stable")
+    off = np.arange(DAYS) != 13
+    np.testing.assert_allclose(map_shares(page, "GateHeatmap", 16, DAYS)[:, off], gate[:, rows].T[:, off], atol=0.01)
+    click(page, "GateHeatmap", 17.5 / DAYS, 0.45)
+    expect(view(page, "GateHeatmap")).to_contain_text(f"day {days(CRASH)[17]}")
 
     open_tab(page, "Features")
-    expect(view(page, "SaliencyHeatmap")).to_contain_text(f"{days(CRASH)[44]}")
+    expect(view(page, "SaliencyHeatmap")).to_contain_text(f"{days(CRASH)[17]}")
     settle(page)
-    off = np.arange(60) != 44
+    off = np.arange(DAYS) != 17
     signed = saliency(CRASH)
-    rows = np.argsort(-np.abs(signed).sum(axis=0), kind="stable")[:24]
+    rows = np.argsort(-np.abs(signed).sum(axis=0), kind="stable")
     largest = np.abs(signed).max()
-    shares = map_shares(page, "SaliencyHeatmap", 24, 60, "RdBu_r")
+    shares = map_shares(page, "SaliencyHeatmap", len(NAMES), DAYS, "RdBu_r")
     np.testing.assert_allclose((2 * shares - 1)[:, off], signed[:, rows].T[:, off] / largest, atol=0.02)
 
-    click(page, "SaliencyHeatmap", 12.5 / 60, 3.5 / 24)
+    click(page, "SaliencyHeatmap", 12.5 / DAYS, 3.5 / len(NAMES))
     page.mouse.move(5, 5)
     expect(view(page, "SaliencyHeatmap")).to_contain_text(f"{NAMES[rows[3]]} on {days(CRASH)[12]}")
     open_tab(page, "Overview")
-    expect_cell(page, sample(CRASH)[1].map("cross", 2), CRASH, 12, 30)
+    expect_cell(page, sample(CRASH)[1].map("cross", 1), CRASH, 12, 12)
 
 
 def test_flow_of_attention_and_what_heads_change(page: Page) -> None:
-    click_cell(page, 25, 30)
+    click_cell(page, 13, 12)
     open_tab(page, "Flow")
     window = DATASET.window(CRASH)
     trace = trace_attention(MODEL, window.x[None], window.market_x[None])
-    carried, paths = mean_norm_map(trace.kinds["cross"][2]).numpy(), joint_rollout(trace).market.numpy()
-    off = off_the_crosshair(25, 30)
+    carried, paths = mean_norm_map(trace.kinds["cross"][1]).numpy(), joint_rollout(trace).market.numpy()
+    off = off_the_crosshair(13, 12)
     flow = view(page, "FlowHeatmap")
     for name, shown, title in (
-        ("norm of what comes in", carried, "layer 2, mean of 8 heads"),
+        ("norm of what comes in", carried, "layer 1, mean of 4 heads"),
         ("rollout", paths, "rollout through all layers"),
     ):
         flow.get_by_label("shows", exact=True).select_option(label=name)
         expect(flow.locator(".stockformer-title")).to_contain_text(title)
-        expect(flow).to_contain_text(f"value {shown[25, 30]:.3g}"[:-1])
+        expect(flow).to_contain_text(f"value {shown[13, 12]:.3g}"[:-1])
         settle(page)
-        np.testing.assert_allclose(map_shares(page, "FlowHeatmap", 60, 60)[off], (shown / shown.max())[off], atol=0.01)
+        shares = map_shares(page, "FlowHeatmap", DAYS, DAYS)
+        np.testing.assert_allclose(shares[off], (shown / shown.max())[off], atol=0.01)
 
     days_of = view(page, "DayScores")
     for name, scores in (("relevance", relevance(trace)), ("rollout", joint_rollout(trace))):
         days_of.get_by_label("by", exact=True).select_option(label=name)
         stock = scores.days[0].numpy()
-        expect(days_of).to_contain_text(f"stock {stock[25]:.3g}"[:-1])
+        expect(days_of).to_contain_text(f"stock {stock[13]:.3g}"[:-1])
         settle(page)
         top = max(part.max() for part in scores.days)
         np.testing.assert_allclose(step_values(page, "DayScores"), stock, atol=0.01 * top)
 
     heads = head_importance(MODEL, window.x[None], window.market_x[None], trace=trace)
-    layer = heads[(heads["kind"] == "cross") & (heads["layer"] == 2)]
+    layer = heads[(heads["kind"] == "cross") & (heads["layer"] == 1)]
     for number, column in enumerate(("gradient", "ablation")):
         expected = layer[column].to_numpy()
         drawn = column_values(page, "HeadImportance", number)
         np.testing.assert_allclose(drawn, expected, atol=0.02 * np.abs(expected).max())
-    click(page, "HeadImportance", 5.5 / 8, 0.5)
+    click(page, "HeadImportance", 2.5 / 4, 0.5)
     expect(flow.locator(".stockformer-title")).to_contain_text("rollout")
     flow.get_by_label("shows", exact=True).select_option(label="norm of what comes in")
-    expect(flow.locator(".stockformer-title")).to_contain_text("layer 2, head 5")
+    expect(flow.locator(".stockformer-title")).to_contain_text("layer 1, head 2")
 
 
 def test_faithfulness_is_measured_while_one_watches(page: Page) -> None:
@@ -535,83 +522,83 @@ def test_a_hidden_tab_is_right_when_it_is_shown(page: Page) -> None:
 
 
 def test_keys_move_the_selection_and_not_the_notebook(page: Page) -> None:
-    click_cell(page, 25, 30)
+    click_cell(page, 13, 12)
     cells = page.locator(".jp-Notebook .jp-Cell").count()
     weights = sample(CRASH)[1].map
     heatmap = view(page, "AttentionHeatmap")
     expect(heatmap).to_be_focused()
     for key, expected in (
-        ("ArrowRight", (2, None, 25, 31)),
-        ("ArrowDown", (2, None, 26, 31)),
-        ("]", (3, None, 26, 31)),
-        ("[", (2, None, 26, 31)),
-        ("h", (2, 0, 26, 31)),
-        ("H", (2, None, 26, 31)),
-        ("Home", (2, None, 0, 31)),
-        ("End", (2, None, 59, 31)),
-        ("ArrowUp", (2, None, 58, 31)),
-        ("ArrowLeft", (2, None, 58, 30)),
+        ("ArrowRight", (1, None, 13, 13)),
+        ("ArrowDown", (1, None, 14, 13)),
+        ("[", (0, None, 14, 13)),
+        ("]", (1, None, 14, 13)),
+        ("h", (1, 0, 14, 13)),
+        ("H", (1, None, 14, 13)),
+        ("Home", (1, None, 0, 13)),
+        ("End", (1, None, LAST, 13)),
+        ("ArrowUp", (1, None, LAST - 1, 13)),
+        ("ArrowLeft", (1, None, LAST - 1, 12)),
     ):
         page.keyboard.press(key)
         layer, head, query, step = expected
         expect_cell(page, weights("cross", layer, head), CRASH, query, step)
     live = heatmap.locator("[aria-live]")
-    expect(live).to_contain_text(f"query {days(CRASH)[58]}, key {days(CRASH)[30]}")
+    expect(live).to_contain_text(f"query {days(CRASH)[LAST - 1]}, key {days(CRASH)[12]}")
     expect(view(page, "AttentionRow").locator("[aria-live]")).to_have_text("")
-    for _ in range(60):
+    for _ in range(DAYS):
         page.keyboard.press("ArrowRight")
-    expect_cell(page, weights("cross", 2), CRASH, 58, 59)
+    expect_cell(page, weights("cross", 1), CRASH, LAST - 1, LAST)
     assert page.locator(".jp-Notebook .jp-Cell").count() == cells
     view(page, "GateTimeline").focus()
     page.keyboard.press("ArrowLeft")
-    expect_cell(page, weights("cross", 2), CRASH, 57, 59)
+    expect_cell(page, weights("cross", 1), CRASH, LAST - 2, LAST)
 
 
 def test_a_box_on_the_map_is_shown_larger_in_every_view(page: Page) -> None:
     page.get_by_label("head", exact=True).first.select_option(label="3")
-    weights = sample(CRASH)[1].map("cross", 2, 3).numpy()
+    weights = sample(CRASH)[1].map("cross", 1, 3).numpy()
     view(page, "AttentionHeatmap").scroll_into_view_if_needed()
     area = figure(page, "AttentionHeatmap").area
 
     def point(query: float, key: float) -> tuple[float, float]:
-        return area["x"] + key / 60 * area["width"], area["y"] + query / 60 * area["height"]
+        return area["x"] + key / DAYS * area["width"], area["y"] + query / DAYS * area["height"]
 
-    page.mouse.move(*point(10.5, 30.5))
+    page.mouse.move(*point(5.5, 8.5))
     page.mouse.down()
     for step in range(1, 6):
-        page.mouse.move(*point(10.5 + 3 * step, 30.5 + 4 * step))
+        page.mouse.move(*point(5.5 + 1.4 * step, 8.5 + 2 * step))
     page.mouse.up()
     page.mouse.move(5, 5)
-    expect(view(page, "AttentionHeatmap")).to_contain_text(f"query {days(CRASH)[25]}, key {days(CRASH)[50]}")
+    expect(view(page, "AttentionHeatmap")).to_contain_text(f"query {days(CRASH)[12]}, key {days(CRASH)[18]}")
     settle(page)
-    shown = map_shares(page, "AttentionHeatmap", 16, 21)
-    np.testing.assert_allclose(shown[:-1, :-1], (weights / weights.max())[10:25, 30:50], atol=0.01)
-    for name, last in (("AttentionRow", 50), ("GateTimeline", 25), ("PoolingBars", 25), ("PriceStrip", 25)):
+    shown = map_shares(page, "AttentionHeatmap", 8, 11)
+    np.testing.assert_allclose(shown[:-1, :-1], (weights / weights.max())[5:12, 8:18], atol=0.01)
+    for name, last in (("AttentionRow", 18), ("GateTimeline", 12), ("PoolingBars", 12), ("PriceStrip", 12)):
         expect(view(page, name).locator(".bqplot")).to_contain_text(days(CRASH)[last])
 
-    click(page, "AttentionHeatmap", 2.5 / 21, 3.5 / 16)
+    click(page, "AttentionHeatmap", 2.5 / 11, 3.5 / 8)
     page.mouse.move(5, 5)
-    expect_cell(page, torch.tensor(weights), CRASH, 13, 32)
+    expect_cell(page, torch.tensor(weights), CRASH, 8, 10)
     view(page, "AttentionHeatmap").focus()
     for key in ("ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp"):  # one further than what is shown
         page.keyboard.press(key)
-    expect_cell(page, torch.tensor(weights), CRASH, 9, 32)
+    expect_cell(page, torch.tensor(weights), CRASH, 4, 10)
     page.keyboard.press("0")
-    expect(view(page, "AttentionHeatmap").locator(".bqplot")).to_contain_text(days(CRASH)[59])
+    expect(view(page, "AttentionHeatmap").locator(".bqplot")).to_contain_text(days(CRASH)[LAST])
     settle(page)
-    off = off_the_crosshair(9, 32)
+    off = off_the_crosshair(4, 10)
     np.testing.assert_allclose(
-        map_shares(page, "AttentionHeatmap", 60, 60)[off], (weights / weights.max())[off], atol=0.01
+        map_shares(page, "AttentionHeatmap", DAYS, DAYS)[off], (weights / weights.max())[off], atol=0.01
     )
     page.keyboard.press("+")
-    expect(view(page, "PoolingBars")).to_contain_text(days(CRASH)[29])
+    expect(view(page, "PoolingBars").locator(".bqplot")).to_contain_text(days(CRASH)[10])
     box = figure(page, "AttentionHeatmap").area
     page.mouse.dblclick(box["x"] + 30, box["y"] + 30)
-    expect(view(page, "PoolingBars").locator(".bqplot")).to_contain_text(days(CRASH)[59])
+    expect(view(page, "PoolingBars").locator(".bqplot")).to_contain_text(days(CRASH)[LAST])
 
 
 def test_the_wheel_zooms_with_ctrl_and_pans_with_shift(page: Page) -> None:
-    click_cell(page, 20, 40)
+    click_cell(page, 8, 15)
     pooling = view(page, "PoolingBars").locator(".bqplot")
     area = figure(page, "AttentionHeatmap").area
     page.mouse.move(area["x"] + 50, area["y"] + 50)
@@ -622,14 +609,14 @@ def test_the_wheel_zooms_with_ctrl_and_pans_with_shift(page: Page) -> None:
         page.keyboard.up(key)
 
     turn("Control", -100)  # half of the days, around the selected ones
-    expect(pooling).to_contain_text(days(CRASH)[34])
-    expect(view(page, "AttentionRow").locator(".bqplot")).to_contain_text(days(CRASH)[54])
+    expect(pooling).to_contain_text(days(CRASH)[13])
+    expect(view(page, "AttentionRow").locator(".bqplot")).to_contain_text(days(CRASH)[20])
     turn("Shift", 100)  # a quarter of these later
-    expect(pooling).to_contain_text(days(CRASH)[41])
+    expect(pooling).to_contain_text(days(CRASH)[15])
     turn("Shift", -100)
-    expect(pooling).to_contain_text(days(CRASH)[34])
+    expect(pooling).to_contain_text(days(CRASH)[13])
     turn("Control", 100)
-    expect(pooling).to_contain_text(days(CRASH)[59])
+    expect(pooling).to_contain_text(days(CRASH)[LAST])
 
 
 def test_every_view_is_one_tab_stop_with_a_name(page: Page) -> None:
@@ -697,17 +684,32 @@ def test_no_words_and_no_figures_are_cut(page: Page, width: int) -> None:
         page.set_viewport_size({"width": 1680, "height": 1400})
 
 
-def test_view_alone_follows_the_shared_selection(page: Page, lab: str, lab_root: Path) -> None:
+def test_single_views_follow_one_selection_and_a_click_on_a_class_explains_it(
+    page: Page, lab: str, lab_root: Path
+) -> None:
+    dataset, model = load_sample()
+    index = dataset.index_of("2008-10-15", "AAPL")
     cells = [
+        "from ipywidgets import VBox",
         "from stockformer.sample import load_sample",
-        "from stockformer_widgets import AttentionExplorer, ExtractorSession, GateTimeline",
+        "from stockformer_widgets import AttentionHeatmap, ExtractorSession, GateTimeline, Prediction, SaliencyBars",
         "dataset, model = load_sample()",
-        f"session = ExtractorSession.from_dataset(model, dataset, {CRASH})",
-        "explorer = AttentionExplorer(session)",
-        "explorer",
+        f"session = ExtractorSession.from_dataset(model, dataset, {index})",
+        "heatmap = AttentionHeatmap(session)",
+        "VBox([heatmap, Prediction(session, heatmap.selection), SaliencyBars(session, heatmap.selection)])",
     ]
-    write_notebook(lab_root / "alone.ipynb", ["\n".join(cells), "GateTimeline(session, explorer.selection)"])
+    write_notebook(lab_root / "alone.ipynb", ["\n".join(cells), "GateTimeline(session, heatmap.selection)"])
     run_notebook(page, lab, "alone.ipynb")
     view(page, "AttentionHeatmap").locator("image").wait_for()
-    click_cell(page, 25, 30)
-    expect(page.locator(".stockformer-GateTimeline").nth(1)).to_contain_text(f"{days(CRASH)[25]} ")
+    screen.click_cell(page, 25, 30)
+    expect(view(page, "GateTimeline")).to_contain_text(f"{dataset.window(index).dates[25].date()} ")
+
+    click(page, "Prediction", 0.1, 0.25)
+    expect(view(page, "Prediction")).to_contain_text("DOWN 0.4")
+    expect(view(page, "SaliencyBars")).to_contain_text("|integrated gradients| for DOWN over UP")
+    settle(page)
+    inputs, names = dataset.window(index).inputs, [*dataset.feature_cols, *dataset.market_feature_cols]
+    parts = attribute(model, *inputs, target=choose_target(model, model(*inputs), 0)).parts
+    totals = pd.Series(torch.cat(parts, dim=1).abs().sum(dim=0).numpy(), index=names)
+    bars = pd.Series(bar_values(page, "SaliencyBars"))
+    np.testing.assert_allclose(bars, totals[bars.index], atol=0.01 * totals.max())

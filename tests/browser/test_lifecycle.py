@@ -185,7 +185,7 @@ def test_a_year_of_days_draws_no_element_a_day(page: Page, lab: str, lab_root) -
     assert page.locator(".stockformer-explorer svg *").count() < 800
     for name in ("AttentionRow", "GateTimeline", "PoolingBars"):
         assert view(page, name).locator("svg *").count() < 120
-    click_cell(page, 200, 30, 252, 252)  # a cell is hardly a pixel: its neighbour will do
+    click_cell(page, 200, 30, 252)  # a cell is hardly a pixel: its neighbour will do
     page.mouse.move(5, 5)
     expect(shown).to_contain_text(re.compile(r"query step (199|200|201), key step (29|30|31), weight"))
     query, key, weight = re.search(r"query step (\d+), key step (\d+), weight ([\d.e-]+)", shown.inner_text()).groups()
