@@ -18,12 +18,12 @@ from stockformer.config import DEFAULT_MODEL_CONFIG, LOOKBACK
 from stockformer.dataset import StockDataset
 from stockformer.explainability import generate_report
 from stockformer.files import check_writable
-from stockformer.model import LABEL_MODES
+from stockformer.model import LABEL_MODES, PooledTransformer
 from stockformer.opening import open_model
 from stockformer.reports.faithfulness import write_faithfulness
 from stockformer.sample import load_sample, write_sample
 from stockformer.table import read_table, table_files
-from stockformer.training import FitResult, Model, fit
+from stockformer.training import FitResult, fit
 
 #: Options of ``train`` for the model's size: option, key of `DEFAULT_MODEL_CONFIG`, what it is.
 _SIZES = (
@@ -195,7 +195,7 @@ def _files_read(arguments: argparse.Namespace) -> list[Path]:
     return [*checkpoint_files(Path(arguments.checkpoint)), *table_files(Path(arguments.data))]
 
 
-def _open(arguments: argparse.Namespace) -> tuple[StockDataset, Model]:
+def _open(arguments: argparse.Namespace) -> tuple[StockDataset, PooledTransformer]:
     return open_model(arguments.checkpoint, arguments.data, **_opening_options(arguments))
 
 

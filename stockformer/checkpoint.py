@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from stockformer.config import DEFAULT_MODEL_CONFIG, ENCODER_FEATURE_COLUMNS
 from stockformer.files import write_whole
 from stockformer.model import (
-    CrossAttentionStockTransformer,
-    StockTransformer,
+    PooledTransformer,
     create_model,
     read_arch,
     warn_of_arch,
@@ -54,7 +53,7 @@ class CheckpointInfo:
 
 def load_checkpoint(
     path: str | Path, *, nhead: int | None = None, output_mode: str | None = None
-) -> tuple[CrossAttentionStockTransformer | StockTransformer, CheckpointInfo]:
+) -> tuple[PooledTransformer, CheckpointInfo]:
     """Load a model in eval mode, on the CPU, without running code from the file.
 
     What is built is no larger than the file. A damaged file is refused; one of torch before 1.6 has no
@@ -79,7 +78,7 @@ def load_checkpoint(
 
 def read_checkpoint(
     path: str | Path, *, nhead: int | None = None, output_mode: str | None = None
-) -> tuple[CrossAttentionStockTransformer | StockTransformer, CheckpointInfo]:
+) -> tuple[PooledTransformer, CheckpointInfo]:
     """As `load_checkpoint`, which warns where the head count is a guess, and of contradictions."""
     path = Path(path)
     content, size = _read(path)
@@ -110,7 +109,7 @@ def read_checkpoint(
 
 def save_checkpoint(
     path: str | Path,
-    model: CrossAttentionStockTransformer | StockTransformer,
+    model: PooledTransformer,
     dataset_settings: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -123,11 +122,10 @@ def save_checkpoint(
 
     Both files appear whole or not at all.
     """
-    if not isinstance(model, CrossAttentionStockTransformer | StockTransformer):
+    if not isinstance(model, PooledTransformer):
         raise TypeError(f"expected a stock transformer, got {type(model).__name__}")
     path = Path(path)
     nhead = next(m.num_heads for m in model.modules() if isinstance(m, nn.MultiheadAttention))
-    model_type = "cross_attention" if isinstance(model, CrossAttentionStockTransformer) else "encoder"
     settings = dict(dataset_settings or {"label_mode": model.label_mode})
     if isinstance(settings.get("normalization"), Normalization):
         settings["normalization"] = asdict(settings["normalization"])
@@ -141,7 +139,7 @@ def save_checkpoint(
     }
     file = io.BytesIO()
     torch.save(content, file)
-    meta = json.dumps({"model_type": model_type, "nhead": nhead})
+    meta = json.dumps({"model_type": model.model_type, "nhead": nhead})
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(dict(zip(checkpoint_files(path), (file.getvalue(), meta.encode()), strict=True)))
     return path
@@ -224,9 +222,7 @@ def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
-def _build(
-    path: Path, arch: Mapping[str, Any], weights: Mapping[str, Tensor]
-) -> CrossAttentionStockTransformer | StockTransformer:
+def _build(path: Path, arch: Mapping[str, Any], weights: Mapping[str, Tensor]) -> PooledTransformer:
     """A model of these weights. No memory is taken for others, and no random number is drawn."""
     layers = arch["num_layers"] + arch.get("market_layers", 0)
     if layers * _LAYER_TENSORS > len(weights):  # before so many modules are made

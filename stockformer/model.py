@@ -14,7 +14,7 @@ import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +110,45 @@ class GatedCrossAttention(nn.Module):
         return self.norm(stock + gate * context)  # type: ignore[no-any-return]
 
 
-class _PooledClassifier(nn.Module):
+@runtime_checkable
+class Forecaster(Protocol):
+    """What is known of a model whose inputs and outputs have a meaning: any `nn.Module` with these attributes is one.
+
+    Its inputs are [B, T, features]: the stock's, and the market's where it has two.
+
+    Attributes:
+        input_widths: how many features each input has.
+        label_mode: what it returns: ``regression``, a value [B]; ``binary``, the logits of down and up [B, 2];
+            ``buckets``, the logits of ordered classes [B, K].
+        num_buckets: the number of classes K; 1 for a regression.
+        use_coral: whether it returns the logits of P(class > k) [B, K-1] for ``buckets`` (Cao et al. 2020).
+    """
+
+    @property
+    def input_widths(self) -> tuple[int, ...]: ...
+    @property
+    def label_mode(self) -> str: ...
+    @property
+    def num_buckets(self) -> int: ...
+    @property
+    def use_coral(self) -> bool: ...
+
+
+def as_forecaster(model: nn.Module) -> Forecaster:
+    """The model itself.
+
+    Raises:
+        TypeError: it is no `Forecaster`.
+    """
+    if not isinstance(model, Forecaster):
+        raise TypeError(
+            f"the output of {type(model).__name__} has no known meaning: "
+            "expected a model with input_widths, label_mode, num_buckets and use_coral"
+        )
+    return model
+
+
+class PooledTransformer(nn.Module):
     """Attention pooling over time and the output heads, shared by both models.
 
     All of the regression, binary and bucket heads exist whichever is used, as
@@ -122,6 +160,8 @@ class _PooledClassifier(nn.Module):
     """
 
     checkpoint: Any = None
+    #: One of `MODEL_TYPES`.
+    model_type: ClassVar[str]
 
     def __init__(self, d_model: int, label_mode: str, num_buckets: int, use_coral: bool, dropout: float) -> None:
         super().__init__()
@@ -136,6 +176,16 @@ class _PooledClassifier(nn.Module):
         if use_coral:
             self.coral_head = _head(d_model, num_buckets - 1, dropout)
 
+    @property
+    def input_layers(self) -> tuple[nn.Linear, ...]:
+        """What the features of each input enter by."""
+        raise NotImplementedError
+
+    @property
+    def input_widths(self) -> tuple[int, ...]:
+        """How many features each input has."""
+        return tuple(layer.in_features for layer in self.input_layers)
+
     def _classify(self, stock: Tensor) -> Tensor:
         pooling = self.pooling(self.attn_pool(stock))  # [B, T, 1]
         pooled = (pooling * stock).sum(dim=1)  # [B, d]
@@ -146,13 +196,15 @@ class _PooledClassifier(nn.Module):
         return self.coral_head(pooled) if self.use_coral else self.bucket_head(pooled)  # type: ignore[no-any-return]
 
 
-class CrossAttentionStockTransformer(_PooledClassifier):
+class CrossAttentionStockTransformer(PooledTransformer):
     """Stock days attend to themselves, then through gates to the market days.
 
     Call with stock [B, T, F] and market [B, S, M]. Returns the regression value
     [B], binary logits [B, 2], bucket logits [B, K], or with CORAL the logits of
     P(class > k) [B, K-1].
     """
+
+    model_type = "cross_attention"
 
     def __init__(
         self,
@@ -181,6 +233,10 @@ class CrossAttentionStockTransformer(_PooledClassifier):
         self.final_norm = nn.LayerNorm(d_model)
         self.layer_drop = layer_drop
 
+    @property
+    def input_layers(self) -> tuple[nn.Linear, ...]:
+        return self.input_proj, self.market_encoder.input_proj
+
     def forward(self, x: Tensor, market_x: Tensor) -> Tensor:
         market = self.market_encoder(market_x)
         stock = self.pos_encoder(self.input_proj(x))
@@ -190,9 +246,11 @@ class CrossAttentionStockTransformer(_PooledClassifier):
         return self._classify(self.final_norm(stock))
 
 
-class StockTransformer(_PooledClassifier):
+class StockTransformer(PooledTransformer):
     """Stock days attend to themselves only. Call with stock [B, T, F]; outputs
     as in `CrossAttentionStockTransformer`."""
+
+    model_type = "encoder"
 
     def __init__(
         self,
@@ -214,6 +272,10 @@ class StockTransformer(_PooledClassifier):
         norm = nn.LayerNorm(d_model) if layer_drop else None
         self.encoder = Encoder(_layers(num_layers, d_model, nhead, dim_feedforward, dropout), layer_drop, norm)
 
+    @property
+    def input_layers(self) -> tuple[nn.Linear, ...]:
+        return (self.input_proj,)
+
     def forward(self, x: Tensor) -> Tensor:
         return self._classify(self.encoder(self.pos_encoder(self.input_proj(x))))
 
@@ -224,7 +286,7 @@ def create_model(
     bucket_edges: Sequence[float] | None,
     cfg: Mapping[str, Any],
     model_type: str = "cross_attention",
-) -> CrossAttentionStockTransformer | StockTransformer:
+) -> PooledTransformer:
     """Build a model with fresh weights.
 
     Args:
@@ -266,12 +328,8 @@ def create_model(
 
 
 def input_widths(model: nn.Module) -> tuple[int, ...] | None:
-    """Feature counts of a model's inputs, (F,) or (F, M); None for other models."""
-    if isinstance(model, CrossAttentionStockTransformer):
-        return model.input_proj.in_features, model.market_encoder.input_proj.in_features
-    if isinstance(model, StockTransformer):
-        return (model.input_proj.in_features,)
-    return None
+    """Feature counts of a model's inputs, (F,) or (F, M); None for one that is no `Forecaster`."""
+    return model.input_widths if isinstance(model, Forecaster) else None
 
 
 def _check_heads(d_model: int, nhead: int) -> None:

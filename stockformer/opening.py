@@ -16,12 +16,10 @@ import pandas as pd
 from stockformer.checkpoint import CheckpointInfo, read_checkpoint
 from stockformer.config import BASE_FEATURE_COLUMNS, ENCODER_FEATURE_COLUMNS, LOOKBACK, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
-from stockformer.model import CrossAttentionStockTransformer, StockTransformer, warn_of_arch
+from stockformer.model import PooledTransformer, warn_of_arch
 from stockformer.preprocessing import TRAINED_ELSEWHERE, Preprocessing
 from stockformer.table import read_table
 from stockformer.target_column import TargetColumn
-
-Model = CrossAttentionStockTransformer | StockTransformer
 
 _HORIZON = re.compile(r"(?<![a-z])(?:bin(?:ary)?|buck(?:ets?)?|reg(?:ression)?)_([1-9]\d*)d(?![a-z\d])")
 
@@ -36,7 +34,7 @@ def open_model(
     min_return: float | None = None,
     validation_fraction: float | None = None,
     lookback: int | None = None,
-) -> tuple[StockDataset, Model]:
+) -> tuple[StockDataset, PooledTransformer]:
     """A model, and windows whose inputs are made as those it was trained on.
 
     What the checkpoint says is used: one that `stockformer.checkpoint.save_checkpoint` wrote has statistics and

@@ -17,12 +17,12 @@ from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
 from stockformer.forward import in_eval_mode, without_gradients
-from stockformer.model import CrossAttentionStockTransformer, StockTransformer
+from stockformer.model import Forecaster, as_forecaster
 from stockformer.threads import few_threads
 from stockformer.uncertainty.calibration import Calibration, calibrate
 
 
-def class_names(model: CrossAttentionStockTransformer | StockTransformer, edges: Sequence[float] = ()) -> list[str]:
+def class_names(model: Forecaster, edges: Sequence[float] = ()) -> list[str]:
     """What a model's classes stand for; none for a regression.
 
     Args:
@@ -159,7 +159,7 @@ def class_probabilities(logits: Tensor, *, coral: bool = False) -> Tensor:
 
 
 def analyze_output_distribution(
-    model: CrossAttentionStockTransformer | StockTransformer,
+    model: nn.Module,
     dataset: StockDataset,
     indices: Sequence[int] | None = None,
     *,
@@ -186,7 +186,7 @@ def analyze_output_distribution(
 
 
 def output_batches(
-    model: CrossAttentionStockTransformer | StockTransformer,
+    model: nn.Module,
     dataset: StockDataset,
     indices: Sequence[int] | None = None,
     batch_size: int = 64,
@@ -222,14 +222,26 @@ def _run(model: nn.Module, x: Tensor, y: Tensor, *market: Tensor) -> tuple[Tenso
 
 def describe_outputs(
     outputs: Tensor,
-    model: CrossAttentionStockTransformer | StockTransformer,
+    model: nn.Module,
     labels: Tensor | None = None,
     *,
     assumption: str = "",
 ) -> OutputDistribution:
-    """Read raw outputs the way `model` means them; `labels` and `assumption` are kept beside them."""
-    if model.label_mode == "regression":
+    """Read raw outputs the way `model` means them; `labels` and `assumption` are kept beside them.
+
+    Raises:
+        TypeError: the model is no `Forecaster`.
+        ValueError: the outputs have another form than it says.
+    """
+    known = as_forecaster(model)
+    columns = {"regression": (), "binary": (2,), "buckets": (known.num_buckets - known.use_coral,)}
+    if known.label_mode not in columns:
+        raise ValueError(f"label_mode is {known.label_mode!r}, expected one of {', '.join(columns)}")
+    if outputs.shape[1:] != columns[known.label_mode]:
+        found, expected = (", ".join(map(str, ["B", *form])) for form in (outputs.shape[1:], columns[known.label_mode]))
+        raise ValueError(f"{type(model).__name__} returned [{found}], expected [{expected}] for {known.label_mode}")
+    if known.label_mode == "regression":
         return OutputDistribution(outputs, None, labels=labels, assumption=assumption)
-    probabilities = class_probabilities(outputs, coral=model.use_coral)
-    above = outputs.sigmoid() if model.use_coral else None
+    probabilities = class_probabilities(outputs, coral=known.use_coral)
+    above = outputs.sigmoid() if known.use_coral else None
     return OutputDistribution(outputs, probabilities, above, labels, assumption)

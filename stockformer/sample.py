@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from stockformer.checkpoint import load_checkpoint
 from stockformer.dataset import StockDataset
 from stockformer.files import check_writable, write_whole
-from stockformer.training import Model
+from stockformer.model import PooledTransformer
 
 _DATA = files("stockformer") / "sample_data"
 #: File of each shipped model.
 MODELS = {"direction": "binary_3d_best.pt", "volatility": "volatility_10d_best.pt"}
 
 
-def load_sample(name: str = "direction") -> tuple[StockDataset, Model]:
+def load_sample(name: str = "direction") -> tuple[StockDataset, PooledTransformer]:
     """The shipped windows and one of the shipped models, ready for an explorer.
 
     Four technology stocks, 2006-02 to 2013-03, windows of 60 days. `stockformer/sample_data/README.md`

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from stockformer.forward import in_eval_mode, without_gradients
-from stockformer.model import input_widths
+from stockformer.model import Forecaster
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ def targets_of(model: nn.Module, outputs: Tensor) -> Tensor:
 
 def _kind(model: nn.Module, column: int | None) -> str:
     """What is explained of several outputs."""
-    known = input_widths(model) is not None
-    if known and model.use_coral and column is None:
+    if not isinstance(model, Forecaster):
+        return "logit"
+    if model.use_coral and column is None:
         return "rank"
-    return "margin" if known and model.label_mode == "binary" else "logit"
+    return "margin" if model.label_mode == "binary" else "logit"

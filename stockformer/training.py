@@ -20,18 +20,17 @@ from tqdm.auto import tqdm
 from stockformer.config import DEFAULT_MODEL_CONFIG
 from stockformer.dataset import StockDataset
 from stockformer.forward import without_gradients
-from stockformer.model import CrossAttentionStockTransformer, StockTransformer, create_model
+from stockformer.model import PooledTransformer, create_model
 from stockformer.outputs import OutputDistribution, analyze_output_distribution
 from stockformer.seeding import kept_random_state
 from stockformer.table import listed
 from stockformer.threads import few_threads
 
-Model = CrossAttentionStockTransformer | StockTransformer
 #: Loss of a batch, from a model, its inputs and their labels.
-Loss = Callable[[Model, Sequence[Tensor], Tensor], Tensor]
+Loss = Callable[[PooledTransformer, Sequence[Tensor], Tensor], Tensor]
 
 
-def prediction_loss(model: Model, inputs: Sequence[Tensor], y: Tensor) -> Tensor:
+def prediction_loss(model: PooledTransformer, inputs: Sequence[Tensor], y: Tensor) -> Tensor:
     """Cross-entropy, squared error, or the CORAL loss (Cao et al. 2020), as the model's outputs ask for."""
     return _criterion(model, model(*inputs), y)
 
@@ -58,7 +57,7 @@ class FitResult:
             training labels' most frequent class); ``{part}_samples``; ``best_epoch``.
     """
 
-    model: Model
+    model: PooledTransformer
     history: pd.DataFrame
     metrics: dict[str, float]
 
@@ -169,14 +168,11 @@ def fit(
     return FitResult(model.cpu().eval(), pd.DataFrame(history), metrics)
 
 
-def _silence_constant_features(model: Model, dataset: StockDataset, train: np.ndarray) -> None:
-    projections = [model.input_proj]
-    if isinstance(model, CrossAttentionStockTransformer):
-        projections.append(model.market_encoder.input_proj)
+def _silence_constant_features(model: PooledTransformer, dataset: StockDataset, train: np.ndarray) -> None:
     inputs = zip(*(dataset[int(index)][::2] for index in train), strict=True)  # (x, y, market_x) without y
     names = (dataset.feature_cols, dataset.market_feature_cols or [])
     with without_gradients():
-        for projection, windows, columns in zip(projections, inputs, names, strict=False):
+        for projection, windows, columns in zip(model.input_layers, inputs, names, strict=False):
             values = torch.cat(windows)
             unfit = [
                 name for name, finite in zip(columns, torch.isfinite(values).all(dim=0), strict=True) if not finite
@@ -186,14 +182,14 @@ def _silence_constant_features(model: Model, dataset: StockDataset, train: np.nd
             projection.weight[:, (values == values[0]).all(dim=0)] = 0.0
 
 
-def _start_from(model: Model, value: Tensor) -> None:
+def _start_from(model: PooledTransformer, value: Tensor) -> None:
     """Make `value` the bias of a regression's output, which a few hundred steps would have to learn."""
     output = [module for module in model.reg_head.modules() if isinstance(module, nn.Linear)][-1]
     nn.init.constant_(output.bias, float(value))
 
 
 def _train_epoch(
-    model: Model, loader: Any, optimizer: torch.optim.Optimizer, device: torch.device, loss: Loss, bar: Any
+    model: PooledTransformer, loader: Any, optimizer: torch.optim.Optimizer, device: torch.device, loss: Loss, bar: Any
 ) -> float:
     model.train()
     total = 0.0
@@ -208,7 +204,7 @@ def _train_epoch(
     return total / len(loader.dataset)
 
 
-def _criterion(model: Model, output: Tensor, y: Tensor) -> Tensor:
+def _criterion(model: PooledTransformer, output: Tensor, y: Tensor) -> Tensor:
     if model.label_mode == "regression":
         return F.mse_loss(output, y)
     if model.use_coral:
@@ -217,16 +213,16 @@ def _criterion(model: Model, output: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(output, y)
 
 
-def _outputs(model: Model, dataset: StockDataset, part: np.ndarray, batch_size: int) -> OutputDistribution:
+def _outputs(model: PooledTransformer, dataset: StockDataset, part: np.ndarray, batch_size: int) -> OutputDistribution:
     return analyze_output_distribution(model, dataset, part.tolist(), batch_size=batch_size, progress=False)
 
 
-def _loss(model: Model, shown: OutputDistribution) -> float:
+def _loss(model: PooledTransformer, shown: OutputDistribution) -> float:
     assert shown.labels is not None
     return float(_criterion(model, shown.outputs, shown.labels))
 
 
-def _scores(model: Model, shown: OutputDistribution, train_labels: Tensor) -> dict[str, float]:
+def _scores(model: PooledTransformer, shown: OutputDistribution, train_labels: Tensor) -> dict[str, float]:
     assert shown.labels is not None
     y = shown.labels
     scores = {"samples": float(len(y)), "loss": _loss(model, shown)}

@@ -13,7 +13,7 @@ from ipywidgets import HTML, HBox
 from traitlets import link
 
 from stockformer.explainability.attention.statistics import divergence
-from stockformer.model import input_widths
+from stockformer.model import Forecaster
 from stockformer_widgets.controls.selectors import SampleControls, SelectionControls
 from stockformer_widgets.export import PageSample, pack, write_page
 from stockformer_widgets.parts.drawing import STREAM_COLORS, MessageLine, text
@@ -248,8 +248,8 @@ def _check_features(one: ExtractorSession, other: ExtractorSession) -> None:
 
 
 def _measure(session: ExtractorSession) -> dict[str, float]:
-    """The measures of a session's sample; none where the model is no stock transformer."""
-    return session.measures() if input_widths(session.model) is not None else {}
+    """The measures of a session's sample; none where the meaning of the model's output is not known."""
+    return session.measures() if isinstance(session.model, Forecaster) else {}
 
 
 def _name(number: int) -> str:

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from stockformer.dataset import StockDataset
 from stockformer.explainability.attention.trace import explicit_attention
 from stockformer.forward import without_gradients
+from stockformer.model import PooledTransformer
 from stockformer.planted.mechanisms import FEATURES, LOOKBACK, MECHANISMS, TARGET, Truth, plant
-from stockformer.training import Loss, Model, fit, prediction_loss, temporal_split
+from stockformer.training import Loss, fit, prediction_loss, temporal_split
 
 SIZE: dict[str, Any] = {
     "d_model": 16,
@@ -54,7 +55,7 @@ class Planted:
     name: str
     seed: int
     dataset: StockDataset
-    model: Model
+    model: PooledTransformer
     truth: Truth
     score: float
     test_score: float
@@ -129,7 +130,7 @@ def inputs_of(dataset: StockDataset, indices: Sequence[int] | np.ndarray) -> tup
     return torch.stack(stock), torch.stack(market)
 
 
-def swapped(model: Model, truth: Truth, windows: Sequence[Tensor]) -> tuple[float, float]:
+def swapped(model: PooledTransformer, truth: Truth, windows: Sequence[Tensor]) -> tuple[float, float]:
     """`Planted.follows` and `Planted.rest`: cells that matter, and all others, are those of another window.
 
     All cells are independent, so the windows that this makes are as likely as those of the market.
@@ -151,7 +152,7 @@ def _guided(truth: Truth) -> Loss:
     if not truth.heads:
         return prediction_loss
 
-    def loss(model: Model, inputs: Sequence[Tensor], y: Tensor) -> Tensor:
+    def loss(model: PooledTransformer, inputs: Sequence[Tensor], y: Tensor) -> Tensor:
         with explicit_attention(model) as calls:
             error = F.mse_loss(model(*inputs), y)
         weights = calls.attention[_CROSS].weights  # [B, heads, T, T]

@@ -48,7 +48,7 @@ from stockformer.explainability.sentences.summary import Summary
 from stockformer.files import check_writable, write_whole
 from stockformer.forward import uncompiled
 from stockformer.inputs import Inputs
-from stockformer.model import CrossAttentionStockTransformer, StockTransformer
+from stockformer.model import Forecaster
 from stockformer.outputs import class_names, describe_outputs
 from stockformer.plots import attention as attention_plots
 from stockformer.plots import flow as flow_plots
@@ -178,7 +178,7 @@ def _price_sections(prices: pd.DataFrame | None) -> Iterator[_Section]:
 def _output_sections(
     model: nn.Module, shown: Capture, sample: int, label: float | None, assumption: str
 ) -> Iterator[_Section]:
-    if isinstance(model, CrossAttentionStockTransformer | StockTransformer):
+    if isinstance(model, Forecaster):
         truth = None if label is None else torch.tensor([label])
         output = describe_outputs(shown.output[sample : sample + 1].float(), model, truth, assumption=assumption)
         names = class_names(model) or None

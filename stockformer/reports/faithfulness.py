@@ -24,14 +24,19 @@ from stockformer.explainability.faithfulness.randomisation import MODELS, negati
 from stockformer.explainability.faithfulness.rankings import CELL_RANKINGS, DAY_RANKINGS, attribute_from_mean
 from stockformer.files import check_writable, write_whole
 from stockformer.inputs import Inputs
+from stockformer.model import PooledTransformer
 from stockformer.reports.markdown import markdown_table
-from stockformer.training import Model
 
 _FEW = 4  # windows of the checks that attribute with every method once more
 
 
 def write_faithfulness(
-    model: Model, dataset: StockDataset, path: str | Path, *, windows: int = 64, table: str | Path | None = None
+    model: PooledTransformer,
+    dataset: StockDataset,
+    path: str | Path,
+    *,
+    windows: int = 64,
+    table: str | Path | None = None,
 ) -> pd.DataFrame:
     """Measure every ranking over windows spread over a dataset, and write a Markdown page.
 
@@ -76,7 +81,7 @@ def _ranked(cells: Faithfulness, days: Faithfulness) -> Iterator[str]:
 
 
 def _checks(
-    model: Model, dataset: StockDataset, cells: Faithfulness, samples: list[Inputs], few: list[Inputs]
+    model: PooledTransformer, dataset: StockDataset, cells: Faithfulness, samples: list[Inputs], few: list[Inputs]
 ) -> Iterator[str]:
     random = randomisation_check(model, few)
     for name in ("signed", "absolute"):
@@ -100,7 +105,7 @@ def _checks(
     yield _EFFECTS.format(size=size) + "\n\n" + markdown_table(shares)
 
 
-def _control(model: Model, dataset: StockDataset, method: str, samples: list[Inputs]) -> float:
+def _control(model: PooledTransformer, dataset: StockDataset, method: str, samples: list[Inputs]) -> float:
     names = [dataset.feature_cols, dataset.market_feature_cols or []]
     found = [
         negative_control(attribute_from_mean(model, inputs, method), names[: len(inputs)], dataset.unavailable)

@@ -15,10 +15,11 @@ import pandas as pd
 from stockformer.checkpoint import save_checkpoint
 from stockformer.dataset import StockDataset
 from stockformer.features import PRICE_COLUMNS, add_derived_features
+from stockformer.model import PooledTransformer
 from stockformer.outputs import analyze_output_distribution
 from stockformer.preprocessing import TRAINED_HERE
 from stockformer.sample import MODELS, sample_table
-from stockformer.training import Model, fit, temporal_split
+from stockformer.training import fit, temporal_split
 from stockformer.uncertainty.dependence import FEWEST_BLOCKS, block_length
 
 VOLATILITIES = ("range_volatility_1d", "range_volatility_5d", "range_volatility_22d")
@@ -84,7 +85,7 @@ def baselines(dataset: StockDataset) -> pd.DataFrame:
     return pd.DataFrame(forecasts)
 
 
-def evaluated(model: Model, dataset: StockDataset) -> pd.DataFrame:
+def evaluated(model: PooledTransformer, dataset: StockDataset) -> pd.DataFrame:
     """One row per window of validation and test: ``part``, ``date``, ``truth``, ``model`` and `BASELINES`."""
     split = temporal_split(dataset)
     indices = np.r_[split.validation, split.test]

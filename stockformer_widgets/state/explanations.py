@@ -43,9 +43,8 @@ from stockformer.explainability.attention.ablation import attention_effects_step
 from stockformer.explainability.attribution.methods import BY_NAME
 from stockformer.explainability.faithfulness.rankings import Ranking, choose_baselines, rank_cells
 from stockformer.inputs import Inputs
-from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
+from stockformer.model import Forecaster
 from stockformer.steps import Steps, run_to_end
-from stockformer.training import Model
 from stockformer_widgets.state.observable import Followed, reacts
 from stockformer_widgets.state.reading import Reading
 
@@ -270,7 +269,7 @@ class Explaining(Followed):
         output = self.reading.capture.output
         if not isinstance(output, Tensor) or output.dim() != 2:
             return []
-        if input_widths(self.model) is None:
+        if not isinstance(self.model, Forecaster):
             return [f"output {column}" for column in range(output.size(1))]
         if self.model.use_coral:
             edges = self._bucket_edges()
@@ -303,7 +302,7 @@ class Explaining(Followed):
     @property
     def class_names(self) -> list[str]:
         """What a stock transformer's classes stand for; none for a regression and other models."""
-        return [] if input_widths(self.model) is None else class_names(self._stock_model(), self._bucket_edges())
+        return class_names(self.model, self._bucket_edges()) if isinstance(self.model, Forecaster) else []
 
     @property
     def feature_names(self) -> list[list[str]]:
@@ -435,11 +434,6 @@ class Explaining(Followed):
     def _bucket_edges(self) -> Sequence[float]:
         """The edges between classes as returns in percent; none where no dataset tells them."""
         return () if self.dataset is None else self.dataset.bucket_edges or ()
-
-    def _stock_model(self) -> Model:
-        if not isinstance(self.model, CrossAttentionStockTransformer | StockTransformer):
-            raise TypeError(f"the output of {type(self.model).__name__} has no known meaning")
-        return self.model
 
     def _names_of(self, inputs: Sequence[Tensor]) -> list[list[str]]:
         if self._feature_names is not None:

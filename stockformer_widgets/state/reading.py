@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stockformer.dataset import StockDataset, Window
 from stockformer.explainability import Capture
 from stockformer.explainability.attention.activations import Activations
-from stockformer.model import CrossAttentionStockTransformer, StockTransformer, input_widths
+from stockformer.model import Forecaster, input_widths
 from stockformer.preprocessing import Normalization
 from stockformer.table import listed
 
@@ -59,9 +59,9 @@ class Reading:
 def as_inputs(model: nn.Module, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
     parameter = next(model.parameters(), torch.empty(0))
     tensors = tuple(_as_tensor(number, values).to(parameter.device) for number, values in enumerate(inputs))
-    if input_widths(model) is not None or all(tensor.is_floating_point() for tensor in tensors):
+    if isinstance(model, Forecaster) or all(tensor.is_floating_point() for tensor in tensors):
         tensors = tuple(tensor.to(parameter.dtype) for tensor in tensors)
-    if input_widths(model) is None:
+    if not isinstance(model, Forecaster):
         return tensors
     tensors = tuple(tensor.unsqueeze(0) if tensor.dim() == 2 else tensor for tensor in tensors)
     for number, tensor in enumerate(tensors):
@@ -100,7 +100,7 @@ def check_finite(
     dates: pd.DatetimeIndex | None,
 ) -> None:
     # Another model may take a mask, where -inf is what hides a day.
-    other = input_widths(model) is None
+    other = not isinstance(model, Forecaster)
     unfit = torch.isnan if other else lambda tensor: ~torch.isfinite(tensor)
     for number, tensor in enumerate(tensors):
         places = unfit(tensor).nonzero().tolist()
@@ -125,13 +125,13 @@ def check_widths(model: nn.Module, found: tuple[int, ...], whose: str) -> None:
 
 def check_dates(model: nn.Module, dates: pd.DatetimeIndex, first: Tensor) -> None:
     # Which dimension of another model's input is time, nobody knows.
-    steps = [first.size(1)] if input_widths(model) is not None else list(first.shape)
+    steps = [first.size(1)] if isinstance(model, Forecaster) else list(first.shape)
     if len(dates) not in steps:
         raise ValueError(f"there are {len(dates)} dates for {' or '.join(map(str, steps))} steps")
 
 
 def check_labels(model: nn.Module, dataset: StockDataset) -> None:
-    if not isinstance(model, CrossAttentionStockTransformer | StockTransformer):
+    if not isinstance(model, Forecaster):
         return
     if model.label_mode != dataset.label_mode:
         raise ValueError(f"the model's label_mode is {model.label_mode!r}, the dataset's is {dataset.label_mode!r}")

@@ -32,6 +32,7 @@ from stockformer.explainability import (
 )
 from stockformer.explainability.attention.activations import Activations, check_donor
 from stockformer.forward import uncompiled
+from stockformer.model import as_forecaster
 from stockformer_widgets.state.explanations import EXPLAINS, Explaining
 from stockformer_widgets.state.lifetime import closes_to_the_end
 from stockformer_widgets.state.observable import changing, reacts
@@ -203,7 +204,7 @@ class ExtractorSession(Explaining):
         """What the change does to the output, in words and numbers.
 
         Raises:
-            TypeError: the model is no stock transformer, so its output has no known meaning.
+            TypeError: the model is no `stockformer.model.Forecaster`, so its output has no known meaning.
         """
         return summarize_change(self.prediction(original=True), self.prediction(), self.class_names or None)
 
@@ -211,11 +212,11 @@ class ExtractorSession(Explaining):
         """The sample's `stockformer.explainability.MEASURES`.
 
         Raises:
-            TypeError: the model is no stock transformer.
+            TypeError: the model is no `stockformer.model.Forecaster`.
         """
         self._check_open()
         with self._as_changed():
-            found = measure_windows(self._stock_model(), *self.reading.inputs)
+            found = measure_windows(self.model, *self.reading.inputs)
         return {name: float(value) for name, value in found.items()}
 
     def prediction(self, *, original: bool = False) -> OutputDistribution:
@@ -225,19 +226,19 @@ class ExtractorSession(Explaining):
             original: the output without the change of `what_if`.
 
         Raises:
-            TypeError: the model is no stock transformer, so its output has no known meaning.
+            TypeError: the model is no `stockformer.model.Forecaster`, so its output has no known meaning.
         """
         self._check_open()
         reading = self.original if original else self.reading
         window = reading.window
-        self._stock_model()
+        as_forecaster(self.model)
         return self._describe(
             reading.capture.output, None if window is None or window.y is None else window.y.reshape(1)
         )
 
     def _describe(self, outputs: Tensor, labels: Tensor | None) -> OutputDistribution:
         assumption = "" if self.dataset is None else self.dataset.assumption
-        return describe_outputs(outputs.float(), self._stock_model(), labels, assumption=assumption)
+        return describe_outputs(outputs.float(), self.model, labels, assumption=assumption)
 
     def knows(self, landmark: str) -> bool:
         """Whether `find` can tell without running the model over the dataset."""
@@ -282,8 +283,9 @@ class ExtractorSession(Explaining):
         self._check_open()
         if self.dataset is None:
             raise ValueError("this session has no dataset to search")
+        as_forecaster(self.model)
         outputs, labels, refreshed = [], [], self._refreshed
-        for part, label in output_batches(self._stock_model(), self.dataset, batch_size=_BATCH):
+        for part, label in output_batches(self.model, self.dataset, batch_size=_BATCH):
             outputs.append(part)
             labels.append(label)
             yield sum(map(len, labels)) / len(self.dataset)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from stockformer.charts.chart import Axis, Chart, Note
 from stockformer.charts.prediction import prediction
-from stockformer.model import input_widths
+from stockformer.model import Forecaster
 from stockformer_widgets.parts.drawing import neighbour, text
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
@@ -28,7 +28,7 @@ class Prediction(BarsView):
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        return input_widths(session.model) is not None
+        return isinstance(session.model, Forecaster)
 
     @classmethod
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:

@@ -268,7 +268,7 @@ def test_options_that_make_no_sense(model, dataset, options, message):
 
 
 def test_other_models_and_groupings(model, dataset):
-    with pytest.raises(TypeError, match="expected a stock transformer, got Linear"):
+    with pytest.raises(TypeError, match="the output of Linear has no known meaning"):
         compare_groups(nn.Linear(3, 3), dataset, [0, 1], [2, 3])
     with pytest.raises(ValueError, match="by is 'moon', expected one of volatility, correct, ticker"):
         window_groups(model, dataset, "moon")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stockformer.explainability.attention.trace import AttentionTrace, Trace
 from stockformer.forward import in_full_precision
-from stockformer.model import input_widths
+from stockformer.model import PooledTransformer
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Inflow:
 
 def has_inflow(model: nn.Module) -> bool:
     """Whether days flow together in a model, as `joint_rollout` and `relevance` follow them: in stock transformers."""
-    return input_widths(model) is not None
+    return isinstance(model, PooledTransformer)
 
 
 @in_full_precision()

@@ -24,7 +24,7 @@ from stockformer.explainability.attention.weights import (
     value_vectors,
 )
 from stockformer.forward import forward_hooks, in_eval_mode, in_full_precision, original, unfused, with_gradients
-from stockformer.model import input_widths
+from stockformer.model import PooledTransformer
 from stockformer.targets import Target, choose_target, only_value
 
 
@@ -163,7 +163,7 @@ def explicit_attention(model: nn.Module) -> Iterator[_Calls]:
     module path; the hooks go when the context closes, also after an exception.
     """
     paths = {original(module): path for path, module in model.named_modules()}
-    pooled = input_widths(model) is not None
+    pooled = isinstance(model, PooledTransformer)
     calls = _Calls({})
 
     def after(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:

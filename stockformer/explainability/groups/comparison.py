@@ -27,7 +27,7 @@ from stockformer.explainability.groups.tests import (
 from stockformer.explainability.sentences.summary import p_value, percent
 from stockformer.forward import in_eval_mode, with_gradients
 from stockformer.inputs import Inputs
-from stockformer.model import CrossAttentionStockTransformer, StockTransformer
+from stockformer.model import as_forecaster
 from stockformer.outputs import describe_outputs, output_batches
 from stockformer.table import counted
 from stockformer.targets import targets_of
@@ -160,7 +160,7 @@ class GroupComparison:
 
 
 def compare_groups(
-    model: CrossAttentionStockTransformer | StockTransformer,
+    model: nn.Module,
     dataset: StockDataset,
     group_a: Sequence[int] | np.ndarray,
     group_b: Sequence[int] | np.ndarray,
@@ -194,7 +194,7 @@ def compare_groups(
         resamples: the largest number of shifts; there are as many as days with windows of these tickers, less one.
 
     Raises:
-        TypeError: the model is no stock transformer.
+        TypeError: the model is no `stockformer.model.Forecaster`.
         ValueError: a group has fewer than two windows, the groups overlap or have one name,
             or `batch_size` or `resamples` is below 1.
         IndexError: there is no such window.
@@ -204,8 +204,7 @@ def compare_groups(
     for name, number in (("batch_size", batch_size), ("resamples", resamples)):
         if number < 1:
             raise ValueError(f"{name} is {number}, expected at least 1")
-    if not isinstance(model, CrossAttentionStockTransformer | StockTransformer):
-        raise TypeError(f"expected a stock transformer, got {type(model).__name__}")
+    as_forecaster(model)
     groups = [_indices(dataset, group, name) for group, name in zip((group_a, group_b), names, strict=True)]
     both = np.intersect1d(groups[0], groups[1])
     if len(both):
@@ -226,9 +225,7 @@ def compare_groups(
     return GroupComparison(names, windows, table, maps, dataset.lookback, shifts, tickers)
 
 
-def window_groups(
-    model: CrossAttentionStockTransformer | StockTransformer, dataset: StockDataset, by: str
-) -> dict[str, np.ndarray]:
+def window_groups(model: nn.Module, dataset: StockDataset, by: str) -> dict[str, np.ndarray]:
     """Indices of windows by group, for `compare_groups`.
 
     Args:
@@ -247,7 +244,7 @@ def window_groups(
         return {"calm": np.flatnonzero(calm), "volatile": np.flatnonzero(volatile)}
     if by != "correct":
         raise ValueError(f"by is {by!r}, expected one of {', '.join(GROUPINGS)}")
-    if model.label_mode == "regression":
+    if as_forecaster(model).label_mode == "regression":
         raise ValueError("a regression's values are not right or wrong")
     if dataset.horizon is None:
         raise ValueError("the dataset has no labels: its horizon is not known")
@@ -256,7 +253,7 @@ def window_groups(
     return {"right": np.flatnonzero(right), "wrong": np.flatnonzero(~right)}
 
 
-def measure_windows(model: CrossAttentionStockTransformer | StockTransformer, *inputs: Tensor) -> dict[str, Tensor]:
+def measure_windows(model: nn.Module, *inputs: Tensor) -> dict[str, Tensor]:
     """Every measure that the model has, one value per window: name -> [B]; see `MEASURES`.
 
     Args:
@@ -270,11 +267,11 @@ def _measures(model: nn.Module, shown: Capture, inputs: Sequence[Tensor]) -> dic
     for kind, layers in shown.kinds.items():
         for of in (diffuseness, recency):
             found[f"{kind} {of.__name__}"] = torch.stack([_of_heads(of, maps) for maps in layers]).nanmean(dim=0)
-    assert shown.pooling is not None
-    found["pooling recency"] = shown.pooling[:, -recent_days(shown.pooling.size(1)) :].sum(dim=1)
+    if shown.pooling is not None:
+        found["pooling recency"] = shown.pooling[:, -recent_days(shown.pooling.size(1)) :].sum(dim=1)
     if len(inputs) == 2:
         found["market share"] = _market_share(model, inputs)
-    output = describe_outputs(shown.output.float(), model)  # type: ignore[arg-type]
+    output = describe_outputs(shown.output.float(), model)
     if output.probabilities is None:
         return found | {"value": output.outputs}
     classes = torch.tensor(float(output.probabilities.size(1)))
@@ -297,7 +294,7 @@ def _market_share(model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
 
 
 def _measure_all(
-    model: CrossAttentionStockTransformer | StockTransformer,
+    model: nn.Module,
     dataset: StockDataset,
     samples: np.ndarray,
     group: np.ndarray,
