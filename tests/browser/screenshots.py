@@ -13,10 +13,10 @@ CELL = """
 from stockformer.sample import load_sample
 from stockformer_widgets import AttentionExplorer, ExtractorSession
 
-dataset, model = load_sample()
+dataset, model = load_sample("volatility")
 session = ExtractorSession.from_dataset(model, dataset, dataset.index_of("2008-10-15", "AAPL"))
 explorer = AttentionExplorer(session)
-explorer.selection.layer, explorer.selection.query, explorer.selection.key = 2, 40, 55
+explorer.selection.layer, explorer.selection.query, explorer.selection.key = 1, 15, 20
 explorer
 """
 CHECKED = CELL.replace("explorer =", "session.check()\nexplorer =")
@@ -24,11 +24,11 @@ COMPARISON = """
 from stockformer.sample import load_sample
 from stockformer_widgets import ExtractorSession, SampleComparison
 
-dataset, model = load_sample()
+dataset, model = load_sample("volatility")
 session = ExtractorSession.from_dataset(model, dataset)
 calm, crash = (dataset.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15"))
 comparison = SampleComparison(session, calm, crash)
-comparison.selection.layer, comparison.selection.query, comparison.selection.key = 2, 40, 55
+comparison.selection.layer, comparison.selection.query, comparison.selection.key = 1, 15, 20
 comparison
 """
 _AROUND = 432  # pixels of JupyterLab beside a notebook's output
