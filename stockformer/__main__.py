@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_warning(message: Warning | str, *origin: Any, **options: Any) -> None:
-    """A warning as a line for the person at the terminal, who did not write the code that it points to."""
+    """Print a warning in one line, without the line of code behind it: the person at the terminal did not write it."""
     print(f"stockformer: {message}", file=sys.stderr)
 
 
@@ -80,17 +80,17 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     check = commands.add_parser(
-        "check", parents=[opening], help="say what a table holds, lacks and has that is odd; nothing is run"
+        "check", parents=[opening], help="list what a table holds, what it lacks and what looks odd; no model is run"
     )
     check.add_argument("data", help=_DATA)
-    check.add_argument("--model", help="a .pt file that the table is for")
+    check.add_argument("--model", help="the .pt file that the table is meant for")
     check.set_defaults(run=_check)
 
     report = commands.add_parser("report", parents=[writing, opening], help="write figures and a page about one day")
     report.add_argument("checkpoint", help="a .pt file")
     report.add_argument("data", help=_DATA)
     report.add_argument("--date", required=True, help="the last day of the window")
-    report.add_argument("--ticker", help="whose; default: the first that has that day")
+    report.add_argument("--ticker", help="default: the first with a window that ends on that day")
     report.add_argument("--out", required=True, help="folder to write into")
     report.set_defaults(run=_report)
 
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     faithfulness.add_argument("checkpoint", nargs="?", help="a .pt file (default: the shipped model and data)")
     faithfulness.add_argument("data", nargs="?", help=_DATA)
-    faithfulness.add_argument("--windows", type=int, default=64, help="how many, evenly spread (default: %(default)s)")
+    faithfulness.add_argument("--windows", type=int, default=64, help="how many, evenly spaced (default: %(default)s)")
     faithfulness.add_argument("--out", required=True, help="Markdown page to write")
     faithfulness.add_argument("--table", help="CSV file to write as well")
     faithfulness.set_defaults(run=_faithfulness)
@@ -108,19 +108,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _writing() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     return parser
 
 
 def _opening() -> argparse.ArgumentParser:
-    """The options that say what a checkpoint does not: those of `open_model`."""
+    """Options for what a checkpoint does not say: the arguments of `open_model`."""
     parser = argparse.ArgumentParser(add_help=False)
     options = parser.add_argument_group("what the checkpoint does not say")
-    options.add_argument("--horizon", type=int, help="rows ahead that the target is")
+    options.add_argument("--horizon", type=int, help="how many rows ahead the target is")
     options.add_argument("--threshold", type=float, help="the smallest return that is UP, a fraction")
     options.add_argument("--bucket-edges", type=_edge, nargs="+", help="edges of the buckets, in percent, or auto")
-    options.add_argument("--min-return", type=float, help="a window with a smaller return, either way, is left out")
-    options.add_argument("--validation-fraction", type=float, help="the last part of the dates, for no statistics")
+    options.add_argument("--min-return", type=float, help="leave out windows with a return closer to 0 than this")
+    options.add_argument(
+        "--validation-fraction", type=float, help="share of the dates, the last ones, kept out of the statistics"
+    )
     options.add_argument("--lookback", type=int, help="days in a window")
     return parser
 
@@ -130,7 +132,7 @@ def _edge(text: str) -> float | str:
 
 
 def _opening_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Those that are given."""
+    """The options that were passed."""
     names = ("horizon", "threshold", "bucket_edges", "min_return", "validation_fraction", "lookback")
     options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if options.get("bucket_edges") == ["auto"]:
@@ -203,13 +205,13 @@ def _report(arguments: argparse.Namespace) -> None:
     dataset, model = _open(arguments)
     window = dataset.window(dataset.index_of(arguments.date, arguments.ticker))
     streams = [("Stock", window.x, dataset.feature_cols), ("Market", window.market_x, dataset.market_feature_cols)]
-    given = [(name, part[None], columns) for name, part, columns in streams if part is not None and columns is not None]
+    inputs = [(name, x[None], columns) for name, x, columns in streams if x is not None and columns is not None]
     saved = generate_report(
         model,
-        *(part for _, part, _ in given),
+        *(x for _, x, _ in inputs),
         output_dir=arguments.out,
-        input_names=[name for name, _, _ in given],
-        feature_names=[columns for _, _, columns in given],
+        input_names=[name for name, _, _ in inputs],
+        feature_names=[columns for _, _, columns in inputs],
         dates=list(window.dates),
         prices=window.prices,
         label=None if window.y is None else float(window.y),

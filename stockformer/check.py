@@ -22,11 +22,11 @@ from stockformer.table import check_sizes, counted, in_order, listed, read_table
 
 #: More days between two rows of a ticker than any holiday takes.
 _LONG_BREAK = 10
-#: As many days in a row with one price are hardly trading.
+#: After this many days at the same price a stock is hardly traded.
 _STILL = 5
 #: A column with a larger share of gaps is odd.
 _MANY_GAPS = 0.2
-#: Where the median magnitude of a feature lies in the unit that a model expects.
+#: Range of a feature's median magnitude, in the unit that the models expect.
 _USUAL = {
     "treasury_yield_10year": (0.2, 25.0, "percent"),
     "treasury_yield_2year": (0.05, 25.0, "percent"),
@@ -39,7 +39,7 @@ _USUAL = {
 
 @dataclass(frozen=True)
 class TableCheck:
-    """What `check_table` says.
+    """The result of `check_table`.
 
     Attributes:
         columns: one row per column: ``column``, ``state`` (``found``, ``computed``: from prices, volumes or ETF
@@ -60,7 +60,7 @@ class TableCheck:
 
 
 def check_table(data: str | Path | pd.DataFrame, checkpoint: str | Path | None = None, **options: Any) -> TableCheck:
-    """Look at a table as `stockformer.open_model` takes it, with a model or without.
+    """Check a table in any form that `stockformer.open_model` takes, with a model or without.
 
     Args:
         options: of `stockformer.open_model`, with a checkpoint.
@@ -126,51 +126,52 @@ def _texts(column: pd.Series) -> int:
 
 
 def _rows(named: pd.DataFrame, notes: list[str], way: Preprocessing) -> tuple[pd.DataFrame, list[str]]:
-    """Rows in order, each ticker's day once, and sentences on what is odd about them."""
+    """Rows in order, one per ticker and day, and sentences on what is odd about them."""
     keys = ["symbol", "date"]
     twice = int(named.duplicated([key for key in keys if key in named]).sum()) if "date" in named else 0
     first = named.drop_duplicates(keys) if twice else named
     absent = [name for name in PRICE_COLUMNS if name not in named]
-    rows, sentences = in_order(first.assign(**dict.fromkeys(absent, np.nan)), [], way)
+    rows, order_notes = in_order(first.assign(**dict.fromkeys(absent, np.nan)), [], way)
     samples = rows[~rows["symbol"].isin(ETFS)]
     tickers, funds = samples["symbol"].unique(), rows.loc[rows["symbol"].isin(ETFS), "symbol"].unique()
     start = f"{counted(len(samples), 'row')} of {counted(len(tickers), 'ticker')} ({listed(list(tickers))})"
-    said = [f"{start}, {rows['date'].min().date()} to {rows['date'].max().date()}."]
+    sentences = [f"{start}, {rows['date'].min().date()} to {rows['date'].max().date()}."]
     if len(funds):
-        said.append(f"ETF rows, which give market features and are no samples: {listed(list(funds), 12)}.")
+        sentences.append(f"ETF rows, used for market features and not as samples: {listed(list(funds), 12)}.")
     if absent:
-        said.append(f"Needed columns that are absent: {', '.join(absent)}.")
+        sentences.append(f"Required columns that are missing: {', '.join(absent)}.")
     if twice:
-        said.append(f"Rows that repeat a ticker and day: {twice}; expected one row each.")
-    said += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in [*notes, *sentences]]
+        sentences.append(f"Rows that repeat a ticker and day: {twice}; expected one row each.")
+    sentences += [f"{note[0].upper()}{note[1:]}." for note in [*notes, *order_notes]]
     weekend = samples[samples["date"].dt.day_of_week >= 5]
     if len(weekend):
-        said.append(f"{counted(len(weekend), 'row')} on a weekend, the first on {weekend['date'].iloc[0].date()}.")
+        sentences.append(f"{counted(len(weekend), 'row')} on a weekend, the first on {weekend['date'].iloc[0].date()}.")
     by_ticker = samples.groupby("symbol", sort=False)
     days = by_ticker["date"].diff().dt.days
     if (days > _LONG_BREAK).any():
         row = samples.loc[days.idxmax()]
-        said.append(f"{row['symbol']} has no row for {int(days.max())} days before {row['date'].date()}.")
+        sentences.append(f"{row['symbol']} has no row for {int(days.max())} days before {row['date'].date()}.")
     halted = samples[samples["adjusted_close"].isna()]
     if len(halted):
-        said.append(f"{counted(len(halted), 'row')} of {listed(list(halted['symbol'].unique()))} without a price.")
+        sentences.append(f"{counted(len(halted), 'row')} of {listed(list(halted['symbol'].unique()))} without a price.")
     still = by_ticker["adjusted_close"].transform(lambda price: price.diff().eq(0).rolling(_STILL).sum()) == _STILL
     if still.any():
         row = samples[still].iloc[0]
-        said.append(f"The price of {row['symbol']} stands still for {_STILL} days and more to {row['date'].date()}.")
-    return rows, said
+        until = row["date"].date()
+        sentences.append(f"The price of {row['symbol']} does not change for {_STILL} days or more, up to {until}.")
+    return rows, sentences
 
 
 def _compute(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Those of `columns` that prices, volumes and ETF rows give, whatever the table says of them."""
+    """Those of `columns` that follow from prices, volumes and ETF rows, whether the table has them or not."""
     without = rows.drop(columns=list(columns), errors="ignore")
     market = add_market_features(without, columns)
-    given = {name: rows[name] for name in ("spy_ret_1d", "sector_etf_ret_1d") if name in rows and name not in market}
+    kept = {name: rows[name] for name in ("spy_ret_1d", "sector_etf_ret_1d") if name in rows and name not in market}
     try:
-        computed = add_derived_features(market.assign(**given), columns)
+        computed = add_derived_features(market.assign(**kept), columns)
     except ImportError:  # without TA-Lib
         computed = market
-    return computed[[name for name in columns if name in computed and name not in given]]
+    return computed[[name for name in columns if name in computed and name not in kept]]
 
 
 def _oddities(name: str, values: pd.Series, texts: int, from_prices: pd.Series | None) -> Iterator[str]:
@@ -195,7 +196,7 @@ def _oddities(name: str, values: pd.Series, texts: int, from_prices: pd.Series |
 
 
 def _compared(values: pd.Series, from_prices: pd.Series) -> Iterator[str]:
-    """Whether a column is what prices and volumes give, in another unit, or something else."""
+    """Whether a column agrees with what prices and volumes give, differs in its unit, or is something else."""
     both = pd.DataFrame({"table": values, "prices": from_prices}).replace([np.inf, -np.inf], np.nan).dropna()
     both = both[(both["prices"] != 0) & (both["table"] != 0)]
     if len(both) < 20:
@@ -212,17 +213,17 @@ def _compared(values: pd.Series, from_prices: pd.Series) -> Iterator[str]:
 def _open(
     table: pd.DataFrame, checkpoint: str | Path | None, options: Mapping[str, Any]
 ) -> tuple[StockDataset | None, str]:
-    """The dataset, where it can be made, and a sentence."""
+    """The dataset, or None where it cannot be made, and the verdict."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             dataset = StockDataset(table) if checkpoint is None else open_model(checkpoint, table, **options)[0]
     except (ValueError, ImportError) as error:
         return None, f"It does not open: {error}."
-    said = [f"It opens: {counted(len(dataset), 'window')} of {counted(dataset.lookback, 'day')}."]
-    # What was done to the rows stands above.
-    said += [f"{one.message}." for one in caught if str(one.message) != "; ".join(dataset.notes)]
-    return dataset, "\n".join(said)
+    sentences = [f"It opens: {counted(len(dataset), 'window')} of {counted(dataset.lookback, 'day')}."]
+    # The dataset's own notes are among the sentences on the rows already.
+    sentences += [f"{one.message}." for one in caught if str(one.message) != "; ".join(dataset.notes)]
+    return dataset, "\n".join(sentences)
 
 
 def _distances(dataset: StockDataset, checkpoint: str | Path) -> dict[str, tuple[float, float]]:

@@ -41,7 +41,7 @@ class CheckpointInfo:
             statistics where the file has none.
         metrics: scores that the trainer wrote.
         nhead_is_guessed: neither file nor ``.meta`` gives the head count.
-        contradictions: what the file's name or its ``.meta`` says and the file does not, in words.
+        contradictions: where the file's name or its ``.meta`` disagrees with the file, in words.
     """
 
     arch: dict[str, Any]
@@ -56,8 +56,8 @@ def load_checkpoint(
 ) -> tuple[PooledTransformer, CheckpointInfo]:
     """Load a model in eval mode, on the CPU, without running code from the file.
 
-    What is built is no larger than the file. A damaged file is refused; one of torch before 1.6 has no
-    checksums, and where its numbers alone are damaged nobody can tell: it loads with a warning.
+    The model is no larger than the file. A damaged file is refused. A file of torch before 1.6 has no checksums, so
+    damage that is only in its numbers cannot be noticed: it loads with a warning.
 
     Args:
         path: a ``.pt`` file: a bare state dict, or a dict that holds one under
@@ -79,7 +79,7 @@ def load_checkpoint(
 def read_checkpoint(
     path: str | Path, *, nhead: int | None = None, output_mode: str | None = None
 ) -> tuple[PooledTransformer, CheckpointInfo]:
-    """As `load_checkpoint`, which warns where the head count is a guess, and of contradictions."""
+    """`load_checkpoint` without its warnings about a guessed head count and contradictions."""
     path = Path(path)
     content, size = _read(path)
     state_dict = _checked_weights(path, content.get("model_state_dict", content), size)
@@ -151,7 +151,7 @@ def checkpoint_files(path: Path) -> tuple[Path, Path]:
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], int]:
-    """What a file holds, and its bytes."""
+    """The content of a file, and its size in bytes."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     file = path.read_bytes()  # once, so that what is checked is what is loaded
@@ -177,8 +177,8 @@ def _read(path: Path) -> tuple[Mapping[str, Any], int]:
 def _checked_archive(path: Path, file: bytes) -> bytes:
     """The zip file again, packed from members that match their checksums and are no larger than it.
 
-    torch does not compare checksums, and what it makes of a damaged directory is another thing than zipfile:
-    of a copy both make the same. torch never compresses.
+    torch does not compare checksums, and may read a damaged directory differently from zipfile; both read the copy
+    alike. torch never compresses.
     """
     copy = io.BytesIO()
     try:
@@ -196,7 +196,7 @@ def _checked_archive(path: Path, file: bytes) -> bytes:
 
 
 def _checked_weights(path: Path, weights: Any, size: int) -> dict[str, Tensor]:
-    """Weights as a model takes them; `size` is of the file, in bytes."""
+    """Weights in the form that a model loads; `size` is that of the file, in bytes."""
     if not isinstance(weights, Mapping) or not all(
         isinstance(name, str) and isinstance(values, Tensor) for name, values in weights.items()
     ):
@@ -205,7 +205,7 @@ def _checked_weights(path: Path, weights: Any, size: int) -> dict[str, Tensor]:
         if values.dtype not in _DTYPES or values.layout != torch.strided or values.device.type != "cpu":
             described = f"{values.dtype}, {values.layout} on {values.device}".replace("torch.", "")
             raise ValueError(f"{path} has weights {name!r} of {described}, expected floating-point numbers")
-    # A tensor may repeat a few numbers to any shape.
+    # A tensor may repeat a few numbers in any shape.
     claimed = sum(values.numel() * values.element_size() for values in weights.values())
     if claimed > size:
         raise ValueError(f"{path} was refused: its weights would take {claimed:,} bytes, and the file has {size:,}")
@@ -223,7 +223,7 @@ def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _build(path: Path, arch: Mapping[str, Any], weights: Mapping[str, Tensor]) -> PooledTransformer:
-    """A model of these weights. No memory is taken for others, and no random number is drawn."""
+    """A model with these weights, made without memory for initial ones and without drawing random numbers."""
     layers = arch["num_layers"] + arch.get("market_layers", 0)
     if layers * _LAYER_TENSORS > len(weights):  # before so many modules are made
         raise ValueError(f"{path} names {layers} layers but holds only {len(weights)} tensors")
@@ -239,5 +239,7 @@ def _build(path: Path, arch: Mapping[str, Any], weights: Mapping[str, Tensor]) -
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
-        raise ValueError(f"{path} is no {arch['model_type']} checkpoint: {' '.join(str(error).split())}") from None
+        raise ValueError(
+            f"{path} is not a checkpoint of type {arch['model_type']}: {' '.join(str(error).split())}"
+        ) from None
     return model

@@ -1,4 +1,4 @@
-"""Windows over a table of daily rows: what a model reads, with its dates and prices."""
+"""Windows over a table of daily rows: the inputs of a model, with their dates and prices."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ from stockformer.target_column import TargetColumn
 
 @dataclass(frozen=True)
 class Window:
-    """One sample: the model's inputs and what a person reads beside them.
+    """One sample: the model's inputs, and what is shown beside them.
 
     Attributes:
         x: stock features [T, F], normalised.
         market_x: market features [T, M], normalised; None without market features.
         y: the label: a float for ``regression``, else the class number; None in a dataset without a target.
-        ticker: whose days these are.
+        ticker: the stock whose days these are.
         prices: T rows of ``date, open, high, low, adjusted_close, volume``, gaps filled forward;
             where the data has ``spy_ret_1d`` also ``spy``, SPY's level relative to the ticker's first row.
         forward_return: relative change of the adjusted close after the last day, over the horizon of the target, a
             fraction; NaN without a target.
-        target_value: the number that the label is made from; NaN likewise.
-        means: of every input the ticker's training mean as the model reads it, [F] and [M]: 0 for what is normalised.
+        target_value: the number that the label is made from; NaN without a target.
+        means: the ticker's training means of every input's features as the model reads them, [F] and [M]: 0 for
+            normalised features.
     """
 
     x: Tensor
@@ -53,7 +54,7 @@ class Window:
 
     @property
     def inputs(self) -> Inputs:
-        """What a model is called with, each [1, T, features], with their training means."""
+        """The inputs of the model, each [1, T, features], with their training means."""
         return Inputs((part[None] for part in (self.x, self.market_x) if part is not None), self.means)
 
     @property
@@ -71,39 +72,39 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
 
     Args:
         df: one row per ticker and day. Needs ``date``, ``symbol`` (or ``ticker``), ``open, high, low,
-            adjusted_close`` (or ``close``) and ``volume``. A feature that is absent is computed where prices,
-            volumes or ETF rows give it (`stockformer.market.ETFS`; these rows are no samples), else it is empty.
+            adjusted_close`` (or ``close``) and ``volume``. A missing feature is computed where it follows from prices,
+            volumes or ETF rows (`stockformer.market.ETFS`; these rows are not samples), else it is empty.
         feature_cols: stock features, in the model's order.
         market_feature_cols: market features, or None for a model without market.
         target_col: ``close_{h}d_fwd_return`` or, for a regression, ``volatility_{h}d``: see
             `stockformer.target_column.TargetColumn`. Computed from unfilled prices where absent. None where h is
-            not known: every window is a sample, its ``y`` is NaN.
+            not known: then every window is a sample, and its ``y`` is NaN.
         lookback: T, in trading days.
         label_mode: ``regression``, ``binary`` or ``buckets``.
         threshold: a ``binary`` label is 1 where the return is at least this fraction; by default as
             `preprocessing` says.
-        bucket_edges: edges of ``buckets``, in percent; or a number of buckets, whose edges are quantiles of all
-            targets of the data.
+        bucket_edges: edges of ``buckets``, in percent; or a number of buckets, whose edges are then quantiles of all
+            targets in the data.
         train_end: last date whose rows give the normalisation statistics; by default as `preprocessing` says.
         normalization: statistics that a model was trained with; they replace
             those of this data.
         preprocessing: how inputs are made, `TRAINED_HERE` or `TRAINED_ELSEWHERE`. `load_checkpoint` sets it to
-            None where a checkpoint does not say, and then a choice has to be made.
-        assumed: what of the labels is a guess, in words; it is shown wherever the truth is.
+            None where a checkpoint does not say, and then the caller has to choose.
+        assumed: the guesses behind the labels, in words; shown wherever the truth is.
 
     Attributes:
-        target_column: what `target_col` names; None without.
-        horizon: its number of rows, likewise.
-        target_values: of every row of the table, NaN where it is not known.
-        target_dates: the day on which each sample's target is known.
+        target_column: the target that `target_col` names; None without one.
+        horizon: the number of rows that the target looks ahead; None without one.
+        target_values: the target of every row of the table, NaN where it is not known.
+        target_dates: the day on which each sample's target becomes known.
         unavailable: features without a single value in the data. They are 0
-            everywhere, so they can explain nothing.
-        notes: what was done to the data that its owner should know, also given as one warning.
+            everywhere, so they cannot explain anything.
+        notes: changes to the data that its owner should know about, also issued as one warning.
 
     Missing values are filled forward inside a ticker, then with 0.
 
     Raises:
-        ValueError: the table cannot give a single correct window; the message
+        ValueError: no correct window can be made from the table; the message
             says what was found and what was expected.
     """
 
@@ -181,7 +182,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
                 f"{preprocessing.fewest_training_rows} rows in the training dates"
             )
         values = normalize(filled, self.tickers, self.normalization)
-        # Statistics from elsewhere would make numbers of what this data does not have.
+        # The statistics of other data would turn missing features into numbers other than 0.
         values[torch.from_numpy(~known.loc[self.tickers].to_numpy())] = 0.0
         _check_finite(values, filled, rows)
         self._x = values[:, : len(self.feature_cols)]
@@ -219,7 +220,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         )
 
     def _means(self, ticker: str) -> tuple[Tensor, ...]:
-        """Training means of a ticker's inputs: 0 of normalised features, by construction."""
+        """Training means of a ticker's inputs: 0 for normalised features, by construction."""
         first, stop = (int(np.searchsorted(self.tickers, ticker, side)) for side in ("left", "right"))
         training = (self.prices["date"].iloc[first:stop] <= self.train_end).to_numpy()
         rows = first + np.flatnonzero(training if training.any() else ~training)
@@ -237,7 +238,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         return slice(end - self.lookback + 1, end + 1)
 
     def index_of(self, date: str | pd.Timestamp, ticker: str | None = None) -> int:
-        """The sample whose last day is `date`, of `ticker` or of the first that has one.
+        """The sample whose last day is `date`, of `ticker` or else of the first ticker that has one.
 
         Raises:
             ValueError: no window ends on that day, there is no such ticker, or `date` is not a date.
@@ -262,7 +263,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
 
     @property
     def assumption(self) -> str:
-        """What of the labels is a guess, in words to stand beside a truth; empty where nothing is."""
+        """The guesses behind the labels, in words to print beside a truth; empty if there are none."""
         return f"assumed: {'; '.join(self.assumed)}" if self.assumed else ""
 
     @property
@@ -284,7 +285,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
 
     @property
     def volatility(self) -> np.ndarray:
-        """Standard deviation of the daily returns inside every window: [n], a fraction a day; NaN without any."""
+        """Standard deviation of the daily returns inside every window: [n], a fraction per day; NaN without any."""
         daily = self.prices["adjusted_close"].groupby(self.tickers, sort=False).pct_change()
         # The first row of a window is the base of its first return.
         spread = daily.rolling(self.lookback - 1).std(ddof=0)
@@ -293,7 +294,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Keyword arguments that make a dataset of another table in the same way."""
+        """Keyword arguments that make a dataset from another table in the same way."""
         return {
             "feature_cols": self.feature_cols,
             "market_feature_cols": self.market_feature_cols,
@@ -322,7 +323,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         return torch.from_numpy(np.searchsorted(self.bucket_edges or [], targets * 100, side="right"))
 
 
-#: The target among the rows' columns, whatever a table calls its own.
+#: Columns of the rows, whatever the table calls its own target.
 _TARGET = "target"
 _RETURN = "forward return"
 
@@ -341,7 +342,7 @@ def _threshold(threshold: float) -> float:
 
 
 def _bucket_edges(edges: Sequence[float] | int | None, returns: np.ndarray) -> list[float]:
-    """Edges in percent; of a number of buckets the quantiles of all targets."""
+    """Edges in percent; for a number of buckets, the quantiles of all targets."""
     if isinstance(edges, int):
         if edges < 2:
             raise ValueError(f"bucket_edges is {edges}, expected edges in percent or at least 2 buckets")
@@ -368,17 +369,17 @@ def _day(date: str | pd.Timestamp) -> pd.Timestamp:
 
 
 def _target_dates(rows: pd.DataFrame, horizon: int) -> pd.Series:
-    """The day on which a row's target is known; after all days where the table ends before."""
+    """The day on which a row's target becomes known; a day after all others where the table ends before that."""
     known = rows.groupby("symbol", sort=False)["date"].shift(-horizon)
     return known.fillna(rows["date"].max() + pd.Timedelta(days=1))
 
 
 def _targets(rows: pd.DataFrame, target: TargetColumn | None, preprocessing: Preprocessing) -> dict[str, pd.Series]:
-    """Of every row its target and its forward return; NaN where a price is missing."""
+    """The target and the forward return of every row; NaN where a price is missing."""
     if target is None:
         return dict.fromkeys((_TARGET, _RETURN), pd.Series(np.nan, index=rows.index))
-    given = target.name in rows and not preprocessing.recomputed
-    targets = rows[target.name] if given else target.compute(rows)
+    stored = target.name in rows and not preprocessing.recomputed
+    targets = rows[target.name] if stored else target.compute(rows)
     returns = targets if target.kind == "return" else TargetColumn("return", target.horizon).compute(rows)
     return {name: values.where(np.isfinite(values)) for name, values in ((_TARGET, targets), (_RETURN, returns))}
 
@@ -386,10 +387,7 @@ def _targets(rows: pd.DataFrame, target: TargetColumn | None, preprocessing: Pre
 def _add_features(
     rows: pd.DataFrame, columns: Sequence[str], preprocessing: Preprocessing, notes: list[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of samples with all columns, missing values as NaN, prices filled; and which columns have a value.
-
-    The second part has one row per ticker.
-    """
+    """Rows of samples with all columns, missing values as NaN, prices filled; and, per ticker, which have any value."""
     computed = [name for name in columns if name not in rows or name in preprocessing.recomputed]
     rows = _recompute(rows, preprocessing.recomputed)
     prices = rows[PRICE_COLUMNS].replace([np.inf, -np.inf], np.nan)
@@ -397,7 +395,7 @@ def _add_features(
     rows = add_derived_features(add_market_features(rows, columns), columns)
     samples = ~rows["symbol"].isin(ETFS)
     if not samples.any():
-        raise ValueError(f"all rows are of ETFs ({listed(list(rows['symbol'].unique()))}), which are no samples")
+        raise ValueError(f"all rows are of ETFs ({listed(list(rows['symbol'].unique()))}), which are not samples")
     absent = [name for name in columns if name not in rows]
     if absent:
         notes.append(
@@ -411,7 +409,7 @@ def _add_features(
     rows = rows[samples].reset_index(drop=True).reindex(columns=[*rows.columns, *absent])
     values = rows[columns]
     known = values.notna() & ~np.isinf(values)
-    # Of what is computed anew a missing value is 0.
+    # In recomputed features a missing value is 0.
     known[[name for name in columns if name in preprocessing.recomputed]] &= values != 0
     known = known.groupby(rows["symbol"]).any()
     of_volume = [name for name in computed if name in ("volume_pct", "vol_3d_mean", "vol_10d_mean")]
@@ -420,7 +418,7 @@ def _add_features(
 
 
 def _empty_by_ticker(rows: pd.DataFrame, known: pd.DataFrame, of_volume: list[str]) -> Iterator[str]:
-    """Which tickers have no value of a feature that others have, or no volume to compute one from."""
+    """Sentences on tickers without any value of a feature that others have, or without a volume to compute one from."""
     volume = rows["volume"].notna().groupby(rows["symbol"]).any()
     without_volume = list(volume.index[~volume])
     if of_volume and without_volume:
@@ -435,12 +433,12 @@ def _empty_by_ticker(rows: pd.DataFrame, known: pd.DataFrame, of_volume: list[st
 
 
 def _recompute(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Compute features from prices as they are, in the place of the table's own."""
+    """Replace the table's own features by those computed from prices as they are, gaps included."""
     without = rows.drop(columns=list(names), errors="ignore")
-    made = add_derived_features(add_market_features(without, names), names, missing=0.0)
-    new = [name for name in names if name in made]
+    computed = add_derived_features(add_market_features(without, names), names, missing=0.0)
+    new = [name for name in names if name in computed]
     kept = rows[[name for name in names if name in rows and name not in new]]
-    return made.assign(**made[new].fillna(0.0), **kept)
+    return computed.assign(**computed[new].fillna(0.0), **kept)
 
 
 def _fill(rows: pd.DataFrame, columns: list[str], preprocessing: Preprocessing) -> pd.DataFrame:
@@ -451,10 +449,10 @@ def _fill(rows: pd.DataFrame, columns: list[str], preprocessing: Preprocessing) 
     return filled.replace([np.inf, -np.inf], 0.0)
 
 
-def _train_end(dates: pd.Series, split: pd.Series, fraction: float, given: str | pd.Timestamp | None) -> pd.Timestamp:
-    """The last of `dates` before the one that lies `fraction` into the distinct dates of `split`."""
-    if given is not None:
-        return pd.Timestamp(given)
+def _train_end(dates: pd.Series, split: pd.Series, fraction: float, chosen: str | pd.Timestamp | None) -> pd.Timestamp:
+    """`chosen`, or the last of `dates` before the one that lies `fraction` into the distinct dates of `split`."""
+    if chosen is not None:
+        return pd.Timestamp(chosen)
     days = np.sort(split.unique())
     end: pd.Timestamp = dates[dates < days[int(fraction * len(days))]].max()
     return end
@@ -473,7 +471,7 @@ def _check_finite(values: Tensor, filled: pd.DataFrame, rows: pd.DataFrame) -> N
 def _window_ends(
     tickers: np.ndarray, returns: np.ndarray, lookback: int, smallest: float, needs_target: bool
 ) -> np.ndarray:
-    """Row numbers that close a full window of one ticker and have a target of at least `smallest`, either way."""
+    """Rows that end a full window of one ticker and whose target is at least `smallest` in absolute value: indices."""
     first = np.r_[True, tickers[1:] != tickers[:-1]]
     starts = np.flatnonzero(first)
     position = np.arange(len(tickers)) - np.repeat(starts, np.diff(np.r_[starts, len(tickers)]))
@@ -484,6 +482,6 @@ def _window_ends(
     if not len(ends):
         raise ValueError(
             f"no window fits: the longest ticker has {int(position.max()) + 1} rows, expected at least "
-            f"{lookback} (lookback) and those that its target needs"
+            f"{lookback} (lookback) plus those that the target needs"
         )
     return ends

@@ -34,7 +34,7 @@ def log_volatility(variance: pd.Series, days: int) -> pd.Series:
     Returns:
         NaN where one of the days is missing, or all are 0.
     """
-    # A rolling mean would leave a rest of earlier days where the variance is 0.
+    # A rolling mean would leave rounding errors of earlier days where the variance is 0.
     means = np.full(len(variance), np.nan)
     if len(variance) >= days:
         means[days - 1 :] = sliding_window_view(variance.to_numpy(), days).mean(axis=1)
@@ -42,13 +42,14 @@ def log_volatility(variance: pd.Series, days: int) -> pd.Series:
 
 
 def add_derived_features(df: pd.DataFrame, columns: Sequence[str], *, missing: float | None = None) -> pd.DataFrame:
-    """Append those of `columns` that `df` lacks and that can be computed.
+    """Append the `columns` that `df` lacks and that can be computed.
 
     Args:
         df: columns ``symbol``, ``date`` and `PRICE_COLUMNS`, dates ascending
-            within each ticker. ``beta`` also needs ``spy_ret_1d``, ``sector_rel_ret_1d`` ``sector_etf_ret_1d``.
-        columns: feature names. What `df` has already is kept as it is; a name
-            that nothing here computes is left out of the result.
+            within each ticker. ``beta`` also needs ``spy_ret_1d``, and ``sector_rel_ret_1d`` needs
+            ``sector_etf_ret_1d``.
+        columns: feature names. Columns that `df` already has are kept as they are; names that cannot be computed are
+            left out of the result.
         missing: replaces missing and infinite values of every feature before the next one is computed.
 
     Raises:
@@ -62,7 +63,7 @@ def add_derived_features(df: pd.DataFrame, columns: Sequence[str], *, missing: f
 
 
 def _derive(group: pd.DataFrame, wanted: Sequence[str], missing: float | None) -> pd.DataFrame:
-    """Compute `wanted` for one ticker, and on the way what they build on."""
+    """Compute `wanted` for one ticker, each with the features that it builds on."""
     known = group.copy()
 
     def need(name: str) -> pd.Series:

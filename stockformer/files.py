@@ -15,17 +15,17 @@ _PROBE = bytes(2**16)
 def check_writable(
     outputs: Iterable[Path], inputs: Iterable[Path] = (), *, make_folders: bool = False, overwrite: bool = True
 ) -> None:
-    """Raise unless every output can be written; call it before long work.
+    """Raise unless every output can be written; call it before a long computation.
 
     A probe of 64 KiB is written beside each output and removed.
 
     Args:
         inputs: files that are read, and so may not be outputs.
         make_folders: whether missing folders will be made; they are not made here.
-        overwrite: whether a file that is there may be replaced.
+        overwrite: whether an existing file may be replaced.
 
     Raises:
-        FileExistsError: an output is there, and may not be replaced.
+        FileExistsError: an output exists and may not be replaced.
         OSError: an output is a folder, device, pipe or socket, may not be written, or its disk is full.
         ValueError: two outputs are one file, or an output is an input.
     """
@@ -49,9 +49,9 @@ def check_writable(
 
 
 def write_whole(files: Mapping[Path, bytes]) -> None:
-    """Write neighbours, then rename them in order: a reader never sees a part, a failed write changes nothing.
+    """Write neighbours, then rename them in order: no reader sees half a file, and a failed write changes nothing.
 
-    A link stays a link, and the file that it leads to is replaced. A file that was there keeps its
+    A link stays a link, and the file that it leads to is replaced. A replaced file keeps its
     permissions; a new one has those of the umask.
 
     Raises:
@@ -59,19 +59,19 @@ def write_whole(files: Mapping[Path, bytes]) -> None:
         ValueError: two paths are one file.
     """
     targets = _targets(files)
-    parts = [_neighbour(target.parent) for target in targets]
+    neighbours = [_neighbour(target.parent) for target in targets]
     try:
-        for target, part, content in zip(targets, parts, files.values(), strict=True):
-            _write(part, content, target.stat().st_mode & 0o777 if target.exists() else None)
-        for target, part in zip(targets, parts, strict=True):
-            part.replace(target)
+        for target, neighbour, content in zip(targets, neighbours, files.values(), strict=True):
+            _write(neighbour, content, target.stat().st_mode & 0o777 if target.exists() else None)
+        for target, neighbour in zip(targets, neighbours, strict=True):
+            neighbour.replace(target)
     finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+        for neighbour in neighbours:
+            neighbour.unlink(missing_ok=True)
 
 
 def _targets(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> list[Path]:
-    """Each output with all links followed."""
+    """The path of each output with all links resolved."""
     taken = {_identity(path): f"is read as {path}" for path in inputs}
     targets = []
     for path in outputs:
@@ -91,14 +91,14 @@ def _check_regular(path: Path) -> None:
         return
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.filemode(mode)[0], "no regular file")
+        kind = _KINDS.get(stat.filemode(mode)[0], "not a regular file")
         raise (IsADirectoryError if stat.S_ISDIR(mode) else OSError)(f"{path} is {kind}, expected a file to write")
     if not os.access(path, os.W_OK):
         raise PermissionError(f"{path} is read-only")
 
 
 def _identity(path: Path) -> object:
-    """Equal for two names of one file."""
+    """A value that is equal for two names of the same file."""
     if not path.exists():
         return os.path.realpath(path)
     status = path.stat()
@@ -106,7 +106,7 @@ def _identity(path: Path) -> object:
 
 
 def _neighbour(folder: Path) -> Path:
-    """A name that nobody can foresee, short whatever the file is called."""
+    """An unpredictable name, short however long the file's own name is."""
     return folder / f".{secrets.token_hex(8)}.part"
 
 

@@ -1,7 +1,7 @@
 """Forward passes of somebody else's model: in eval mode, and watched or changed in one thread only.
 
-A kernel runs cells in one thread and messages of the page in another, and torch's hooks are global. What is
-done here to a pass concerns the thread that does it; the model and the passes of other threads stay as they are.
+A kernel runs cells in one thread and handles messages from the page in another, and torch's hooks are global. What
+this module does to a pass affects only the thread that does it, not the model and not the passes of other threads.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _ORIGINAL = "_in_eval_mode_of"
 
 
 def in_eval_mode(model: nn.Module) -> nn.Module:
-    """A model in eval mode that computes what `model` would: itself, or a copy where something has to be different.
+    """A model in eval mode that computes what `model` would: itself, or a copy where something has to differ.
 
     The copy shares parameters and buffers. In it no module is in training mode; none is compiled by
-    `torch.compile`, where hooks do not act; and an `nn.TransformerEncoderLayer` with other parts than torch's, which
-    the fused kernel cannot read, does not try it. So the model's own modules never change: another thread may be
-    training them, and nothing is left to undo.
+    `torch.compile`, where hooks do not act; and an `nn.TransformerEncoderLayer` with modules other than torch's, which
+    the fused kernel cannot read, does not use that kernel. So the model's own modules never change: another thread may
+    be training them, and nothing is left to undo.
 
     Raises:
         TypeError: the model takes inputs by keyword only.
@@ -52,18 +52,18 @@ def in_eval_mode(model: nn.Module) -> nn.Module:
 
 
 def uncompiled(model: nn.Module) -> nn.Module:
-    """The module that `torch.compile` made a compiled one of, or the module itself."""
+    """The module that `torch.compile` wrapped, or the module itself."""
     inner: nn.Module = model._modules.get("_orig_mod") or model if is_compiled(model) else model
     return inner
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Whether a module is run by `torch.compile`, of a wrapper or in place."""
+    """Whether a module is compiled by `torch.compile`, as a wrapper or in place."""
     return type(module).__name__ == "OptimizedModule" or module.__dict__.get("_compiled_call_impl") is not None
 
 
 def refuse_compiled(model: nn.Module) -> None:
-    """Raise a ValueError where a part of a model is compiled: torch may leave hooks out there, without a word."""
+    """Raise ValueError if a module of the model is compiled: torch may silently skip hooks there."""
     for path, module in model.named_modules():
         if is_compiled(module):
             raise ValueError(
@@ -73,7 +73,7 @@ def refuse_compiled(model: nn.Module) -> None:
 
 
 def check_runs(model: nn.Module) -> None:
-    """Raise where a model cannot be called as ``model(*inputs)``, before torch fails without saying where."""
+    """Raise if a model cannot be called as ``model(*inputs)``, before torch fails without saying where."""
     parameters = inspect.signature(model.forward).parameters.values()
     named = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.default is one.empty]
     if named:
@@ -93,15 +93,15 @@ def check_runs(model: nn.Module) -> None:
 
 def original(module: nn.Module) -> nn.Module:
     """The module that `in_eval_mode` copied, or the module itself."""
-    found: nn.Module = module.__dict__.get(_ORIGINAL, module)
-    return found
+    source: nn.Module = module.__dict__.get(_ORIGINAL, module)
+    return source
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put `model` into eval mode, and every module back as it was afterwards.
+    """Put `model` into eval mode, and afterwards every module back into the mode it was in.
 
-    Other threads see it too. `in_eval_mode` is for passes that leave the model alone.
+    Other threads see the change too; `in_eval_mode` leaves the model alone.
     """
     training = [module for module in model.modules() if module.training]
 
@@ -124,7 +124,8 @@ def forward_hooks(*, before: Before | None = None, after: After | None = None) -
     """
     thread = threading.get_ident()
 
-    # Whether a hook takes keyword arguments stands beside it, and another thread may read that a moment too late.
+    # `*call`: torch keeps in another dict whether a hook takes keyword arguments, and another thread may look there a
+    # moment too late.
     def guarded_before(module: nn.Module, *call: Any) -> None:
         if before is not None and threading.get_ident() == thread:
             before(module, *call)
@@ -154,21 +155,21 @@ def forward_hooks(*, before: Before | None = None, after: After | None = None) -
 
 @contextmanager
 def with_gradients() -> Iterator[None]:
-    """Gradients are on, whatever the caller switched off; tensors made inside can have them."""
+    """Turn gradients on, whatever the caller switched off; tensors made inside can have them."""
     with torch.inference_mode(False), _gradients(on=True):
         yield
 
 
 @contextmanager
 def without_gradients() -> Iterator[None]:
-    """Gradients are off."""
+    """Turn gradients off."""
     with _gradients(on=False):
         yield
 
 
 @contextmanager
 def _gradients(*, on: bool) -> Iterator[None]:
-    if torch.is_grad_enabled() == on:  # what is not changed cannot be put back too late, after an outer context
+    if torch.is_grad_enabled() == on:  # what does not change cannot be restored too late, after an outer context
         yield
         return
     # Not through torch.no_grad: an interrupt while that is entered or left keeps gradients off for good.
@@ -179,14 +180,14 @@ def _gradients(*, on: bool) -> Iterator[None]:
 
 @contextmanager
 def in_full_precision(device: str = "cpu") -> Iterator[None]:
-    """The caller's autocast is for the model: numbers that are made of captured tensors are not rounded."""
-    # Not always: to open one that changes nothing costs more than the numbers.
+    """Turn the caller's autocast off: it is meant for the model, not for numbers computed from captured tensors."""
+    # Only where it is on: opening a context that changes nothing costs more than the computation.
     with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
         yield
 
 
 class _Unfused(BaseTorchFunctionMode):
-    """Overrides no function, but is one that overrides."""
+    """An override mode that changes no function."""
 
     open = True
 
@@ -195,11 +196,11 @@ class _Unfused(BaseTorchFunctionMode):
 def unfused() -> Iterator[None]:
     """While open, an `nn.TransformerEncoderLayer` that this thread runs calls its attention, not a fused kernel.
 
-    torch takes the fused path only where no function is overridden; this mode overrides them by themselves.
+    torch takes the fused path only where no function is overridden; this mode overrides each function by itself.
     """
     mode = _Unfused()
 
-    # Not through its own `__exit__`: torch takes a mode off its stack while that runs, where an interrupt may lose it.
+    # Not through its own `__exit__`: torch takes the mode off its stack while that runs, and an interrupt may lose it.
     def leave() -> None:
         mode.open = False
         _drop_closed_modes()
@@ -211,10 +212,10 @@ def unfused() -> Iterator[None]:
 
 
 def _drop_closed_modes() -> None:
-    """Take modes that are closed off torch's stack.
+    """Remove closed modes from torch's stack.
 
-    While a function runs torch takes its mode off, and where an interrupt cuts that short, puts it back as late as
-    the traceback is forgotten: after `unfused` was left.
+    torch takes a mode off the stack while a function runs. If an interrupt cuts that short, it puts the mode back only
+    when the traceback is freed, which may be after `unfused` was left.
     """
     while size := torch._C._len_torch_function_stack():
         last = torch._C._get_function_stack_at(size - 1)
@@ -237,7 +238,7 @@ def _in_eval_mode(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.M
     own.__dict__[_ORIGINAL] = module
     own.__dict__["_compiled_call_impl"] = None
     if _unreadable(module):
-        own.__dict__["activation_relu_or_gelu"] = 0  # torch's sign for a layer that its fused kernel cannot run
+        own.__dict__["activation_relu_or_gelu"] = 0  # torch's flag for a layer that its fused kernel cannot run
     if isinstance(module, nn.TransformerEncoder) and any(map(_unreadable, module.layers)):
         own.__dict__["use_nested_tensor"] = False
     if "forward" in module.__dict__:
@@ -249,12 +250,12 @@ def _in_eval_mode(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.M
 
 
 def _unreadable(module: nn.Module) -> bool:
-    """Whether torch's fused kernel would fail to read the parts of an encoder layer, such as adapters around them."""
+    """Whether torch's fused kernel would fail to read a module of an encoder layer, such as an adapter."""
     if not isinstance(module, nn.TransformerEncoderLayer):
         return False
     norms, linear = (module.norm1, module.norm2), (module.linear1, module.linear2)
     width = (module.self_attn.embed_dim,)
-    tensors = [getattr(part, name, None) for part in (*norms, *linear) for name in ("weight", "bias")]
+    tensors = [getattr(layer, name, None) for layer in (*norms, *linear) for name in ("weight", "bias")]
     if module.self_attn.in_proj_bias is None:  # then torch itself does not try
         tensors = [tensor for tensor in tensors if tensor is not None]
     return (
@@ -265,7 +266,7 @@ def _unreadable(module: nn.Module) -> bool:
 
 
 def _bound(forward: Any, module: nn.Module, own: nn.Module) -> Any:
-    """A `forward` that replaced that of the class, for a copy of the module."""
+    """A `forward` that replaced that of the class, bound to a copy of the module."""
     if isinstance(forward, MethodType) and forward.__self__ is module:
         return MethodType(forward.__func__, own)
     raise ValueError(

@@ -1,4 +1,4 @@
-"""What a model is called with, and the mean that explanations measure it from."""
+"""The inputs of a model, with the training means that explanations measure them from."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 class Inputs(tuple[Tensor, ...]):
-    """The inputs of one sample, each [1, T, features]: a tuple that knows its training mean.
+    """The inputs of one sample, each [1, T, features]: a tuple that knows its training means.
 
     Attributes:
-        baseline: the training mean of every cell, on the device and in the shape and dtype of its input.
+        baseline: the training mean of every cell, with the device, shape and dtype of its input.
 
     Args:
-        parts: the inputs. Those that know their mean keep it, unless another is given.
-        means: of every input the training means of its features, [features] or of its shape; by default 0, as of
+        parts: the inputs. `Inputs` keep their baseline unless `means` are passed.
+        means: the training means of every input's features, [features] or in the input's shape; by default 0, as for
             normalised features.
     """
 
@@ -38,5 +38,5 @@ class Inputs(tuple[Tensor, ...]):
         return tuple(part.detach() - mean for part, mean in zip(self, self.baseline, strict=True))
 
     def to(self, like: Tensor) -> Inputs:
-        """The same on the device and in the dtype of a tensor."""
+        """The same inputs with the device and dtype of the tensor `like`."""
         return Inputs((part.to(like) for part in self), self.baseline)

@@ -24,18 +24,18 @@ SECTOR_ETFS: dict[str, str] = {
     "BASIC MATERIALS": "XLB",
 }
 
-#: Tickers whose rows describe the market and are no samples.
+#: Tickers whose rows describe the market and are not samples.
 ETFS = frozenset({"SPY", "QQQ", *SECTOR_ETFS.values()})
 
 _RETURNS = ("ret_1d", "ret_5d", "vol_5d")
 _SOURCES = {f"{fund}_{name}": (fund, name) for fund in ("spy", "sector_etf") for name in _RETURNS}
 
-#: Market features that ETF rows give.
+#: Market features that can be computed from ETF rows.
 ETF_FEATURE_COLUMNS: tuple[str, ...] = (*_SOURCES, "sector_rel_ret_1d")
 
 
 def add_market_features(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Append those of `columns` that `rows` lack and that their ETF rows give, joined by date.
+    """Append the `columns` that `rows` lack and that can be computed from their ETF rows, joined by date.
 
     ``sector_rel_ret_1d`` also needs a stock's return: `stockformer.features.add_derived_features` computes it.
 
@@ -94,7 +94,7 @@ def etf_gaps(rows: pd.DataFrame, columns: Sequence[str]) -> list[str]:
 
 
 def _gap(fund: str, dates: dict[str, set[pd.Timestamp]], days: pd.Series) -> str:
-    """Why a fund has no value on all of `days`; empty where it has."""
+    """Why a fund does not have a value on all of `days`; empty if it does."""
     if fund not in dates:
         return f"no {fund} rows"
     without = days[~days.isin(dates[fund])]

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from stockformer.config import DEFAULT_MODEL_CONFIG
 
 LABEL_MODES = ("regression", "binary", "buckets")
-#: What file names call them.
+#: Words for the label modes in file names.
 _WORDS = {
     "regression": {"reg", "regression"},
     "binary": {"bin", "binary"},
     "buckets": {"buck", "bucket", "buckets"},
 }
-#: Those of one class and of two.
+#: Label modes that a model with one class, or with two, can have.
 _MODES = {1: ("regression",), 2: ("binary", "buckets")}
 _LARGEST_META = 2**16  # bytes
 MODEL_TYPES = ("cross_attention", "encoder")
@@ -151,11 +151,11 @@ def as_forecaster(model: nn.Module) -> Forecaster:
 class PooledTransformer(nn.Module):
     """Attention pooling over time and the output heads, shared by both models.
 
-    All of the regression, binary and bucket heads exist whichever is used, as
-    in the checkpoints; ``label_mode`` and ``use_coral`` choose the one that speaks.
+    The regression, binary and bucket heads all exist, as in the checkpoints;
+    ``label_mode`` and ``use_coral`` choose the one that is used.
 
     Attributes:
-        checkpoint: what the file that the weights come from says, a `stockformer.checkpoint.CheckpointInfo`;
+        checkpoint: the `stockformer.checkpoint.CheckpointInfo` of the file that the weights come from;
             None without a file.
     """
 
@@ -352,7 +352,7 @@ def infer_arch_from_state_dict(
             name (``binary_3d_best.pt``, ``model_reg_10d.pt``) settles an output
             mode that the shapes leave open.
         nhead: head count, where the caller knows it.
-        output_mode: ``regression``, ``binary`` or ``buckets``, likewise.
+        output_mode: ``regression``, ``binary`` or ``buckets``, where the caller knows it.
 
     Returns:
         ``feature_dim, d_model, nhead, num_layers, dim_feedforward, max_len,
@@ -361,7 +361,7 @@ def infer_arch_from_state_dict(
 
     Raises:
         ValueError: a parameter that both models have is missing, the ``.meta``
-            is not what it should be, or the head count does not divide the width.
+            is malformed, or the head count does not divide the width.
 
     The head count is in no tensor. When neither the caller nor a ``.meta`` gives
     it, the first of 4, 8, 2, 1 that divides the width is taken, with a warning.
@@ -390,10 +390,10 @@ def read_arch(
     output_mode: str | None,
     stored_nhead: int | None = None,
 ) -> tuple[dict[str, Any], bool, list[str]]:
-    """What `infer_arch_from_state_dict` returns, whether the head count is a guess, and what contradicts it.
+    """The result of `infer_arch_from_state_dict`, whether the head count is a guess, and contradictions in words.
 
     Args:
-        stored_nhead: head count in the file of the weights, where no caller gives another.
+        stored_nhead: head count stored with the weights, used unless the caller passes one.
     """
     meta = _read_meta(path)
     cross = "market_encoder.input_proj.weight" in state_dict
@@ -411,7 +411,7 @@ def read_arch(
     arch: dict[str, Any] = {
         "feature_dim": feature_dim,
         "d_model": d_model,
-        "nhead": next((given for given in (nhead, stored_nhead, meta.get("nhead")) if given is not None), None),
+        "nhead": next((count for count in (nhead, stored_nhead, meta.get("nhead")) if count is not None), None),
         "num_layers": _count(state_dict, layers),
         "dim_feedforward": feedforward,
         "max_len": max_len,
@@ -434,19 +434,19 @@ def read_arch(
     contradictions = _of_name(path, arch)
     if meta.get("model_type") in {*MODEL_TYPES} - {arch["model_type"]}:
         named, built = meta["model_type"], arch["model_type"]
-        contradictions.append(f"its .meta says {named}, its weights are of {built}: read as that")
+        contradictions.append(f"its .meta says {named}, its weights are of {built}: read as {built}")
     if nhead is None and arch["nhead"] != meta.get("nhead", arch["nhead"]):
-        contradictions.append(f"its .meta says {meta['nhead']} heads, and the file {stored_nhead}: read as that")
+        contradictions.append(f"its .meta says {meta['nhead']} heads, the file {stored_nhead}: read as {stored_nhead}")
     return arch, guessed, contradictions
 
 
 def _of_name(path: str | Path | None, arch: Mapping[str, Any]) -> list[str]:
-    """What the file's name says and the weights do not."""
+    """Where the file's name disagrees with the weights, in words."""
     words = _words(path)
-    said = [mode for mode in LABEL_MODES if mode != arch["output_mode"] and words & _WORDS[mode]]
-    said += ["coral"] if "coral" in words and not arch["use_coral"] else []
+    modes = [mode for mode in LABEL_MODES if mode != arch["output_mode"] and words & _WORDS[mode]]
+    modes += ["coral"] if "coral" in words and not arch["use_coral"] else []
     read = f"its weights are for {_outputs(arch)}: read as {arch['output_mode']}"
-    return [f"its name says {' and '.join(said)}, {read}"] if said else []
+    return [f"its name says {' and '.join(modes)}, {read}"] if modes else []
 
 
 def _outputs(arch: Mapping[str, Any]) -> str:
@@ -470,8 +470,7 @@ def _read_meta(path: str | Path | None) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not JSON: {error}") from None
     if not isinstance(meta, dict) or not isinstance(meta.get("nhead", 1), int):
-        found = reprlib.repr(meta)
-        raise ValueError(f"{file} holds {found}, expected an object with an integer 'nhead'")
+        raise ValueError(f"{file} holds {reprlib.repr(meta)}, expected an object with an integer 'nhead'")
     return meta
 
 
@@ -485,7 +484,7 @@ def _shape(state_dict: Mapping[str, Tensor], name: str, dimensions: int) -> tupl
 
 
 def _output_mode(num_buckets: int, use_coral: bool, path: str | Path | None) -> str:
-    """One class is a regression, two are a binary model unless the file's name says buckets."""
+    """One class is a regression, two are a binary model unless the name of the file says buckets."""
     if num_buckets == 1:
         return "regression"
     if use_coral or num_buckets > 2 or _words(path) & _WORDS["buckets"]:
@@ -494,8 +493,8 @@ def _output_mode(num_buckets: int, use_coral: bool, path: str | Path | None) -> 
 
 
 def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:
-    found = {int(m[1]) for name in state_dict if (m := re.match(rf"{re.escape(prefix)}\.(\d+)\.", name))}
-    return len(found)
+    numbers = {int(m[1]) for name in state_dict if (m := re.match(rf"{re.escape(prefix)}\.(\d+)\.", name))}
+    return len(numbers)
 
 
 def _layers(number: int, d_model: int, nhead: int, dim_feedforward: int, dropout: float) -> nn.ModuleList:

@@ -1,4 +1,4 @@
-"""A checkpoint and data as people have them, opened together."""
+"""Opening a checkpoint together with its data."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def open_model(
     validation_fraction: float | None = None,
     lookback: int | None = None,
 ) -> tuple[StockDataset, PooledTransformer]:
-    """A model, and windows whose inputs are made as those it was trained on.
+    """Open a model, and windows whose inputs are made like those it was trained on.
 
     What the checkpoint says is used: one that `stockformer.checkpoint.save_checkpoint` wrote has statistics and
     settings. One without statistics is read as `stockformer.preprocessing.TRAINED_ELSEWHERE` says; its file name
     (``model_bin_3d.pt``, ``coral_buck_10d.pt``) gives the horizon and, where shapes leave it open, the label mode.
-    What neither tells is assumed, and one warning lists it.
+    Whatever neither of them says is assumed, and one warning lists the assumptions.
 
     Args:
         checkpoint: a ``.pt`` file.
@@ -50,8 +50,8 @@ def open_model(
         threshold: the smallest return whose binary label is 1, a fraction; assumed: 0.015.
         bucket_edges: in percent, or ``auto`` for quantiles of all targets; assumed: -1 and 1 for three buckets,
             else ``auto``.
-        min_return: for classes, a window with a smaller return, either way, is left out; assumed: 0.0025.
-        validation_fraction: the last part of the windows' dates, which gives no statistics; assumed: 0.2.
+        min_return: for classes, windows with a return closer to 0 are left out; assumed: 0.0025.
+        validation_fraction: share of the windows' dates, the last ones, kept out of the statistics; assumed: 0.2.
         lookback: days per window; assumed: 60.
 
     Returns:
@@ -69,13 +69,13 @@ def open_model(
     name, classes = Path(checkpoint).name, info.arch["num_buckets"]
     _check_effect(name, info, threshold, bucket_edges, min_return, validation_fraction)
     target = TargetColumn.of_name(info.dataset_settings.get("target_col") or "close_3d_fwd_return")
-    given = {
+    overrides = {
         "target_col": None if horizon is None else target.of_horizon(horizon).name,
         "threshold": threshold,
         "bucket_edges": bucket_edges,
         "lookback": lookback,
     }
-    settings = info.dataset_settings | {key: value for key, value in given.items() if value is not None}
+    settings = info.dataset_settings | {key: value for key, value in overrides.items() if value is not None}
     assumptions: list[_Assumption] = []
     if settings["preprocessing"] is None:
         settings["preprocessing"] = TRAINED_ELSEWHERE
@@ -95,22 +95,25 @@ def open_model(
     dataset = StockDataset(read_table(data), **settings)
     contradictions, named = list(info.contradictions), _target(name).get("target_col")
     if horizon is None and named not in (None, settings.get("target_col", named)):
-        contradictions.append(f"its name says {named}, and the file {settings['target_col']}: read as that")
+        target_col = settings["target_col"]
+        contradictions.append(f"its name says {named}, the file {target_col}: read as {target_col}")
     warn_of_arch(name, None, contradictions)
     if assumptions:
         listed = "; ".join(f"{assumption.words} ({assumption.otherwise})" for assumption in assumptions)
-        warnings.warn(f"{name} does not say everything. Assumed, with how to say otherwise: {listed}", stacklevel=2)
+        warnings.warn(
+            f"{name} does not say everything. Assumed, with the argument to change it: {listed}", stacklevel=2
+        )
     return dataset, model
 
 
 @dataclass(frozen=True)
 class _Assumption:
-    """What stands in for a setting that no file tells.
+    """A value assumed for a setting that no file gives.
 
     Attributes:
         words: the assumption.
-        otherwise: how the caller says otherwise.
-        setting, value: of `StockDataset`, where it is one.
+        otherwise: an argument that changes it.
+        setting, value: the argument of `StockDataset` that it sets, if any.
         of_labels: whether labels depend on it.
     """
 
@@ -147,10 +150,10 @@ def _assumptions(
 
 
 def feature_columns(name: str, info: CheckpointInfo) -> dict[str, list[str] | None]:
-    """The stock and market features that a model reads: as its file says, else by how many they are.
+    """The stock and market features that a model reads: those its file names, else the known ones of that number.
 
     Raises:
-        ValueError: the file called `name` does not say, and no features that are known are as many.
+        ValueError: the file `name` does not name them, and no known features have that number.
     """
     settings = info.dataset_settings
     if "feature_cols" in settings and "market_feature_cols" in settings:
@@ -169,7 +172,7 @@ def feature_columns(name: str, info: CheckpointInfo) -> dict[str, list[str] | No
 def _check_effect(
     name: str, info: CheckpointInfo, threshold: Any, bucket_edges: Any, min_return: Any, validation_fraction: Any
 ) -> None:
-    """Raise ValueError where an argument is given that changes nothing with this checkpoint."""
+    """Raise ValueError for an argument that has no effect on this checkpoint."""
     mode, statistics = info.arch["output_mode"], info.dataset_settings.get("normalization") is not None
     for argument, value, without, why in (
         ("threshold", threshold, mode != "binary", f"its label mode is {mode}"),
@@ -181,19 +184,19 @@ def _check_effect(
             raise ValueError(f"{argument} has no effect on {name}: {why}")
 
 
-def _edges(name: str, classes: int, given: Any) -> list[float] | int:
-    """Edges in percent that fit the model's buckets, or their number, for quantiles."""
-    number = not isinstance(given, bool) and isinstance(given, int | np.integer)
-    if (isinstance(given, str) and given == "auto") or (number and given == classes):
+def _edges(name: str, classes: int, setting: Any) -> list[float] | int:
+    """Edges in percent that fit the model's buckets, or the number of buckets, for quantiles."""
+    number = not isinstance(setting, bool) and isinstance(setting, int | np.integer)
+    if (isinstance(setting, str) and setting == "auto") or (number and setting == classes):
         return classes
     try:
-        edges = [] if isinstance(given, str) else [float(edge) for edge in given]
+        edges = [] if isinstance(setting, str) else [float(edge) for edge in setting]
     except (TypeError, ValueError):
         edges = []
     if len(edges) + 1 != classes:
         raise ValueError(
             f"{name} has {classes} buckets, expected {classes - 1} bucket_edges in percent, or 'auto', "
-            f"found {edges or given!r}"
+            f"found {edges or setting!r}"
         )
     return edges
 

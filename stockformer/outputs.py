@@ -1,4 +1,4 @@
-"""What a model's outputs say, how sure it is, and whether that is deserved."""
+"""What a model's outputs mean, how confident it is, and whether that is deserved."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from stockformer.uncertainty.calibration import Calibration, calibrate
 
 
 def class_names(model: Forecaster, edges: Sequence[float] = ()) -> list[str]:
-    """What a model's classes stand for; none for a regression.
+    """Names of a model's classes; none for a regression.
 
     Args:
-        edges: between the buckets, returns in percent, where they are known.
+        edges: edges of the buckets, returns in percent, where they are known.
     """
     if model.label_mode == "regression":
         return []
@@ -34,8 +34,8 @@ def class_names(model: Forecaster, edges: Sequence[float] = ()) -> list[str]:
         return ["DOWN", "UP"]
     if not edges:
         return [f"class {k}" for k in range(model.num_buckets)]
-    said = [f"{edge:g} %" for edge in edges]
-    return [f"below {said[0]}", *(f"{low} to {high}" for low, high in pairwise(said)), f"{said[-1]} or more"]
+    texts = [f"{edge:g} %" for edge in edges]
+    return [f"below {texts[0]}", *(f"{low} to {high}" for low, high in pairwise(texts)), f"{texts[-1]} or more"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class OutputDistribution:
         probabilities: per class [n, K]; None for a regression.
         above: CORAL's P(class > k) [n, K-1]; None for others.
         labels: [n], or None where not known.
-        assumption: what of the labels is a guess, in words; see `StockDataset.assumption`.
+        assumption: the guesses behind the labels, in words; see `StockDataset.assumption`.
         dates: of each sample's last day, [n], or None where not known.
     """
 
@@ -106,7 +106,7 @@ class OutputDistribution:
         return (self.above.diff(dim=-1) > 0).any(dim=-1)
 
     def calibration(self, **options: Any) -> Calibration:
-        """`calibrate` of the predicted classes, which of a CORAL model need not be the most probable ones, by day.
+        """`calibrate` the predicted classes, by day. Those of a CORAL model need not be the most probable ones.
 
         Args:
             options: of `calibrate`.
@@ -120,7 +120,7 @@ class OutputDistribution:
         return calibrate(self._classes(), labels, predictions=predictions, days=self.dates, **options)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a sample: prediction, and for classes probabilities, confidence and entropy."""
+        """One row per sample: prediction, and for classes probabilities, confidence and entropy."""
         columns: dict[str, np.ndarray] = {"prediction": self.predictions.numpy()}
         if self.probabilities is not None:
             columns |= {f"p_{k}": column.numpy() for k, column in enumerate(self.probabilities.T)}
@@ -144,8 +144,8 @@ def class_probabilities(logits: Tensor, *, coral: bool = False) -> Tensor:
     Args:
         logits: [B, K], or with `coral` the K-1 logits of P(class > k) [B, K-1].
         coral: P(class = k) = P(class > k-1) - P(class > k) (Cao et al. 2020). Where P(class > k) grows with k,
-            which no distribution does, they are put in order (rearrangement: Chernozhukov et al. 2010). As many are
-            above 0.5 as before, so the predicted class stays.
+            which no distribution allows, they are sorted (rearrangement: Chernozhukov et al. 2010). As many are
+            above 0.5 as before, so the predicted class stays the same.
 
     Returns:
         [B, K], none below 0, rows sum to 1.
@@ -194,7 +194,7 @@ def output_batches(
     """Raw outputs and labels of samples of a dataset, batch by batch.
 
     The model is in eval mode, and gradients are off, only while a batch runs, so
-    that whoever takes the batches may stop or use the model in between.
+    that the caller may stop, or use the model, between batches.
 
     Args:
         indices: which samples; all of them by default.
@@ -227,19 +227,19 @@ def describe_outputs(
     *,
     assumption: str = "",
 ) -> OutputDistribution:
-    """Read raw outputs the way `model` means them; `labels` and `assumption` are kept beside them.
+    """Interpret raw outputs by the label mode of `model`; `labels` and `assumption` are kept beside them.
 
     Raises:
-        TypeError: the model is no `Forecaster`.
-        ValueError: the outputs have another form than it says.
+        TypeError: the model is not a `Forecaster`.
+        ValueError: the outputs do not have the shape of its label mode.
     """
     known = as_forecaster(model)
     columns = {"regression": (), "binary": (2,), "buckets": (known.num_buckets - known.use_coral,)}
     if known.label_mode not in columns:
         raise ValueError(f"label_mode is {known.label_mode!r}, expected one of {', '.join(columns)}")
     if outputs.shape[1:] != columns[known.label_mode]:
-        found, expected = (", ".join(map(str, ["B", *form])) for form in (outputs.shape[1:], columns[known.label_mode]))
-        raise ValueError(f"{type(model).__name__} returned [{found}], expected [{expected}] for {known.label_mode}")
+        shape, expected = (", ".join(map(str, ["B", *form])) for form in (outputs.shape[1:], columns[known.label_mode]))
+        raise ValueError(f"{type(model).__name__} returned [{shape}], expected [{expected}] for {known.label_mode}")
     if known.label_mode == "regression":
         return OutputDistribution(outputs, None, labels=labels, assumption=assumption)
     probabilities = class_probabilities(outputs, coral=known.use_coral)

@@ -1,4 +1,4 @@
-"""How a table of daily rows becomes a model's inputs; the way of two trainers."""
+"""How a table of daily rows becomes a model's inputs, for two trainers."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class Preprocessing:
 
     Attributes:
         ticker_column: ``symbol`` or ``ticker``, the one that is read where the table has both.
-        price_column: ``adjusted_close`` or ``close``, likewise.
+        price_column: ``adjusted_close`` or ``close``, the one that is read where the table has both.
         recomputed: features that are computed from prices, volumes and ETF rows as they are, gaps included,
-            and replace the table's own; a value that is missing or infinite is 0 before the next feature is
-            computed. With any of them the target is computed anew too.
+            and replace the table's own; a missing or infinite value becomes 0 before the next feature is
+            computed. If there are any, the target is recomputed too.
         infinite_is_missing: an infinite value is filled like a missing one; else it becomes 0 after filling.
         market_is_normalized: market features are z-scored like stock features; else they stay raw.
-        split_by: the training dates are the first part of the distinct dates of all ``rows``, or of the last
+        split_by: the training dates are the first of the distinct dates of all ``rows``, or of the last
             days of all ``windows``.
-        training_fraction: that part.
+        training_fraction: the share of those dates that is for training.
         raw: features that are not z-scored, since their level tells one ticker from another.
         fewest_training_rows: a ticker with fewer rows in the training dates stays raw.
-        min_return: for classes, a row whose target is smaller than this fraction, either way, ends no window.
-        threshold: a binary label is 1 where the target is at least this fraction, unless another is given.
-        bucket_edges: of three buckets, in percent, unless others are given.
+        min_return: for classes, no window ends on a row whose target is smaller than this fraction in absolute value.
+        threshold: by default a binary label is 1 where the target is at least this fraction.
+        bucket_edges: default edges of three buckets, in percent.
     """
 
     ticker_column: Literal["symbol", "ticker"] = "symbol"
@@ -102,7 +102,7 @@ def fit_normalization(
 
     Args:
         filled: features without gaps, one row per ticker and day.
-        tickers, training: of every row its ticker, and whether its date is a training date.
+        tickers, training: the ticker of every row, and whether its date is a training date.
         raw: features that stay as they are.
         fewest_rows: a ticker with fewer training rows stays as it is.
 
@@ -127,7 +127,7 @@ def fit_normalization(
                 f"{name} of {ticker} has values up to {rows[name].abs().max():g}, too large to be normalised: expected "
                 "smaller numbers"
             )
-        # A constant is its own mean to the last bit, so that it normalises to exactly 0.
+        # The mean of a constant is taken to be the constant, to the last bit, so that it normalises to exactly 0.
         centre = rows.mean().where(rows.nunique() > 1, rows.iloc[0])
         centre[raw], spread[raw] = 0.0, 1.0
         mean[ticker] = centre.tolist()
@@ -143,14 +143,14 @@ def normalize(filled: pd.DataFrame, tickers: np.ndarray, statistics: Normalizati
     """
     if list(filled.columns) != list(statistics.columns):
         raise ValueError(
-            f"the normalisation statistics are for {len(statistics.columns)} columns that are not, in this order, "
-            f"the {filled.shape[1]} features asked for"
+            f"the normalisation statistics are for {len(statistics.columns)} columns, expected the "
+            f"{filled.shape[1]} features asked for, in the same order"
         )
     unknown = sorted(set(tickers) - set(statistics.mean))
     if unknown:
         raise ValueError(
             f"no normalisation statistics for {', '.join(unknown)}; there are some for "
-            f"{', '.join(sorted(statistics.mean))} (without normalization= they come from this data's training dates)"
+            f"{', '.join(sorted(statistics.mean))} (without normalization= they are made from the training dates)"
         )
     mean = np.array([statistics.mean[ticker] for ticker in tickers])
     std = np.array([statistics.std[ticker] for ticker in tickers])

@@ -27,8 +27,8 @@ def load_sample(name: str = "direction") -> tuple[StockDataset, PooledTransforme
     has sources, stand-ins and scores.
 
     Args:
-        name: ``direction``, whether the close three days later is higher: without skill; or ``volatility``, how
-            volatile the next ten days are: with skill.
+        name: ``direction`` predicts whether the close is higher three days later, and has no skill; ``volatility``
+            predicts how volatile the next ten days are, and has some.
 
     Raises:
         ValueError: there is no such model.
@@ -51,7 +51,7 @@ def sample_table() -> pd.DataFrame:
 
 
 def sample_faithfulness(unit: str) -> pd.DataFrame:
-    """How far to trust explanations of the model of direction, as `stockformer.explainability.Faithfulness.table`.
+    """Faithfulness of explanations of the direction model, in the form of `Faithfulness.table`.
 
     Measured on 64 windows by ``make faithfulness``; `docs/faithfulness.md` says how.
 
@@ -64,7 +64,7 @@ def sample_faithfulness(unit: str) -> pd.DataFrame:
 
 
 def is_shipped(model: nn.Module) -> bool:
-    """Whether a model has the weights of the shipped model of direction, which `sample_faithfulness` is about."""
+    """Whether a model has the weights of the shipped direction model, which `sample_faithfulness` is about."""
     shipped, state = _shipped_weights(), model.state_dict()
     return shipped.keys() == state.keys() and all(
         torch.equal(values.cpu(), shipped[name]) for name, values in state.items()

@@ -1,4 +1,4 @@
-"""Settings of a dataset as a file holds them: plain values that anybody may have written."""
+"""Settings of a dataset as stored in a file: plain values, which may have been written by anybody."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def read_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments for `StockDataset` from what `save_checkpoint` wrote.
 
     Raises:
-        ValueError: a key is not known, or its value is not of its kind.
+        ValueError: a key is unknown, or its value has the wrong type.
     """
     unknown = [str(key) for key in stored if key not in _KINDS]
     if unknown:
-        raise ValueError(f"dataset_settings has keys that are not known: {', '.join(unknown)}")
+        raise ValueError(f"dataset_settings has unknown keys: {', '.join(unknown)}")
     settings = dict(stored)
     for name, value in settings.items():
         kind, fits = _KINDS[name]
@@ -67,7 +67,9 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def _normalization(stored: Mapping[str, Any]) -> Normalization:
-    problem = ValueError("the normalisation statistics are not columns, and a mean and std for each of them per ticker")
+    problem = ValueError(
+        "the normalisation statistics are malformed, expected columns, and per ticker a mean and a std for each of them"
+    )
     if set(stored) != {"columns", "mean", "std"} or not _names(stored["columns"]):
         raise problem
     for statistic in (stored["mean"], stored["std"]):
@@ -94,11 +96,11 @@ def _preprocessing(stored: Mapping[str, Any]) -> Preprocessing:
         value = stored.get(field.name, field.default)
         fits = kinds.get(field.name, _number if isinstance(field.default, float) else _flag)
         if not fits(value):
-            raise ValueError(f"{field.name} of preprocessing is {_short(value)}, which it cannot be")
+            raise ValueError(f"{field.name} of preprocessing is {_short(value)}, which is not a valid value")
         checked[field.name] = tuple(value) if isinstance(value, list) else value
     unknown = [str(key) for key in stored if key not in checked]
     if unknown:
-        raise ValueError(f"preprocessing has keys that are not known: {', '.join(unknown)}")
+        raise ValueError(f"preprocessing has unknown keys: {', '.join(unknown)}")
     return Preprocessing(**checked)
 
 

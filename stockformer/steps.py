@@ -1,4 +1,4 @@
-"""Long computations in steps, so that they can be watched and left: they yield the share that is done."""
+"""Long computations as generators that yield the share done, so that they can show progress and be stopped."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TypeVar
 from tqdm.auto import tqdm
 
 Result = TypeVar("Result")
-#: Yields the share that is done, returns the result.
+#: Yields the share done, returns the result.
 Steps = Generator[float, None, Result]
 
 
-def run_to_end(steps: Steps[Result], what: str, *, shown: bool = True) -> Result:
-    """Take all steps, with a progress bar unless not `shown`; returns their result."""
+def run_to_end(steps: Steps[Result], what: str, *, progress: bool = True) -> Result:
+    """Take all steps, with a progress bar if `progress`, and return their result."""
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(total=100, desc=what, bar_format=form, disable=not shown) as bar:
+    with tqdm(total=100, desc=what, bar_format=form, disable=not progress) as bar:
         while True:
             try:
                 bar.update(round(100 * next(steps)) - bar.n)

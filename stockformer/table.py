@@ -1,4 +1,4 @@
-"""Tables of daily rows, as people have them: read, checked and put in order."""
+"""Tables of daily rows: reading, checking and sorting them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _SUFFIXES = ("", ".gz", ".bz2", ".xz", ".zip", ".zst")
 
 
 def read_table(data: str | Path | pd.DataFrame) -> pd.DataFrame:
-    """The rows of a CSV, of the ``all_data_*.csv`` in a folder, of all files of a glob, or a table itself.
+    """The rows of a CSV, of the ``all_data_*.csv`` in a folder, of all files that match a glob, or of a table itself.
 
-    Tickers of files are text, such as NA and 0700, and dates are read file by file.
+    Tickers in files are read as text, such as NA and 0700, and dates file by file.
 
     Raises:
         FileNotFoundError: there is no such file, or none in the folder.
-        ValueError: a file is no CSV, names a column more than once, or has rows without a date or ticker.
+        ValueError: a file is not a CSV, names a column more than once, or has rows without a date or ticker.
     """
     if isinstance(data, pd.DataFrame):
         return data
@@ -59,17 +59,17 @@ def table_files(path: Path) -> list[Path]:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        # pandas renames a repeated header, and so would drop a column without a word.
+        # pandas renames a repeated header, so a column would be dropped silently.
         header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna().tolist()
         check_unique(header, "the headers")
         names = [name for name in _TICKER_COLUMNS if name in header]
-        # NA is a ticker; of other columns it means that there is no value.
+        # NA is a ticker; in other columns it is a missing value.
         tickers = pd.read_csv(path, usecols=names, dtype=str, keep_default_na=False)
         tickers = tickers.where(tickers.map(str.strip) != "")
         rows, note = _with_dates(pd.read_csv(path, low_memory=False).assign(**tickers))
     except (ValueError, csv.Error, EOFError, OSError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the file system, and names the file
+            raise  # an error of the file system, which names the file
         if isinstance(error, UnicodeDecodeError):
             raise ValueError(f"{path} is not text in UTF-8") from None
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
@@ -85,7 +85,7 @@ def check_unique(names: Sequence[Any], whose: str) -> None:
 
 
 def in_order(df: pd.DataFrame, numbers: Sequence[str], preprocessing: Preprocessing) -> tuple[pd.DataFrame, list[str]]:
-    """Rows by ticker and date with ``symbol``, ``date`` and `PRICE_COLUMNS`, and what was done to the table.
+    """Rows sorted by ticker and date with ``symbol``, ``date`` and `PRICE_COLUMNS`, and notes on changes to the table.
 
     Args:
         df: one row per ticker and day.
@@ -120,17 +120,17 @@ def in_order(df: pd.DataFrame, numbers: Sequence[str], preprocessing: Preprocess
 
 
 def _symbols(column: pd.Series) -> pd.Series:
-    """Tickers as text; those of ETFs, which have a meaning, in capitals."""
+    """Tickers as text; those of ETFs, which are looked up by name, in capitals."""
     symbols = column.astype(str).str.strip()
     capitals = symbols.str.upper()
     return symbols.where(~capitals.isin(ETFS), capitals)
 
 
 def renamed(df: pd.DataFrame, preprocessing: Preprocessing) -> tuple[pd.DataFrame, list[str]]:
-    """The table with ``symbol`` and ``adjusted_close``, whichever names it has, and what was done to it.
+    """The table with its columns renamed to ``symbol`` and ``adjusted_close``, and notes on what was changed.
 
-    Of files that name them differently each gives its own: of two columns the preferred one counts, and the other
-    where a row has no ticker, or a ticker no price, in it.
+    Several files may name them differently. Where the table has both columns the preferred one is read; the other fills
+    in for a row without a ticker, or for a ticker without any price in the preferred column.
     """
     first, other = sorted(_TICKER_COLUMNS, key=lambda name: name != preprocessing.ticker_column)
     rows, notes = df.rename(columns={other: first}) if first not in df else df, []
@@ -161,7 +161,7 @@ def listed(names: Sequence[Any], most: int = 5) -> str:
 
 
 def _with_dates(df: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The table with its dates read, and what was assumed of them.
+    """The table with its dates read, and a note on what was assumed about them.
 
     Raises:
         ValueError: a row has no date or no ticker, or the dates cannot be read.
@@ -201,11 +201,11 @@ def _dates(column: pd.Series) -> tuple[pd.Series, str]:
 
 
 def _order(dates: pd.Series) -> tuple[bool, str]:
-    """Whether dates such as 05/03/2021 have the day first, as one above 12 tells, and what was assumed if none is."""
-    parts = dates.str.extract(_YEAR_LAST).dropna()
-    if parts.empty:
+    """Whether dates such as 05/03/2021 have the day first, and a note where this is assumed: no number is above 12."""
+    matches = dates.str.extract(_YEAR_LAST).dropna()
+    if matches.empty:
         return False, ""
-    first, second = parts[0].astype(int), parts[2].astype(int)
+    first, second = matches[0].astype(int), matches[2].astype(int)
     days_first, months_first = (list(dates[first.index[place > 12]]) for place in (first, second))
     if days_first and months_first:
         two = f"{days_first[0]} and {months_first[0]}"
@@ -213,16 +213,16 @@ def _order(dates: pd.Series) -> tuple[bool, str]:
     unclear = list(dates[first.index[first != second]])
     if days_first or months_first or not unclear:
         return bool(days_first), ""
-    day_first = parts[1].iloc[0] == "."
+    day_first = matches[1].iloc[0] == "."
     order = "day" if day_first else "month"
     return (
         day_first,
-        f"dates such as {unclear[0].strip()} are read with the {order} first: nothing tells it from the other order",
+        f"dates such as {unclear[0].strip()} are read with the {order} first: they do not show which order is meant",
     )
 
 
 def check_sizes(columns: pd.DataFrame) -> None:
-    """Raise ValueError where an integer is beyond what a float holds."""
+    """Raise ValueError if an integer is too large for a float."""
     huge = [
         str(name)
         for name, column in columns.items()

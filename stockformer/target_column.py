@@ -1,4 +1,4 @@
-"""What a model predicts about the days after a window: a return or a volatility."""
+"""The quantity that a model predicts for the days after a window: a return or a volatility."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class TargetColumn:
 
     @property
     def unit(self) -> str:
-        """What its values are, for an axis."""
+        """Unit of its values, for an axis."""
         return "return, a fraction" if self.kind == "return" else "log of annualised volatility"
 
     def of_horizon(self, horizon: int) -> TargetColumn:
-        """The same of another number of rows."""
+        """The same target over another number of rows."""
         return replace(self, horizon=horizon)
 
     def compute(self, rows: pd.DataFrame) -> pd.Series:
@@ -63,8 +63,8 @@ class TargetColumn:
             rows: columns ``symbol`` and ``adjusted_close``, dates ascending within each ticker, gaps not filled.
 
         Returns:
-            NaN where a price that it needs is missing (of a return the first and the last, of a volatility all
-            h + 1), and where h + 1 equal prices have no logarithm of their volatility.
+            NaN where a price is missing (a return needs the first and the last, a volatility all h + 1), and where
+            h + 1 prices are equal: the logarithm of a volatility of 0 does not exist.
         """
         tickers = rows["symbol"]
         price = rows["adjusted_close"].where(np.isfinite(rows["adjusted_close"]))
@@ -78,6 +78,6 @@ class TargetColumn:
         return f"{self.kind} of the next {self.horizon} days: {self.in_percent(value)}"
 
     def in_percent(self, value: float) -> str:
-        """A value as people say it: a return, or a volatility without its logarithm."""
+        """A value in percent: a return, or a volatility without its logarithm."""
         with np.errstate(over="ignore"):
             return f"{value:+.1%}" if self.kind == "return" else f"{np.exp(value):.1%} a year"

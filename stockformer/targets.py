@@ -1,4 +1,4 @@
-"""What of a model's output is explained: one number a sample."""
+"""The scalar of a model's output that is explained: one number per sample."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from stockformer.model import Forecaster
 
 @dataclass(frozen=True)
 class Target:
-    """One number a sample out of a model's outputs; call it with them.
+    """One number per sample, computed from a model's outputs by calling it with them.
 
     Attributes:
         kind: ``value`` takes outputs [B] as they are, ``logit`` one column,
             ``margin`` one of two columns minus the other, ``rank`` the expected
             rank ``sum_k sigmoid(z_k)`` of a CORAL model, 0 to K - 1.
         column: of ``logit`` and ``margin``.
-        sign: -1 for the negative of it, so that what speaks against it speaks for this one.
+        sign: -1 for the negative of the number, so that evidence against it counts as evidence for this target.
     """
 
     kind: str
@@ -44,18 +44,18 @@ class Target:
 
 
 def choose_target(model: nn.Module, output: Tensor, column: int | None = None) -> Target:
-    """What is explained of a sample's output.
+    """The target that explains a sample's output.
 
     The value of a regression; the margin of a binary class over the other; the
     logit of a bucket; the expected rank of a CORAL model, or with a column the
     logit of P(class > column); one output of another model.
 
     Args:
-        output: of the sample, [1] or [1, columns].
-        column: of the output; by default the largest.
+        output: the sample's, [1] or [1, columns].
+        column: a column of the output; by default the one with the largest value.
 
     Raises:
-        TypeError: the output has another form.
+        TypeError: the output is not such a tensor.
         ValueError: there is no such column.
     """
     if not isinstance(output, Tensor) or output.dim() not in (1, 2):
@@ -82,7 +82,7 @@ def choose_target(model: nn.Module, output: Tensor, column: int | None = None) -
 def explained(
     model: nn.Module, *inputs: Tensor, column: int | None = None, target: Target | None = None
 ) -> tuple[Target, float]:
-    """Run a model on one sample in eval mode: its target, by default that of `choose_target`, and what that is."""
+    """Run a model on one sample in eval mode: its target, by default that of `choose_target`, and the value of that."""
     with without_gradients():
         output = in_eval_mode(model)(*inputs)
         target = choose_target(model, output, column) if target is None else target
@@ -90,10 +90,10 @@ def explained(
 
 
 def only_value(target: Target, output: Tensor) -> Tensor:
-    """The target of the only sample of an output.
+    """The value of the target for an output of one sample.
 
     Raises:
-        ValueError: the output is of none, or of several.
+        ValueError: the output is of no sample, or of several.
     """
     values = target(output)
     if len(values) != 1:
@@ -102,7 +102,7 @@ def only_value(target: Target, output: Tensor) -> Tensor:
 
 
 def targets_of(model: nn.Module, outputs: Tensor) -> Tensor:
-    """The target that `choose_target` chooses by default, for every sample of a batch: [B] or [B, columns] -> [B]."""
+    """Values of the default target of `choose_target` for every sample of a batch: [B] or [B, columns] -> [B]."""
     if outputs.dim() == 1:
         return outputs
     kind = _kind(model, None)
@@ -112,7 +112,7 @@ def targets_of(model: nn.Module, outputs: Tensor) -> Tensor:
 
 
 def _kind(model: nn.Module, column: int | None) -> str:
-    """What is explained of several outputs."""
+    """Kind of target for an output with several columns."""
     if not isinstance(model, Forecaster):
         return "logit"
     if model.use_coral and column is None:

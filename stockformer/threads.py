@@ -1,4 +1,4 @@
-"""How many threads of torch a small model runs in."""
+"""The number of torch threads for a small model."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SMALL = 4_000_000
 
 @contextmanager
 def few_threads(model: nn.Module) -> Iterator[None]:
-    """Run in one thread where the model is small, and leave the caller's setting as it was.
+    """Run in one thread if the model is small, and restore the caller's setting afterwards.
 
-    The choice depends on the model alone, so that equal computations give equal bits. torch keeps the setting by
-    thread; only a thread that starts meanwhile takes over the 1.
+    The choice depends on the model alone, so that equal computations give equal bits. torch keeps the setting per
+    thread; only a thread that starts meanwhile inherits the 1.
     """
     before = torch.get_num_threads()
     with undone(lambda: torch.set_num_threads(before)):

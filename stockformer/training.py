@@ -1,4 +1,4 @@
-"""A small trainer that says how much better than guessing the model is."""
+"""A small trainer that compares the model with guessing."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class TemporalSplit:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A trained model with what it scored.
+    """A trained model with its scores.
 
     Attributes:
         model: the weights of the epoch with the lowest validation loss, in eval mode.
         history: one row per epoch: ``epoch, train_loss, validation_loss``.
         metrics: ``{part}_{score}`` for the parts validation and test: ``loss`` and
             ``base_loss`` (of the training labels' distribution or mean), for
-            classes also ``accuracy`` and ``base_rate`` (of always giving the
+            classes also ``accuracy`` and ``base_rate`` (of always predicting the
             training labels' most frequent class); ``{part}_samples``; ``best_epoch``.
     """
 
@@ -65,7 +65,7 @@ class FitResult:
 def temporal_split(dataset: StockDataset) -> TemporalSplit:
     """Train up to the dataset's `train_end`, then validation and test in equal halves.
 
-    A window whose return reaches past its part's last day belongs to no part.
+    A window whose target reaches past the last day of its part belongs to no part.
 
     Raises:
         ValueError: a part would be empty.
@@ -106,14 +106,14 @@ def fit(
 
     A dataset without market features trains an encoder-only model.
 
-    AdamW. Weights of features that are constant in training start, and so stay, at 0:
+    AdamW. Weights of features that are constant in training start at 0 and stay there:
     nothing could be learned about them. A regression starts from the mean of the training labels.
 
     Args:
         cfg: as for `create_model`.
-        patience: epochs without a lower validation loss before it stops.
-        loss: what is minimised in training; validation and scores are by `prediction_loss`.
-        progress: show a bar.
+        patience: epochs without a lower validation loss after which training stops.
+        loss: the loss that is minimised; validation and scores use `prediction_loss`.
+        progress: show a progress bar.
 
     Raises:
         ValueError: no epoch to train, a part of the dates without windows, or a
@@ -183,7 +183,7 @@ def _silence_constant_features(model: PooledTransformer, dataset: StockDataset, 
 
 
 def _start_from(model: PooledTransformer, value: Tensor) -> None:
-    """Make `value` the bias of a regression's output, which a few hundred steps would have to learn."""
+    """Make `value` the bias of a regression's output, which would take a few hundred steps to learn."""
     output = [module for module in model.reg_head.modules() if isinstance(module, nn.Linear)][-1]
     nn.init.constant_(output.bias, float(value))
 
@@ -217,20 +217,20 @@ def _outputs(model: PooledTransformer, dataset: StockDataset, part: np.ndarray, 
     return analyze_output_distribution(model, dataset, part.tolist(), batch_size=batch_size, progress=False)
 
 
-def _loss(model: PooledTransformer, shown: OutputDistribution) -> float:
-    assert shown.labels is not None
-    return float(_criterion(model, shown.outputs, shown.labels))
+def _loss(model: PooledTransformer, distribution: OutputDistribution) -> float:
+    assert distribution.labels is not None
+    return float(_criterion(model, distribution.outputs, distribution.labels))
 
 
-def _scores(model: PooledTransformer, shown: OutputDistribution, train_labels: Tensor) -> dict[str, float]:
-    assert shown.labels is not None
-    y = shown.labels
-    scores = {"samples": float(len(y)), "loss": _loss(model, shown)}
-    if shown.probabilities is None:
+def _scores(model: PooledTransformer, distribution: OutputDistribution, train_labels: Tensor) -> dict[str, float]:
+    assert distribution.labels is not None
+    y = distribution.labels
+    scores = {"samples": float(len(y)), "loss": _loss(model, distribution)}
+    if distribution.probabilities is None:
         return scores | {"base_loss": float(F.mse_loss(train_labels.mean().expand_as(y), y))}
-    share = torch.bincount(train_labels, minlength=shown.probabilities.size(1)) / len(train_labels)
+    share = torch.bincount(train_labels, minlength=distribution.probabilities.size(1)) / len(train_labels)
     if not model.use_coral:
         scores["base_loss"] = float(F.nll_loss(share.log().expand(len(y), -1), y))
-    scores["accuracy"] = float((shown.predictions == y).float().mean())
+    scores["accuracy"] = float((distribution.predictions == y).float().mean())
     scores["base_rate"] = float((y == share.argmax()).float().mean())
     return scores

@@ -1,4 +1,4 @@
-"""Changes of state that is not this package's, taken back also where an interrupt of the kernel comes between."""
+"""Temporary changes of state that is not this package's, undone even if the kernel is interrupted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def undone(undo: Callable[[], None]) -> Iterator[None]:
-    """Call `undo`, which may be called twice, at the end. What it undoes is done inside: it is known before."""
+    """Call `undo`, which has to be safe to call twice, at the end.
+
+    Make the change inside this context, so that it is undone even if an interrupt comes right after it.
+    """
     try:
         yield
     finally:

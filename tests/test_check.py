@@ -88,7 +88,7 @@ def test_rows(own):
     assert "1 row on a weekend, the first on 2021-05-23" in said
     assert "abc has no row for 19 days before 2021-02-17" in said
     assert "3 rows of abc without a price" in said
-    assert "The price of abc stands still for 5 days and more to 2021-03-22" in said
+    assert "The price of abc does not change for 5 days or more, up to 2021-03-22" in said
 
 
 def test_for_a_model_trained_elsewhere():

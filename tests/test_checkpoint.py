@@ -299,7 +299,7 @@ def test_a_hostile_meta(model, tmp_path, meta, message):
     ("meta", "contradiction"),
     [
         ('{"nhead": 2, "model_type": "encoder"}', "its .meta says encoder, its weights are of cross_attention"),
-        ('{"nhead": 4}', "its .meta says 4 heads, and the file 2: read as that"),
+        ('{"nhead": 4}', "its .meta says 4 heads, the file 2: read as 2"),
     ],
 )
 def test_a_meta_that_contradicts_the_file(model, tmp_path, meta, contradiction):
@@ -338,7 +338,7 @@ def test_a_state_dict_that_lacks_a_parameter(model, tmp_path, name):
     state = model.state_dict()
     del state[name]
     torch.save(state, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match=f"no cross_attention checkpoint.*{name}"):
+    with pytest.raises(ValueError, match=f"not a checkpoint of type cross_attention.*{name}"):
         load_checkpoint(tmp_path / "a.pt", nhead=2)
 
 

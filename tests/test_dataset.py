@@ -662,7 +662,7 @@ def test_columns_of_our_format_win_over_etf_rows(make_table):
 
 
 def test_nothing_but_etf_rows(make_table):
-    refuse(r"all rows are of ETFs \(QQQ, SPY\), which are no samples", make_table(("SPY", "QQQ")))
+    refuse(r"all rows are of ETFs \(QQQ, SPY\), which are not samples", make_table(("SPY", "QQQ")))
 
 
 @pytest.mark.parametrize("date", ["May", "soon", "", "15 Oct", "2008-13-45"])

@@ -173,7 +173,10 @@ def test_names_that_contradict_the_file(panel, sample, tmp_path):
         warnings.simplefilter("error")
         open_model(save_checkpoint(tmp_path / "mine.pt", model, shipped.settings), sample_table())
     path = save_checkpoint(tmp_path / "model_bin_10d.pt", model, shipped.settings)
-    with pytest.warns(UserWarning, match="its name says close_10d_fwd_return, and the file close_3d_fwd_return"):
+    with pytest.warns(
+        UserWarning,
+        match="its name says close_10d_fwd_return, the file close_3d_fwd_return: read as close_3d_fwd_return",
+    ):
         dataset, _ = open_model(path, sample_table())
     assert dataset.horizon == 3
 

@@ -89,7 +89,7 @@ def test_the_order_is_told_by_rows_and_not_by_the_first(table, tmp_path):
 def test_an_order_that_nothing_tells_is_said(table, tmp_path, form, note):
     early = table[table["date"].dt.day <= 12]
     path = written(early, form, tmp_path)
-    with pytest.warns(UserWarning, match=rf"a\.csv: {note}: nothing tells it from the other order$"):
+    with pytest.warns(UserWarning, match=rf"a\.csv: {note}: they do not show which order is meant$"):
         rows = read_table(path)
     assert rows["date"].tolist() == early["date"].tolist()
     text = early.assign(date=early["date"].dt.strftime(form))

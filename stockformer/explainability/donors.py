@@ -15,14 +15,14 @@ DONORS = 10
 def draw_donors(
     dataset: StockDataset, index: int, number: int = DONORS, *, without: Sequence[int] = (), seed: int = 0
 ) -> list[int]:
-    """Indices of other windows of a sample's ticker, each once, in random order; fewer where there are fewer.
+    """Indices of `number` other windows of a sample's ticker, or of all if there are fewer, in random order.
 
-    What is drawn for a sample does not depend on what is drawn for others.
+    The draw for one sample does not depend on the draws for others.
 
     Args:
-        index: of the sample.
+        index: index of the sample.
         without: further windows that are not drawn.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Raises:
         IndexError: there is no such sample.

@@ -116,7 +116,7 @@ class Explaining(Followed):
 
     def attribution(self) -> Attribution:
         """Attribution of what is explained, by `method` from `baseline`; see `stockformer.explainability.attribute`."""
-        return run_to_end(self.attribution_steps(), self.method_name, shown=self.takes_long)
+        return run_to_end(self.attribution_steps(), self.method_name, progress=self.takes_long)
 
     def attribution_steps(self) -> Steps[Attribution]:
         """`attribution` in steps.
@@ -161,7 +161,7 @@ class Explaining(Followed):
 
     def head_importance(self) -> pd.DataFrame:
         """How much what is explained depends on each head; see `stockformer.explainability.head_importance`."""
-        return run_to_end(self.head_importance_steps(), "heads", shown=False)
+        return run_to_end(self.head_importance_steps(), "heads", progress=False)
 
     def head_importance_steps(self) -> Steps[pd.DataFrame]:
         """`head_importance` in steps.
@@ -173,7 +173,7 @@ class Explaining(Followed):
 
     def attention_effects(self) -> pd.DataFrame:
         """What flat and shuffled attention do; see `stockformer.explainability.attention_effects`."""
-        return run_to_end(self.attention_effects_steps(), "effects", shown=False)
+        return run_to_end(self.attention_effects_steps(), "effects", progress=False)
 
     def attention_effects_steps(self) -> Steps[pd.DataFrame]:
         """`attention_effects` in steps.

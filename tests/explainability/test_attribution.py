@@ -140,7 +140,9 @@ def test_integrated_gradients_of_weights_three_times_as_large_add_up(make_model,
 
 def test_what_never_adds_up_is_a_warning(monkeypatch):
     monkeypatch.setattr("stockformer.explainability.attribution.methods.MOST_POINTS", 256)
-    with pytest.warns(UserWarning, match="integrated gradients do not add up to 1% with [0-9]+ points: they sum to"):
+    with pytest.warns(
+        UserWarning, match="integrated gradients do not add up within 1% with [0-9]+ points: they sum to"
+    ):
         found = attribute(Of(lambda a, b: torch.sin(5e6 * a**2)), at(0.987, 1.0))
     assert not found.adds_up
 

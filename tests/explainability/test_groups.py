@@ -234,7 +234,7 @@ def test_the_verdict(model, dataset):
     verdict = compare_groups(model, dataset, *groups, names=names, resamples=10).verdict
     assert verdict.startswith("Not tested: shifts of the calendar give too few groups other than even and odd (")
     assert "Little data: the windows of even end on " in verdict
-    assert verdict.endswith("days, and 8 in a row share days.")
+    assert verdict.endswith("days; 8 in a row share days.")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def comparison_of(p, difference, shifts=200, tickers=((5, 5), (5, 5))):
         (
             [1 / 201, 1 / 201, 0.04],
             [1, -3, 4],
-            "3 of 3 measures differ; of 2 with the smallest p the largest, in deviations: b is lower",
+            "3 of 3 measures differ; of 2 with the smallest p, the largest in deviations: b is lower",
         ),
         (
             [1 / 201],
@@ -328,11 +328,11 @@ def test_the_clearest_difference(p, difference, words):
 
 
 def test_a_difference_that_the_tickers_may_make():
-    alike = "No measure tells one from other: what differs could be chance."
+    alike = "No measure tells one from other: the differences could be chance."
     assert comparison_of([0.5], [1]).verdict == alike
     assert comparison_of([0.5], [1], tickers=((50, 55), (50, 45))).verdict == alike
     assert comparison_of([0.5], [1], tickers=((40, 1), (10, 9))).verdict == (
-        f"{alike[:-1]}, or the tickers, of which the groups hold other shares (AAA: 80 % of one and 10 % of other)."
+        f"{alike[:-1]}, or due to the tickers, whose shares of the groups differ (AAA: 80 % of one and 10 % of other)."
     )
 
 

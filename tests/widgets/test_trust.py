@@ -220,8 +220,8 @@ def test_what_does_not_add_up_is_said_wherever_it_is_drawn(monkeypatch, tmp_path
     with ExtractorSession(Rough(), inputs) as session:
         caveat = session.attribution().caveat
         said = re.match(
-            r"integrated gradients do not add up to 1% with 128 points: they sum to (\S+), and the target changes by "
-            r"(\S+); between the baseline and the input the model is too rough for them$",
+            r"integrated gradients do not add up within 1% with 128 points: they sum to (\S+), and the target changes "
+            r"by (\S+); between the baseline and the input the model is too rough for them$",
             caveat,
         )
         total = sum(float(part.double().sum()) for part in session.attribution().parts)

@@ -1,1 +1,1 @@
-"""Attention: capture, what it carries, its statistics, and what changing it does."""
+"""Attention: capture, what it carries, its statistics, and the effects of changing it."""

@@ -1,4 +1,4 @@
-"""What the target does without a head, or without the pattern of a layer's attention."""
+"""How the target changes without a head, or without the pattern of a layer's attention."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _CELLS = 2**22  # of the maps of one attention
 
 
 def head_importance(model: nn.Module, *inputs: Tensor, trace: Trace) -> pd.DataFrame:
-    """How much the target hangs on each head, by gradient and by switching it off.
+    """How much the target depends on each head, by gradient and by switching it off.
 
     Args:
-        model, inputs: what `trace` was made from.
+        model, inputs: those that `trace` was made from.
 
     Returns:
-        One row a head: ``kind, layer, head``; ``gradient``, ``|sum A * dt/dA|``
-        (Michel et al. 2019); ``ablation``, the target's fall when the head adds nothing.
+        One row per head: ``kind, layer, head``; ``gradient``, ``|sum A * dt/dA|``
+        (Michel et al. 2019); ``ablation``, the drop in target without the head.
     """
-    return run_to_end(head_importance_steps(model, *inputs, trace=trace), "heads", shown=False)
+    return run_to_end(head_importance_steps(model, *inputs, trace=trace), "heads", progress=False)
 
 
 def head_importance_steps(model: nn.Module, *inputs: Tensor, trace: Trace) -> Steps[pd.DataFrame]:
@@ -46,9 +46,9 @@ def head_importance_steps(model: nn.Module, *inputs: Tensor, trace: Trace) -> St
 
 
 def attention_effects(model: nn.Module, *inputs: Tensor, target: Target | None = None) -> pd.DataFrame:
-    """What the target does when one layer's attention is flat, or shuffled within its rows (Jain and Wallace 2019).
+    """How the target changes if one layer's attention is flat, or shuffled within its rows (Jain and Wallace 2019).
 
-    Where it does nothing, the prediction does not use where that layer looks.
+    If it does not change, the prediction does not depend on where that layer looks.
 
     Args:
         model: called as ``model(*inputs)``; returns [B] or [B, outputs].
@@ -56,9 +56,9 @@ def attention_effects(model: nn.Module, *inputs: Tensor, target: Target | None =
         target: by default that of `choose_target`.
 
     Returns:
-        One row a layer: ``kind, layer, flat, permuted``, changes of the target.
+        One row per layer: ``kind, layer, flat, permuted``, changes of the target.
     """
-    return run_to_end(attention_effects_steps(model, *inputs, target=target), "effects", shown=False)
+    return run_to_end(attention_effects_steps(model, *inputs, target=target), "effects", progress=False)
 
 
 def attention_effects_steps(model: nn.Module, *inputs: Tensor, target: Target | None = None) -> Steps[pd.DataFrame]:
@@ -76,14 +76,14 @@ def _changes(
 ) -> Steps[list[float]]:
     """How the target of a sample moves with each of several changes of attention.
 
-    Copies of the sample go through the model together, one change each. The first is unchanged: what is
-    compared has gone through the same arithmetic.
+    Copies of the sample go through the model together, one change each. The first copy is unchanged, so that the
+    values that are compared went through the same arithmetic.
     """
     model = in_eval_mode(model)
     capture = capture_attention(model, *inputs)
     target, _ = explained(model, *inputs, target=target)
     maps = capture.attention.values()
-    # An attention over another batch, of days for instance, cannot tell the copies apart: one at a time.
+    # In an attention over another batch, such as one of days, the copies are mixed: one copy at a time.
     apart = any(len(weights) != 1 for weights in maps)
     together = min(_COPIES, max(2, _CELLS // max(weights.numel() for weights in maps))) - 1
     changes: list[float] = []

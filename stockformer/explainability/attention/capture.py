@@ -1,10 +1,10 @@
 """Record what a model attends to while it runs, without changing what it computes.
 
 Hooks recompute the attention weights of every `nn.MultiheadAttention` from its
-inputs and parameters. The module's own call is left as it is, so the model's
+inputs and parameters. The module's own call does not change, so the model's
 output stays bit for bit that of a plain forward pass, in every mode. The output
-of each attention is compared with what the weights give: where they differ, a
-caveat says so.
+of each attention is compared with the output that the weights give; where they
+differ, a caveat says so.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _KIND_TITLES = {
 
 
 def kind_title(kind: str) -> str:
-    """A kind of attention in words; kinds of other models are their own name."""
+    """A kind of attention in words; for kinds of other models, the kind itself."""
     return _KIND_TITLES.get(kind, kind)
 
 
 @dataclass(frozen=True)
 class Capture:
-    """What one forward pass showed. Tensors are detached and on the CPU.
+    """A recorded forward pass. Tensors are detached and on the CPU.
 
     Attributes:
         attention: module path -> weights [batch, heads, query, key], rows sum to 1; half precision as float32.
@@ -58,10 +58,10 @@ class Capture:
         pooling: pooling weights [batch, time], or None where the model has none.
         output: what the model returned.
         masks: module path -> bool [batch, heads or 1, query, key], True where a query may not attend to the key;
-            only of attentions in which something is masked. A query with every key masked has NaN as its weights.
-        discrepancy: module path -> how far the attention's output is from what its weights give, as the norm of the
-            difference over that of the output; about 1e-7 in single precision. NaN where it cannot be told.
-        caveats: module path -> a sentence, where the weights may not be those that the output was computed from, or
+            only for attentions in which something is masked. The weights of a query with every key masked are NaN.
+        discrepancy: module path -> how far the attention's output is from the one that its weights give, as the norm
+            of the difference over that of the output; about 1e-7 in single precision. NaN if it is not known.
+        caveats: module path -> a sentence, if the output may have been computed from other weights, or if the weights
             could not be recorded.
     """
 
@@ -82,8 +82,8 @@ class Capture:
         """Kind of attention -> its maps by layer, each [batch, heads, query, key].
 
         A stock transformer has ``cross``, ``self`` and ``market``, in this order.
-        Other models' kinds are their module paths with ``*`` for the layer
-        number, such as ``decoder.layers.*.multihead_attn``, as they ran.
+        The kinds of other models are their module paths with ``*`` for the layer
+        number, such as ``decoder.layers.*.multihead_attn``, in the order in which they ran.
         """
         return {kind: [self.attention[path] for path in paths] for kind, paths in self.paths.items()}
 
@@ -92,17 +92,17 @@ class Capture:
         """Kind of attention -> the module paths of its layers; a second call in one pass is ``path#1``."""
         # Pooling tells a stock transformer from, say, an nn.Transformer's encoder.
         names = {} if self.pooling is None else KINDS
-        found: dict[str, list[str]] = {}
+        by_kind: dict[str, list[str]] = {}
         for path in self.attention:
             pattern = _layer_pattern(path)
-            found.setdefault(names.get(pattern, pattern), []).append(path)
-        order = dict.fromkeys([*names.values(), *found])
-        return {kind: found[kind] for kind in order if kind in found}
+            by_kind.setdefault(names.get(pattern, pattern), []).append(path)
+        order = dict.fromkeys([*names.values(), *by_kind])
+        return {kind: by_kind[kind] for kind in order if kind in by_kind}
 
     def caveats_of(self, kind: str | None = None, layer: int | None = None) -> list[str]:
         """Caveats of a layer, of a kind, or of all attention, each with its module path.
 
-        Those of attention that could not be recorded always count: no one knows of which kind it is.
+        Those of attention that could not be recorded are always included: its kind is not known.
         """
         paths = set(self.attention)
         if kind is not None:
@@ -114,16 +114,16 @@ class Capture:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """What the plots take.
+        """The dictionary that the plots take.
 
         Keys:
             ``cross_attn_weights``, ``self_attn_weights`` (of the stock stream),
-            ``market_attn_weights``: one [batch, heads, query, key] a layer.
-            ``gate_values``: one [batch, query, d_model] a layer.
+            ``market_attn_weights``: one [batch, heads, query, key] per layer.
+            ``gate_values``: one [batch, query, d_model] per layer.
             ``pool_weights``: [batch, time], or None.
-            ``kinds``: kind of attention -> one [batch, heads, query, key] a layer.
+            ``kinds``: kind of attention -> one [batch, heads, query, key] per layer.
             ``attention``: module path -> [batch, heads, query, key], every map.
-            ``masks``: kind of attention -> by layer what `masks` has, None where nothing is masked.
+            ``masks``: kind of attention -> one entry of `masks` per layer, None where nothing is masked.
 
         Lists are empty for what the model lacks.
         """
@@ -153,12 +153,12 @@ class Capture:
         return weights.mean(dim=0) if head is None else weights[head]
 
     def layer_mask(self, kind: str, layer: int, sample: int = 0) -> Tensor | None:
-        """What is masked in a layer, bool [heads or 1, query, key]; None where nothing is."""
+        """The mask of a layer, bool [heads or 1, query, key]; None if nothing is masked."""
         mask = self.masks.get(self.paths[kind][layer])
         return None if mask is None else mask[sample]
 
     def mask(self, kind: str, layer: int, head: int | None = None, sample: int = 0) -> Tensor | None:
-        """What is masked in one `map`, bool [query, key]: in that of the mean, what is masked in every head."""
+        """The mask of one `map`, bool [query, key]; for the mean of the heads, True where every head is masked."""
         mask = self.layer_mask(kind, layer, sample)
         if mask is None:
             return None
@@ -179,16 +179,16 @@ class AttentionExtractor:
     """Context manager that captures the forward passes made inside it.
 
     Works on any module that holds `nn.MultiheadAttention`. Gates are the modules
-    named ``gate`` beside one, pooling is the scores of a module named ``attn_pool``.
-    A second forward pass replaces what the first showed.
+    named ``gate`` beside one; pooling comes from the scores of a module named ``attn_pool``.
+    A second forward pass replaces the capture of the first.
 
     Args:
-        model: watched while the context is open; hooks go when it closes,
+        model: watched while the context is open; hooks are removed when it closes,
             also after an exception.
 
     Raises:
         TypeError: `model` is not a module.
-        ValueError: it has no `nn.MultiheadAttention`; on entering, a part of it is compiled.
+        ValueError: it has no `nn.MultiheadAttention`; on entering, one of its modules is compiled.
 
     Example:
         >>> with torch.no_grad(), AttentionExtractor(model) as extractor:
@@ -244,7 +244,7 @@ class AttentionExtractor:
         return self.capture.to_dict()
 
     def clear(self) -> None:
-        """Forget what was captured. Dictionaries and captures handed out stay."""
+        """Forget what was captured. Dictionaries and captures handed out before stay valid."""
         self._capture = None
         self._start()
 
@@ -265,7 +265,7 @@ class AttentionExtractor:
             for module in self.model.modules()
             if (gate := dict(module.named_children()).get("gate")) is not None and _holds_attention(module)
         }
-        # Not itself: hooks that are dropped without being closed, by an interrupt, are then closed at once.
+        # Weakly, so that hooks that an interrupt drops without closing them are closed at once.
         this = weakref.proxy(self)
 
         def before(module: nn.Module, args: Any) -> None:
@@ -300,28 +300,28 @@ class AttentionExtractor:
             return
 
         def record() -> AttentionRecord:
-            found = record_fused(layer, *call)
-            if has_own_method(layer, "forward", nn.TransformerEncoderLayer) and found.caveat:
+            fused = record_fused(layer, *call)
+            if has_own_method(layer, "forward", nn.TransformerEncoderLayer) and fused.caveat:
                 raise ValueError(
                     f"its layer, {type(layer).__name__}, has a forward of its own and did not call it; "
                     "torch.backends.mha.set_fastpath_enabled(False) shows attention that torch's fused kernel hides"
                 )
-            return found
+            return fused
 
         self._record(f"{path}.self_attn" if path else "self_attn", record)
 
-    def _record(self, path: str, record: Callable[[], AttentionRecord]) -> None:
+    def _record(self, path: str, make: Callable[[], AttentionRecord]) -> None:
         name = call_path(path, {**self._attention, **self._caveats})
         try:
-            found = record()
-        except Exception as error:  # the pass is the user's: what cannot be recorded must not end it
+            record = make()
+        except Exception as error:  # the pass is the user's: a failed recording must not end it
             self._caveats[name] = f"there is no map of it: {error}"
             return
-        self._attention[name], self._discrepancy[name] = found.weights, found.discrepancy
-        if found.mask is not None:
-            self._masks[name] = found.mask
-        if found.caveat:
-            self._caveats[name] = found.caveat
+        self._attention[name], self._discrepancy[name] = record.weights, record.discrepancy
+        if record.mask is not None:
+            self._masks[name] = record.mask
+        if record.caveat:
+            self._caveats[name] = record.caveat
 
     def _finish(self, output: Any) -> None:
         self._caveats |= dict.fromkeys(
@@ -342,9 +342,9 @@ make_extractor = AttentionExtractor
 
 
 def capture_attention(model: nn.Module, *inputs: Tensor) -> Capture:
-    """Run `model` once in eval mode without gradients; return what it showed.
+    """Run `model` once in eval mode without gradients and return its `Capture`.
 
-    The model stays as it is, see `stockformer.forward.in_eval_mode`.
+    The model itself does not change, see `stockformer.forward.in_eval_mode`.
 
     Raises:
         ValueError: the model has no attention, or did not run it.
@@ -359,7 +359,7 @@ def capture_attention(model: nn.Module, *inputs: Tensor) -> Capture:
 
 
 def _layer_pattern(path: str) -> str:
-    """A module path with its numbers as ``*``; layers of one kind share it."""
+    """A module path with ``*`` for its numbers; layers of one kind share it."""
     module = path.partition("#")[0]
     return ".".join("*" if part.isdigit() else part for part in module.split(".")) or "attention"
 
@@ -378,7 +378,7 @@ def _holds_attention(module: nn.Module) -> bool:
 
 
 def call_path(path: str, taken: Mapping[str, Any]) -> str:
-    """`path`, or where a module runs again in one pass ``path#1``, ``path#2``..."""
+    """`path`, or ``path#1``, ``path#2``... if the module runs again in the same pass."""
     calls = sum(name.partition("#")[0] == path for name in taken)
     return f"{path}#{calls}" if calls else path
 

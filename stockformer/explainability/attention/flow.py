@@ -1,4 +1,4 @@
-"""What attention carries from day to day: rollout, gated and norm-based maps, relevance, the market's entry.
+"""What attention carries from day to day: rollout, gated and norm-based maps, relevance, the market's contribution.
 
 Everything here is a function of a `Trace`. Shapes: T stock days, S market days.
 """
@@ -19,12 +19,12 @@ from stockformer.model import PooledTransformer
 
 @dataclass(frozen=True)
 class Inflow:
-    """How much of each input day is in each stock day after the last layer, and in the prediction.
+    """How much each input day contributes to each stock day after the last layer, and to the prediction.
 
     Attributes:
         stock: [T, T], from stock days.
         market: [T, S], from market days; None for a model without market.
-        market_self: [S, S], of market days in the market stream; None likewise.
+        market_self: [S, S], from market days within the market stream; None for a model without market.
         pooling: how much each stock day counts in the prediction, [T].
     """
 
@@ -35,14 +35,14 @@ class Inflow:
 
     @property
     def days(self) -> tuple[Tensor, ...]:
-        """What reaches the prediction from each stock day [T] and, with a market, from each market day [S]."""
+        """How much each stock day [T] and, with a market, each market day [S] contributes to the prediction."""
         parts = (self.stock,) if self.market is None else (self.stock, self.market)
         with in_full_precision():
             return tuple(self.pooling @ part for part in parts)
 
 
 def has_inflow(model: nn.Module) -> bool:
-    """Whether days flow together in a model, as `joint_rollout` and `relevance` follow them: in stock transformers."""
+    """Whether `joint_rollout` and `relevance` apply to a model: they do to stock transformers."""
     return isinstance(model, PooledTransformer)
 
 
@@ -51,7 +51,7 @@ def rollout(maps: Sequence[Tensor]) -> Tensor:
     """Attention rollout: the product of ``(A + I) / 2`` over the layers (Abnar and Zuidema 2020).
 
     Args:
-        maps: of self-attention, one [heads, T, T] a layer, rows sum to 1; heads are averaged.
+        maps: self-attention, one [heads, T, T] per layer, rows sum to 1; heads are averaged.
 
     Returns:
         [T, T]; rows sum to 1.
@@ -66,13 +66,13 @@ def rollout(maps: Sequence[Tensor]) -> Tensor:
 def joint_rollout(trace: Trace) -> Inflow:
     """Rollout through both streams.
 
-    Self-attention mixes as in `rollout`. Where a gate lets the market in, a stock
-    day is ``1 / (1 + g)`` itself and ``g / (1 + g)`` market, g its mean gate: the
-    share that ``stream + g * context`` would have if both were of one size. A
-    stock day's rows of both parts together sum to 1.
+    Self-attention mixes as in `rollout`. Where a gate with mean g lets the market in, a
+    stock day becomes ``1 / (1 + g)`` itself and ``g / (1 + g)`` market: the shares in
+    ``stream + g * context`` if both had the same norm. A stock day's rows of
+    `Inflow.stock` and `Inflow.market` together sum to 1.
 
     Raises:
-        ValueError: no stock transformer: pooling or self-attention is not known.
+        ValueError: not a stock transformer: pooling or self-attention is missing.
     """
     own, cross, market = _streams(trace)
     stock, across, source = _start(own, cross)
@@ -91,16 +91,16 @@ def joint_rollout(trace: Trace) -> Inflow:
 def relevance(trace: Trace) -> Inflow:
     """Gradient-weighted relevance of every day for the target (Chefer et al. 2021, rules 5 to 10).
 
-    A map's share is the mean over heads of ``max(A * dt/dA, 0)``: what raises the target. Its size beside a day's
-    own part, 1, grows with the target's unit, so the stock's sum and the market's cannot be compared. Market days
+    A map counts as the mean over heads of ``max(A * dt/dA, 0)``: what raises the target. Its size, beside the 1 of a
+    day itself, grows with the target's unit, so the sums of stock and market cannot be compared. Market days
     enter by the cross-attention rule; nothing flows back, as the market stream
-    is never updated. Where a day has relevance for no other one, the published
+    is never updated. If a day has no relevance for any other, the published
     normalisation is 0/0; its row is then the identity's. Pooling is one more
-    attention, of a single query. A gate of 0 makes the market's relevance exactly 0. In double precision: what other
+    attention, with a single query. A gate of 0 makes the market's relevance exactly 0. In double precision: what other
     days add to a day's own 1 can be far smaller than 1, and the normalisation divides by it.
 
     Raises:
-        ValueError: no stock transformer: pooling or self-attention is not known.
+        ValueError: not a stock transformer: pooling or self-attention is missing.
     """
     own, cross, market = _streams(trace)
     stock, across, source = (part.double() for part in _start(own, cross))
@@ -118,19 +118,19 @@ def relevance(trace: Trace) -> Inflow:
 
 
 def _share(layer: AttentionTrace) -> Tensor:
-    """What each key day is relevant for each query day, mean over heads, [query, key] in double precision."""
+    """Relevance of each key day for each query day, mean over heads, [query, key] in double precision."""
     mean: Tensor = (layer.weights.double() * layer.gradient.double()).clamp(min=0).mean(dim=0)
     return mean
 
 
 def gated_map(layer: AttentionTrace) -> Tensor:
-    """Weights times the query day's mean gate, [heads, query, key]: how much of a key day comes in."""
+    """Weights times the query day's mean gate, [heads, query, key]: how much of a key day is let in."""
     return layer.weights * _mean_gate(layer)
 
 
 @in_full_precision()
 def norm_map(layer: AttentionTrace) -> Tensor:
-    """Norms of what each key adds, ``|w v W_o|`` by head (Kobayashi et al. 2020): [heads, query, key].
+    """Norms of the vectors that each key adds, ``|w v W_o|`` by head (Kobayashi et al. 2020): [heads, query, key].
 
     A gate multiplies the vectors before the norm is taken.
     """
@@ -143,7 +143,7 @@ def norm_map(layer: AttentionTrace) -> Tensor:
 
 @in_full_precision()
 def mean_norm_map(layer: AttentionTrace) -> Tensor:
-    """Norms of what each key adds through all heads together, [query, key].
+    """Norms of the vectors that each key adds through all heads together, [query, key].
 
     Heads that cancel each other add little, which no mean of `norm_map` can show.
     """
@@ -158,9 +158,9 @@ def gradient_map(layer: AttentionTrace) -> Tensor:
 
 
 def market_entry(trace: Trace) -> list[Tensor]:
-    """How large what the gate lets in is beside the stream it joins: ``|g * c| / |stream|`` a layer, each [T].
+    """Norm of what the gate lets in over that of the stream it joins, ``|g * c| / |stream|``: one [T] per layer.
 
-    The mean gate alone misleads: it says nothing of how large the context is.
+    The mean gate alone misleads: it says nothing about the norm of the context c.
     """
     return [
         torch.linalg.vector_norm(layer.gate * layer.output, dim=-1) / torch.linalg.vector_norm(layer.stream, dim=-1)
@@ -169,7 +169,7 @@ def market_entry(trace: Trace) -> list[Tensor]:
     ]
 
 
-#: What a map by layer and head can show, from an `AttentionTrace`, each [heads, query, key].
+#: Maps of an `AttentionTrace`, each [heads, query, key].
 LAYER_MAPS: Mapping[str, Callable[[AttentionTrace], Tensor]] = {
     "gated": gated_map,
     "norm": norm_map,
@@ -179,10 +179,10 @@ LAYER_MAPS: Mapping[str, Callable[[AttentionTrace], Tensor]] = {
 
 @in_full_precision()
 def mean_attention(trace: Trace) -> tuple[Tensor, ...]:
-    """Attention as it is, mean of layers and heads, as the pooling sees it: [T] and, with a market, [S].
+    """Plain attention, mean over layers and heads, weighted by the pooling: [T] and, with a market, [S].
 
     Raises:
-        ValueError: no stock transformer: pooling or self-attention is not known.
+        ValueError: not a stock transformer: pooling or self-attention is missing.
     """
     own, cross, _ = _streams(trace)
     means = [
@@ -195,13 +195,13 @@ def mean_attention(trace: Trace) -> tuple[Tensor, ...]:
 def _streams(trace: Trace) -> tuple[list[AttentionTrace], list[AttentionTrace], list[AttentionTrace]]:
     """Layers of self-attention, of cross-attention and of the market's self-attention."""
     if trace.pooling is None or "self" not in trace.kinds:
-        raise ValueError(f"days flow together in stock transformers only, found {', '.join(trace.kinds)} attention")
+        raise ValueError(f"expected a trace of a stock transformer, found {', '.join(trace.kinds)} attention")
     own, cross, market = (trace.kinds.get(kind, []) for kind in ("self", "cross", "market"))
     return own, cross, market
 
 
 def _start(own: Sequence[AttentionTrace], cross: Sequence[AttentionTrace]) -> tuple[Tensor, Tensor, Tensor]:
-    """Before the first layer: each stock day itself [T, T], nothing of the market in it [T, S], each market day itself
+    """Before the first layer: each stock day is itself [T, T] without any market [T, S], and each market day is itself
     [S, S]; S is 0 without a market."""
     like = own[0].weights
     days, market_days = like.size(-1), cross[0].weights.size(-1) if cross else 0

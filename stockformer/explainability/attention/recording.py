@@ -1,8 +1,8 @@
-"""The weights of one attention call, and whether they are what its output was computed from.
+"""The weights of one attention call, and whether its output was computed from them.
 
 The weights are recomputed from inputs and parameters, because torch's kernels keep none.
-What stands between those and the output (a forward of its own, a hook, a parametrization)
-would make them wrong without a sign, so the output is recomputed from them and compared.
+Anything between those and the output (an overridden forward, a hook, a parametrization)
+could make them silently wrong, so the output is recomputed from them and compared.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from stockformer.forward import in_full_precision, without_gradients
 from stockformer.undoing import undone
 
 _LAYER = inspect.signature(nn.TransformerEncoderLayer.forward)
-_NOTHING = (nn.modules.dropout._DropoutNd, nn.Identity)  # is what these do in eval mode
+_NOTHING = (nn.modules.dropout._DropoutNd, nn.Identity)  # modules that do nothing in eval mode
 _PROBES = 4
 _ROWS = 4
-# Units in the last place of the output. Over 400 random modules, masks and paths, of weights up to 10 times torch's
-# initial ones, rounding was at most 5 of them in half precision and 13 in single and double.
+# Units in the last place of the output. Over 400 random modules, masks and paths, with parameters up to 10 times
+# torch's initial ones, rounding was at most 5 units in half precision and 13 in single and double.
 _HALF, _FULL = 8, 1000
 
 
@@ -48,9 +48,9 @@ class AttentionRecord:
     Attributes:
         weights: [B, heads, L, S]; [B, 1, L, S] where only the mean of the heads is known.
         mask: where they are forbidden, see `key_mask`.
-        discrepancy: relative difference between the output that the weights give and the module's; NaN where it
-            cannot be told.
-        caveat: why the weights may not be what the module used, in a sentence; empty where they agree.
+        discrepancy: relative difference between the output that the weights give and the module's; NaN if it
+            is not known.
+        caveat: why the module may have used other weights, in a sentence; empty if the weights agree.
     """
 
     weights: Tensor
@@ -90,15 +90,15 @@ def record_fused(
 
 
 def _skipped(layer: nn.TransformerEncoderLayer) -> str:
-    """A caveat where torch's fused kernel leaves out what a layer has of its own."""
+    """A caveat if torch's fused kernel leaves out methods or modules of a layer's own."""
     blocks = [name for name in ("_sa_block", "_ff_block") if has_own_method(layer, name, nn.TransformerEncoderLayer)]
     dropouts = [name for name in ("dropout", "dropout1", "dropout2") if not isinstance(getattr(layer, name), _NOTHING)]
     if not blocks + dropouts:
         return ""
     return (
         f"torch's fused kernel left out the {' and '.join(blocks + dropouts)} of its layer, a {type(layer).__name__}: "
-        "gradients and what-ifs run it, the prediction does not; torch.backends.mha.set_fastpath_enabled(False) lets "
-        "it run always"
+        "gradients and what-ifs run it, the prediction does not; with torch.backends.mha.set_fastpath_enabled(False) "
+        "it always runs"
     )
 
 
@@ -118,10 +118,10 @@ def called_weights(module: nn.MultiheadAttention, call: dict[str, Any], output: 
 
 
 def discrepancy(module: nn.MultiheadAttention, call: dict[str, Any], weights: Tensor, output: Tensor) -> float:
-    """How far a module's output is from what weights make of its values, ``|output - mixed| / |output|``.
+    """How far a module's output is from its values mixed by the weights, ``|output - mixed| / |output|``.
 
     Norms are over all samples and queries; that of the difference is estimated from random sums of the queries
-    (Freivalds 1977), which costs a small part of the attention itself. Queries without an allowed key do not count.
+    (Freivalds 1977), which costs a fraction of the attention itself. Queries without an allowed key do not count.
 
     Args:
         call: see `attention_call`.
@@ -129,7 +129,7 @@ def discrepancy(module: nn.MultiheadAttention, call: dict[str, Any], weights: Te
         output: what the module returned, without its weights.
 
     Returns:
-        NaN where dropout is on, or no query has an allowed key.
+        NaN if dropout is on, or if no query has an allowed key.
     """
     if _drops(module):
         return float("nan")
@@ -155,39 +155,39 @@ def discrepancy(module: nn.MultiheadAttention, call: dict[str, Any], weights: Te
 
 @cache
 def _probes(queries: int) -> Tensor:
-    """Random sums of so many queries, [probes, queries], always the same."""
+    """Coefficients of random sums of queries, [probes, queries], always the same."""
     normal: Tensor = torch.randn(_PROBES, queries, generator=torch.Generator().manual_seed(0))
     return normal.div(_PROBES**0.5)
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """The largest `discrepancy` that is taken for rounding."""
+    """The largest `discrepancy` that counts as rounding."""
     eps = torch.finfo(dtype).eps
     return eps * (_HALF if eps > torch.finfo(torch.float32).eps else _FULL)
 
 
 @contextmanager
 def parameters_at_rest(module: nn.Module) -> Iterator[None]:
-    """Parameters that are read inside are those of the last forward pass.
+    """Read parameters as they were in the last forward pass.
 
-    In training mode some parametrizations move with each reading, spectral norm for one.
+    In training mode some parametrizations, such as spectral norm, change whenever they are read.
     """
-    lists = [part for part in module.modules() if isinstance(part, ParametrizationList)]
-    moving = [part for parametrizations in lists for part in parametrizations.modules() if part.training]
+    lists = [child for child in module.modules() if isinstance(child, ParametrizationList)]
+    moving = [child for parametrizations in lists for child in parametrizations.modules() if child.training]
 
     def move() -> None:
-        for part in moving:
-            part.training = True
+        for child in moving:
+            child.training = True
 
     with undone(move):
-        for part in moving:
-            part.training = False
+        for child in moving:
+            child.training = False
         yield
 
 
 def _call_weights(module: nn.MultiheadAttention, call: dict[str, Any], output: Any) -> tuple[Tensor, float, str]:
-    """The weights of a call, their discrepancy, and where they are from: those that agree with the output, else
-    what the module itself returned."""
+    """The weights of a call, their discrepancy, and their origin: recomputed if they agree with the output, else those
+    that the module itself returned."""
     if hasattr(output, "by_head"):
         return output.by_head, 0.0, "given"
     attended = output[0] if isinstance(output, tuple) and output else output
@@ -207,7 +207,7 @@ def _call_weights(module: nn.MultiheadAttention, call: dict[str, Any], output: A
 
 
 def _returned(call: dict[str, Any], output: Any) -> Tensor | None:
-    """The weights that a call returned, [B, heads, L, S] or [B, 1, L, S]; None where it returned none."""
+    """The weights that a call returned, [B, heads, L, S] or [B, 1, L, S]; None if it returned none."""
     if not isinstance(output, tuple) or len(output) < 2 or not isinstance(output[1], Tensor):
         return None
     weights = output[1] if call["query"].dim() == 3 else output[1].unsqueeze(0)
@@ -219,7 +219,7 @@ def _returned(call: dict[str, Any], output: Any) -> Tensor | None:
 
 def _caveat(difference: float, source: str, output: Any) -> str:
     if source == "mean":
-        return "this is the mean of its heads, as its own forward returned it; the heads themselves are not known"
+        return "this is the mean of its heads, as returned by its own forward; the heads themselves are not known"
     attended = output[0] if isinstance(output, tuple) else output
     if not difference > tolerance(attended.dtype):
         return ""
@@ -245,7 +245,7 @@ def _layer_discrepancy(
     output: Tensor,
     used: Tensor | None,
 ) -> float:
-    """How far some rows of the first sample's output are from what the weights give."""
+    """How far some rows of the first sample's output are from those that the weights give."""
     steps = torch.arange(src.size(1), device=src.device) if used is None else used[0].nonzero()[:, 0]
     steps = steps[~weights[0][:, steps, 0].isnan().any(dim=0)]
     if not len(steps):
@@ -263,7 +263,7 @@ def _layer_discrepancy(
 
 
 def _norm(norm: Any, tensor: Tensor) -> Tensor:
-    """What the fused kernel makes of a norm's parameters, whatever module they are in."""
+    """Layer norm as the fused kernel computes it from the parameters, whatever module holds them."""
     return F.layer_norm(tensor, tensor.shape[-1:], norm.weight, norm.bias, norm.eps)
 
 

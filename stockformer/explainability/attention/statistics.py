@@ -2,8 +2,8 @@
 
 Every function takes attention weights ``[..., query, key]`` whose rows sum to 1,
 with any leading dimensions (batch, heads), and reduces the last two. `mask`, bool, is True where a query may
-not attend to a key: what is masked has no weight rather than a small one, so n is the number of keys that are
-allowed, and a query with every key masked is left out.
+not attend to a key: masked weights are missing rather than small, so n is the number of allowed keys, and a query
+with every key masked is left out.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ def row_entropy(weights: Tensor) -> Tensor:
 
 
 def effective_number(shares: Tensor) -> Tensor:
-    """exp(entropy): how many equal parts would be as spread out as these shares, [..., n] -> [...]."""
+    """exp(entropy): the number of equal shares that would be as spread out as these, [..., n] -> [...]."""
     return row_entropy(shares).exp()
 
 
 def spearman(one: Tensor, other: Tensor) -> float:
-    """Rank correlation of two tensors of one shape; NaN where one of them ranks nothing."""
-    ranks = [pd.Series(part.flatten().double().numpy()).rank() for part in (one, other)]
-    return float("nan") if any(part.nunique() < 2 for part in ranks) else float(ranks[0].corr(ranks[1]))
+    """Rank correlation of two tensors of one shape; NaN if all values of one are equal."""
+    ranks = [pd.Series(values.flatten().double().numpy()).rank() for values in (one, other)]
+    return float("nan") if any(order.nunique() < 2 for order in ranks) else float(ranks[0].corr(ranks[1]))
 
 
 def top_share(shares: Tensor, k: int) -> Tensor:
-    """What the `k` largest of n shares hold together, [..., n] -> [...]."""
+    """Sum of the `k` largest of n shares, [..., n] -> [...]."""
     return shares.topk(min(k, shares.size(-1)), dim=-1).values.sum(dim=-1)
 
 
@@ -49,7 +49,7 @@ def allowed_keys(weights: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def even_weights(weights: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Weights of queries that attend alike to every key that they may attend to, [..., query, key]."""
+    """Weights that are equal over all keys that a query may attend to, [..., query, key]."""
     allowed = allowed_keys(weights, mask)
     return allowed / allowed.sum(dim=-1, keepdim=True).clamp(min=1)
 
@@ -69,7 +69,7 @@ def entropy_of_mean_head(weights: Tensor) -> Tensor:
 
 
 def diffuseness(weights: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Entropy / log n of the rows, averaged: 0 where each query attends to one key, 1 where to all alike.
+    """Entropy / log n of the rows, averaged: 0 if each query attends to one key, 1 if it attends to all equally.
 
     n is how many keys a query may attend to; queries without a choice, n < 2, are left out.
     """
@@ -89,7 +89,7 @@ def sparsity(weights: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def distance(weights: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean distance in steps between a query and what it attends to, ``sum_k w |q - k|``."""
+    """Mean distance in steps between a query and the keys it attends to, ``sum_k w |q - k|``."""
     return _mean_over_queries(_unmasked(weights, mask) * _offsets(weights).abs(), weights, mask)
 
 
@@ -100,7 +100,7 @@ def recency(weights: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def recent_days(days: int, share: float = 0.25) -> int:
-    """How many days the last `share` of them are, at least 1."""
+    """Number of days in the last `share` of them, at least 1."""
     return max(1, round(share * days))
 
 
@@ -119,9 +119,9 @@ def diagonal_share(weights: Tensor, mask: Tensor | None = None) -> Tensor:
 def stripe_share(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     """Share of the attention that all queries have in common, ``sum_k min_q w[q, k]``.
 
-    1 where every query attends to the same keys (vertical stripes, and also a
+    1 if every query attends to the same keys (vertical stripes, but also a
     uniform map: read it with `diffuseness`), 0 for a diagonal. A single query that
-    looks elsewhere takes it away.
+    looks elsewhere brings it down to 0.
     """
     idle = (_key_counts(weights, mask) == 0).unsqueeze(-1)
     lowest = _unmasked(weights, mask).masked_fill(idle, math.inf).amin(dim=-2).sum(dim=-1)
@@ -134,18 +134,18 @@ def past_share(weights: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def key_shares(weights: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean attention over the queries on each key, [..., query, key] -> [..., key]."""
+    """Attention on each key, mean over the queries, [..., query, key] -> [..., key]."""
     some = (_key_counts(weights, mask) > 0).unsqueeze(-1)
     return (_unmasked(weights, mask) * some).sum(dim=-2) / some.sum(dim=-2)
 
 
 def peak(weights: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The key with the most attention over all queries: [...], integers."""
+    """The key with the most attention, mean over the queries: [...], integers."""
     return key_shares(weights, mask).argmax(dim=-1)
 
 
 def peak_times(weights: Tensor, mask: Tensor | None = None) -> Tensor:
-    """How many times its even share the key with the most for its share gets over all queries: [...].
+    """The largest ratio of a key's attention, mean over the queries, to its even share: [...].
 
     1 for a uniform map, n where all attention is on one of n keys.
     """
@@ -165,25 +165,25 @@ def divergence(one: Tensor, other: Tensor) -> Tensor:
 def head_divergence(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     """`divergence` between heads, [..., heads, query, key] -> [..., heads, heads].
 
-    Over the queries that may attend to a key in both heads.
+    Over the queries that may attend to any key in both heads.
     """
     heads = weights.size(-3)
     some, weights = _key_counts(weights, mask) > 0, _unmasked(weights, mask)
     alone = row_entropy(weights)
-    found = weights.new_zeros(*alone.shape[:-1], heads)
+    divergences = weights.new_zeros(*alone.shape[:-1], heads)
     for first, second in combinations(range(heads), 2):  # it is symmetric
         both = row_entropy((weights[..., first, :, :] + weights[..., second, :, :]) / 2)
         apart = both - (alone[..., first, :] + alone[..., second, :]) / 2
         mean = _mean(apart, some[..., first, :] & some[..., second, :])
-        found[..., first, second] = found[..., second, first] = mean
-    return found
+        divergences[..., first, second] = divergences[..., second, first] = mean
+    return divergences
 
 
 def redundancy(weights: Tensor, mask: Tensor | None = None) -> Tensor:
-    """How much a head repeats its most similar fellow: ``1 - min JSD / log 2``, [..., heads].
+    """How much a head repeats the head most similar to it: ``1 - min JSD / log 2``, [..., heads].
 
-    1 for a head that another one equals, 0 for one that shares no key with any;
-    not a number for a single head.
+    1 for a head that equals another, 0 for one that shares no key with any other;
+    NaN for a single head.
     """
     heads = weights.size(-3)
     divergence = head_divergence(weights, mask) + torch.diag(torch.full((heads,), math.inf))
@@ -192,7 +192,7 @@ def redundancy(weights: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def _unmasked(weights: Tensor, mask: Tensor | None) -> Tensor:
-    """Weights, 0 where masked: also in a row that is masked as a whole, where the model has NaN."""
+    """Weights, 0 where masked; also in a row that is fully masked, where the model has NaN."""
     return weights if mask is None else weights.masked_fill(mask, 0.0)
 
 
@@ -209,7 +209,7 @@ def _mean_over_queries(terms: Tensor, weights: Tensor, mask: Tensor | None) -> T
 
 
 def _mean(values: Tensor, over: Tensor) -> Tensor:
-    """Mean of [..., query] over some queries; NaN where there are none."""
+    """Mean of [..., query] over some of the queries; NaN if there are none."""
     return torch.where(over, values, 0.0).sum(dim=-1) / over.sum(dim=-1)
 
 
@@ -225,9 +225,9 @@ class Statistic:
 
     Attributes:
         name: its column in tables.
-        compute: what it describes -> the number; a map statistic takes weights [..., query, key] and a mask -> [...].
+        compute: computes the number; a map statistic takes weights [..., query, key] and a mask -> [...].
         formula: as text.
-        reading: one sentence.
+        reading: how to read it, in one sentence.
     """
 
     name: str
@@ -236,17 +236,17 @@ class Statistic:
     reading: str
 
 
-#: Of shares of the last quarter of the days: rounded up, as it is, that is more than 0.25 of a few days.
-RECENCY_READING = "Above these days' part of all days: recent days count more than their number."
+#: For shares of the last quarter of the days, which is rounded: of few days it may be more than 0.25.
+RECENCY_READING = "Above these days' share of all days: recent days count more than others."
 
-#: What is shown of every map [..., query, key], in this order.
+#: Statistics of every map [..., query, key], in this order.
 MAP_STATISTICS: tuple[Statistic, ...] = (
     Statistic("entropy", entropy, "mean over queries of -sum w log w", "Low: focused on few days; high: spread out."),
     Statistic(
         "diffuseness",
         diffuseness,
         "mean over queries of row entropy / log n",
-        "1: every query attends to all days alike; 0: to one day.",
+        "1: every query attends to all days equally; 0: to one day.",
     ),
     Statistic("sparsity", sparsity, "(sqrt n - 1 / |w|) / (sqrt n - 1)", "Near 1: each query attends to one day."),
     Statistic(
@@ -272,7 +272,7 @@ MAP_STATISTICS: tuple[Statistic, ...] = (
     Statistic("past_share", past_share, "attention on k <= q", "1: only the past, as in a causal model."),
 )
 
-#: What is shown of a layer's gate [T, d].
+#: Statistics of a layer's gate [T, d].
 GATE_STATISTICS: tuple[Statistic, ...] = (
     Statistic("mean", torch.mean, "mean over days and dimensions", "0: the market stays out; 1: all of it comes in."),
     Statistic(
@@ -281,9 +281,7 @@ GATE_STATISTICS: tuple[Statistic, ...] = (
         "standard deviation over days and dimensions",
         "0: all dimensions are alike on all days.",
     ),
-    Statistic(
-        "open_share", lambda gate: (gate > 0.5).float().mean(), "share of values > 0.5", "How many are rather open."
-    ),
+    Statistic("open_share", lambda gate: (gate > 0.5).float().mean(), "share of values > 0.5", "How many are open."),
     Statistic(
         "saturated_share",
         lambda gate: ((gate < 0.05) | (gate > 0.95)).float().mean(),
@@ -294,36 +292,36 @@ GATE_STATISTICS: tuple[Statistic, ...] = (
         "day_std",
         lambda gate: gate.mean(dim=-1).std(correction=0),
         "standard deviation over days of the day's mean",
-        "Near 0: on average the gate does not answer to the day.",
+        "Near 0: on average the gate does not react to the day.",
     ),
 )
 
 
 def heads_on(maps: Tensor) -> Tensor:
-    """Which heads of [heads, query, key] have any weight: [heads], booleans; the others are switched off."""
+    """Which heads of [heads, query, key] have any weight above 0: [heads], booleans; the others are switched off."""
     return maps.nan_to_num(0.0).ne(0).any(dim=-1).any(dim=-1)
 
 
 def head_statistics(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> pd.DataFrame:
-    """What sets the heads of a kind of attention apart, one row per head.
+    """Statistics that tell the heads of a kind of attention apart, one row per head.
 
     Args:
         layers: one [heads, query, key] per layer.
-        masks: what is masked in each, bool [heads or 1, query, key] or None.
+        masks: the mask of each layer, bool [heads or 1, query, key], or None.
 
     Returns:
         Columns ``layer, head, diffuseness, recency, redundancy``, each of the head's own map; NaN for heads that are
-        switched off, which are no fellows of others either.
+        switched off, which are not compared with others either.
     """
     tables = []
     for layer, (maps, mask) in enumerate(zip(layers, masks or [None] * len(layers), strict=True)):
         on = heads_on(maps)
         masked = None if mask is None else mask.expand(len(maps), -1, -1)[on]
         table = pd.DataFrame({"layer": layer, "head": range(len(maps))})
-        for of in (diffuseness, recency, redundancy):
-            table[of.__name__] = float("nan")
+        for statistic in (diffuseness, recency, redundancy):
+            table[statistic.__name__] = float("nan")
             if on.any():
-                table.loc[on.numpy(), of.__name__] = of(maps[on].float(), masked).numpy()
+                table.loc[on.numpy(), statistic.__name__] = statistic(maps[on].float(), masked).numpy()
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
@@ -349,7 +347,7 @@ def map_statistics(capture: Capture, sample: int = 0) -> pd.DataFrame:
 
 
 def gate_statistics(capture: Capture, sample: int = 0) -> pd.DataFrame:
-    """`GATE_STATISTICS` of every layer: one row a ``layer``, with a column for each."""
+    """`GATE_STATISTICS` of every gate: one row per ``layer``, with a column for each statistic."""
     gates = [gate[sample].float() for gate in capture.gates.values()]  # each [query, d]
     rows = ({one.name: float(one.compute(gate)) for one in GATE_STATISTICS} for gate in gates)
     return pd.DataFrame({"layer": layer} | row for layer, row in enumerate(rows))

@@ -1,8 +1,8 @@
-"""Attention on the gradient path: weights, what they carry, and what a target's change with them is.
+"""Attention on the gradient path: weights, the vectors they carry, and gradients of a target.
 
 The weights that `nn.MultiheadAttention` returns are off the gradient path, and
-its fused kernels have none. Here every attention is computed from its own
-parameters, so that a target can be differentiated by its weights.
+its fused kernels return none. Here every attention is computed from its own
+parameters, so that a target can be differentiated with respect to its weights.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class AttentionTrace:
 
     Attributes:
         weights: [heads, query, key].
-        gradient: of the target by the weights, [heads, query, key].
-        vectors: what each key adds under full weight, [heads, key, d], see `value_vectors`.
+        gradient: of the target with respect to the weights, [heads, query, key].
+        vectors: what each key adds at weight 1, [heads, key, d], see `value_vectors`.
         bias: of the output projection, [d].
         stream: what the queries were made from, [query, d].
-        gate: what the attention's output is multiplied with, [query, d]; None without a gate.
+        gate: factors of the attention's output, [query, d]; None without a gate.
     """
 
     weights: Tensor
@@ -55,7 +55,7 @@ class AttentionTrace:
 
     @property
     def output(self) -> Tensor:
-        """What the attention returned, before a gate: [query, d]."""
+        """Output of the attention, before a gate: [query, d]."""
         with in_full_precision():
             return torch.einsum("hqk,hke->qe", self.weights, self.vectors) + self.bias
 
@@ -66,8 +66,8 @@ class Trace:
 
     Attributes:
         kinds: kind of attention, as in `Capture.kinds` -> its layers.
-        pooling: pooling weights [T]; None where the model has none.
-        pooling_gradient: of the target by them, [T].
+        pooling: pooling weights [T]; None if the model has none.
+        pooling_gradient: of the target with respect to the pooling weights, [T].
         target: what was differentiated.
         value: the target of the sample.
     """
@@ -90,8 +90,8 @@ def trace_attention(model: nn.Module, *inputs: Tensor, target: Target | None = N
         target: by default that of `choose_target`.
 
     Raises:
-        ValueError: the model has no attention, one whose output cannot be recomputed, see `Capture.caveats`, or
-            none that a gradient reaches.
+        ValueError: the model has no attention, the output of one cannot be recomputed, see `Capture.caveats`, or
+            no gradient reaches any of them.
     """
     model = in_eval_mode(model)
     with with_gradients(), explicit_attention(model) as calls:
@@ -107,36 +107,36 @@ def trace_attention(model: nn.Module, *inputs: Tensor, target: Target | None = N
         if all(gradient is None for gradient in reached):
             raise ValueError(
                 f"no gradient of the output reaches the attention of {type(model).__name__}: "
-                "a part behind it, such as a quantised one, has none"
+                "a later module, such as a quantised one, has none"
             )
-        found = [
-            torch.zeros_like(on) if gradient is None else gradient
-            for on, gradient in zip(on_path, reached, strict=True)
+        gradients = [
+            torch.zeros_like(weights) if gradient is None else gradient
+            for weights, gradient in zip(on_path, reached, strict=True)
         ]
-    gradients = dict(zip(calls.attention, found, strict=False))
-    shown = extractor.capture
+    by_path = dict(zip(calls.attention, gradients, strict=False))
+    capture = extractor.capture
     kinds = {
-        kind: [_layer(calls.attention[path], gradients[path], shown.gates.get(_gate_path(path))) for path in paths]
-        for kind, paths in shown.paths.items()
+        kind: [_layer(calls.attention[path], by_path[path], capture.gates.get(_gate_path(path))) for path in paths]
+        for kind, paths in capture.paths.items()
     }
     return Trace(
         kinds=kinds,
         pooling=_first(pooling[0])[:, 0] if pooling else None,
-        pooling_gradient=_first(found[-1])[:, 0] if pooling else None,
+        pooling_gradient=_first(gradients[-1])[:, 0] if pooling else None,
         target=target,
         value=float(value.detach()),
     )
 
 
 def _check_gradients(calls: _Calls, value: Tensor) -> None:
-    """Raise where attention ran without gradients: its weights would seem to count for nothing."""
+    """Raise if attention ran without gradients: the output would seem not to depend on its weights."""
     if not calls.attention:
         raise ValueError("the model has attention, but its forward pass did not run it")
     without = [path for path, call in calls.attention.items() if not call.differentiable]
     if without or not value.requires_grad:
         raise ValueError(
-            f"{', '.join(without) or 'the attention'} runs where gradients are off, so what the output owes to it "
-            "cannot be told: neither torch.no_grad nor torch.utils.checkpoint with use_reentrant=True may be around it"
+            f"{', '.join(without) or 'the attention'} runs with gradients off, so the output's dependence on it "
+            "is not known: neither torch.no_grad nor torch.utils.checkpoint with use_reentrant=True may be around it"
         )
 
 
@@ -157,10 +157,10 @@ class _Calls:
 
 @contextmanager
 def explicit_attention(model: nn.Module) -> Iterator[_Calls]:
-    """Forward passes of `model` inside compute attention from weights that gradients flow through, in this thread.
+    """Make forward passes of `model` in this thread compute attention from weights that gradients flow through.
 
-    Inside `changed_model`, the weights are the changed ones. Yields the calls by
-    module path; the hooks go when the context closes, also after an exception.
+    Inside `changed_model`, these are the changed weights. Yields the calls by
+    module path; the hooks are removed when the context closes, also after an exception.
     """
     paths = {original(module): path for path, module in model.named_modules()}
     pooled = isinstance(model, PooledTransformer)
@@ -171,8 +171,8 @@ def explicit_attention(model: nn.Module) -> Iterator[_Calls]:
         if isinstance(module, nn.MultiheadAttention) and known in paths:
             call = attention_call(module, args, kwargs)
             weights = _on_path(called_weights(module, call, output))
-            found = _Call(module, call["query"], call["value"], weights, torch.is_grad_enabled())
-            calls.attention[call_path(paths[known], calls.attention)] = found
+            path = call_path(paths[known], calls.attention)
+            calls.attention[path] = _Call(module, call["query"], call["value"], weights, torch.is_grad_enabled())
             return attention_output(module, call, weights, output)
         if pooled and paths.get(known) == "pooling":
             calls.pooling = output
@@ -183,7 +183,7 @@ def explicit_attention(model: nn.Module) -> Iterator[_Calls]:
 
 
 def _on_path(weights: Tensor) -> Tensor:
-    """Weights that can be differentiated by, also where they depend on nothing, such as flat ones."""
+    """Weights that a gradient can be taken with respect to, even if they are constants, such as flat ones."""
     return weights if weights.requires_grad else weights.detach().requires_grad_()
 
 

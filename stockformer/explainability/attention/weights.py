@@ -85,17 +85,17 @@ def attention_weights(
 ) -> Tensor:
     """softmax(Q K^T / sqrt(head_dim) + masks), from the module's own parameters.
 
-    Vaswani et al. 2017, equation 1. Unlike the weights that the module returns
-    these are on the gradient path, and before dropout. Half precision is widened to float32 after the projections.
+    Vaswani et al. 2017, equation 1. Unlike the weights that the module returns,
+    these are on the gradient path and before dropout. Half precision is widened to float32 after the projections.
 
     Args:
-        query, key: as given to the module: [B, L, E] or [L, B, E] by its
+        query, key: as passed to the module: [B, L, E] or [L, B, E] by its
             ``batch_first``, or without batch [L, E].
         attn_mask: [L, S] or [B * heads, L, S]; True or -inf forbids.
         key_padding_mask: [B, S] or [S]; True or -inf forbids.
 
     Returns:
-        Weights [B, heads, L, S]; B is 1 without batch. S counts a ``bias_k`` or
+        Weights [B, heads, L, S]; B is 1 without batch. S includes a ``bias_k`` or
         an added zero step. A row without any allowed key is NaN.
     """
     scores = _scores(module, query, key, attn_mask, key_padding_mask)
@@ -125,7 +125,7 @@ def _scores(
 
 
 def key_mask(shape: Sequence[int], attn_mask: Tensor | None, key_padding_mask: Tensor | None) -> Tensor | None:
-    """Where the masks of a call forbid a query to attend to a key; None where they forbid nothing.
+    """Where the masks of a call forbid a query to attend to a key; None if they forbid nothing.
 
     Args:
         shape: of the weights, [B, heads, L, S].
@@ -135,13 +135,13 @@ def key_mask(shape: Sequence[int], attn_mask: Tensor | None, key_padding_mask: T
         Bool [B, heads or 1, L, S] on the CPU, True where it is forbidden; steps that the module added are allowed.
     """
     batch, _, queries, keys = shape
-    found = torch.zeros(batch, 1, queries, keys, dtype=torch.bool)
+    mask = torch.zeros(batch, 1, queries, keys, dtype=torch.bool)
     if attn_mask is not None:
         by_head = attn_mask.view(batch, -1, *attn_mask.shape[1:]) if attn_mask.dim() == 3 else attn_mask
-        found = found | _forbidden(by_head, keys)
+        mask = mask | _forbidden(by_head, keys)
     if key_padding_mask is not None:
-        found = found | _forbidden(key_padding_mask.view(-1, 1, 1, key_padding_mask.size(-1)), keys)
-    return found if found.any() else None
+        mask = mask | _forbidden(key_padding_mask.view(-1, 1, 1, key_padding_mask.size(-1)), keys)
+    return mask if mask.any() else None
 
 
 def _forbidden(mask: Tensor, keys: int) -> Tensor:
@@ -150,11 +150,11 @@ def _forbidden(mask: Tensor, keys: int) -> Tensor:
 
 
 def mix_values(module: nn.MultiheadAttention, weights: Tensor, value: Tensor) -> Tensor:
-    """What the module makes of its values with these weights: ``concat_h(A_h V_h) W_o + b_o``.
+    """Output of the module for these weights: ``concat_h(A_h V_h) W_o + b_o``.
 
     Args:
         weights: [B, heads, L, S] as from `attention_weights`.
-        value: as given to the module.
+        value: as passed to the module.
 
     Returns:
         The module's output in its own layout: [B, L, E], [L, B, E] or [L, E].
@@ -181,13 +181,13 @@ def _join_heads(module: nn.MultiheadAttention, heads: Tensor, *, like: Tensor, b
 
 
 def value_vectors(module: nn.MultiheadAttention, value: Tensor) -> Tensor:
-    """What each key day adds to the output under full weight: ``V_h W_o^h``, [B, heads, S, E].
+    """What each key adds to the output at weight 1: ``V_h W_o^h``, [B, heads, S, E].
 
     Weighted by `attention_weights` and summed over heads and keys they are the
     module's output without ``b_o`` (Kobayashi et al. 2020).
 
     Args:
-        value: as given to the module.
+        value: as passed to the module.
     """
     v = _by_head(module, _with_added_steps(module, _project(module, 2, batch_first(module, value)), module.bias_v))
     out = module.out_proj.weight.view(module.embed_dim, module.num_heads, module.head_dim)
@@ -199,11 +199,11 @@ _NAMES = tuple(_FORWARD.parameters)[1:]
 
 
 def attention_call(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call of an attention, by the names that `nn.MultiheadAttention.forward` has for them.
+    """The arguments of a call of an attention, under their names in `nn.MultiheadAttention.forward`.
 
-    In a forward of its own, arguments of other names are query, key and value in their order; a key that is missing
-    is the query, a value the key. A nested tensor is padded: ``key_padding_mask`` is then True where it is, and
-    ``nested`` is True.
+    In an overridden forward, arguments with other names are taken as query, key and value, in that order; a missing key
+    is the query, and a missing value the key. A nested tensor is padded: ``key_padding_mask`` is then True at the
+    padding, and ``nested`` is True.
 
     Raises:
         TypeError: the call has no tensor.
@@ -224,7 +224,7 @@ def attention_call(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, A
 
 
 def _by_name(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by the names of the module's own forward; those that it takes as ``*args`` by torch's names."""
+    """Arguments under the names of the module's own forward; those that it takes as ``*args``, under torch's names."""
     if not has_own_method(module, "forward", nn.MultiheadAttention):
         return _FORWARD.bind(module, *args, **kwargs).arguments
     signature = inspect.signature(module.forward)
@@ -241,7 +241,7 @@ def _by_name(module: nn.MultiheadAttention, args: Any, kwargs: dict[str, Any]) -
 
 
 def has_own_method(module: nn.Module, name: str, kind: type[nn.Module]) -> bool:
-    """Whether a module has another method than that of `kind`: of a subclass, or set on the object."""
+    """Whether a module's method is not that of `kind`: overridden in a subclass, or set on the object."""
     return getattr(getattr(module, name), "__func__", None) is not getattr(kind, name)
 
 

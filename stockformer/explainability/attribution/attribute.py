@@ -34,7 +34,7 @@ class Attribution:
     """What each input contributes to a sample's target.
 
     Attributes:
-        parts: signed, one [T, features] an input, on the CPU.
+        parts: signed, one [T, features] per input, on the CPU.
         method: one of `METHODS`.
         target: what was explained.
         value: the target of the sample.
@@ -50,9 +50,9 @@ class Attribution:
 
     @property
     def completeness_error(self) -> float | None:
-        """``sum of the parts - (value - reference)``; None for methods that do not promise 0.
+        """``sum of the parts - (value - reference)``; None for methods that are not complete.
 
-        GradientSHAP and Shapley sampling promise it on average over their draws.
+        GradientSHAP and Shapley sampling are complete on average over their draws.
         """
         if not BY_NAME[self.method].complete or self.reference is None:
             return None
@@ -62,8 +62,8 @@ class Attribution:
     def adds_up(self) -> bool:
         """Whether `completeness_error` is at most 1 % of the target's distance from the baseline.
 
-        Or at most 100 units in the last place of the target, where the distance itself is no larger. True for methods
-        that do not promise to add up.
+        Or at most 100 units in the last place of the target, if the distance itself is no larger. True for methods
+        that are not complete.
         """
         error = self.completeness_error
         if error is None or self.reference is None:
@@ -72,15 +72,15 @@ class Attribution:
 
     @property
     def caveat(self) -> str:
-        """How far integrated gradients are from adding up, where they do not; else empty."""
+        """How far the sum of integrated gradients is from the target's change, where it is too far; else empty."""
         error = self.completeness_error
         if self.method != "integrated_gradients" or self.reference is None or error is None:
             return ""
-        if self.adds_up or not math.isfinite(error):  # of values that are not finite nothing can be said to add up
+        if self.adds_up or not math.isfinite(error):  # sums that are not finite say nothing
             return ""
         change = self.value - self.reference
         return (
-            f"integrated gradients do not add up to {TOLERANCE:.0%} with {methods.MOST_POINTS} points: they sum to "
+            f"integrated gradients do not add up within {TOLERANCE:.0%} with {methods.MOST_POINTS} points: they sum to "
             f"{change + error:.4g}, and the target changes by {change:.4g}; between the baseline and the input the "
             "model is too rough for them"
         )
@@ -98,36 +98,36 @@ def attribute(
     """Attribute one sample's target to every feature of every day.
 
     ==================== ==========================================================================
-    integrated_gradients Sundararajan et al. 2017, 64 Gauss-Legendre points on the way from the baseline, and more
-                         where they do not add up, at most 8192, until all do, see `Attribution.adds_up`
+    integrated_gradients Sundararajan et al. 2017, 64 Gauss-Legendre points between baseline and input; where they do
+                         not add up, more until they do, at most 8192, see `Attribution.adds_up`
     input_x_gradient     Shrikumar et al. 2016
     gradient             Simonyan et al. 2014
     smooth_grad          Smilkov et al. 2017, 50 draws of noise of 15 % of the input's range
-    gradient_shap        Lundberg and Lee 2017, 50 points on the way from the baselines
-    occlusion            Zeiler and Fergus 2014: the target's fall when a group is at the baseline
+    gradient_shap        Lundberg and Lee 2017, 50 points between baselines and input
+    occlusion            Zeiler and Fergus 2014: drop in target with a group at the baseline
     shapley_sampling     Strumbelj and Kononenko 2010, 25 orders of the groups
     ==================== ==========================================================================
 
-    Random methods are seeded, so that a call gives the same numbers twice. Integrated gradients that do not add up
-    with the most points give a warning.
+    Random methods are seeded, so that equal calls give equal numbers. Integrated gradients that do not add up
+    with the largest number of points raise a warning.
 
     Args:
         model: called as ``model(*inputs)``, in eval mode; returns [B] or [B, outputs].
         inputs: of one sample, each [1, T, features].
         target: by default that of `choose_target`.
-        baselines: where nothing is known, one [N, T, features] an input; the
+        baselines: inputs that carry no information, one [N, T, features] per input; the
             attribution is the mean over the N. By default 0, the training mean
             of normalised features. Input x gradient takes the input's distance from them.
         groups: for occlusion and Shapley sampling, one of `GROUPS`; weeks are five
-            days and count from the last. A group's share is spread evenly over those of its cells that
+            days, counted from the last day. A group's attribution is spread evenly over those of its cells that
             are not at the baseline.
-        progress: show a bar.
+        progress: show a progress bar.
 
     Raises:
         ValueError: an unknown method or group, inputs of another shape, or baselines that do not fit.
     """
     steps = attribution_steps(model, *inputs, method=method, target=target, baselines=baselines, groups=groups)
-    return run_to_end(steps, method.replace("_", " "), shown=progress)
+    return run_to_end(steps, method.replace("_", " "), progress=progress)
 
 
 def attribution_steps(
@@ -169,16 +169,16 @@ def can_attribute(inputs: Sequence[Tensor], output: object) -> bool:
 
 
 def attribution_runs(method: str, shapes: Sequence[Sequence[int]], groups: str) -> int:
-    """How often `attribute` runs the model from one baseline, forward and back counted as one.
+    """How often `attribute` runs the model per baseline, counting forward and backward as one.
 
-    Of integrated gradients as often as they do at first.
+    For integrated gradients, the number before any refinement.
     """
     known = BY_NAME[method]
     return known.passes * (int(group_masks(shapes, groups)[-1].max()) + 1 if known.by_group else 1)
 
 
 def group_masks(shapes: Sequence[Sequence[int]], groups: str) -> Parts:
-    """For every cell the number of its group, one [1, T, features] an input.
+    """The number of every cell's group, one [1, T, features] per input.
 
     Numbers run from 0 without gaps, and no two inputs share one.
 
@@ -196,19 +196,19 @@ def group_masks(shapes: Sequence[Sequence[int]], groups: str) -> Parts:
     return tuple(masks)
 
 
-def _baselines(inputs: Parts, given: Sequence[Tensor] | None) -> Parts:
+def _baselines(inputs: Parts, baselines: Sequence[Tensor] | None) -> Parts:
     if any(part.dim() != 3 or len(part) != 1 for part in inputs):
         shapes = " and ".join(str(list(part.shape)) for part in inputs)
         raise ValueError(f"expected one sample, inputs [1, T, features], found {shapes}")
-    if given is None:
+    if baselines is None:
         return tuple(torch.zeros_like(part) for part in inputs)
-    if len(given) != len(inputs):
-        raise ValueError(f"there are {len(given)} baselines for {len(inputs)} inputs")
-    bases = tuple(base.to(part) for base, part in zip(given, inputs, strict=True))
+    if len(baselines) != len(inputs):
+        raise ValueError(f"there are {len(baselines)} baselines for {len(inputs)} inputs")
+    bases = tuple(base.to(part) for base, part in zip(baselines, inputs, strict=True))
     fitting = [base.shape[1:] == part.shape[1:] for base, part in zip(bases, inputs, strict=True)]
     if not all(fitting) or len({len(base) for base in bases}) != 1:
-        found, wanted = (" and ".join(str(list(part.shape)) for part in parts) for parts in (bases, inputs))
-        raise ValueError(f"the baselines are {found}, expected [N, ...] and otherwise the inputs' {wanted}")
+        shapes, expected = (" and ".join(str(list(part.shape)) for part in parts) for parts in (bases, inputs))
+        raise ValueError(f"the baselines are {shapes}, expected [N, ...] and otherwise the inputs' {expected}")
     return bases
 
 

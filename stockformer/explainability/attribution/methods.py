@@ -18,27 +18,27 @@ from stockformer.targets import Target
 
 Parts = tuple[Tensor, ...]
 
-#: Of integrated gradients: the most points, and how far their sum may be off, as a share of the target's distance
-#: from the baseline.
+#: For integrated gradients: the largest number of points, and how far their sum may be off, as a share of the target's
+#: distance from the baseline.
 MOST_POINTS, TOLERANCE = 8192, 0.01
 
-_POINTS, _HALF = 64, 16  # of integrated gradients on the whole path, and on half a stretch that is rough
+_POINTS, _HALF = 64, 16  # of integrated gradients on the whole path, and on each half of a rough stretch
 _ROUNDING = 100  # units in the last place of the target: a smaller distance is rounding
 _DRAWS = 50  # of SmoothGrad's noise, and of GradientSHAP's points
 _NOISE = 0.15  # of SmoothGrad, as a share of the input's range; Smilkov et al. use 0.1 to 0.2
 _PERMUTATIONS = 25
 _BATCH = 128
 
-#: What torch says where no gradient reaches an input.
+#: What torch says if no gradient reaches an input.
 _UNREACHED = ("does not require grad", "not have been used in the graph")
 
 
 class Explained(nn.Module):
-    """A model that returns its target: what captum differentiates.
+    """A model that returns its target, for captum to differentiate.
 
     Attributes:
         value: the target of the sample.
-        reference: the target at the baselines, their mean; None for methods without any.
+        reference: the mean of the target over the baselines; None for methods without baselines.
     """
 
     def __init__(self, model: nn.Module, target: Target, inputs: Parts, value: float, reference: float | None) -> None:
@@ -52,23 +52,23 @@ class Explained(nn.Module):
         return self.target(self.model(*same))
 
 
-#: Attributes ``run(asked, inputs, baselines [N, T, features] each, masks)`` in steps; masks number the groups.
+#: Computes an attribution ``run(asked, inputs, baselines [N, T, features] each, masks)`` in steps; masks number groups.
 Run = Callable[[Explained, Parts, Parts, Parts], Steps[Parts]]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to attribute.
+    """A method of attribution.
 
     Attributes:
         paper: where it is described.
-        run: gives the parts.
-        passes: how often it runs the model from one baseline, forward and back counted as one; for each group where
-            it is by group; of integrated gradients as often as they do at first.
+        run: computes the parts.
+        passes: how often it runs the model per baseline, counting forward and backward as one; per group if it works
+            by group; for integrated gradients, before any refinement.
         complete: whether the parts sum to the target's distance from its value at the baseline.
-        from_baseline: whether it moves from or to a baseline.
+        from_baseline: whether it moves the input from or to a baseline.
         by_group: whether it moves groups of cells.
-        sensitivity: whether it is the slope of the target, which counts in absolute value.
+        sensitivity: whether it is a slope of the target, whose absolute value counts.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Method:
 
 @contextmanager
 def _asking(seed: int = 0) -> Iterator[None]:
-    """captum may run the model: gradients, the same random draws at every call."""
+    """Run captum with gradients on and with the same random draws at every call."""
     try:
         with seeded(seed), _quiet(), with_gradients():
             yield
@@ -91,23 +91,23 @@ def _asking(seed: int = 0) -> Iterator[None]:
         if not any(words in str(error) for words in _UNREACHED):
             raise
         raise ValueError(
-            "no gradient of the output reaches the inputs: a part of the model, such as a quantised one, has none; "
-            f"{' and '.join(one.name for one in BY_NAME.values() if one.by_group)} need none"
+            "no gradient of the output reaches the inputs: a module of the model, such as a quantised one, has none; "
+            f"{' and '.join(one.name for one in BY_NAME.values() if one.by_group)} need no gradients"
         ) from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
-        # captum says so whenever it has to ask for gradients of the inputs.
+        # captum warns whenever it has to turn on gradients of the inputs.
         warnings.filterwarnings("ignore", message="Input Tensor .* did not already require gradients")
         yield
 
 
 def _integrated_gradients(asked: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
-    """Mean over the baselines; until it sums to the target's distance, the worst stretch of the path is halved.
+    """Mean over the baselines; the worst stretch of the path is halved until the sum matches the target's change.
 
-    On each stretch the parts should sum to the target's change there, so the points go where the model is rough.
+    On each stretch the parts should sum to the target's change there, so new points go where the model is rough.
     """
     assert asked.reference is not None
     many = tuple(part.expand(len(bases[0]), *part.shape[1:]) for part in inputs)
@@ -115,7 +115,7 @@ def _integrated_gradients(asked: Explained, inputs: Parts, bases: Parts, masks: 
     spent = _POINTS
     while True:
         parts = tuple(torch.stack(part).sum(dim=0) for part in zip(*(each.parts for each in stretches), strict=True))
-        # No number where the model gives none: more points do not help.
+        # NaN if the model returns NaN: more points do not help.
         error = total(parts) - (asked.value - asked.reference)
         if not abs(error) > tolerance(parts, asked.value, asked.reference) or spent + 2 * _HALF > MOST_POINTS:
             return parts
@@ -132,7 +132,7 @@ def _integrated_gradients(asked: Explained, inputs: Parts, bases: Parts, masks: 
 
 @dataclass(frozen=True, eq=False)
 class _Stretch:
-    """Integrated gradients between two shares of the way, and how far they are from the target's change there."""
+    """Integrated gradients between two points of the path, 0 to 1, and how far their sum is off the target's change."""
 
     start: float
     end: float
@@ -159,7 +159,7 @@ def total(parts: Parts) -> float:
 
 
 def tolerance(parts: Parts, value: float, reference: float) -> float:
-    """How far integrated gradients may be from adding up: a share of the distance, or the target's own rounding."""
+    """How far the sum of integrated gradients may be off: a share of the distance, or the target's own rounding."""
     distance = abs(value - reference)
     rounding = _ROUNDING * torch.finfo(parts[0].dtype).eps * max(abs(value), abs(reference))
     return rounding if distance <= rounding else TOLERANCE * distance
@@ -189,13 +189,13 @@ def _smooth_grad(asked: Explained, inputs: Parts, bases: Parts) -> Parts:
 def _gradient_shap(asked: Explained, inputs: Parts, bases: Parts) -> Parts:
     from captum import attr
 
-    # As often from every baseline: captum draws them, and those drawn more often would not add up.
+    # Baseline by baseline, each equally often: captum would draw them, some more often, and the sum would be off.
     draws = -(-_DRAWS // len(bases[0]))
-    found = [
+    by_baseline = [
         attr.GradientShap(asked).attribute(inputs, tuple(part[None] for part in base), n_samples=draws)
         for base in zip(*bases, strict=True)
     ]
-    return tuple(torch.stack(part).mean(dim=0) for part in zip(*found, strict=True))
+    return tuple(torch.stack(part).mean(dim=0) for part in zip(*by_baseline, strict=True))
 
 
 def _occlusion(asked: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
@@ -214,25 +214,25 @@ def _shapley_sampling(asked: Explained, inputs: Parts, bases: Parts, masks: Part
 def _by_group(
     explainer: Any, inputs: Parts, bases: Parts, masks: Parts, rounds: int = 1, **options: Any
 ) -> Steps[Parts]:
-    """Mean over the baselines and rounds of what a group does, spread over its cells."""
+    """The effect of each group, mean over baselines and rounds, spread over the group's cells."""
     options |= {"feature_mask": masks, "perturbations_per_eval": _BATCH}
     number = len(bases[0])
     sums = [torch.zeros_like(part) for part in inputs]
     for turn in range(number * rounds):
         base = tuple(part[turn // rounds][None] for part in bases)
         with _asking(seed=turn):
-            found = explainer.attribute(inputs, base, **options)
-        # A cell that is at the baseline already has no part in what its group does.
+            effects = explainer.attribute(inputs, base, **options)
+        # A cell that is at the baseline already does not contribute to its group's effect.
         moved = [part != other for part, other in zip(inputs, base, strict=True)]
         sizes = torch.bincount(torch.cat([mask[cells] for mask, cells in zip(masks, moved, strict=True)]))
-        for whole, part, mask, cells in zip(sums, found, masks, moved, strict=True):
-            whole[cells] += part.detach()[cells] / sizes[mask[cells]]
+        for total_effect, effect, mask, cells in zip(sums, effects, masks, moved, strict=True):
+            total_effect[cells] += effect.detach()[cells] / sizes[mask[cells]]
         yield (turn + 1) / (number * rounds)
-    return tuple(whole / (number * rounds) for whole in sums)
+    return tuple(total_effect / (number * rounds) for total_effect in sums)
 
 
 def _at_once(attribute: Callable[[Explained, Parts, Parts], Parts]) -> Run:
-    """A method of one step."""
+    """A method that runs in one step."""
 
     def run(asked: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
         yield from ()
@@ -242,8 +242,8 @@ def _at_once(attribute: Callable[[Explained, Parts, Parts], Parts]) -> Run:
     return run
 
 
-#: By name. DeepLift is none of them: through layer norms and softmaxes captum's has no rules, and silently gives
-#: input x gradient.
+#: By name. DeepLift is not among them: captum's has no rules for layer norms and softmaxes, and silently returns input
+#: x gradient.
 BY_NAME = {
     method.name: method
     for method in (

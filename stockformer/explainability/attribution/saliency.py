@@ -1,4 +1,4 @@
-"""What the seed's notebook calls saliency, and attributions as a table."""
+"""Attribution of one output column, here called saliency, and attributions as a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def compute_input_saliency(
     sample: int = 0,
     absolute: bool = True,
 ) -> tuple[Tensor, ...]:
-    """`attribute` for a column of the output as it is, of one sample of a batch.
+    """`attribute` one column of the output, for one sample of a batch.
 
     Args:
         model: called as ``model(*inputs)``, in eval mode; returns [B] or [B, outputs].
@@ -31,11 +31,11 @@ def compute_input_saliency(
         method: one of `stockformer.explainability.METHODS`.
         target_class: the column of the output that is explained; by default its
             largest, the predicted class of a softmax model. Not for outputs [B].
-        sample: which of the batch.
-        absolute: give magnitudes; else keep the sign.
+        sample: index in the batch.
+        absolute: return magnitudes; else keep the sign.
 
     Returns:
-        One [T, features] a given input, on the CPU.
+        One [T, features] per input, on the CPU.
 
     Raises:
         ValueError: an unknown method, or a sample or target that does not exist.
@@ -56,9 +56,9 @@ def saliency_frame(
     """Every attribution, one row each: ``input, feature, day, value``.
 
     Args:
-        parts: as from `compute_input_saliency`, one [T, features] an input.
-        feature_names: one list an input.
-        dates: names the days of every input that has as many; the others keep their step numbers.
+        parts: as from `compute_input_saliency`, one [T, features] per input.
+        feature_names: one list per input.
+        dates: names of the days, for inputs with as many days; the others keep their step numbers.
 
     Raises:
         ValueError: names that do not fit the features.

@@ -1,1 +1,1 @@
-"""Groups of windows compared."""
+"""Comparison of groups of windows."""

@@ -1,4 +1,4 @@
-"""Compare what a model does over two groups of windows: two hand-picked days prove nothing."""
+"""Compare a model's behaviour over two groups of windows: two hand-picked days prove nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from stockformer.targets import targets_of
 from stockformer.threads import few_threads
 from stockformer.uncertainty.dependence import FEWEST_BLOCKS
 
-#: How `compare_groups` calls a measure -> its formula; those of attention are there for every kind of it.
+#: Measures of `compare_groups` and their formulas; those of attention are computed for every kind.
 MEASURES: Mapping[str, str] = {
     "gate layer N": "mean of the gate over days and dimensions",
     "diffuseness": "mean over queries, heads and layers of row entropy / log n",
@@ -48,7 +48,8 @@ MEASURES: Mapping[str, str] = {
     "value": "the output of a regression",
 }
 GROUPINGS = ("volatility", "correct", "ticker")
-#: The tickers are named where at least this part of the windows would have to be of another one to be shared alike.
+#: The verdict names tickers if at least this share of a group's windows would have to change ticker for both groups to
+#: have the same mix.
 _OTHER_TICKERS = 0.1
 #: With fewer blocks of days than this the verdict warns.
 _FEW_BLOCKS = 10
@@ -56,20 +57,20 @@ _FEW_BLOCKS = 10
 
 @dataclass(frozen=True, eq=False)
 class GroupComparison:
-    """What two groups of windows have in common, and where they differ.
+    """The result of `compare_groups`.
 
     Attributes:
-        names: of the groups.
+        names: names of the groups.
         windows: one row per window of the groups: ``sample, group, date`` (its last day) and every measure.
         table: one row per measure: ``measure, mean_a, mean_b, std, difference, low, high, p, p_adjusted``; `std` is
             over all windows, the difference is a - b, `low` and `high` are the ends of its 95 % interval,
             which is not adjusted for the number of measures; `p_adjusted` is. NaN where the
             data allow no p-value and no interval.
         maps: kind of attention -> the mean map of each layer and group, [layers, 2, query, key].
-        block: how many windows in a row share days.
+        block: how many consecutive windows share days.
         shifts: how many shifts of the calendar give other groups, so that no p-value is below ``1 / (1 + shifts)``;
-            0 where none was made: p-values come from daily differences, or there are none.
-        tickers: how many windows of each ticker the groups have: one row per ticker, one column per group.
+            0 if none was made: p-values come from daily differences, or there are none.
+        tickers: number of windows by ticker (rows) and group (columns).
     """
 
     names: tuple[str, str]
@@ -88,7 +89,7 @@ class GroupComparison:
 
     @property
     def verdict(self) -> str:
-        """The clearest difference in a sentence, or that there is none; and how much data there is."""
+        """The clearest difference in a sentence, or that there is none; and a warning if there is little data."""
         one, other = self.names
         sizes = self.windows["group"].value_counts()
         small = [f"{sizes[name]} in {name}" for name in self.names if sizes[name] < FEWEST_WINDOWS]
@@ -105,27 +106,27 @@ class GroupComparison:
             sentence = (
                 f"Too few changes between {one} and {other} to tell a difference from a trend: p-values need tickers "
                 f"whose windows change between the groups {FEWEST_STRETCHES - 1} times or more, or groups of different "
-                f"tickers over the same days, {FEWEST_BLOCKS} times {self.block} of them or more."
+                f"tickers over the same {FEWEST_BLOCKS * self.block} days or more."
             )
         elif not self.differs.any():
-            sentence = f"No measure tells {one} from {other}: what differs could be chance{self._other_tickers}."
+            sentence = f"No measure tells {one} from {other}: the differences could be chance{self._other_tickers}."
         else:
             sentence = self._clearest
         days = self.windows.groupby("group")["date"].nunique()
         few = [f"{name} end on {days[name]} days" for name in self.names if days[name] < _FEW_BLOCKS * self.block]
         if few:
-            sentence += f" Little data: the windows of {' and of '.join(few)}, and {self.block} in a row share days."
+            sentence += f" Little data: the windows of {' and of '.join(few)}; {self.block} in a row share days."
         return sentence
 
     @property
     def _clearest(self) -> str:
-        """What differs most, among measures of one p-value by how many standard deviations."""
+        """The measure with the smallest p-value; of several, the one that differs by most standard deviations."""
         one, other = self.names
         rows = self.table[self.differs]
         first = rows[rows["p_adjusted"] == rows["p_adjusted"].min()]
         row = first.iloc[int((first["difference"].abs() / first["std"]).argmax())]
         more = "higher" if row["difference"] > 0 else "lower"
-        which = "clearest" if len(first) == 1 else f"of {len(first)} with the smallest p the largest, in deviations"
+        which = "clearest" if len(first) == 1 else f"of {len(first)} with the smallest p, the largest in deviations"
         p = p_value(row["p_adjusted"], smallest_p(self.shifts) if self.shifts else 0.0)
         return (
             f"{len(rows)} of {counted(len(self.table), 'measure')} differ{'s' if len(rows) == 1 else ''}; {which}: "
@@ -135,17 +136,17 @@ class GroupComparison:
 
     @property
     def _other_tickers(self) -> str:
-        """Which ticker has another share of the windows in one group: no shift of the calendar takes that away."""
+        """The ticker whose share differs most between the groups, which no shift of the calendar corrects for."""
         shares = self.tickers / self.tickers.sum()
         if not self.shifts or (shares.iloc[:, 0] - shares.iloc[:, 1]).abs().sum() < 2 * _OTHER_TICKERS:
             return ""
         most = int((shares.iloc[:, 0] - shares.iloc[:, 1]).abs().argmax())
-        parts = " and ".join(f"{percent(shares[name].iloc[most])} of {name}" for name in self.names)
-        return f", or the tickers, of which the groups hold other shares ({shares.index[most]}: {parts})"
+        percents = " and ".join(f"{percent(shares[name].iloc[most])} of {name}" for name in self.names)
+        return f", or due to the tickers, whose shares of the groups differ ({shares.index[most]}: {percents})"
 
     @property
     def note(self) -> str:
-        """What the intervals and p-values of the table are; empty where there are none."""
+        """How the intervals and p-values of the table were computed; empty if there are none."""
         if self.table["p"].isna().all():
             return ""
         measures = len(self.table)
@@ -169,33 +170,33 @@ def compare_groups(
     batch_size: int = 32,
     resamples: int = 10_000,
 ) -> GroupComparison:
-    """Gates, attention, saliency and output over two groups of windows, with what chance alone could do.
+    """Compare gates, attention, saliency and output over two groups of windows, with p-values and intervals.
 
-    The model runs in batches, with a progress bar; of every window only its
-    measures are kept (see `MEASURES`), of every group its mean maps.
+    The model runs in batches, with a progress bar; only the measures of every
+    window (see `MEASURES`) and the mean maps of every group are kept.
 
-    Windows that follow each other share all days but one, and tickers move together, so
-    windows are no independent draws. p-values and intervals come from shifts of both
+    Consecutive windows share all days but one, and tickers move together, so
+    windows are not independent. p-values and intervals come from shifts of both
     groups along the calendar, all tickers by the same number of days, see `shift_test`.
     Shifted groups fall on other windows, so all windows of the same tickers are measured too.
 
-    Where the groups are different tickers, a shift changes nothing, and p-values and
-    intervals come from the daily differences, see `paired_test`. Where the groups change fewer
-    than three times per ticker, such as one year against the next, where a group has fewer than 20
-    windows, and where shifts give too few other groups, there is neither.
+    If the groups are different tickers, a shift changes nothing, and p-values and
+    intervals come from the daily differences, see `paired_test`. There are neither if the groups alternate
+    fewer than three times per ticker, such as one year against the next, if a group has fewer than 20
+    windows, or if shifts give too few other groups.
 
-    In simulated data sets without a difference p < 0.05 came up in 4 to 6 %, and the 95 %
+    In simulated data sets without a difference, p was below 0.05 in 4 to 6 %, and the 95 %
     intervals held the truth in 94 to 96 %; for tickers, whose intervals need more days, in
     86 to 96 %. docs/statistics.md has the tables.
 
     Args:
         group_a, group_b: indices of windows, or a boolean for every window of the dataset.
-        names: what the groups are called.
+        names: names of the groups.
         resamples: the largest number of shifts; there are as many as days with windows of these tickers, less one.
 
     Raises:
-        TypeError: the model is no `stockformer.model.Forecaster`.
-        ValueError: a group has fewer than two windows, the groups overlap or have one name,
+        TypeError: the model is not a `stockformer.model.Forecaster`.
+        ValueError: a group has fewer than two windows, the groups overlap or have the same name,
             or `batch_size` or `resamples` is below 1.
         IndexError: there is no such window.
     """
@@ -231,7 +232,7 @@ def window_groups(model: nn.Module, dataset: StockDataset, by: str) -> dict[str,
     Args:
         by: ``volatility``: ``calm`` and ``volatile``, the quarters with the least and the most of
             `StockDataset.volatility`; ``correct``: ``right`` and ``wrong`` predictions of the class;
-            ``ticker``: one group a ticker.
+            ``ticker``: one group per ticker.
 
     Raises:
         ValueError: another `by`, or ``correct`` for a regression.
@@ -257,30 +258,31 @@ def measure_windows(model: nn.Module, *inputs: Tensor) -> dict[str, Tensor]:
     """Every measure that the model has, one value per window: name -> [B]; see `MEASURES`.
 
     Args:
-        inputs: each [B, T, features]; their training mean is 0, as of normalised inputs.
+        inputs: each [B, T, features]; their training mean is taken to be 0, as for normalised inputs.
     """
     return _measures(model, capture_attention(model, *inputs), inputs)
 
 
-def _measures(model: nn.Module, shown: Capture, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
-    found = {f"gate layer {layer}": gate.mean(dim=(1, 2)) for layer, gate in enumerate(shown.gates.values())}
-    for kind, layers in shown.kinds.items():
-        for of in (diffuseness, recency):
-            found[f"{kind} {of.__name__}"] = torch.stack([_of_heads(of, maps) for maps in layers]).nanmean(dim=0)
-    if shown.pooling is not None:
-        found["pooling recency"] = shown.pooling[:, -recent_days(shown.pooling.size(1)) :].sum(dim=1)
+def _measures(model: nn.Module, capture: Capture, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+    measures = {f"gate layer {layer}": gate.mean(dim=(1, 2)) for layer, gate in enumerate(capture.gates.values())}
+    for kind, layers in capture.kinds.items():
+        for statistic in (diffuseness, recency):
+            by_layer = torch.stack([_mean_over_heads(statistic, maps) for maps in layers])
+            measures[f"{kind} {statistic.__name__}"] = by_layer.nanmean(dim=0)
+    if capture.pooling is not None:
+        measures["pooling recency"] = capture.pooling[:, -recent_days(capture.pooling.size(1)) :].sum(dim=1)
     if len(inputs) == 2:
-        found["market share"] = _market_share(model, inputs)
-    output = describe_outputs(shown.output.float(), model)
+        measures["market share"] = _market_share(model, inputs)
+    output = describe_outputs(capture.output.float(), model)
     if output.probabilities is None:
-        return found | {"value": output.outputs}
+        return measures | {"value": output.outputs}
     classes = torch.tensor(float(output.probabilities.size(1)))
-    return found | {"confidence": output.confidence, "relative entropy": output.entropy / classes.log()}
+    return measures | {"confidence": output.confidence, "relative entropy": output.entropy / classes.log()}
 
 
-def _of_heads(of: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
-    """A statistic averaged over the heads, [B, heads, query, key] -> [B]; heads that are switched off have none."""
-    return torch.where(maps.any(dim=-1).any(dim=-1), of(maps), math.nan).nanmean(dim=1)
+def _mean_over_heads(statistic: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
+    """A statistic averaged over the heads that are not switched off, [B, heads, query, key] -> [B]."""
+    return torch.where(maps.any(dim=-1).any(dim=-1), statistic(maps), math.nan).nanmean(dim=1)
 
 
 def _market_share(model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
@@ -300,19 +302,19 @@ def _measure_all(
     group: np.ndarray,
     batch_size: int,
 ) -> tuple[pd.DataFrame, dict[str, Tensor]]:
-    """Measures by window, and by kind the mean maps of the groups that are 1 and -1 in `group`."""
+    """Measures by window, and by kind the mean maps of the groups 1 and -1 in `group`."""
     values: dict[str, np.ndarray] = {}
     maps: dict[str, Tensor] = {}
     shares = torch.tensor(np.stack([(group == sign) / (group == sign).sum() for sign in (1, -1)]))  # [2, n]
     start = 0
     total = -(-len(samples) // batch_size)
     for inputs in tqdm(_batches(model, dataset, samples, batch_size), desc="windows", total=total):
-        shown = capture_attention(model, *inputs)
+        capture = capture_attention(model, *inputs)
         stop = start + len(inputs[0])
-        for name, found in _measures(model, shown, inputs).items():
-            # Into an array that is there: small tensors that stay would keep the memory of the large ones around them.
-            values.setdefault(name, np.empty(len(samples)))[start:stop] = found.double().numpy()
-        for kind, layers in shown.kinds.items():
+        for name, measure in _measures(model, capture, inputs).items():
+            # Copied into one array: small tensors that are kept would hold on to the memory of large ones around them.
+            values.setdefault(name, np.empty(len(samples)))[start:stop] = measure.double().numpy()
+        for kind, layers in capture.kinds.items():
             means = torch.stack([weights.double().mean(dim=1) for weights in layers])  # [layers, B, query, key]
             share = torch.einsum("gb,lbqk->lgqk", shares[:, start:stop], means)
             maps.setdefault(kind, torch.zeros_like(share)).add_(share)
@@ -341,17 +343,17 @@ def _labels(dataset: StockDataset, samples: np.ndarray, groups: Sequence[np.ndar
 
 def _indices(dataset: StockDataset, group: Sequence[int] | np.ndarray, name: str) -> np.ndarray:
     """Sorted indices of windows, each once."""
-    given = np.asarray(group)
-    if given.dtype == bool:
-        if given.shape != (len(dataset),):
-            raise ValueError(f"group {name!r} has {given.size} booleans for {len(dataset)} windows")
-        given = np.flatnonzero(given)
-    if given.size and not np.issubdtype(given.dtype, np.integer):
-        raise TypeError(f"group {name!r} holds {given.dtype}, expected indices of windows or booleans")
-    outside = given[(given < -len(dataset)) | (given >= len(dataset))]
+    indices = np.asarray(group)
+    if indices.dtype == bool:
+        if indices.shape != (len(dataset),):
+            raise ValueError(f"group {name!r} has {indices.size} booleans for {len(dataset)} windows")
+        indices = np.flatnonzero(indices)
+    if indices.size and not np.issubdtype(indices.dtype, np.integer):
+        raise TypeError(f"group {name!r} holds {indices.dtype}, expected indices of windows or booleans")
+    outside = indices[(indices < -len(dataset)) | (indices >= len(dataset))]
     if outside.size:
         raise IndexError(f"group {name!r} has window {outside[0]}, but the dataset has {len(dataset)}")
-    found = np.unique(given % len(dataset)) if given.size else given
-    if len(found) < 2:
-        raise ValueError(f"group {name!r} has {len(found)} windows, expected at least 2")
-    return found
+    indices = np.unique(indices % len(dataset)) if indices.size else indices
+    if len(indices) < 2:
+        raise ValueError(f"group {name!r} has {len(indices)} windows, expected at least 2")
+    return indices

@@ -11,12 +11,12 @@ from scipy.stats import t as student
 
 from stockformer.uncertainty.dependence import block_length, standard_error
 
-#: Windows whose groups alternate less often than this, per ticker, cannot be told from a trend.
+#: With fewer stretches of one group per ticker than this, a difference cannot be told from a trend.
 FEWEST_STRETCHES = 4
-#: With fewer windows than this in a group there is no test: a handful says little about windows that it leaves out.
+#: With fewer windows than this in a group there is no test: a handful says little about other windows.
 FEWEST_WINDOWS = 20
 LEVEL = 0.05
-#: Means by Fourier transforms are exact up to this share of the largest value.
+#: Means computed by Fourier transforms are exact up to this share of the largest value.
 _ROUNDING = 1e-11
 
 
@@ -26,7 +26,7 @@ class Labels:
 
     Attributes:
         group: 1 for the first group, -1 for the second, 0 for neither: [n].
-        days, tickers: place of each window in the calendar and among the tickers, from 0: [n].
+        days, tickers: position of each window in the calendar and among the tickers, from 0: [n].
     """
 
     group: np.ndarray
@@ -35,7 +35,7 @@ class Labels:
 
     @cached_property
     def stretches(self) -> float:
-        """How many stretches of one group follow each other, in the mean over the tickers."""
+        """Number of stretches of windows of one group, mean over the tickers."""
         order = np.lexsort((self.days, self.tickers))
         order = order[self.group[order] != 0]
         tickers = self.tickers[order]
@@ -49,12 +49,12 @@ class Labels:
 
     @property
     def alternate(self) -> bool:
-        """Whether the groups take turns often enough for shifts of the calendar."""
+        """Whether the groups alternate often enough for shifts of the calendar."""
         return self.stretches >= FEWEST_STRETCHES
 
     @cached_property
     def by_ticker(self) -> bool:
-        """Whether the groups are different tickers over the same days: at least half of all days are in both."""
+        """Whether the groups are different tickers over the same days: at least half of all days have both."""
         first, second = (np.unique(self.days[self.group == sign]) for sign in (1, -1))
         return self.stretches == 1 and 2 * len(np.intersect1d(first, second)) >= len(np.union1d(first, second))
 
@@ -64,7 +64,7 @@ def group_table(values: pd.DataFrame, labels: Labels, lookback: int, most: int =
 
     Args:
         values: one row per window, one column per measure.
-        lookback: how many windows in a row share days.
+        lookback: how many consecutive windows share days.
         most: the largest number of shifts.
     """
     numbers = values.to_numpy()
@@ -92,7 +92,7 @@ def group_table(values: pd.DataFrame, labels: Labels, lookback: int, most: int =
 
 
 def smallest_p(shifts: int) -> float:
-    """The smallest p-value that a number of shifts to other groups allows."""
+    """The smallest p-value that is possible with a number of shifts to other groups."""
     return 1 / (1 + shifts)
 
 
@@ -103,22 +103,22 @@ def difference_of_means(values: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 
 def shift_test(values: np.ndarray, labels: Labels, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Compare a difference with those after shifts of all labels along the calendar.
+    """Compare a difference with the differences after shifting all labels along the calendar.
 
-    A shift moves the labels of every ticker by the same number of days, the last ones to the front, so the
-    dependence between days and between tickers stays as it is, in the labels and in the values. The p-value is
-    the share of all shifts, with none among them, whose difference is as large. The interval holds every effect that
-    the same test does not reject at 5 % when it is subtracted: from the first group in full, and by half from
+    A shift moves the labels of every ticker by the same number of days, the last ones to the front. It keeps
+    the dependence between days and between tickers, in the labels and in the values. The p-value is the share of
+    shifts, the shift by 0 days included, whose difference is at least as large. The interval holds every effect that
+    the same test does not reject at 5 % after it is subtracted: in full from the first group, and by half from
     windows in neither group.
 
     Args:
-        values: [n, measures], with windows in neither group among them.
+        values: [n, measures], windows in neither group included.
         most: the largest number of shifts, spread evenly over all.
 
     Returns:
         p-values and adjusted ones [measures], both ends of the 95 % intervals [2, measures], and how many shifts give
-        other groups: of groups that repeat every few days many shifts give the same or exchange them, which no
-        p-value can tell apart, so all that give one grouping count as one. At least 1.
+        other groups. If groups repeat every few days, many shifts give the same groups or exchange them, which no
+        p-value can tell apart, so all shifts to the same grouping count as one. At least 1.
     """
     shape = int(labels.days.max()) + 1, int(labels.tickers.max()) + 1
 
@@ -135,7 +135,7 @@ def shift_test(values: np.ndarray, labels: Labels, most: int) -> tuple[np.ndarra
         return np.stack([np.fft.irfft((one * spectrum).sum(axis=1), shape[0]) for one in members])
 
     counts = np.rint(sums(np.ones(len(values))))
-    enough = (2 * counts >= counts[:, :1]).all(axis=0)  # days on which tickers have no window leave out labels
+    enough = (2 * counts >= counts[:, :1]).all(axis=0)  # labels that fall on days without a window are lost
     shifts = np.flatnonzero(enough[1:]) + 1
     shifts = shifts[np.unique(np.linspace(0, len(shifts) - 1, min(most, len(shifts))).round().astype(int))]
 
@@ -144,7 +144,7 @@ def shift_test(values: np.ndarray, labels: Labels, most: int) -> tuple[np.ndarra
         return np.asarray(first - second)
 
     differences = np.stack([shifted(column) for column in values.T], axis=1)
-    kept = shifted((1 + labels.group) / 2)[:, None]  # what a shift keeps of an effect
+    kept = shifted((1 + labels.group) / 2)[:, None]  # share of an effect that is left after a shift
     difference = difference_of_means(values, labels.group)
     rounding = _ROUNDING * np.abs(values).max(axis=0)
     sizes, usual = (
@@ -162,15 +162,16 @@ def shift_test(values: np.ndarray, labels: Labels, most: int) -> tuple[np.ndarra
 
 
 def _not_rejected(difference: np.ndarray, differences: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Both ends of the effects that shifts do not reject: [2, measures].
+    """Both ends of the range of effects that shifts do not reject: [2, measures].
 
-    After an effect e is subtracted, a shift is as large where |differences - kept e| >= |difference - e|: between
-    the two ends at which both sides are equal, and the difference itself is between these ends for every shift.
+    After an effect e is subtracted, a shift is at least as large if |differences - kept e| >= |difference - e|. This
+    holds between the two values of e at which both sides are equal; the difference itself is between them for every
+    shift.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ends = np.stack([(difference - differences) / (1 - kept), (difference + differences) / (1 + kept)])
     low, high = np.where(np.abs(kept) < 1 - _ROUNDING, np.sort(ends, axis=0), [[[-np.inf]], [[np.inf]]])
-    fewest = int(LEVEL * (1 + len(kept)))  # an effect is rejected where fewer shifts than this are as large
+    fewest = int(LEVEL * (1 + len(kept)))  # an effect is rejected if fewer shifts than this are as large
     if not fewest:
         return np.full((2, len(difference)), np.nan)
     interval = np.stack([np.sort(low, axis=0)[fewest - 1], np.sort(high, axis=0)[-fewest]])
@@ -180,25 +181,26 @@ def _not_rejected(difference: np.ndarray, differences: np.ndarray, kept: np.ndar
 def paired_test(values: np.ndarray, labels: Labels, lookback: int) -> tuple[np.ndarray, np.ndarray]:
     """Compare groups that are different tickers over the same days.
 
-    A shift would compare the same tickers once more. The standard error comes from what each day adds to the
-    difference, see `standard_error`, where `lookback` days at least depend on each other. In simulations the intervals
-    held the truth in 94 to 96 % for moderate dependence, in 86 to 93 % where values keep for 100 days and more.
+    A shift would compare the same tickers again. The standard error comes from each day's contribution to the
+    difference, see `standard_error`; at least `lookback` days are taken to depend on each other. In simulations the
+    intervals held the truth in 94 to 96 % for moderate dependence, in 86 to 93 % if values persist for 100 days and
+    more.
 
     Args:
         values: [n, measures].
 
     Returns:
-        p-values [measures] and both ends of the 95 % intervals [2, measures]; NaN where the days are too few.
+        p-values [measures] and both ends of the 95 % intervals [2, measures]; NaN if there are too few days.
     """
     difference = difference_of_means(values, labels.group)
     p, low, high = np.full((3, len(difference)), np.nan)
     for place in np.flatnonzero(np.isfinite(difference)):
-        parts = np.zeros(len(values))
+        contributions = np.zeros(len(values))
         for sign in (1, -1):
             members = labels.group == sign
             column = values[members, place]
-            parts[members] = sign * (column - column.mean()) / len(column)
-        daily = np.bincount(labels.days, weights=parts)
+            contributions[members] = sign * (column - column.mean()) / len(column)
+        daily = np.bincount(labels.days, weights=contributions)
         error, degrees = standard_error(daily, max(block_length(daily), lookback))
         if degrees:
             size = abs(difference[place])
