@@ -1,1 +1,1 @@
-"""Charts by the names of functions that plot them, in matplotlib."""
+"""Functions that draw the charts in matplotlib."""

@@ -1,6 +1,6 @@
 """Matplotlib figures of maps, rows, gates, pooling, layers and heads.
 
-Functions of ``attn`` take the dictionary of `AttentionExtractor.get_data`; see `figures` for what they share.
+``attn`` is the dictionary of `AttentionExtractor.get_data`; `stockformer.charts.figures` has what the functions share.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def plot_attention_heatmap(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """One map [query, key], colours from 0 to `largest`, by default its largest value; grey is masked or no number.
+    """One map [query, key], colours from 0 to `largest`, by default its largest value; masked cells and NaN are grey.
 
-    `value` says what the cells hold; of weights, a line on the colour bar is that of a uniform row, where no key is
-    masked by `mask`, bool [query, key].
+    `value` names the quantity. For weights, a line on the colour bar marks a uniform row, unless `mask`, bool
+    [query, key], masks a key.
     """
     cells = day_map(
         weights,
@@ -71,7 +71,7 @@ def plot_attention_all_heads(
     mask: Tensor | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """All heads of one layer [heads, query, key], on one colour scale; what `mask` hides is grey."""
+    """All heads of one layer [heads, query, key], on one colour scale; masked cells are grey."""
     days = _names_of_days(weights, query_dates, key_dates)
     heads = on_one_scale(head_maps(weights, days, labels=(query_label, key_label), mask=mask))
     return draw_side_by_side({f"head {number}": head for number, head in enumerate(heads)}, title, save_path)
@@ -87,7 +87,7 @@ def plot_head_grid(
 ) -> Figure:
     """Every head's map, [heads, query, key] per layer, on one colour scale: layers down, heads across.
 
-    What `masks` hide, bool [heads or 1, query, key] per layer, is grey.
+    Cells masked by `masks`, bool [heads or 1, query, key] per layer, are grey.
     """
     masks = masks or [None] * len(layers)
     maps = [
@@ -109,7 +109,7 @@ def plot_cross_attention(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Which market days each stock day attends to; the mean of the heads by default."""
+    """Attention of each stock day to the market days; by default the mean of the heads."""
     return _plot_map_of(attn, "cross", layer, head, sample, title, dates, ax, save_path)
 
 
@@ -149,7 +149,7 @@ def plot_self_attention(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Which stock days each stock day attends to; the mean of the heads by default."""
+    """Attention of each stock day to the stock days; by default the mean of the heads."""
     return _plot_map_of(attn, "self", layer, head, sample, title, dates, ax, save_path)
 
 
@@ -163,7 +163,7 @@ def plot_attention_row(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """What one query attends to [key], against a uniform share; the day `key` stands out."""
+    """Attention of one query [key], beside a uniform share; the day `key` is highlighted."""
     chart = by_day.attention_row(row, day_names(dates, len(row)), "one day")
     return draw(chart, {} if key is None else {"key": key}, title=title, ax=ax, save_path=save_path)
 
@@ -180,7 +180,7 @@ def plot_gate_activations(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """The gate dimensions of a layer that vary most over the days, most variable on top."""
+    """The gate dimensions of a layer that vary most over the days, the most variable on top."""
     gate = _gates(attn, sample)[checked("layer", layer, len(attn["gate_values"]))]  # [T, d]
     chart = gate_map(gate, day_names(dates, len(gate)), layer, top_k)
     return draw(chart, title=title, ax=ax, save_path=save_path)
@@ -197,7 +197,7 @@ def plot_gate_timeseries(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Mean gate of every layer over the lookback; `layer` stands out, with the middle 80 % of its dimensions."""
+    """Mean gate of every layer over the lookback; `layer` is highlighted, with the middle 80 % of its dimensions."""
     gates = _gates(attn, sample)
     chosen = None if layer is None else checked("layer", layer, len(gates))
     chart = by_day.gate_timeline(gates, day_names(dates, len(gates[0])), chosen)
@@ -214,7 +214,7 @@ def plot_attention_pooling(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """How much every day counts in the pooled vector, against a uniform share."""
+    """Weight of every day in the pooled vector, beside a uniform share."""
     if attn["pool_weights"] is None:
         raise ValueError("this model has no attention pooling")
     pooling = attn["pool_weights"][checked("sample", sample, len(attn["pool_weights"]))]
@@ -230,7 +230,7 @@ def plot_layer_evolution(
     title: str | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Diffuseness and sparsity by layer of every kind of attention, mean of the heads; `attention_type` stands out."""
+    """Diffuseness and sparsity by layer for every kind, mean of the heads; `attention_type` is highlighted."""
     _maps(attn, attention_type)
     kinds = {kind: _maps(attn, kind) for kind in attn["kinds"]}
     chosen = {kind: [maps[checked("sample", sample, len(maps))] for maps in layers] for kind, layers in kinds.items()}
@@ -304,7 +304,7 @@ def _layer(attn: Mapping[str, Any], kind: str, layer: int, sample: int) -> Tenso
 
 
 def _mask(attn: Mapping[str, Any], kind: str, layer: int, sample: int) -> Tensor | None:
-    """What is masked in a layer, [heads or 1, query, key]."""
+    """The mask of a layer, [heads or 1, query, key]."""
     masks: Mapping[str, list[Tensor | None]] = attn.get("masks", {})
     mask = masks[kind][layer] if kind in masks else None
     return None if mask is None else mask[sample]

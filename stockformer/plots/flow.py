@@ -1,4 +1,4 @@
-"""Matplotlib figures of what attention carries, and of how far to trust an explanation.
+"""Matplotlib figures of what attention carries, and of the faithfulness of an explanation.
 
 See `stockformer.charts.figures` for what the functions share.
 """
@@ -29,7 +29,7 @@ def plot_day_scores(
     dates: Days = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Scores of the stock's days [T] and, where there is a second part, of the market's [S]; their last days align."""
+    """Scores of the stock's days [T] and, if there is a second part, of the market's [S], aligned on the last day."""
     length = max(map(len, parts))
     days = day_names(dates, length)
     return draw(
@@ -46,7 +46,7 @@ def plot_market_entry(
     dates: Days = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """``|g * c| / |stream|`` by day, one [T] per layer, of gates [T, d]."""
+    """``|g * c| / |stream|`` by day, one [T] per layer, with the gates g [T, d]."""
     chart = by_day.market_entry(entries, gates, day_names(dates, len(entries[0])))
     return draw(chart, title=title, save_path=save_path)
 
@@ -72,7 +72,7 @@ def plot_attention_effects(
 
 @closing_on_error
 def plot_faithfulness(
-    found: Faithfulness, *, title: str = "Deletion and insertion", save_path: str | Path | None = None
+    result: Faithfulness, *, title: str = "Deletion and insertion", save_path: str | Path | None = None
 ) -> Figure:
-    """Both curves of every ranking, with those of random orders as a band."""
-    return draw(faithfulness(found), title=title, save_path=save_path)
+    """Both curves of every ranking, with random orders as a band."""
+    return draw(faithfulness(result), title=title, save_path=save_path)

@@ -36,7 +36,7 @@ def plot_saliency_map(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Attribution [T, features] of the `top_k` strongest features by day: its magnitude, or with its sign."""
+    """Attribution [T, features] of the `top_k` strongest features by day: magnitudes, or with signs."""
     names = _feature_names(saliency, feature_names)
     days = day_names(dates, len(saliency))
     chart = saliency_map([saliency], [names], [days], title, most=top_k, signed=signed)
@@ -71,15 +71,15 @@ def plot_saliency_summary(
     top_k: int = 15,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """The strongest features of stock and market side by side, added up over the days, on one scale."""
+    """The strongest features of stock and market side by side, summed over the days, on one scale."""
     streams = zip(
         stream_names, (stock_saliency, market_saliency), (stock_feature_names, market_feature_names), strict=False
     )
-    given = [(name, part, names) for name, part, names in streams if part is not None]
+    present = [(name, part, names) for name, part, names in streams if part is not None]
     figure, panels = plt.subplots(
-        1, len(given), figsize=(5.6 * len(given), 4.6), squeeze=False, sharex=True, layout="constrained"
+        1, len(present), figsize=(5.6 * len(present), 4.6), squeeze=False, sharex=True, layout="constrained"
     )
-    for axes, (stream, part, feature_names), color in zip(panels[0], given, STREAM_COLORS, strict=False):
+    for axes, (stream, part, feature_names), color in zip(panels[0], present, STREAM_COLORS, strict=False):
         values, names, order = _by_strength(part, feature_names, top_k)
         sums = pd.Series(values.sum(dim=0)[order].numpy(), index=[names[feature] for feature in order])
         plot_feature_bars(sums, colors=color, title=stream, xlabel="sum over days of |attribution|", ax=axes)
@@ -97,10 +97,10 @@ def plot_prices(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Close and, where known, SPY as change since the first day in percent, with the days `query` and `key` marked.
+    """Close and, if known, SPY as percent change since the first day, with the days `query` and `key` marked.
 
     Args:
-        prices: rows of ``date, adjusted_close``, and ``spy`` (a level) where known, as of `Window.prices`.
+        prices: rows of ``date, adjusted_close``, and ``spy`` (a level) if known, as in `Window.prices`.
         query, key: day numbers.
     """
     chart = by_day.price_strip(prices, day_names(list(prices["date"]), len(prices)), "close")

@@ -23,7 +23,7 @@ from stockformer.uncertainty.calibration import Calibration
 def plot_group_differences(comparison: GroupComparison, *, save_path: str | Path | None = None) -> Figure:
     """The difference between two groups of windows in every measure, with its interval, in standard deviations.
 
-    Measures that differ by more than chance are in the second colour.
+    Measures that differ by more than chance are highlighted.
     """
     table = comparison.table.iloc[::-1]
     difference, low, high = (table[name] / table["std"] for name in ("difference", "low", "high"))
@@ -39,7 +39,7 @@ def plot_group_differences(comparison: GroupComparison, *, save_path: str | Path
 
 @closing_on_error
 def plot_prediction(
-    shown: OutputDistribution,
+    distribution: OutputDistribution,
     class_names: Sequence[str] | None = None,
     *,
     sample: int = 0,
@@ -47,12 +47,13 @@ def plot_prediction(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Class probabilities of one sample, CORAL's P(class > k) too, or its value; the truth where it is known."""
-    chosen = slice(checked("sample", sample, len(shown.outputs)), sample + 1)
+    """Class probabilities of one sample with CORAL's P(class > k), or its value; and the truth if it is known."""
+    chosen = slice(checked("sample", sample, len(distribution.outputs)), sample + 1)
     probabilities, above, labels = (
-        None if column is None else column[chosen] for column in (shown.probabilities, shown.above, shown.labels)
+        None if column is None else column[chosen]
+        for column in (distribution.probabilities, distribution.above, distribution.labels)
     )
-    one = OutputDistribution(shown.outputs[chosen], probabilities, above, labels, shown.assumption)
+    one = OutputDistribution(distribution.outputs[chosen], probabilities, above, labels, distribution.assumption)
     chart = prediction(one, class_names)
     title = chart.title if title is None else title
     if one.labels is not None and one.assumption:
@@ -62,36 +63,36 @@ def plot_prediction(
 
 @closing_on_error
 def plot_output_distribution(
-    shown: OutputDistribution, *, title: str = "Outputs", save_path: str | Path | None = None
+    distribution: OutputDistribution, *, title: str = "Outputs", save_path: str | Path | None = None
 ) -> Figure:
     """Predicted classes and confidence, or the values of a regression."""
-    if shown.probabilities is None:
+    if distribution.probabilities is None:
         figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
-        axes.hist(shown.outputs.numpy(), bins=50, color=STREAM_COLORS[0])
+        axes.hist(distribution.outputs.numpy(), bins=50, color=STREAM_COLORS[0])
         axes.axvline(0, color="gray", linestyle="--")
-        axes.set(title=f"{title}, {len(shown.outputs)} samples", xlabel="predicted value", ylabel="samples")
+        axes.set(title=f"{title}, {len(distribution.outputs)} samples", xlabel="predicted value", ylabel="samples")
         return finish(axes, save_path)
-    classes = shown.probabilities.size(1)
+    classes = distribution.probabilities.size(1)
     figure, (counts, confidence) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
     counts.bar(
         range(classes),
-        shown.predicted_counts.numpy(),
+        distribution.predicted_counts.numpy(),
         width=0.4,
         align="edge",
         color=STREAM_COLORS[0],
         label="predicted",
     )
-    if shown.labels is not None:
-        true_counts = np.bincount(shown.labels.numpy(), minlength=classes)
+    if distribution.labels is not None:
+        true_counts = np.bincount(distribution.labels.numpy(), minlength=classes)
         counts.bar(range(classes), true_counts, width=-0.4, align="edge", color=STREAM_COLORS[1], label="true")
     counts.set(xlabel="class", ylabel="samples", xticks=range(classes))
     counts.margins(y=0.2)  # room for the legend
     counts.legend(fontsize="small", ncols=2, loc="upper left")
-    confidence.hist(shown.confidence.numpy(), bins=40, color=STREAM_COLORS[0])
+    confidence.hist(distribution.confidence.numpy(), bins=40, color=STREAM_COLORS[0])
     confidence.axvline(1 / classes, color="gray", linestyle="--", label="uniform")
     confidence.set(xlabel="confidence (largest class probability)", ylabel="samples")
     confidence.legend(fontsize="small")
-    figure.suptitle(f"{title}, {len(shown.outputs)} samples")
+    figure.suptitle(f"{title}, {len(distribution.outputs)} samples")
     return finish(figure, save_path)
 
 

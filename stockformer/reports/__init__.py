@@ -1,1 +1,1 @@
-"""Explanations written as files."""
+"""Reports: explanations written to files."""

@@ -1,4 +1,4 @@
-"""Everything about one sample on one page: figures, numbers, and what they mean."""
+"""A page about one sample: figures, numbers, and what they mean."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _LONGEST_STEM = 80  # characters
 
 @dataclass(frozen=True)
 class _Picture:
-    """A figure: its file's name, how to draw it, and what it says."""
+    """A figure: the name of its file, how to draw it, and a sentence on it."""
 
     name: str
     plot: Callable[[], Figure]
@@ -70,7 +70,7 @@ class _Picture:
 
 @dataclass(frozen=True)
 class _Section:
-    """Figures of one thing, what they say together, and tables: caption -> what stands in the columns."""
+    """Figures on one subject, a sentence on them, and tables: caption -> column -> the summary in it."""
 
     title: str
     verdict: str
@@ -100,15 +100,16 @@ def generate_report(
         model: any module that holds `nn.MultiheadAttention`, called as ``model(*inputs)``.
         inputs: each [B, T, features] for a stock transformer.
         output_dir: created where it does not exist.
-        input_names: one a given input, such as ``["Stock", "Market"]``.
-        feature_names: one list a given input.
-        sample: which of the batch.
+        input_names: one per input, such as ``["Stock", "Market"]``.
+        feature_names: one list per input.
+        sample: index in the batch.
         dates: the T days of that sample.
-        prices: what the price did on these days, as `Window.prices`.
-        label: the true value or class number of that sample, where it is known.
-        assumption: what of the label is a guess, in words; see `StockDataset.assumption`.
-        means: training means of every input, each [features], as `Window.means`; by default 0, as of normalised inputs.
-        files_read: files that are read, and so are not written over, through a link either.
+        prices: prices on these days, as in `Window.prices`.
+        label: the true value or class number of that sample, if it is known.
+        assumption: the guesses behind the label, in words; see `StockDataset.assumption`.
+        means: training means of every input, each [features], as in `Window.means`; by default 0, as for normalised
+            inputs.
+        files_read: files that are read, and so must not be overwritten, not even through a link.
         overwrite: whether files of the same names are replaced.
 
     Returns:
@@ -126,14 +127,14 @@ def generate_report(
     folder = Path(output_dir)
     check_writable([folder / "report.html"], files_read, make_folders=True, overwrite=overwrite)
     model = uncompiled(model)
-    shown = capture_attention(model, *inputs)
+    capture = capture_attention(model, *inputs)
     sections = [
         *_price_sections(prices),
-        *_output_sections(model, shown, sample, label, assumption),
-        *(_attention_section(shown, kind, sample, dates) for kind in shown.kinds),
-        *_gate_sections(shown, sample, dates),
-        *_pooling_sections(shown, sample, dates),
-        *_explained_sections(model, shown, inputs, names, feature_names, sample, dates, means),
+        *_output_sections(model, capture, sample, label, assumption),
+        *(_attention_section(capture, kind, sample, dates) for kind in capture.kinds),
+        *_gate_sections(capture, sample, dates),
+        *_pooling_sections(capture, sample, dates),
+        *_explained_sections(model, capture, inputs, names, feature_names, sample, dates, means),
     ]
     pictures = [picture for section in sections for picture in section.pictures]
     paths = [folder / f"{one.name}.png" for one in pictures]
@@ -158,9 +159,9 @@ def _check(
     batch = inputs[0].size(0)
     if not 0 <= sample < batch:
         raise ValueError(f"sample is {sample}, expected 0 to {batch - 1} for a batch of {batch}")
-    for what, given in (("input_names", input_names), ("feature_names", feature_names)):
-        if given is not None and len(given) != len(inputs):
-            raise ValueError(f"{what} has {len(given)} entries for {len(inputs)} inputs")
+    for argument, entries in (("input_names", input_names), ("feature_names", feature_names)):
+        if entries is not None and len(entries) != len(inputs):
+            raise ValueError(f"{argument} has {len(entries)} entries for {len(inputs)} inputs")
     for number, (names, part) in enumerate(zip(feature_names or (), inputs, strict=False)):
         if len(names) != part.size(-1):
             raise ValueError(f"feature_names[{number}] has {len(names)} names for {part.size(-1)} features")
@@ -176,29 +177,29 @@ def _price_sections(prices: pd.DataFrame | None) -> Iterator[_Section]:
 
 
 def _output_sections(
-    model: nn.Module, shown: Capture, sample: int, label: float | None, assumption: str
+    model: nn.Module, capture: Capture, sample: int, label: float | None, assumption: str
 ) -> Iterator[_Section]:
     if isinstance(model, Forecaster):
         truth = None if label is None else torch.tensor([label])
-        output = describe_outputs(shown.output[sample : sample + 1].float(), model, truth, assumption=assumption)
+        output = describe_outputs(capture.output[sample : sample + 1].float(), model, truth, assumption=assumption)
         names = class_names(model) or None
         summary = summarize_outputs(output, names)
         picture = _Picture("prediction", partial(output_plots.plot_prediction, output, class_names=names))
         yield _Section("Output", summary.verdict, [picture], _one_table(summary))
 
 
-def _attention_section(shown: Capture, kind: str, sample: int, dates: Sequence[Any] | None) -> _Section:
-    attn = shown.to_dict()
-    layers = [weights[sample].float() for weights in shown.kinds[kind]]
-    masks = [shown.layer_mask(kind, layer, sample) for layer in range(len(layers))]
-    mean_masks = [shown.mask(kind, layer, sample=sample) for layer in range(len(layers))]
+def _attention_section(capture: Capture, kind: str, sample: int, dates: Sequence[Any] | None) -> _Section:
+    attn = capture.to_dict()
+    layers = [weights[sample].float() for weights in capture.kinds[kind]]
+    masks = [capture.layer_mask(kind, layer, sample) for layer in range(len(layers))]
+    mean_masks = [capture.mask(kind, layer, sample=sample) for layer in range(len(layers))]
     maps = [
         summarize_map(weights.mean(dim=0), mask, _names(dates, weights.size(-1)))
         for weights, mask in zip(layers, mean_masks, strict=True)
     ]
     heads = [summarize_heads(weights, mask) for weights, mask in zip(layers, masks, strict=True)]
     depth = summarize_layers(layers, masks)
-    stem = _stems(shown.kinds)[kind]
+    stem = _stems(capture.kinds)[kind]
     pictures = [_Picture(f"{stem}_evolution", partial(attention_plots.plot_layer_evolution, attn, kind, sample=sample))]
     for layer, weights in enumerate(layers):
         name, title = f"{stem}_layer{layer}", f"{kind_title(kind)}, layer {layer}"
@@ -211,30 +212,30 @@ def _attention_section(shown: Capture, kind: str, sample: int, dates: Sequence[A
             _Picture(
                 name,
                 partial(mean, title=f"{title}, mean of {len(weights)} heads"),
-                _sentences(*shown.caveats_of(kind, layer), maps[layer].verdict),
+                _sentences(*capture.caveats_of(kind, layer), maps[layer].verdict),
             ),
             _Picture(
                 f"{name}_heads",
                 partial(attention_plots.plot_attention_all_heads, weights, mask=masks[layer], title=title, **axes),
-                _sentences(*shown.caveats_of(kind, layer)),
+                _sentences(*capture.caveats_of(kind, layer)),
             ),
             _Picture(
                 f"{name}_specialization",
                 partial(attention_plots.plot_head_specialization, attn, layer, kind, sample=sample, dates=days[1]),
-                _sentences(*shown.caveats_of(kind, layer), heads[layer].verdict),
+                _sentences(*capture.caveats_of(kind, layer), heads[layer].verdict),
             ),
         ]
     numbers = {
         "Maps, mean of the heads": _by_layer(maps),
         "Heads": _by_layer(heads),
     } | _one_table(depth, "From the first layer to the last")
-    return _Section(kind_title(kind), _sentences(*shown.caveats_of(kind), depth.verdict), pictures, numbers)
+    return _Section(kind_title(kind), _sentences(*capture.caveats_of(kind), depth.verdict), pictures, numbers)
 
 
-def _gate_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) -> Iterator[_Section]:
-    if shown.gates:
-        attn = shown.to_dict()
-        summaries = [summarize_gate(gate[sample]) for gate in shown.gates.values()]
+def _gate_sections(capture: Capture, sample: int, dates: Sequence[Any] | None) -> Iterator[_Section]:
+    if capture.gates:
+        attn = capture.to_dict()
+        summaries = [summarize_gate(gate[sample]) for gate in capture.gates.values()]
         draw = partial(attention_plots.plot_gate_activations, attn, sample=sample, dates=dates)
         pictures = [
             _Picture(
@@ -248,16 +249,16 @@ def _gate_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) -> 
         yield _Section("Gates", "", pictures, {"Numbers": _by_layer(summaries)})
 
 
-def _pooling_sections(shown: Capture, sample: int, dates: Sequence[Any] | None) -> Iterator[_Section]:
-    if shown.pooling is not None:
-        summary = summarize_pooling(shown.pooling[sample], _names(dates, shown.pooling.size(1)))
-        draw = partial(attention_plots.plot_attention_pooling, shown.to_dict(), sample=sample, dates=dates)
+def _pooling_sections(capture: Capture, sample: int, dates: Sequence[Any] | None) -> Iterator[_Section]:
+    if capture.pooling is not None:
+        summary = summarize_pooling(capture.pooling[sample], _names(dates, capture.pooling.size(1)))
+        draw = partial(attention_plots.plot_attention_pooling, capture.to_dict(), sample=sample, dates=dates)
         yield _Section("Attention pooling", summary.verdict, [_Picture("pooling", draw)], _one_table(summary))
 
 
 def _explained_sections(
     model: nn.Module,
-    shown: Capture,
+    capture: Capture,
     inputs: Sequence[Tensor],
     names: Sequence[str],
     feature_names: Sequence[Sequence[str]] | None,
@@ -265,13 +266,13 @@ def _explained_sections(
     dates: Sequence[Any] | None,
     means: Sequence[Tensor] | None,
 ) -> Iterator[_Section]:
-    if not can_attribute(inputs, shown.output):
+    if not can_attribute(inputs, capture.output):
         return
     one = Inputs((part[sample : sample + 1] for part in inputs), means)
 
     def attention() -> Iterator[_Section]:
         trace = trace_attention(model, *one)
-        yield _carried_section(trace, shown, sample, dates)
+        yield _carried_section(trace, capture, sample, dates)
         yield _importance_section(model, one, trace)
 
     def attribution() -> Iterator[_Section]:
@@ -292,12 +293,12 @@ def _explained_sections(
 
 
 def _attribution_section(
-    found: Attribution,
+    attribution: Attribution,
     names: Sequence[str],
     feature_names: Sequence[Sequence[str]] | None,
     dates: Sequence[Any] | None,
 ) -> _Section:
-    parts = [part.float() for part in found.parts]
+    parts = [part.float() for part in attribution.parts]
     features = list(feature_names) if feature_names is not None else [None] * len(parts)
     pictures = []
     if len(parts) <= 2:
@@ -310,14 +311,14 @@ def _attribution_section(
         )
         pictures.append(_Picture(f"saliency_{number}", partial(draw, title=f"{name}: attribution by day")))
     summary = summarize_saliency(parts)
-    method = found.method.replace("_", " ")
-    sums = f"They sum to the target's change (error {abs(found.completeness_error or 0.0):.1g})"
-    words = found.caveat or sums
+    method = attribution.method.replace("_", " ")
+    sums = f"They sum to the target's change (error {abs(attribution.completeness_error or 0.0):.1g})"
+    words = attribution.caveat or sums
     verdict = f"By {method}. {words[0].upper()}{words[1:]}. {summary.verdict}"
     return _Section("Input attribution", verdict, pictures, _one_table(summary))
 
 
-def _carried_section(trace: Trace, shown: Capture, sample: int, dates: Sequence[Any] | None) -> _Section:
+def _carried_section(trace: Trace, capture: Capture, sample: int, dates: Sequence[Any] | None) -> _Section:
     pictures: list[_Picture] = []
     numbers: dict[str, dict[str, Summary]] = {}
     if trace.pooling is not None:
@@ -340,7 +341,7 @@ def _carried_section(trace: Trace, shown: Capture, sample: int, dates: Sequence[
         labels = day_labels(kind)
         for number, layer in enumerate(layers):
             carried = mean_norm_map(layer)
-            mask = shown.mask(kind, number, sample=sample)
+            mask = capture.mask(kind, number, sample=sample)
             summary = summarize_flow_map(carried, layer.weights.mean(dim=0), mask)
             named = [_fitting(dates, length) for length in carried.shape]
             axes: dict[str, Any] = dict(
@@ -368,7 +369,7 @@ def _importance_section(model: nn.Module, inputs: Sequence[Tensor], trace: Trace
             pictures.append(_Picture(name, partial(flow_plots.plot_head_importance, rows, title=title)))
     numbers = _one_table(summaries[0], "Effect of attention") | _one_table(summaries[1], "Heads")
     verdict = " ".join(summary.verdict for summary in summaries)
-    return _Section("What the prediction hangs on", verdict, pictures, numbers)
+    return _Section("What the prediction depends on", verdict, pictures, numbers)
 
 
 def _faithfulness_section(model: nn.Module, inputs: Inputs, by_day: bool) -> _Section:
@@ -376,16 +377,16 @@ def _faithfulness_section(model: nn.Module, inputs: Inputs, by_day: bool) -> _Se
     numbers: dict[str, dict[str, Summary]] = {}
     rankings = {"Features by day": CELL_RANKINGS} | ({"Days": DAY_RANKINGS} if by_day else {})
     for what, each in rankings.items():
-        found = measure_faithfulness(model, [inputs], each)
-        summary = summarize_faithfulness(found)
-        draw = partial(flow_plots.plot_faithfulness, found, title=f"{what}: deletion and insertion")
-        pictures.append(_Picture(f"faithfulness_{found.unit}", draw, summary.verdict))
+        result = measure_faithfulness(model, [inputs], each)
+        summary = summarize_faithfulness(result)
+        draw = partial(flow_plots.plot_faithfulness, result, title=f"{what}: deletion and insertion")
+        pictures.append(_Picture(f"faithfulness_{result.unit}", draw, summary.verdict))
         numbers |= _one_table(summary, what)
     return _Section("How far to trust it", "", pictures, numbers)
 
 
 def _stems(kinds: Iterable[str]) -> dict[str, str]:
-    """How the files of each kind begin. Kinds of other models are module paths, which may hold any character."""
+    """The start of each kind's file names. Kinds of other models are module paths, which may hold any character."""
     stems: dict[str, str] = {}
     taken = {"gate"}
     for kind in kinds:
@@ -406,7 +407,7 @@ def _fitting(dates: Sequence[Any] | None, days: int) -> Sequence[Any] | None:
 
 
 def _names(dates: Sequence[Any] | None, days: int) -> list[str] | None:
-    """Dates as text, where there are as many as days."""
+    """Dates as text, if there are as many as days."""
     fitting = _fitting(dates, days)
     return None if fitting is None else [str(date)[:10] for date in fitting]
 

@@ -23,11 +23,11 @@ class Calibration:
         bins: one row per bin that holds samples: ``lower, upper`` edge, mean
             ``confidence``, ``accuracy``, ``count``.
         ece: expected calibration error (Naeini et al. 2015), the count-weighted
-            mean of |accuracy - confidence|. Chance alone makes it larger than the true one.
-        ece_corrected: without the part that chance adds, by how much more noise raises it further
+            mean of |accuracy - confidence|. Chance makes it larger than the true one.
+        ece_corrected: `ece` less what chance adds, estimated by how much further added noise raises it
             (bootstrap bias, Kumar, Liang and Ma 2019), at least 0; for a calibrated model
-            about half of that part remains.
-        ece_interval: 95 % interval of the true error; NaN where the days are too few.
+            about half of what chance adds remains.
+        ece_interval: 95 % interval of the true error; NaN if there are too few days.
         brier: mean over samples of ``sum_k (p_k - [label = k])^2`` (Brier 1950), 0..2.
     """
 
@@ -55,9 +55,9 @@ def calibrate(
 ) -> Calibration:
     """Compare the confidence in the predicted class with how often it is right.
 
-    Samples of one day and of days close together are no independent draws, so the noise of
-    the bins comes from daily sums over all samples, see `cosine_sums`. The sum over bins
-    of its magnitudes bounds how far the measured error can be from the true one, whatever that is:
+    Samples of the same day and of nearby days are not independent, so the noise of
+    the bins comes from daily sums over all samples, see `cosine_sums`. The sum of its
+    magnitudes over the bins bounds how far the measured error can be from the true one, whatever that is:
     the interval is the error -/+ the 95 % quantile of that sum. It held the
     true error in 94 to 100 % of simulated data sets, see docs/statistics.md.
 
@@ -66,11 +66,11 @@ def calibrate(
         labels: [n], class numbers.
         predictions: [n], class numbers, such as `OutputDistribution.predictions`; by default the most probable
             class, which a CORAL model need not predict.
-        days: of the samples, [n], such as `OutputDistribution.dates`; by default each sample has a day of
-            its own, in the order given.
-        binning: ``equal_width`` bins of 0..1, or ``equal_mass`` bins of as many samples each.
-        resamples: draws of the noise.
-        seed: of these draws.
+        days: days of the samples, [n], such as `OutputDistribution.dates`; by default each sample has a day of
+            its own, in their order.
+        binning: ``equal_width`` bins of 0..1, or ``equal_mass`` bins with equal numbers of samples.
+        resamples: number of draws of the noise.
+        seed: seed of these draws.
 
     Raises:
         ValueError: an unknown binning, or not one label and day per sample.
@@ -93,7 +93,7 @@ def calibrate(
     curve = grouped.mean().assign(count=grouped.size()).reset_index(names="bin")
     curve.insert(0, "lower", edges[curve["bin"]])
     curve.insert(1, "upper", edges[curve["bin"] + 1])
-    daily = np.zeros((day.max() + 1, len(edges) - 1))  # what each day adds to the gap of each bin
+    daily = np.zeros((day.max() + 1, len(edges) - 1))  # contribution of each day to the gap of each bin
     np.add.at(daily, (day, place), (correct - confidence) / len(correct))
     gaps = daily.sum(axis=0)
     error = float(np.abs(gaps).sum())
@@ -121,7 +121,7 @@ def _edges(confidence: np.ndarray, bins: int, binning: str) -> np.ndarray:
 
 
 def _noise(daily: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws of the error of the sums over days, a multivariate t: [draws, bins]; none where the days are too few."""
+    """Draws of the error of the sums over days, a multivariate t: [draws, bins]; none if there are too few days."""
     spread = daily.var(axis=0)
     if not spread.any():
         return np.zeros((draws, daily.shape[1]))

@@ -7,17 +7,17 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import dct
 from scipy.stats import t as student
 
-#: A calendar that holds fewer blocks than this is too short for a standard error.
+#: A calendar with fewer blocks than this is too short for a standard error.
 FEWEST_BLOCKS = 5
 #: More cosines than this no longer change the quantiles of t.
 _MOST_COSINES = 400
 
 
 def block_length(series: np.ndarray) -> float:
-    """Over how many days a series depends on itself: the optimal block of the circular block bootstrap.
+    """Number of days over which a series depends on itself: the optimal block of the circular block bootstrap.
 
     Politis and White (2004), with the correction of Patton, Politis and White (2009). It is 1 for independent
-    days and for a constant series, and all of a series that is too short to tell.
+    days and for a constant series, and the whole length of a series that is too short to tell.
 
     Args:
         series: one value per day, [n].
@@ -27,7 +27,7 @@ def block_length(series: np.ndarray) -> float:
     covariance = np.fft.irfft(np.abs(padded) ** 2)[:length] / length
     if covariance[0] <= 1e-24 * np.square(series).mean():
         return 1.0
-    # The correlation ends before the first five lags in a row that do not stand out of the noise.
+    # The correlation ends before the first five consecutive lags that are within the noise.
     small = np.abs(covariance[1:]) < 2 * np.sqrt(np.log10(length) / length) * covariance[0]
     runs = sliding_window_view(small, 5).all(axis=1) if len(small) >= 5 else small[:0]
     window = min(2 * max(int(runs.argmax()), 1) if runs.any() else length, length - 1)
@@ -52,7 +52,7 @@ def cosine_sums(series: np.ndarray, block: float) -> np.ndarray:
         block: how many days depend on each other, see `block_length`.
 
     Returns:
-        No cosine where the calendar holds fewer than `FEWEST_BLOCKS` blocks.
+        No cosine if the calendar has fewer than `FEWEST_BLOCKS` blocks.
     """
     blocks = len(series) / block
     cosines = min(int(blocks / 2), _MOST_COSINES) if blocks >= FEWEST_BLOCKS else 0
@@ -61,7 +61,7 @@ def cosine_sums(series: np.ndarray, block: float) -> np.ndarray:
 
 
 def standard_error(series: np.ndarray, block: float) -> tuple[float, int]:
-    """Standard error of a sum over days, and its degrees of freedom; NaN and 0 where the days are too few.
+    """Standard error of a sum over days, and its degrees of freedom; NaN and 0 if there are too few days.
 
     Args:
         series, block: as for `cosine_sums`.
@@ -71,7 +71,7 @@ def standard_error(series: np.ndarray, block: float) -> tuple[float, int]:
 
 
 def mean_margin(values: np.ndarray, days: np.ndarray) -> float:
-    """Half of the 95 % interval of a mean over samples of days that depend on each other; NaN where they are too few.
+    """Half of the 95 % interval of a mean over samples of days that depend on each other; NaN if they are too few.
 
     Args:
         values: one per sample, [n].

@@ -90,7 +90,7 @@ def test_days():
 def test_market_entry():
     entries = [torch.tensor([0.1, 0.3]), torch.tensor([0.05, 0.05])]
     narrow, wide = torch.full((2, 3), 0.2), torch.full((2, 3), 0.9)
-    most = "The market contributes most at layer 0: 20 % of the residual norm, by a mean gate of "
+    most = "The market contributes most at layer 0: 20 % of the residual norm, with a mean gate of "
     assert summarize_entry(entries, [narrow, wide]).verdict == (
         f"{most}0.20. The widest gate, 0.90, is that of layer 1, where the market contributes 5 %."
     )
@@ -105,7 +105,7 @@ def test_market_entry():
 def test_heads():
     found = summarize_head_importance(HEADS)
     assert found.verdict == (
-        "The target depends most on Stock self-attention, layer 1, head 1: without it, it changes by -0.4. "
+        "The target depends most on Stock self-attention, layer 1, head 1: without it, the target changes by -0.4. "
         "Gradient and switching off put the heads in a different order (rank correlation -1.00)."
     )
     assert numbers(found) == {"rank_correlation": pytest.approx(-1), "top_five_share": pytest.approx(1)}

@@ -167,7 +167,7 @@ ATTENTION = {
     r"(the rest is even|no other gets twice its own)\.",
     "several": rf"(Vertical stripes: )?(\d+) steps get at least twice their even share, {N} % together; the largest: "
     r"(.*?%.*? times\))\.",
-    "spread": rf"(?:On average a query is as|As) spread out as over {N} of {KEYS}\.",
+    "spread": rf"(?:On average a query attends to|Spread over) the equivalent of {N} of {KEYS}\.",
     "late": rf"The last (?:(\d+) steps get|step gets) {N} % \(even: {N} %\)\.",
 }
 
@@ -553,9 +553,9 @@ SALIENCY = {
     "none": r"Every attribution is 0\.",
     "main": rf"The attribution is (mainly on the stock|mainly on the market|on stock and "
     rf"market): the market, (\d+) of (\d+) features, holds {N} %\.",
-    "spread": rf"As spread out as over {N} of (\d+) features(?:; the five strongest hold {N} %)?(?:, "
+    "spread": rf"Spread over the equivalent of {N} of (\d+) features(?:; the five strongest hold {N} %)?(?:, "
     rf"the last (\d+ )?of (\d+) days {N} %)?\.",
-    "same": rf"Within a day all features of an input have one value: they cannot be told "
+    "same": rf"Within a day all features of an input have the same value: they cannot be told "
     rf"apart(?:, the last (\d+ )?of (\d+) days {N} %)?\.",
     "one": rf"One feature has all of it(?:, the last (\d+ )?of (\d+) days {N} %)?\.",
 }
@@ -685,7 +685,7 @@ def test_market_entry():
     rng = np.random.default_rng(43)
     pattern = re.compile(
         rf"The market contributes most at layer (\d+)(?:, along with \d+ other layers?)?: "
-        rf"{N} % of the residual norm, by a mean gate of {N}\."
+        rf"{N} % of the residual norm, with a mean gate of {N}\."
         rf"(?: The widest gate, {N}, is that of layer (\d+), where the market contributes {N} %\.)?"
     )
     for _ in range(CASES):
@@ -711,7 +711,7 @@ def test_head_importance():
     rng = np.random.default_rng(44)
     pattern = re.compile(
         rf"The target depends most on Stock self-attention, layer (\d+), head (\d+)"
-        rf"(?:, along with \d+ other heads?)?: without it, it changes by (\S+)\."
+        rf"(?:, along with \d+ other heads?)?: without it, the target changes by (\S+)\."
         rf"(?: Gradient and switching off put the heads in {ORDER}\.)?"
     )
     for _ in range(CASES):
@@ -797,15 +797,15 @@ ONE = {
     "class": rf"Class (\d+): (nearly sure, )?probability {N} % \(even over (\d+) classes: {N} %\)\.",
     "likeliest": rf"It is the class that the thresholds name; the most probable one is class (\d+), {N} %\.",
     "truth": r"The truth is class (\d+)\.",
-    "order": r"The cumulative probabilities are out of order; the classes' are of them put in order\.",
+    "order": r"The cumulative probabilities are out of order; those of the classes come from sorting them\.",
 }
 MANY = {
-    "skill": rf"(About as sure as right: c|Overconfident: c|Underconfident: c|C)onfidence {N} "
+    "skill": rf"(About as confident as accurate: c|Overconfident: c|Underconfident: c|C)onfidence {N} "
     rf"%, right in {N} % of (\d+) samples( whose days are not known| of \d+ days?)?"
     rf"(\.|: too little to tell the two apart\.|: the difference could be chance\.) "
-    rf"Always saying the most common class is right in {N} %\.",
+    rf"Always predicting the most common class is right in {N} %\.",
     "sure": rf"Mean confidence {N} % \(even: {N} %\); over 95 % in {N} % of the samples\.",
-    "always": r"It always says class (\d+)\.",
+    "always": r"It always predicts class (\d+)\.",
     "order": rf"The cumulative probabilities are out of order in {N} % of the samples\.",
 }
 
@@ -859,7 +859,7 @@ def test_many_predictions():
             words = said[0].partition(":")[0] if ":" in said[0] else said[5]
             expected = "Overconfident" if gap > 0 else "Underconfident"
             if abs(gap) <= 0.05:
-                expected = "About as sure as right"
+                expected = "About as confident as accurate"
             few = days is None or len(set(days)) < 250
             assert few == (words == ": too little to tell the two apart.")
             assert few or words in (expected, ": the difference could be chance.")
@@ -908,7 +908,7 @@ def test_regressions():
     pattern = re.compile(
         r"Values are (\S+) on average, standard deviation (\S+)\. The error \(rmse "
         r"(\S+)\) is (below|not below) that of always "
-        rf"saying the mean of the truth \((\S+)\)(?:; the correlation with the truth is {N})?\."
+        rf"predicting the mean of the truth \((\S+)\)(?:; the correlation with the truth is {N})?\."
     )
     for _ in range(CASES):
         samples = int(rng.integers(2, 30))

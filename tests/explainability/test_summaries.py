@@ -51,7 +51,7 @@ def numbers(summary):
             IDENTITY,
             "Diagonal: 100 % (even: 8.3 %) is on the same step. No step gets twice its even share; the "
             "most, 1.00 times, "
-            "is on step 0 (8.3 %). On average a query is as spread out as over 1.0 of 12 steps. The "
+            "is on step 0 (8.3 %). On average a query attends to the equivalent of 1.0 of 12 steps. The "
             "last 3 steps get 25 %",
         ),
         (
@@ -61,7 +61,7 @@ def numbers(summary):
         (
             COLUMN,
             "Vertical stripe: one step, step 11, gets 100 %, 12 times its even share; no other gets twice its own. "
-            "On average a query is as spread out as over 1.0 of 12 steps. The last 3 steps get 100 % (even: 25 %).",
+            "On average a query attends to the equivalent of 1.0 of 12 steps. The last 3 steps get 100 % (even: 25 %).",
         ),
         (
             CAUSAL,
@@ -103,7 +103,7 @@ def test_a_row():
         "top_three_share": pytest.approx(1.0),
     }
     assert summary.verdict == (
-        "As spread out as over 2.8 of 8 steps. 3 steps get at least twice their even share, 100 % "
+        "Spread over the equivalent of 2.8 of 8 steps. 3 steps get at least twice their even share, 100 % "
         "together; the largest: "
         "step 1 50 % (4.0 times), step 2 25 % (2.0 times), step 7 25 % (2.0 times). The last 2 "
         "steps get 25 % (even: 25 %)."
@@ -128,18 +128,18 @@ def test_one_day_that_gets_more_than_the_rest():
         (
             [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.8],
             0,
-            "As spread out as over 4.9 of 8 steps. One step, step 7, gets 53 %, 4.3 times its even "
+            "Spread over the equivalent of 4.9 of 8 steps. One step, step 7, gets 53 %, 4.3 times its even "
             "share; the rest is even.",
         ),
         (
             [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.8, 0.2],
             1,
-            "As spread out as over 1.6 of 8 steps. One step, step 6, gets 80 %, 6.4 times",
+            "Spread over the equivalent of 1.6 of 8 steps. One step, step 6, gets 80 %, 6.4 times",
         ),
         (
             [0.0, 0.0, 0.0, 0.0, 0.0, 0.8, 0.0, 0.2],
             2,
-            "As spread out as over 1.6 of 8 steps. One step, step 5, gets 80 %, 6.4 times",
+            "Spread over the equivalent of 1.6 of 8 steps. One step, step 5, gets 80 %, 6.4 times",
         ),
         (
             [0.125] * 8,
@@ -260,7 +260,8 @@ def test_saliency_of_stock_and_market():
         "top_five_share": pytest.approx(1.0),
     }
     assert summary.verdict.startswith(
-        "The attribution is on stock and market: the market, 1 of 3 features, holds 50 %. As spread out as over 2.6"
+        "The attribution is on stock and market: the market, 1 of 3 features, holds 50 %. "
+        "Spread over the equivalent of 2.6"
     )
 
 
@@ -275,7 +276,7 @@ def test_saliency_of_one_input():
     summary = summarize_saliency([torch.arange(1.0, 5)[:, None] * torch.ones(4, 10)])
     assert numbers(summary) == pytest.approx({"recency": 0.4, "effective_features": 10, "top_five_share": 0.5})
     assert summary.verdict == (
-        "Within a day all features of an input have one value: they cannot be told apart, the last of 4 days 40 %."
+        "Within a day all features of an input have the same value: they cannot be told apart, the last of 4 days 40 %."
     )
 
 
@@ -300,14 +301,14 @@ def binary(up, labels=None, days=None):
     [
         (
             binary([0.99] * 4),
-            "Mean confidence 99 % (even: 50 %); over 95 % in 100 % of the samples. It always says class 1.",
+            "Mean confidence 99 % (even: 50 %); over 95 % in 100 % of the samples. It always predicts class 1.",
         ),
         (binary([0.8, 0.3]), "Mean confidence 75 % (even: 50 %); over 95 % in 0 % of the samples."),
         (
             binary([0.9] * 300, shuffled([1, 0] * 150), 300),
-            "Overconfident: confidence 90 %, right in 50 % of 300 samples. Always saying the most common "
+            "Overconfident: confidence 90 %, right in 50 % of 300 samples. Always predicting the most common "
             "class is right in "
-            "50 %. It always says class 1.",
+            "50 %. It always predicts class 1.",
         ),
         (
             binary([0.6] * 600, [1] * 600, 300),
@@ -315,7 +316,7 @@ def binary(up, labels=None, days=None):
         ),
         (
             binary([0.8] * 300, shuffled([1, 1, 1, 1, 0] * 60), 300),
-            "About as sure as right: confidence 80 %, right in 80 % of 300 samples.",
+            "About as confident as accurate: confidence 80 %, right in 80 % of 300 samples.",
         ),
         (
             binary([0.556] * 300, shuffled([1, 0] * 150), 300),
@@ -339,8 +340,8 @@ def test_what_outputs_say(shown, verdict):
 
 
 def test_a_collapsed_model_is_named():
-    assert "It always says class 1." in summarize_outputs(binary([0.9] * 4, [1, 0, 1, 0])).verdict
-    assert "always says class" not in summarize_outputs(binary([0.9, 0.2])).verdict
+    assert "It always predicts class 1." in summarize_outputs(binary([0.9] * 4, [1, 0, 1, 0])).verdict
+    assert "always predicts class" not in summarize_outputs(binary([0.9, 0.2])).verdict
 
 
 def test_numbers_of_outputs():
@@ -387,7 +388,7 @@ def test_a_regression():
             "label_std": math.sqrt(0.02),
         }
     )
-    assert "(rmse 0.08165) is below that of always saying the mean of the truth (0.1414)" in summary.verdict
+    assert "(rmse 0.08165) is below that of always predicting the mean of the truth (0.1414)" in summary.verdict
     assert list(numbers(summarize_outputs(OutputDistribution(values, None)))) == ["mean", "std"]
     one = OutputDistribution(values[:1], None, labels=labels[1:2])
     assert summarize_outputs(one).verdict == "The value is 0.1. The true value is 0.3."

@@ -1,7 +1,7 @@
-"""What maps, rows, gates, pooling, layers and heads say.
+"""Sentences on maps, rows, gates, pooling, layers and heads.
 
 A sentence states what was computed, and a word that judges has one rule: the constants below. Shares are compared with
-*even* ones, those of attention that spreads alike over the keys that a query may attend to.
+*even* ones, those of attention that is spread equally over the keys that a query may attend to.
 """
 
 from __future__ import annotations
@@ -47,24 +47,24 @@ from stockformer.explainability.sentences.summary import (
     without_numbers,
 )
 
-#: Attention is nearly uniform, and the rest of it even, where no weight is further than this part from its even share.
+#: Attention is nearly uniform, and the rest of it even, if no weight is further than this part from its even share.
 NEARLY_UNIFORM = 0.25
-#: A day is named where it gets at least this many times its even share.
+#: A day is named if it gets at least this many times its even share.
 NAMED = 2.0
-#: Named days are stripes of a map where at least this share of the queries gives them `NAMED` times their even share.
+#: Named days are stripes of a map if at least this share of the queries gives them `NAMED` times their even share.
 STRIPES = 0.5
-#: A map has a diagonal where that holds at least this share and `NAMED` times its even one.
+#: A map has a diagonal if the diagonal holds at least this share, and `NAMED` times its even one.
 DIAGONAL = 0.5
-#: A map looks back where at least this share is on the same and earlier days, and later ones get at most a `NAMED`-th
+#: A map looks back if at least this share is on the same and earlier days, and later ones get at most a `NAMED`-th
 #: of their even share.
 BACK = 0.95
-#: A map is a band around the diagonal where its mean distance is at most this part of an even map's.
+#: A map is a band around the diagonal if its mean distance is at most this part of an even map's.
 NEAR = 0.25
-#: A gate whose mean is under the first or over the second is called mostly closed or open: most of its values are.
+#: A gate with a mean under the first or over the second is called mostly closed or open: most of its values are.
 CLOSED_GATE, OPEN_GATE = 0.25, 0.75
 #: Layers or heads whose diffuseness differs by less than this are called alike.
 ALIKE = 0.05
-#: Heads that all repeat their nearest fellow this much are called alike.
+#: Heads are called alike if the redundancy of each is at least this.
 REDUNDANT = 0.95
 
 _OFF = "All weights are 0: this attention is switched off."
@@ -75,12 +75,12 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class _Shares:
-    """Attention of the queries that have any, each as shares of its whole.
+    """Attention of the queries that have any, each as shares of its sum.
 
     Attributes:
         values: [query, key], rows sum to 1; 0 where masked.
-        even: what even attention would be, [query, key].
-        names: of the keys; None where their days are not known.
+        even: even attention, [query, key].
+        names: names of the keys; None if their days are not known.
         masked: whether some keys are masked.
     """
 
@@ -112,12 +112,12 @@ class _Shares:
 
     @cached_property
     def times(self) -> np.ndarray:
-        """How many times its even share each key gets, [key]; 0 for what is masked for all."""
+        """How many times its even share each key gets, [key]; 0 for keys that are masked for all queries."""
         return self.by_key / np.where(self.usable, self.even_by_key, 1.0)
 
     @property
     def keys(self) -> str:
-        """How many keys a query may attend to, in words."""
+        """Number of keys that a query may attend to, in words."""
         numbers = (self.even > 0).sum(axis=1)
         fewest, most = int(numbers.min()), int(numbers.max())
         number = f"{most}" if fewest == most else f"{fewest} to {most}"
@@ -159,24 +159,24 @@ def _summarize_shares(
     verdict: Callable[[_Shares, Numbers], str],
     of: str,
 ) -> Summary:
-    """Summary of attention weights [query, key], of what a verdict makes of their shares."""
+    """Summary of attention weights [query, key], with a verdict on their shares."""
     allowed = weights[allowed_keys(weights, mask)]
     if not allowed.numel():
         return without_numbers(statistics, _MASKED, of)
     if not allowed.any():
         return without_numbers(statistics, _OFF, of)
 
-    def words(found: Numbers) -> str:
+    def words(numbers: Numbers) -> str:
         shares = _shares(weights, mask, names)
         if (shares.even > 0).sum(axis=1).max() == 1:
             return _ALONE.format(shares.unit)
-        return verdict(shares, found)
+        return verdict(shares, numbers)
 
     return summarize(statistics, (weights, mask), [allowed], words, of=of)
 
 
 def _evenness(shares: _Shares) -> str | None:
-    """What is said of attention that is nearly uniform; None of any other."""
+    """The sentence on attention that is nearly uniform; None for any other."""
     low, high = spread = shares.spread()
     if not _is_even(spread):
         return None
@@ -184,7 +184,7 @@ def _evenness(shares: _Shares) -> str | None:
 
 
 def _named(shares: _Shares) -> str:
-    """Which days get at least `NAMED` times their even share, or that none does."""
+    """A sentence on the days that get at least `NAMED` times their even share, or that none does."""
     order = np.argsort(-shares.by_key, kind="stable")
     named = [int(key) for key in order if shares.times[key] >= NAMED]
     first, unit = int(shares.times.argmax()), shares.unit
@@ -207,7 +207,7 @@ def _named(shares: _Shares) -> str:
 
 
 def _late(shares: _Shares) -> str:
-    """What the last quarter of the days gets."""
+    """A sentence on the share of the last quarter of the days."""
     last = recent_keys(torch.from_numpy(shares.usable)).numpy()
     number = int(last.sum())
     which = f"last {shares.unit} gets" if number == 1 else f"last {number} {shares.unit}s get"
@@ -225,17 +225,17 @@ def summarize_map(weights: Tensor, mask: Tensor | None = None, days: Sequence[st
     return _summarize_shares(MAP_STATISTICS, plain(weights), mask, days, _map_verdict, "this map")
 
 
-def _map_verdict(shares: _Shares, found: Numbers) -> str:
+def _map_verdict(shares: _Shares, numbers: Numbers) -> str:
     even = _evenness(shares)
     if even is not None:
         return f"{even}. Read no shapes into it."
     spread = float(np.mean([float(effective_number(torch.from_numpy(row))) for row in shares.values]))
-    focus = f"On average a query is as spread out as over {spread:.1f} of {shares.keys}."
+    focus = f"On average a query attends to the equivalent of {spread:.1f} of {shares.keys}."
     return " ".join([*_shapes(shares), _named(shares), focus, _late(shares)])
 
 
 def _shapes(shares: _Shares) -> list[str]:
-    """Shapes along the diagonal, of a map whose queries and keys are the same days."""
+    """Sentences on shapes along the diagonal, for a map whose queries and keys are the same days."""
     if shares.values.shape[0] != shares.values.shape[1]:
         return []
     steps = np.arange(len(shares.values))
@@ -245,16 +245,16 @@ def _shapes(shares: _Shares) -> list[str]:
         for kind in (offsets == 0, abs(offsets), offsets > 0)
     )
     diagonal = same[0] >= max(DIAGONAL, NAMED * same[1])
-    found = []
+    sentences = []
     if diagonal:
-        found.append(f"Diagonal: {percent(same[0])} (even: {percent(same[1])}) is on the same {shares.unit}.")
+        sentences.append(f"Diagonal: {percent(same[0])} (even: {percent(same[1])}) is on the same {shares.unit}.")
     elif distance[0] <= NEAR * distance[1]:
         near = f"{distance[0]:.2g} {shares.unit}s away on average (even: {distance[1]:.2g})"
-        found.append(f"A band around the diagonal: what a query attends to is {near}.")
+        sentences.append(f"A band around the diagonal: what a query attends to is {near}.")
     if later[1] > 0 and later[0] <= min(1 - BACK, later[1] / NAMED) and not diagonal:
-        held, even = 1 - later[0], 1 - later[1]
-        found.append(f"Looks back: {percent(held)} (even: {percent(even)}) is on the same and earlier {shares.unit}s.")
-    return found
+        held, even = (percent(1 - share) for share in later)
+        sentences.append(f"Looks back: {held} (even: {even}) is on the same and earlier {shares.unit}s.")
+    return sentences
 
 
 _ROW_STATISTICS = (
@@ -262,9 +262,9 @@ _ROW_STATISTICS = (
         "effective_days",
         lambda row, mask: effective_number(row[0] if mask is None else row[0].masked_fill(mask[0], 0.0)),
         "exp(-sum w log w)",
-        "On how many days it is spread, as if evenly.",
+        "Number of days that an even spread would cover.",
     ),
-    Statistic("diffuseness", diffuseness, "entropy / log n", "1: all days get alike; 0: one gets all."),
+    Statistic("diffuseness", diffuseness, "entropy / log n", "1: all days get the same; 0: one gets all."),
     Statistic("peak_times", peak_times, "max of w / even share", "1: every day gets its even share."),
     Statistic(
         "recency",
@@ -282,7 +282,7 @@ _ROW_STATISTICS = (
 
 
 def summarize_row(row: Tensor, mask: Tensor | None = None, days: Sequence[str] | None = None) -> Summary:
-    """On how many and on which days one query's attention [key] lies.
+    """How many days, and which, one query's attention [key] is on.
 
     Args:
         mask: which keys it may not attend to, bool [key].
@@ -292,12 +292,12 @@ def summarize_row(row: Tensor, mask: Tensor | None = None, days: Sequence[str] |
     return _summarize_shares(_ROW_STATISTICS, plain(row)[None], mask, days, _row_verdict, "this row")
 
 
-def _row_verdict(shares: _Shares, found: Numbers) -> str:
+def _row_verdict(shares: _Shares, numbers: Numbers) -> str:
     even = _evenness(shares)
     if even is not None:
         return f"{even}."
     spread = float(effective_number(torch.from_numpy(shares.values[0])))
-    return f"As spread out as over {spread:.1f} of {shares.keys}. {_named(shares)} {_late(shares)}"
+    return f"Spread over the equivalent of {spread:.1f} of {shares.keys}. {_named(shares)} {_late(shares)}"
 
 
 _POOLING_STATISTICS = (
@@ -323,22 +323,22 @@ def summarize_pooling(weights: Tensor, days: Sequence[str] | None = None) -> Sum
     )
 
 
-def _pooling_verdict(shares: _Shares, found: Numbers) -> str:
+def _pooling_verdict(shares: _Shares, numbers: Numbers) -> str:
     even = _evenness(shares)
     if even is not None:
         return f"{even}; pooling is close to the plain mean of the {shares.unit}s."
-    return _row_verdict(shares, found)
+    return _row_verdict(shares, numbers)
 
 
 def summarize_gate(gate: Tensor) -> Summary:
     """How far a layer's gate [T, d] lets the market in."""
     gate = plain(gate)
     daily = gate.mean(dim=-1)
-    return summarize(GATE_STATISTICS, (gate,), [gate], lambda found: _gate_verdict(found, daily), "gate values")
+    return summarize(GATE_STATISTICS, (gate,), [gate], lambda numbers: _gate_verdict(numbers, daily), "gate values")
 
 
-def _gate_verdict(found: Numbers, daily: Tensor) -> str:
-    mean = found["mean"]
+def _gate_verdict(numbers: Numbers, daily: Tensor) -> str:
+    mean = numbers["mean"]
     state = "Mostly closed" if mean < CLOSED_GATE else "Mostly open" if mean > OPEN_GATE else "Partly open"
     days = span(float(daily.min()), float(daily.max()))
     course = f"The daily mean runs from {days}." if " to " in days else f"The daily mean is {days}."
@@ -350,13 +350,13 @@ _LAYERS_STATISTICS = (
         "first_diffuseness",
         lambda by_layer: by_layer[0][0],
         "mean over heads of entropy / log n, first layer",
-        "1: every head attends to all days alike.",
+        "1: every head attends to all days equally.",
     ),
     Statistic(
         "last_diffuseness",
         lambda by_layer: by_layer[-1][0],
         "mean over heads of entropy / log n, last layer",
-        "1: every head attends to all days alike.",
+        "1: every head attends to all days equally.",
     ),
     Statistic(
         "diffuseness_change",
@@ -377,7 +377,7 @@ def summarize_layers(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | 
     """How attention changes with depth: one [heads, query, key] per layer, means of the heads' own numbers.
 
     Args:
-        masks: what is masked in each layer, bool [heads or 1, query, key] or None.
+        masks: the mask of each layer, bool [heads or 1, query, key], or None.
     """
     layers, masks = [plain(layer) for layer in layers], list(masks or [None] * len(layers))
     pairs = list(zip(layers, masks, strict=True))
@@ -389,13 +389,13 @@ def summarize_layers(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | 
         _LAYERS_STATISTICS,
         (by_layer,),
         allowed,
-        lambda found: _without(off, _layers_verdict(course) if course else "" if off else _ALONE.format("step")),
+        lambda numbers: _without(off, _layers_verdict(course) if course else "" if off else _ALONE.format("step")),
         of="mean of the heads' own numbers",
     )
 
 
 def _without(off: Sequence[tuple[int, int]], verdict: str) -> str:
-    """A verdict on several layers that leaves out heads without weights, given as (layer, head), and names them."""
+    """A verdict on several layers, after the heads (layer, head) that are left out because they have no weights."""
     if not off:
         return verdict
     names = ", ".join(f"layer {layer} head {head}" for layer, head in off)
@@ -403,7 +403,7 @@ def _without(off: Sequence[tuple[int, int]], verdict: str) -> str:
 
 
 def _layers_verdict(course: Mapping[int, float]) -> str:
-    """The course of the heads' mean diffuseness by layer; steps that two digits do not show count as none."""
+    """The course of the heads' mean diffuseness by layer; changes that two digits do not show are ignored."""
     places, digits = list(course), [round(value, 2) for value in course.values()]
     first, last, lowest, highest = digits[0], digits[-1], min(digits), max(digits)
     what = "the heads' mean diffuseness"
@@ -445,7 +445,7 @@ _HEADS_STATISTICS = (
         "mean_redundancy",
         lambda maps, mask: redundancy(maps, mask).mean(),
         "mean of 1 - min JSD / log 2",
-        "1: every head has an equal; 0: no two share a day.",
+        "1: every head equals another; 0: no two share a day.",
     ),
 )
 
@@ -459,7 +459,7 @@ def summarize_heads(maps: Tensor, mask: Tensor | None = None) -> Summary:
     maps = plain(maps)
     allowed = maps[allowed_keys(maps, mask)]
     return summarize(
-        _HEADS_STATISTICS, (maps, mask), [allowed], lambda found: _heads_verdict(maps, mask), of="each head's own map"
+        _HEADS_STATISTICS, (maps, mask), [allowed], lambda numbers: _heads_verdict(maps, mask), of="each head's own map"
     )
 
 
@@ -515,19 +515,19 @@ _GRID_STATISTICS = (
         "mean_diffuseness",
         lambda heads: heads["diffuseness"].mean(),
         "mean over heads of entropy / log n",
-        "1: every head attends to all days alike.",
+        "1: every head attends to all days equally.",
     ),
     Statistic(
         "mean_redundancy",
         lambda heads: heads["redundancy"].mean(),
         "mean of 1 - min JSD / log 2 within a layer",
-        "1: every head has an equal in its layer; 0: no two share a day.",
+        "1: every head equals another of its layer; 0: no two share a day.",
     ),
 )
 
 
 def summarize_head_grid(heads: pd.DataFrame) -> Summary:
-    """What all heads of a kind of attention do, from `stockformer.explainability.head_statistics`."""
+    """The most focused and the most diffuse head of a kind, from `stockformer.explainability.head_statistics`."""
 
     on = heads[heads["diffuseness"].notna()]
     left_out = list(heads.loc[heads["diffuseness"].isna(), ["layer", "head"]].itertuples(index=False, name=None))
@@ -537,7 +537,7 @@ def summarize_head_grid(heads: pd.DataFrame) -> Summary:
         others = ties(on["diffuseness"], value, "head")
         return f"layer {head['layer']}, head {head['head']} ({value:.2f} of 1){others}"
 
-    def verdict(found: Numbers) -> str:
+    def verdict(numbers: Numbers) -> str:
         by_focus = on.sort_values("diffuseness", kind="stable").to_dict("records")
         most, least = map(place, (by_focus[0], by_focus[-1]))
         if len(by_focus) == 1:
@@ -545,7 +545,7 @@ def summarize_head_grid(heads: pd.DataFrame) -> Summary:
         return _without(
             left_out,
             f"The most focused of {len(on)} heads by diffuseness is {most}; the most diffuse is {least}; "
-            f"the median is {found['median_diffuseness']:.2f}.",
+            f"the median is {numbers['median_diffuseness']:.2f}.",
         )
 
     tensor = torch.tensor(on["diffuseness"].tolist())

@@ -1,4 +1,4 @@
-"""What `stockformer.explainability.attention.flow` and tests of explanations say: a sentence, and numbers."""
+"""Sentences on what attention carries, on what the target depends on, and on the faithfulness of explanations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from stockformer.table import counted
 
 #: Rank correlations from which two orders are called much the same, and below which they are called different.
 SAME_ORDER, OTHER_ORDER = 0.8, 0.5
-#: A layer whose attention, flat or shuffled, moves the target by less than this part of the largest move does little.
+#: The attention of a layer does little if, flat or shuffled, it moves the target by less than this part of the largest
+#: move.
 LITTLE = 0.1
 _TOP = 5
 
@@ -38,7 +39,7 @@ def _order(correlation: float) -> str:
 
 
 def summarize_flow_map(values: Tensor, weights: Tensor, mask: Tensor | None = None) -> Summary:
-    """A map [query, key] beside the attention weights of the same map, or for all layers beside their mean.
+    """A map [query, key] compared with the attention weights of the same map, or for all layers with their mean.
 
     Args:
         mask: where a query may not attend to a key, bool [query, key].
@@ -71,9 +72,9 @@ def summarize_flow_map(values: Tensor, weights: Tensor, mask: Tensor | None = No
 
 
 def summarize_days(parts: Sequence[Tensor]) -> Summary:
-    """What reaches the prediction from each day, from one [T] per input; two inputs are the stock and the market.
+    """How much each day contributes to the prediction, one [T] per input; two inputs are the stock and the market.
 
-    How much is the market's is said of shares of one whole only: other scores of two inputs have no common unit.
+    The market's share is reported only for shares of one whole: other scores of two inputs have no common unit.
     """
     total = float(sum(part.abs().sum() for part in parts))
     if not math.isfinite(total):
@@ -91,16 +92,16 @@ def summarize_days(parts: Sequence[Tensor]) -> Summary:
             Finding("market_share", share, "market / all", "How much comes from the market."),
             Finding("top_five_market", top, "the five largest market days / all", "Near market_share: few days count."),
         ]
-    words = []
+    clauses = []
     for name, part in zip(("stock", "market"), parts, strict=False):
         number, size = recent_days(len(part)), float(part.abs().sum())
         if not size:
-            words.append(f"every score of the {name} is 0")
+            clauses.append(f"every score of the {name} is 0")
             continue
         share = float(part.abs()[-number:].sum()) / size
         last = f"the last of {len(part)} days has" if number == 1 else f"the last {number} of {len(part)} days have"
         last = "the only day has" if len(part) == 1 else last
-        words.append(f"{last} {percent(share)} of the {name}'s scores")
+        clauses.append(f"{last} {percent(share)} of the {name}'s scores")
         findings.append(
             Finding(
                 f"recency_{name}",
@@ -109,12 +110,12 @@ def summarize_days(parts: Sequence[Tensor]) -> Summary:
                 RECENCY_READING,
             )
         )
-    said = "; ".join(words)
-    return Summary(f"{verdict}{said[0].upper()}{said[1:]}.", tuple(findings))
+    sentence = "; ".join(clauses)
+    return Summary(f"{verdict}{sentence[0].upper()}{sentence[1:]}.", tuple(findings))
 
 
 def summarize_entry(entries: Sequence[Tensor], gates: Sequence[Tensor]) -> Summary:
-    """How much market enters each layer, ``|g * c| / |stream|`` [T] per layer, beside its gate [T, d]."""
+    """How much the market contributes to each layer, ``|g * c| / |stream|`` [T] per layer, beside its gate [T, d]."""
     entering = [float(one.mean()) for one in entries]
     means = [float(gate.mean()) for gate in gates]
     if not all(map(math.isfinite, entering + means)):
@@ -127,7 +128,7 @@ def summarize_entry(entries: Sequence[Tensor], gates: Sequence[Tensor]) -> Summa
     else:
         verdict = (
             f"The market contributes most at layer {layer}{others}: {percent(entering[layer])} of the residual norm, "
-            f"by a mean gate of {means[layer]:.2f}."
+            f"with a mean gate of {means[layer]:.2f}."
         )
         if widest != layer:
             verdict += (
@@ -156,7 +157,7 @@ def summarize_head_importance(table: pd.DataFrame) -> Summary:
     alike = spearman(*(torch.tensor(numbers.to_numpy()) for numbers in (table["gradient"], size)))
     top = float(size.nlargest(_TOP).sum() / size.sum())
     where += ties(size, size.max(), "head")
-    verdict = f"The target depends most on {where}: without it, it changes by {-first['ablation']:+.3g}."
+    verdict = f"The target depends most on {where}: without it, the target changes by {-first['ablation']:+.3g}."
     if not math.isnan(alike):
         verdict += f" Gradient and switching off put the heads in {_order(alike)}."
     return Summary(
@@ -169,7 +170,7 @@ def summarize_head_importance(table: pd.DataFrame) -> Summary:
 
 
 def summarize_effects(table: pd.DataFrame, value: float) -> Summary:
-    """What flat and shuffled attention do to a target of this value, in its units, from `attention_effects`."""
+    """How flat and shuffled attention change a target from `value`, in its units, from `attention_effects`."""
     changes = table[["flat", "permuted"]].to_numpy(dtype=float)
     if not np.isfinite(changes).all() or not math.isfinite(value):
         return _no_numbers("Some values are not finite: there are no numbers.")
@@ -196,18 +197,18 @@ def summarize_effects(table: pd.DataFrame, value: float) -> Summary:
                 "idle_share",
                 idle / len(table),
                 f"layers whose larger |change| is under {LITTLE:g} of the largest",
-                "Near 1: where few layers look is all that counts.",
+                "Near 1: only where few layers look matters.",
             ),
         ),
     )
 
 
 def summarize_faithfulness(result: Faithfulness) -> Summary:
-    """How many rankings beat random orders, which one has the largest gap, and what that one beats."""
+    """How many rankings beat random orders, which one has the largest gap, and its verdict."""
     ranked = result.table[~result.table["ranking"].isin(REFERENCES)]
     if (ranked["verdict"] == UNMEASURED).all():
         return _no_numbers(
-            f"On {result.measured_on} there is nothing to measure: the target is not a number, or never differs from "
+            f"On {result.measured_on} there is nothing to measure: the target is NaN, or never differs from "
             "that of the training mean."
         )
     better = int((ranked["verdict"] != NO_BETTER).sum())
@@ -220,7 +221,7 @@ def summarize_faithfulness(result: Faithfulness) -> Summary:
                 str(row["ranking"]),
                 float(row["gap"]),
                 "area under insertion - area under deletion",
-                str(row["verdict"]) or "What orders that know nothing reach.",
+                str(row["verdict"]) or "The gap that random orders reach.",
             )
             for row in result.table.to_dict("records")
         ),

@@ -1,4 +1,4 @@
-"""What attributions and prices say."""
+"""Sentences on attributions and prices."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MARKET_SHARE = Statistic(
     "market_share",
     lambda shares: shares[1].sum(),
     "sum |market| / sum |all|",
-    "What part of the attribution lies on the market's features.",
+    "Share of the attribution that is on market features.",
 )
 
 _SALIENCY_RECENCY = Statistic(
@@ -52,7 +52,7 @@ _SALIENCY_STATISTICS = (
         "effective_features",
         lambda shares: effective_number(_by_feature(shares)),
         "exp(entropy of the features' shares)",
-        "Over how many features it is spread, as if evenly.",
+        "Number of features that an even spread would cover.",
     ),
     Statistic(
         "top_five_share",
@@ -64,9 +64,9 @@ _SALIENCY_STATISTICS = (
 
 
 def summarize_saliency(parts: Sequence[Tensor]) -> Summary:
-    """What the attribution lies on, from one [T, features] an input; signs are ignored.
+    """What the attribution is on, from one [T, features] per input; signs are ignored.
 
-    Two inputs are the stock and the market. Of a single day there is no recency.
+    Two inputs are the stock and the market. For a single day there is no recency.
     """
     parts = [plain(part).abs() for part in parts]
     total = sum(float(part.sum()) for part in parts)
@@ -77,8 +77,8 @@ def summarize_saliency(parts: Sequence[Tensor]) -> Summary:
     if len(parts) == 2:
         statistics.insert(0, _MARKET_SHARE)
 
-    def verdict(found: Numbers) -> str:
-        return _saliency_verdict(found, parts) if total else "Every attribution is 0."
+    def verdict(numbers: Numbers) -> str:
+        return _saliency_verdict(numbers, parts) if total else "Every attribution is 0."
 
     return summarize(statistics, (shares,), parts, verdict, "attributions", of="absolute attributions")
 
@@ -87,20 +87,21 @@ def _by_feature(shares: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.sum(dim=0) for part in shares])
 
 
-def _saliency_verdict(found: Numbers, parts: Sequence[Tensor]) -> str:
+def _saliency_verdict(numbers: Numbers, parts: Sequence[Tensor]) -> str:
     widths = [part.size(-1) for part in parts]
     features, days = sum(widths), max(map(len, parts))
     number = recent_days(days)
     last = "last" if number == 1 else f"last {number}"
-    recent = f", the {last} of {days} days {percent(found['recency'])}" if "recency" in found else ""
+    recent = f", the {last} of {days} days {percent(numbers['recency'])}" if "recency" in numbers else ""
     if features == 1:
         spread = f"One feature has all of it{recent}."
     elif max(widths) > 1 and all(torch.equal(part, part[:, :1].expand_as(part)) for part in parts):
-        spread = f"Within a day all features of an input have one value: they cannot be told apart{recent}."
+        spread = f"Within a day all features of an input have the same value: they cannot be told apart{recent}."
     else:
-        top = f"; the five strongest hold {percent(found['top_five_share'])}" if features > _TOP else ""
-        spread = f"As spread out as over {found['effective_features']:.1f} of {features} features{top}{recent}."
-    market = found.get("market_share")
+        top = f"; the five strongest hold {percent(numbers['top_five_share'])}" if features > _TOP else ""
+        equivalent = f"{numbers['effective_features']:.1f} of {features} features"
+        spread = f"Spread over the equivalent of {equivalent}{top}{recent}."
+    market = numbers.get("market_share")
     if market is None:
         return spread
     main = "on stock and market"
@@ -121,7 +122,7 @@ _PRICE_STATISTICS = (
         "daily_volatility_percent",
         lambda prices: 100 * _daily_returns(prices["adjusted_close"]).std(ddof=0),
         "100 x standard deviation of the daily returns",
-        "In percent a day. High: unsettled days.",
+        "In percent per day. High: unsettled days.",
     ),
     Statistic(
         "largest_move_percent",
@@ -140,26 +141,26 @@ _SPY_CORRELATION = Statistic(
 
 
 def summarize_prices(prices: pd.DataFrame) -> Summary:
-    """What the price did, from ``date, adjusted_close`` and, where known, ``spy`` (a level)."""
+    """How the price moved, from ``date, adjusted_close`` and, if known, ``spy`` (a level)."""
     spy = "spy" in prices
     levels = prices[["date", "adjusted_close", *(["spy"] if spy else [])]].replace([np.inf, -np.inf], np.nan).dropna()
     statistics = _PRICE_STATISTICS + ((_SPY_CORRELATION,) if spy else ())
     if len(levels) < 2:
         known = "only one finite price" if len(levels) else "no finite price"
         return without_numbers(statistics, f"There is {known}: nothing to compute a return from.")
-    found = values_of(statistics, levels)
-    return Summary(_price_verdict(found, levels), findings_of(statistics, found))
+    numbers = values_of(statistics, levels)
+    return Summary(_price_verdict(numbers, levels), findings_of(statistics, numbers))
 
 
-def _price_verdict(found: Numbers, prices: pd.DataFrame) -> str:
-    change, day = found["change_percent"], _largest_move(prices)[0]
+def _price_verdict(numbers: Numbers, prices: pd.DataFrame) -> str:
+    change, day = numbers["change_percent"], _largest_move(prices)[0]
     size = f"{abs(change):.1f}"
     moved = "Unchanged" if size == "0.0" else f"{'Down' if change < 0 else 'Up'} {size} %"
-    largest = f"{found['largest_move_percent']:+.1f} % on {str(day)[:10]}"
-    correlation = found.get("spy_correlation", math.nan)
+    largest = f"{numbers['largest_move_percent']:+.1f} % on {str(day)[:10]}"
+    correlation = numbers.get("spy_correlation", math.nan)
     market = "" if math.isnan(correlation) else f"; correlation with SPY {correlation:.2f}"
     days = f"{moved} over {len(prices)} days with a price"
-    return f"{days}, {found['daily_volatility_percent']:.1f} % volatility per day, largest move {largest}{market}."
+    return f"{days}, {numbers['daily_volatility_percent']:.1f} % volatility per day, largest move {largest}{market}."
 
 
 def _daily_returns(level: pd.Series) -> np.ndarray:
@@ -167,7 +168,7 @@ def _daily_returns(level: pd.Series) -> np.ndarray:
 
 
 def _largest_move(prices: pd.DataFrame) -> tuple[Any, float]:
-    """Day and daily return of the largest move."""
+    """The day of the largest move, and its return."""
     returns = _daily_returns(prices["adjusted_close"])
     step = int(np.abs(returns).argmax())
     return prices["date"].iloc[step + 1], float(returns[step])

@@ -1,4 +1,4 @@
-"""What predictions say, and their change."""
+"""Sentences on predictions and on their changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stockformer.uncertainty.dependence import mean_margin
 NEARLY_SURE = 0.95
 #: A mean confidence further than this from the accuracy is called over- or underconfident.
 CONFIDENCE_GAP = 0.05
-#: Nothing is said of whether confidence is deserved over fewer days: their dependence cannot be measured.
+#: Over fewer days there is no sentence on whether confidence is deserved: their dependence cannot be measured.
 FEWEST_DAYS = 250
 _ENTROPY = "1: all classes are equally probable; 0: one is certain."
 _CLASS_STATISTICS = (
@@ -60,7 +60,7 @@ _TOP_CLASS = Statistic(
     "top_class_share",
     lambda outputs: outputs.predicted_counts.max() / len(outputs.outputs),
     "share of the class that is predicted most",
-    "1: it always says the same.",
+    "1: it always predicts the same class.",
 )
 
 _VIOLATIONS = Statistic(
@@ -81,7 +81,7 @@ _CLASS_SCORES = (
         "base_rate",
         lambda outputs: torch.bincount(outputs.labels.long()).max() / len(outputs.labels),
         "share of the most common true class",
-        "The accuracy of always saying that class.",
+        "The accuracy of always predicting that class.",
     ),
     Statistic(
         "calibration_error",
@@ -92,14 +92,12 @@ _CLASS_SCORES = (
 )
 
 _REGRESSION_STATISTICS = (
-    Statistic(
-        "mean", lambda outputs: outputs.outputs.double().mean(), "mean of the values", "What it says on average."
-    ),
+    Statistic("mean", lambda outputs: outputs.outputs.double().mean(), "mean of the values", "The average prediction."),
     Statistic(
         "std",
         lambda outputs: outputs.outputs.double().std(correction=0),
         "standard deviation of the values",
-        "Near 0: it says the same for every sample.",
+        "Near 0: it predicts the same for every sample.",
     ),
 )
 
@@ -120,13 +118,13 @@ _REGRESSION_SCORES = (
         "label_std",
         lambda outputs: outputs.labels.double().std(correction=0),
         "standard deviation of the truth",
-        "The rmse of always saying the mean.",
+        "The rmse of always predicting the mean.",
     ),
 )
 
 
 def summarize_outputs(outputs: OutputDistribution, class_names: Sequence[str] | None = None) -> Summary:
-    """How sure a model is over one or many samples and, with labels, whether that is deserved."""
+    """How confident a model is over one or many samples and, with labels, whether that is deserved."""
     many = len(outputs.outputs) > 1
     known = many and outputs.labels is not None
     verdict: Callable[[Numbers], str]
@@ -146,13 +144,13 @@ _CHANGE_STATISTICS = (
         "total_variation",
         lambda pair: 0.5 * (pair[1].probabilities - pair[0].probabilities).abs().sum(),
         "sum over classes of |p after - p before| / 2",
-        "The probability that moved from one class to another: 0 nothing, 1 all of it.",
+        "The probability that moved from one class to another: 0 is none, 1 is all of it.",
     ),
     Statistic(
         "probability_change",
         lambda pair: (pair[1].probabilities - pair[0].probabilities)[0, pair[0].predictions[0]],
         "p after - p before, of the class predicted before",
-        "Below 0: what was changed had spoken for that class.",
+        "Below 0: what was changed had supported that class.",
     ),
 )
 
@@ -167,7 +165,7 @@ _VALUE_CHANGE = Statistic(
 def summarize_change(
     before: OutputDistribution, after: OutputDistribution, class_names: Sequence[str] | None = None
 ) -> Summary:
-    """What a change did to the output for one sample."""
+    """The effect of a change on the output for one sample."""
     if before.probabilities is None:
         statistics: tuple[Statistic, ...] = (_VALUE_CHANGE,)
     else:
@@ -177,7 +175,7 @@ def summarize_change(
 
 
 def _change_verdict(
-    before: OutputDistribution, after: OutputDistribution, class_names: Sequence[str] | None, found: Numbers
+    before: OutputDistribution, after: OutputDistribution, class_names: Sequence[str] | None, numbers: Numbers
 ) -> str:
     if torch.equal(before.outputs, after.outputs):
         return "The output is exactly what it was."
@@ -186,29 +184,29 @@ def _change_verdict(
     first, now = int(before.predictions[0]), int(after.predictions[0])
     name = _class_name(first, class_names)
     then, later = (f"{100 * float(shares[0, first]):.2f} %" for shares in (before.probabilities, after.probabilities))
-    said = f"The probability of {name} goes from {then} to {later}"
-    return f"{said}, and the prediction to {_class_name(now, class_names)}." if now != first else f"{said}."
+    change = f"The probability of {name} goes from {then} to {later}"
+    return f"{change}, and the prediction to {_class_name(now, class_names)}." if now != first else f"{change}."
 
 
 def _class_name(number: int, class_names: Sequence[str] | None) -> str:
     return f"class {number}" if class_names is None else class_names[number]
 
 
-def _single_verdict(outputs: OutputDistribution, class_names: Sequence[str] | None, found: Numbers) -> str:
+def _single_verdict(outputs: OutputDistribution, class_names: Sequence[str] | None, numbers: Numbers) -> str:
     assert outputs.probabilities is not None
     shares, predicted = outputs.probabilities[0], int(outputs.predictions[0])
     name = _class_name(predicted, class_names)
-    sure = "nearly sure, " if found["confidence"] > NEARLY_SURE else ""
+    sure = "nearly sure, " if numbers["confidence"] > NEARLY_SURE else ""
     even = f"even over {len(shares)} classes: {percent(1 / len(shares))}"
-    sentences = [f"{name[:1].upper()}{name[1:]}: {sure}probability {percent(found['confidence'])} ({even})."]
+    sentences = [f"{name[:1].upper()}{name[1:]}: {sure}probability {percent(numbers['confidence'])} ({even})."]
     likeliest = int(shares.argmax())
     if shares[likeliest] > shares[predicted]:
         more = f"{_class_name(likeliest, class_names)}, {percent(float(shares[likeliest]))}"
         sentences.append(f"It is the class that the thresholds name; the most probable one is {more}.")
     if outputs.labels is not None:
         sentences.append(f"The truth is {_class_name(int(outputs.labels[0]), class_names)}{_assumption(outputs)}.")
-    if found.get("violations_share"):
-        sentences.append("The cumulative probabilities are out of order; the classes' are of them put in order.")
+    if numbers.get("violations_share"):
+        sentences.append("The cumulative probabilities are out of order; those of the classes come from sorting them.")
     return " ".join(sentences)
 
 
@@ -216,47 +214,47 @@ def _assumption(outputs: OutputDistribution) -> str:
     return f" ({outputs.assumption})" if outputs.assumption else ""
 
 
-def _class_verdict(outputs: OutputDistribution, class_names: Sequence[str] | None, found: Numbers) -> str:
+def _class_verdict(outputs: OutputDistribution, class_names: Sequence[str] | None, numbers: Numbers) -> str:
     assert outputs.probabilities is not None
-    sentences = [_skill(outputs, found)] if "accuracy" in found else []
+    sentences = [_skill(outputs, numbers)] if "accuracy" in numbers else []
     if not sentences:
         even = percent(1 / outputs.probabilities.size(1))
-        sure = percent(found["nearly_sure_share"])
-        confidence = percent(found["mean_confidence"])
+        sure = percent(numbers["nearly_sure_share"])
+        confidence = percent(numbers["mean_confidence"])
         sentences.append(
             f"Mean confidence {confidence} (even: {even}); over {percent(NEARLY_SURE)} in {sure} of the samples."
         )
-    if found["top_class_share"] == 1:
-        sentences.append(f"It always says {_class_name(int(outputs.predictions[0]), class_names)}.")
-    if found.get("violations_share"):
-        share = percent(found["violations_share"])
+    if numbers["top_class_share"] == 1:
+        sentences.append(f"It always predicts {_class_name(int(outputs.predictions[0]), class_names)}.")
+    if numbers.get("violations_share"):
+        share = percent(numbers["violations_share"])
         sentences.append(f"The cumulative probabilities are out of order in {share} of the samples.")
     return " ".join(sentences)
 
 
-def _skill(outputs: OutputDistribution, found: Numbers) -> str:
-    accuracy, base, confidence = found["accuracy"], found["base_rate"], found["mean_confidence"]
+def _skill(outputs: OutputDistribution, numbers: Numbers) -> str:
+    accuracy, base, confidence = numbers["accuracy"], numbers["base_rate"], numbers["mean_confidence"]
     gap, samples = confidence - accuracy, len(outputs.outputs)
-    numbers = f"onfidence {percent(confidence)}, right in {percent(accuracy)} of {samples} samples"
+    scores = f"onfidence {percent(confidence)}, right in {percent(accuracy)} of {samples} samples"
     days = None if outputs.dates is None else outputs.dates.nunique()
     margin = confidence_margin(outputs)
     if math.isnan(margin):
         few = "whose days are not known" if days is None else f"of {counted(days, 'day')}"
-        deserved = f"C{numbers} {few}: too little to tell the two apart."
+        deserved = f"C{scores} {few}: too little to tell the two apart."
     elif abs(gap) <= CONFIDENCE_GAP:
-        deserved = f"About as sure as right: c{numbers}."
+        deserved = f"About as confident as accurate: c{scores}."
     elif abs(gap) <= margin:
-        deserved = f"C{numbers}: the difference could be chance."
+        deserved = f"C{scores}: the difference could be chance."
     else:
-        deserved = f"{'Overconfident' if gap > 0 else 'Underconfident'}: c{numbers}."
-    return f"{deserved} Always saying the most common class is right in {percent(base)}."
+        deserved = f"{'Overconfident' if gap > 0 else 'Underconfident'}: c{scores}."
+    return f"{deserved} Always predicting the most common class is right in {percent(base)}."
 
 
 def confidence_margin(outputs: OutputDistribution) -> float:
     """How far mean confidence and accuracy of a calibrated model can be apart by chance, in 95 of 100 data sets.
 
-    Half of the 95 % interval of the mean over samples that depend on those of the same day and of days close by, see
-    `mean_margin`; at least that of as many independent days (Agresti and Coull 1998). NaN where the days are not known
+    Half of the 95 % interval of a mean over samples that depend on those of the same day and of nearby days, see
+    `mean_margin`; at least that of as many independent days (Agresti and Coull 1998). NaN if the days are not known
     or fewer than `FEWEST_DAYS`. docs/statistics.md has the simulated levels.
     """
     assert outputs.labels is not None
@@ -270,19 +268,19 @@ def confidence_margin(outputs: OutputDistribution) -> float:
     return float(np.maximum(margin, 1.96 * math.sqrt(centre * (1 - centre) / number)))
 
 
-def _regression_verdict(outputs: OutputDistribution, found: Numbers) -> str:
+def _regression_verdict(outputs: OutputDistribution, numbers: Numbers) -> str:
     if len(outputs.outputs) == 1:
         truth = ""
         if outputs.labels is not None:
             truth = f" The true value is {float(outputs.labels[0]):.4g}{_assumption(outputs)}."
-        return f"The value is {found['mean']:.4g}.{truth}"
-    spread = f"Values are {found['mean']:.4g} on average, standard deviation {found['std']:.4g}."
-    if "rmse" not in found:
+        return f"The value is {numbers['mean']:.4g}.{truth}"
+    spread = f"Values are {numbers['mean']:.4g} on average, standard deviation {numbers['std']:.4g}."
+    if "rmse" not in numbers:
         return spread
-    alike = found["correlation"]
+    alike = numbers["correlation"]
     related = "" if math.isnan(alike) else f"; the correlation with the truth is {alike:.2f}"
-    better = "below" if found["rmse"] < found["label_std"] else "not below"
+    better = "below" if numbers["rmse"] < numbers["label_std"] else "not below"
     return (
-        f"{spread} The error (rmse {found['rmse']:.4g}) is {better} that of always saying the mean of the truth "
-        f"({found['label_std']:.4g}){related}."
+        f"{spread} The error (rmse {numbers['rmse']:.4g}) is {better} that of always predicting the mean of the truth "
+        f"({numbers['label_std']:.4g}){related}."
     )

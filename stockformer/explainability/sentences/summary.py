@@ -1,7 +1,7 @@
-"""What the numbers of one picture mean: a sentence, and the numbers with how to read them.
+"""Summaries of a picture's numbers: a sentence on what they mean, and each number with how to read it.
 
 Every ``summarize_`` function takes the tensors that the picture shows and returns a `Summary`.
-Where a value is NaN or infinite there are no numbers, and the sentence says so.
+If a value is NaN or infinite there are no numbers, and the sentence says so.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a picture says.
+    """The summary of a picture.
 
     Attributes:
         verdict: what the numbers mean here, in a sentence or two.
         findings: the numbers.
-        subject: what the numbers are of, where one name has several: the diffuseness of a mean map is not the mean
-            of its heads' diffuseness.
+        subject: what the numbers describe, where one name could mean several: the diffuseness of a mean map is not the
+            mean of its heads' diffuseness.
     """
 
     verdict: str
@@ -55,7 +55,7 @@ Numbers = dict[str, float]
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's r, not a number where one of them is constant."""
+    """Pearson's r, NaN if one of them is constant."""
     return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) and np.ptp(other) else math.nan
 
 
@@ -70,7 +70,7 @@ def summarize(
     """Compute `statistics` of `subject`, the arguments of each, unless `tensors` hold values that are not finite.
 
     Args:
-        what: the values of the tensors are called.
+        what: a name for the values of the tensors.
         of: see `Summary.subject`.
     """
     count = sum(tensor.numel() for tensor in tensors)
@@ -95,8 +95,8 @@ def values_of(statistics: Sequence[Statistic], *subject: Any) -> Numbers:
     return {one.name: float(one.compute(*subject)) for one in statistics}
 
 
-def findings_of(statistics: Sequence[Statistic], found: Numbers) -> tuple[Finding, ...]:
-    return tuple(Finding(one.name, found[one.name], one.formula, one.reading) for one in statistics)
+def findings_of(statistics: Sequence[Statistic], numbers: Numbers) -> tuple[Finding, ...]:
+    return tuple(Finding(one.name, numbers[one.name], one.formula, one.reading) for one in statistics)
 
 
 def plain(values: Tensor) -> Tensor:
@@ -105,22 +105,22 @@ def plain(values: Tensor) -> Tensor:
 
 
 def span(low: float, high: float) -> str:
-    """Two ends with two digits, once where they are the same."""
+    """A range with two digits, or one number if both ends are the same."""
     ends = f"{low:.2f}", f"{high:.2f}"
     return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def ties(values: Iterable[float], value: float, noun: str) -> str:
-    """How many others have the same value to three digits, to stand behind a name; empty where none has."""
+    """How many others have the same value to three digits, to append to a name; empty if none has."""
     others = sum(f"{one:.2e}" == f"{value:.2e}" for one in values) - 1
     return f", along with {counted(others, f'other {noun}')}" if others > 0 else ""
 
 
 def p_value(p: float, smallest: float = 0.0) -> str:
-    """A p-value in words, with a bound in the place of what the test cannot tell apart.
+    """A p-value in words, as a bound if it is below what the test can resolve.
 
     Args:
-        smallest: the smallest that the test can give.
+        smallest: the smallest p-value that the test can give.
     """
     if p > max(1e-3, smallest * (1 + 1e-9)):
         return f"p = {p:.2g}"
@@ -135,7 +135,7 @@ def percent(share: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """How many times a share is another one; below 2 it never reads as 2."""
+    """A ratio of two shares; below 2 it never reads as 2."""
     if ratio < 2:
         return f"{min(ratio, 1.99):.2f}"
     return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"
