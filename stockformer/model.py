@@ -112,13 +112,13 @@ class GatedCrossAttention(nn.Module):
 
 @runtime_checkable
 class Forecaster(Protocol):
-    """What is known of a model whose inputs and outputs have a meaning: any `nn.Module` with these attributes is one.
+    """A model whose inputs and outputs have a known meaning: any `nn.Module` with these attributes.
 
-    Its inputs are [B, T, features]: the stock's, and the market's where it has two.
+    Its inputs are [B, T, features]: the stock's, and the market's if there are two.
 
     Attributes:
-        input_widths: how many features each input has.
-        label_mode: what it returns: ``regression``, a value [B]; ``binary``, the logits of down and up [B, 2];
+        input_widths: number of features of each input.
+        label_mode: meaning of its output: ``regression``, a value [B]; ``binary``, the logits of down and up [B, 2];
             ``buckets``, the logits of ordered classes [B, K].
         num_buckets: the number of classes K; 1 for a regression.
         use_coral: whether it returns the logits of P(class > k) [B, K-1] for ``buckets`` (Cao et al. 2020).
@@ -135,10 +135,10 @@ class Forecaster(Protocol):
 
 
 def as_forecaster(model: nn.Module) -> Forecaster:
-    """The model itself.
+    """The model itself, if it is a `Forecaster`.
 
     Raises:
-        TypeError: it is no `Forecaster`.
+        TypeError: it is not a `Forecaster`.
     """
     if not isinstance(model, Forecaster):
         raise TypeError(
@@ -178,12 +178,12 @@ class PooledTransformer(nn.Module):
 
     @property
     def input_layers(self) -> tuple[nn.Linear, ...]:
-        """What the features of each input enter by."""
+        """The layer that reads the features of each input."""
         raise NotImplementedError
 
     @property
     def input_widths(self) -> tuple[int, ...]:
-        """How many features each input has."""
+        """Number of features of each input."""
         return tuple(layer.in_features for layer in self.input_layers)
 
     def _classify(self, stock: Tensor) -> Tensor:
@@ -328,7 +328,7 @@ def create_model(
 
 
 def input_widths(model: nn.Module) -> tuple[int, ...] | None:
-    """Feature counts of a model's inputs, (F,) or (F, M); None for one that is no `Forecaster`."""
+    """Feature counts of a model's inputs, (F,) or (F, M); None if it is not a `Forecaster`."""
     return model.input_widths if isinstance(model, Forecaster) else None
 
 

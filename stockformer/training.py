@@ -26,12 +26,12 @@ from stockformer.seeding import kept_random_state
 from stockformer.table import listed
 from stockformer.threads import few_threads
 
-#: Loss of a batch, from a model, its inputs and their labels.
+#: Loss of a batch, computed from a model, its inputs and their labels.
 Loss = Callable[[PooledTransformer, Sequence[Tensor], Tensor], Tensor]
 
 
 def prediction_loss(model: PooledTransformer, inputs: Sequence[Tensor], y: Tensor) -> Tensor:
-    """Cross-entropy, squared error, or the CORAL loss (Cao et al. 2020), as the model's outputs ask for."""
+    """Cross-entropy, squared error or the CORAL loss (Cao et al. 2020), depending on the model's outputs."""
     return _criterion(model, model(*inputs), y)
 
 

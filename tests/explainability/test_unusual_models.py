@@ -353,7 +353,8 @@ def test_reentrant_checkpoints_are_refused():
     model = Checkpointed().eval()
     model.reentrant = True
     assert len(capture_attention(model, days()).attention) == 2
-    with pytest.raises(ValueError, match=r"encoder\.layers\.0\.self_attn.* runs with gradients off.*use_reentrant=True"):
+    message = r"encoder\.layers\.0\.self_attn.* runs with gradients off.*use_reentrant=True"
+    with pytest.raises(ValueError, match=message):
         trace_attention(model, days())
 
 
