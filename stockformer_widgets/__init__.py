@@ -8,55 +8,18 @@ from stockformer_widgets.state.explanations import BASELINES
 from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import LANDMARKS, ExtractorSession
-from stockformer_widgets.views import (
-    AttentionEffects,
-    AttentionHeatmap,
-    AttentionRow,
-    DayScores,
-    FaithfulnessCheck,
-    FlowHeatmap,
-    GateHeatmap,
-    GateTimeline,
-    HeadGrid,
-    HeadImportance,
-    HeadSpecialization,
-    LayerEvolution,
-    MarketEntry,
-    PoolingBars,
-    Prediction,
-    PriceStrip,
-    SaliencyBars,
-    SaliencyHeatmap,
-    View,
-)
+from stockformer_widgets.views import *  # noqa: F403
+from stockformer_widgets.views import __all__ as _views
 
 __all__ = [
     "BASELINES",
     "LANDMARKS",
-    "AttentionEffects",
     "AttentionExplorer",
-    "AttentionHeatmap",
-    "AttentionRow",
-    "DayScores",
     "ExplorerPage",
     "ExtractorSession",
-    "FaithfulnessCheck",
-    "FlowHeatmap",
-    "GateHeatmap",
-    "GateTimeline",
     "GroupDifferences",
-    "HeadGrid",
-    "HeadImportance",
-    "HeadSpecialization",
-    "LayerEvolution",
-    "MarketEntry",
-    "PoolingBars",
-    "Prediction",
-    "PriceStrip",
     "Reading",
-    "SaliencyBars",
-    "SaliencyHeatmap",
     "SampleComparison",
     "Selection",
-    "View",
 ]
+__all__ += _views

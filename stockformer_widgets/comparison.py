@@ -23,8 +23,8 @@ from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.tabs import PAGES, Columns, Slot, ViewTabs
-from stockformer_widgets.views import AttentionHeatmap, Prediction, View
+from stockformer_widgets.tabs import Columns, Slot, ViewTabs
+from stockformer_widgets.views import PAGES, AttentionHeatmap, Prediction, View
 from stockformer_widgets.views.base import close_parts
 
 

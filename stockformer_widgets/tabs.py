@@ -1,4 +1,4 @@
-"""Tabs of views: which views there are, and what stands beside what."""
+"""Tabs of views."""
 
 from __future__ import annotations
 
@@ -8,27 +8,11 @@ from typing import Any
 
 from ipywidgets import HBox, Layout, Tab, VBox, Widget
 
-from stockformer_widgets import views
 from stockformer_widgets.parts.drawing import MessageLine
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views import View
+from stockformer_widgets.views import PAGES, View
 from stockformer_widgets.views.compared import compared
-
-#: Title of a tab -> its views by column.
-PAGES: Mapping[str, Sequence[Sequence[type[View]]]] = {
-    "Overview": (
-        (views.AttentionHeatmap, views.PriceStrip),
-        (views.AttentionRow, views.GateTimeline, views.PoolingBars),
-        (views.Prediction, views.SaliencyBars),
-    ),
-    "Layers and heads": ((views.LayerEvolution, views.HeadSpecialization),),
-    "Head grid": ((views.HeadGrid,),),
-    "Gates": ((views.GateHeatmap, views.MarketEntry),),
-    "Features": ((views.SaliencyHeatmap,),),
-    "Flow": ((views.FlowHeatmap,), (views.DayScores, views.HeadImportance)),
-    "Faithfulness": ((views.FaithfulnessCheck, views.AttentionEffects),),
-}
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,9 @@ def _draw_panels(body: Panels, selected: Mapping[str, int], title: str) -> Figur
         if label in body.legend
     }
     if len(handles) > 1:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize="small")
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, 2 * columns), fontsize="small"
+        )
     return figure
 
 

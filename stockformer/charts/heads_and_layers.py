@@ -9,7 +9,9 @@ import pandas as pd
 from torch import Tensor
 
 from stockformer.charts.chart import (
+    GREY,
     NEUTRAL,
+    STREAM_COLORS,
     Axis,
     Bars,
     Chart,
@@ -27,12 +29,13 @@ from stockformer.explainability.attention.statistics import (
     diffuseness,
     distance,
     entropy,
+    head_distances,
     peak,
     recency,
     redundancy,
     sparsity,
 )
-from stockformer.explainability.sentences.attention import summarize_heads, summarize_layers
+from stockformer.explainability.sentences.attention import summarize_distances, summarize_heads, summarize_layers
 from stockformer.explainability.sentences.flow import summarize_effects, summarize_head_importance
 
 #: Title -> the statistic of a map, and what the scale holds besides the values.
@@ -100,6 +103,33 @@ def layer_evolution(kinds: Mapping[str, Sequence[Tensor]], masks: Mapping[str, M
             ignore_index=True,
         ),
         summary=summarize_layers(kinds[kind], masks[kind]),
+    )
+
+
+def attention_distance(layers: Sequence[Tensor], masks: Masks, title: str) -> Chart:
+    """How many days away the heads of every layer, each [heads, query, key], look (Raghu et al. 2021, figure 3).
+
+    The heads of a layer are drawn from the nearest to the farthest: one line per rank, not per head.
+    """
+    table = head_distances(layers, masks)
+    by_layer = table.groupby("layer")
+    ranks = np.linspace(0, 1, int(by_layer.size().max()))
+    heads = by_layer["distance"].quantile(ranks, interpolation="nearest").unstack().to_numpy().T  # [rank, layer]
+    mean, even = (by_layer[column].mean().to_numpy() for column in ("distance", "even_distance"))
+    ends = zip(mean, heads[0], heads[-1], strict=True)
+    words = [f"{value:.3g} (heads {low:.3g} to {high:.3g})" for value, low, high in ends]
+    name, color = "heads, nearest to farthest", STREAM_COLORS[1]
+    lines = (
+        *(Line(name, each, formatted(each, ".3g"), color, "dots", emphasis=False) for each in heads),
+        Line("mean of the heads", mean, words, NEUTRAL, "dots"),
+        Line("even attention", even, formatted(even, ".3g"), GREY, "dashed"),
+    )
+    places = Axis([str(layer) for layer in by_layer.groups], "layer", "layer")
+    return Chart(
+        title=title,
+        body=Panels((("mean distance, days", Lines(lines, places, Scale(*finite_range([heads, even], 0.0)))),)),
+        make_table=lambda: table,
+        summary=summarize_distances(table),
     )
 
 

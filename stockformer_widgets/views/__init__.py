@@ -1,5 +1,8 @@
-"""The views. Each draws a session and a selection and knows of no other."""
+"""The catalogue of views. Each draws a session and a selection and knows of no other."""
 
+from collections.abc import Mapping, Sequence
+
+from stockformer_widgets.views.attention_distance import AttentionDistance
 from stockformer_widgets.views.attention_effects import AttentionEffects
 from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
 from stockformer_widgets.views.attention_row import AttentionRow
@@ -21,6 +24,7 @@ from stockformer_widgets.views.saliency_bars import SaliencyBars
 from stockformer_widgets.views.saliency_heatmap import SaliencyHeatmap
 
 __all__ = [
+    "AttentionDistance",
     "AttentionEffects",
     "AttentionHeatmap",
     "AttentionRow",
@@ -41,3 +45,18 @@ __all__ = [
     "SaliencyHeatmap",
     "View",
 ]
+
+#: Title of a tab -> its views by column.
+PAGES: Mapping[str, Sequence[Sequence[type[View]]]] = {
+    "Overview": (
+        (AttentionHeatmap, PriceStrip),
+        (AttentionRow, GateTimeline, PoolingBars),
+        (Prediction, SaliencyBars),
+    ),
+    "Layers and heads": ((LayerEvolution, AttentionDistance, HeadSpecialization),),
+    "Head grid": ((HeadGrid,),),
+    "Gates": ((GateHeatmap, MarketEntry),),
+    "Features": ((SaliencyHeatmap,),),
+    "Flow": ((FlowHeatmap,), (DayScores, HeadImportance)),
+    "Faithfulness": ((FaithfulnessCheck, AttentionEffects),),
+}

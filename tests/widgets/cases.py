@@ -22,18 +22,13 @@ from stockformer.dataset import StockDataset
 from stockformer.model import create_model
 from stockformer_widgets import (
     AttentionEffects,
-    AttentionHeatmap,
-    AttentionRow,
     DayScores,
     ExtractorSession,
     FaithfulnessCheck,
     FlowHeatmap,
     GateHeatmap,
     GateTimeline,
-    HeadGrid,
     HeadImportance,
-    HeadSpecialization,
-    LayerEvolution,
     MarketEntry,
     PoolingBars,
     Prediction,
@@ -42,6 +37,7 @@ from stockformer_widgets import (
     SaliencyHeatmap,
     View,
 )
+from stockformer_widgets.views import PAGES
 
 STOCK, MARKET = ["f0", "f1", "f2", "f3", "f4"], ["m0", "spy_ret_1d"]
 DAYS = 8
@@ -150,30 +146,12 @@ def _decoder() -> nn.Module:
     return nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 2)
 
 
-ALL_VIEWS = (
-    AttentionEffects,
-    AttentionHeatmap,
-    AttentionRow,
-    DayScores,
-    FaithfulnessCheck,
-    FlowHeatmap,
-    GateHeatmap,
-    GateTimeline,
-    HeadGrid,
-    HeadImportance,
-    HeadSpecialization,
-    LayerEvolution,
-    MarketEntry,
-    PoolingBars,
-    Prediction,
-    PriceStrip,
-    SaliencyBars,
-    SaliencyHeatmap,
-)
-_MAPS = {AttentionHeatmap, AttentionRow, HeadGrid, HeadSpecialization, LayerEvolution}
+ALL_VIEWS = tuple(kind for columns in PAGES.values() for column in columns for kind in column)
+#: Views of every model with attention, of one that can be attributed, of a stock transformer, and of one with a market.
+_CROSS = set(ALL_VIEWS) - {PriceStrip}
+_ENCODER = _CROSS - {GateHeatmap, GateTimeline, MarketEntry}
 _EXPLAINED = {AttentionEffects, FaithfulnessCheck, FlowHeatmap, HeadImportance, SaliencyBars, SaliencyHeatmap}
-_ENCODER = _MAPS | _EXPLAINED | {DayScores, PoolingBars, Prediction}
-_CROSS = _ENCODER | {GateHeatmap, GateTimeline, MarketEntry}
+_MAPS = _ENCODER - _EXPLAINED - {DayScores, PoolingBars, Prediction}
 
 #: Name -> how to make the session, and the views that it has something for.
 SESSIONS: dict[str, tuple[Callable[[], ExtractorSession], set[type[View]]]] = {

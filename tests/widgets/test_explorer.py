@@ -32,38 +32,21 @@ from ipywidgets.widgets import widget as registry
 from torch import nn
 
 from stockformer_widgets import (
-    AttentionEffects,
     AttentionExplorer,
     AttentionHeatmap,
     AttentionRow,
-    DayScores,
     ExtractorSession,
-    FaithfulnessCheck,
-    FlowHeatmap,
-    GateHeatmap,
     GateTimeline,
-    HeadGrid,
-    HeadImportance,
     HeadSpecialization,
-    LayerEvolution,
-    MarketEntry,
     PoolingBars,
     Prediction,
     PriceStrip,
     SaliencyBars,
-    SaliencyHeatmap,
     Selection,
+    views,
 )
 
-PAGES = {
-    "Overview": {AttentionHeatmap, PriceStrip, AttentionRow, GateTimeline, PoolingBars, Prediction, SaliencyBars},
-    "Layers and heads": {LayerEvolution, HeadSpecialization},
-    "Head grid": {HeadGrid},
-    "Gates": {GateHeatmap, MarketEntry},
-    "Features": {SaliencyHeatmap},
-    "Flow": {FlowHeatmap, DayScores, HeadImportance},
-    "Faithfulness": {FaithfulnessCheck, AttentionEffects},
-}
+PAGES = {title: {kind for column in columns for kind in column} for title, columns in views.PAGES.items()}
 
 
 def view_of(explorer, kind):

@@ -51,8 +51,8 @@ from stockformer_widgets import (
     View,
 )
 
-#: Traits of the selection that each view's picture depends on.
-FOLLOWED = {
+#: Traits of the selection that each view's picture depends on: those that it says, and these.
+FOLLOWED = {kind: set(kind.follows) for kind in ALL_VIEWS} | {
     AttentionEffects: {"kind", "layer"},
     AttentionHeatmap: {"kind", "layer", "head", "query", "key"},
     AttentionRow: {"kind", "layer", "head", "query", "key"},

@@ -89,7 +89,10 @@ def sparsity(weights: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def distance(weights: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean distance in steps between a query and the keys it attends to, ``sum_k w |q - k|``."""
+    """Mean distance in days between a query and the keys it attends to, ``sum_k w |q - k|`` (Raghu et al. 2021).
+
+    Queries and keys end on the same day.
+    """
     return _mean_over_queries(_unmasked(weights, mask) * _offsets(weights).abs(), weights, mask)
 
 
@@ -214,9 +217,9 @@ def _mean(values: Tensor, over: Tensor) -> Tensor:
 
 
 def _offsets(weights: Tensor) -> Tensor:
-    """key - query, [query, key]."""
-    queries, keys = weights.shape[-2:]
-    return torch.arange(keys, device=weights.device) - torch.arange(queries, device=weights.device).unsqueeze(-1)
+    """How many days each key is after each query, [query, key]; both sequences end on the same day."""
+    queries, keys = (torch.arange(-length, 0, device=weights.device) for length in weights.shape[-2:])
+    return keys - queries.unsqueeze(-1)
 
 
 @dataclass(frozen=True)
@@ -300,6 +303,30 @@ GATE_STATISTICS: tuple[Statistic, ...] = (
 def heads_on(maps: Tensor) -> Tensor:
     """Which heads of [heads, query, key] have any weight above 0: [heads], booleans; the others are switched off."""
     return maps.nan_to_num(0.0).ne(0).any(dim=-1).any(dim=-1)
+
+
+def head_distances(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> pd.DataFrame:
+    """How many days away each head looks, one row per head; see `distance`.
+
+    Args:
+        layers: one [heads, query, key] per layer.
+        masks: what is masked in each layer, bool [heads or 1, query, key] or None.
+
+    Returns:
+        ``layer, head, distance``, NaN for a head without weights, and ``even_distance``, that of attention to all
+        days alike.
+    """
+    pairs = enumerate(zip(layers, masks or [None] * len(layers), strict=True))
+    frames = [
+        {
+            "layer": layer,
+            "head": range(len(maps)),
+            "distance": torch.where(heads_on(maps), distance(maps, mask), math.nan).numpy(),
+            "even_distance": distance(even_weights(maps, mask), mask).numpy(),
+        }
+        for layer, (maps, mask) in pairs
+    ]
+    return pd.concat(map(pd.DataFrame, frames), ignore_index=True)
 
 
 def head_statistics(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> pd.DataFrame:

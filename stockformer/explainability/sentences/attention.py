@@ -38,14 +38,17 @@ from stockformer.explainability.attention.statistics import (
 from stockformer.explainability.sentences.summary import (
     Numbers,
     Summary,
+    findings_of,
     percent,
     plain,
     span,
     summarize,
     ties,
     times,
+    values_of,
     without_numbers,
 )
+from stockformer.table import counted
 
 #: Attention is nearly uniform, and the rest of it even, if no weight is further than this part from its even share.
 NEARLY_UNIFORM = 0.25
@@ -420,6 +423,65 @@ def _layers_verdict(course: Mapping[int, float]) -> str:
         f"Up and down with depth: {what} goes from {first:.2f} to {last:.2f} of 1, with the lowest, {lowest:.2f}, in "
         f"layer {low} and the highest, {highest:.2f}, in layer {high}."
     )
+
+
+_DISTANCE_STATISTICS = (
+    Statistic(
+        "first_distance",
+        lambda table: table["distance"][table["layer"] == table["layer"].min()].mean(),
+        "mean over queries and heads of sum w |q - k|, first layer",
+        "In days. 0: the same day.",
+    ),
+    Statistic(
+        "last_distance",
+        lambda table: table["distance"][table["layer"] == table["layer"].max()].mean(),
+        "the same, last layer",
+        "In days. 0: the same day.",
+    ),
+    Statistic(
+        "even_distance",
+        lambda table: table["even_distance"].mean(),
+        "mean of |q - k|",
+        "Of attention to all days alike.",
+    ),
+    Statistic("nearest_head", lambda table: table["distance"].min(), "smallest distance of a head", "Low: local."),
+    Statistic("farthest_head", lambda table: table["distance"].max(), "largest distance of a head", "High: global."),
+)
+
+
+def summarize_distances(table: pd.DataFrame) -> Summary:
+    """How many days away attention looks with depth, from the table of `head_distances`."""
+    some = table["distance"].notna()
+    if not some.any():
+        return without_numbers(_DISTANCE_STATISTICS, "No head has a weight above 0: there are no distances.")
+    off = [(int(layer), int(head)) for layer, head in table.loc[~some, ["layer", "head"]].to_numpy()]
+    numbers = values_of(_DISTANCE_STATISTICS, table[some])
+    verdict = _without(off, _distances_verdict(table[some], numbers))
+    return Summary(verdict, findings_of(_DISTANCE_STATISTICS, numbers))
+
+
+def _distances_verdict(table: pd.DataFrame, found: Numbers) -> str:
+    distances, evens = table["distance"], table["even_distance"]
+    if not evens.any():
+        return _ALONE.format("day")
+    first, last, *even = (
+        f"{days:.3g}" for days in (found["first_distance"], found["last_distance"], evens.min(), evens.max())
+    )
+    depth = f" in the first layer and {last} in the last" if table["layer"].nunique() > 1 else ""
+    local = int((distances <= NEAR * evens).sum())
+    verdict = (
+        f"The heads look {first} days away on average{depth}; attention to all days alike would be "
+        f"{' to '.join(dict.fromkeys(even))}. {local} of {counted(len(table), 'head')} {'is' if local == 1 else 'are'} "
+        "local, at most a quarter as far."
+    )
+    if len(table) == 1:
+        return verdict
+    order = table.sort_values("distance", kind="stable")
+    near, far = (
+        f"layer {layer:.0f} head {head:.0f}{ties(distances, days, 'head')}, {days:.3g} days"
+        for layer, head, days in order[["layer", "head", "distance"]].iloc[[0, -1]].to_numpy()
+    )
+    return f"{verdict} Nearest: {near}. Farthest: {far}."
 
 
 _HEADS_STATISTICS = (
