@@ -98,8 +98,9 @@ def plot_head_grid(
 
 
 @closing_on_error
-def plot_cross_attention(
+def plot_map(
     attn: Mapping[str, Any],
+    kind: str,
     layer: int = 0,
     head: int | None = None,
     *,
@@ -109,8 +110,29 @@ def plot_cross_attention(
     ax: Axes | None = None,
     save_path: str | Path | None = None,
 ) -> Figure:
-    """Attention of each stock day to the market days; by default the mean of the heads."""
-    return _plot_map_of(attn, "cross", layer, head, sample, title, dates, ax, save_path)
+    """One map of a kind of attention; by default the mean of the heads."""
+    maps = _layer(attn, kind, layer, sample)
+    which = f"mean of {len(maps)} heads" if head is None else f"head {head}"
+    query_label, key_label = day_labels(kind)
+    mask = _mask(attn, kind, layer, sample)
+    if mask is not None:
+        mask = mask.all(dim=0) if head is None else mask.expand(maps.shape)[head]
+    return plot_attention_heatmap(
+        _head(maps, head),
+        mask=mask,
+        title=title or f"{kind_title(kind)}, layer {layer}, {which}",
+        query_label=query_label,
+        key_label=key_label,
+        query_dates=dates,
+        key_dates=dates,
+        ax=ax,
+        save_path=save_path,
+    )
+
+
+def plot_cross_attention(attn: Mapping[str, Any], layer: int = 0, head: int | None = None, **options: Any) -> Figure:
+    """Attention of each stock day to the market days; options as of `plot_map`."""
+    return plot_map(attn, "cross", layer, head, **options)
 
 
 @closing_on_error
@@ -137,20 +159,9 @@ def plot_cross_attention_all_heads(
     )
 
 
-@closing_on_error
-def plot_self_attention(
-    attn: Mapping[str, Any],
-    layer: int = 0,
-    head: int | None = None,
-    *,
-    sample: int = 0,
-    title: str | None = None,
-    dates: Days = None,
-    ax: Axes | None = None,
-    save_path: str | Path | None = None,
-) -> Figure:
-    """Attention of each stock day to the stock days; by default the mean of the heads."""
-    return _plot_map_of(attn, "self", layer, head, sample, title, dates, ax, save_path)
+def plot_self_attention(attn: Mapping[str, Any], layer: int = 0, head: int | None = None, **options: Any) -> Figure:
+    """Attention of each stock day to the stock days; options as of `plot_map`."""
+    return plot_map(attn, "self", layer, head, **options)
 
 
 @closing_on_error
@@ -257,36 +268,6 @@ def plot_head_specialization(
 
 def _names_of_days(weights: Tensor, queries: Days, keys: Days) -> tuple[list[str], list[str]]:
     return day_names(queries, weights.size(-2)), day_names(keys, weights.size(-1))
-
-
-def _plot_map_of(
-    attn: Mapping[str, Any],
-    kind: str,
-    layer: int,
-    head: int | None,
-    sample: int,
-    title: str | None,
-    dates: Days,
-    ax: Axes | None,
-    save_path: str | Path | None,
-) -> Figure:
-    maps = _layer(attn, kind, layer, sample)
-    which = f"mean of {len(maps)} heads" if head is None else f"head {head}"
-    query_label, key_label = day_labels(kind)
-    mask = _mask(attn, kind, layer, sample)
-    if mask is not None:
-        mask = mask.all(dim=0) if head is None else mask.expand(maps.shape)[head]
-    return plot_attention_heatmap(
-        _head(maps, head),
-        mask=mask,
-        title=title or f"{kind_title(kind)}, layer {layer}, {which}",
-        query_label=query_label,
-        key_label=key_label,
-        query_dates=dates,
-        key_dates=dates,
-        ax=ax,
-        save_path=save_path,
-    )
 
 
 def _maps(attn: Mapping[str, Any], kind: str) -> list[Tensor]:

@@ -10,10 +10,9 @@ from ipywidgets import HTML, Button, HBox, Layout, Widget
 from torch import Tensor
 
 from stockformer.explainability import Summary, summarize_saliency
-from stockformer_widgets.parts.progress import Work
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.base import View
+from stockformer_widgets.views.stepped import SteppedView
 
 _MOVED_TOGETHER = (
     "The features of a day were moved together, so they cannot be told apart: each day's value is spread evenly over "
@@ -21,25 +20,24 @@ _MOVED_TOGETHER = (
 )
 
 
-class AttributedView(View):
-    """A view that draws the session's attribution; one that takes long is computed in steps, to watch and to stop.
+class AttributedView(SteppedView):
+    """A view that draws the session's attribution.
 
-    Meanwhile the last picture stays, and so it does after a stop, until the computation is resumed or something
-    else is explained.
+    While one that takes long is computed the last picture stays, and so it does after a stop, until the computation
+    is resumed or something else is explained.
     """
 
+    doing = "explaining"
+
     def _build(self) -> tuple[Widget, ...]:
-        self.work = Work("explaining", self.message)
-        self.work.stopper.on_click(lambda button: self._set_stopped(True))
         self.stopped = HTML()
         resume = Button(
             description="resume", tooltip="compute the attribution from the start", layout=Layout(width="80px")
         )
         resume.on_click(lambda button: self._set_stopped(False))
         self.halt = HBox([self.stopped, resume], layout=Layout(display="none", align_items="center"))
-        self._asked: tuple[Any, ...] = ()
         self._pictured = False
-        return self.work, self.halt, *super()._build()
+        return self.halt, *super()._build()
 
     @classmethod
     def attributes(cls, **options: str) -> bool:
@@ -52,43 +50,32 @@ class AttributedView(View):
         return [*super().caveats_of(session, where), *([caveat] if caveat else [])]
 
     def _waits(self) -> bool:
-        """Whether what is to be drawn has to be computed first."""
         return (
             self._pictured and self.attributes(**self.chosen) and any(one.takes_long for one in self._drawn_sessions())
         )
+
+    def _steps(self) -> Iterator[float]:
+        return chain.from_iterable(one.attribution_steps() for one in self._drawn_sessions() if one.takes_long)
+
+    def _halted(self) -> bool:
+        return any(one.stopped for one in self._drawn_sessions())
+
+    def _stop(self, button: Button) -> None:
+        self._set_stopped(True)
 
     def _set_stopped(self, stopped: bool) -> None:
         for session in self._drawn_sessions():
             session.set_trait("stopped", stopped)
 
-    def _steps(self) -> Iterator[float]:
-        """Compute what is drawn."""
-        return chain.from_iterable(one.attribution_steps() for one in self._drawn_sessions() if one.takes_long)
+    def _update(self) -> None:
+        halted = self._waits() and self._halted()
+        self.halt.layout.display = None if halted else "none"
+        self.stopped.value = f"stopped: {self.session.method_name} is not computed, the picture is the one before"
+        super()._update()
 
     def _catch_up(self) -> None:
         super()._catch_up()
         self._pictured = True
-
-    def _update(self) -> None:
-        waits = self._waits()
-        stopped = waits and any(one.stopped for one in self._drawn_sessions())
-        self.halt.layout.display = None if stopped else "none"
-        if stopped or not waits:
-            self.work.stop()
-        if stopped:
-            self.stopped.value = f"stopped: {self.session.method_name} is not computed, the picture is the one before"
-            return
-        if not waits:
-            super()._update()
-            return
-        asked = self._state(())
-        if not self.paused and self.keyboard.visible and not (self.work.running and asked == self._asked):
-            self._asked = asked
-            self.work.start(self._steps(), self._catch_up)
-
-    def _on_mouse(self, event: str, at: dict[str, float]) -> None:
-        if not self._waits():
-            super()._on_mouse(event, at)
 
 
 def attribution_summary(session: ExtractorSession, parts: Sequence[Tensor]) -> Summary:

@@ -12,19 +12,71 @@ from ipywidgets import Button, Widget
 from stockformer.steps import Steps
 from stockformer_widgets.parts.progress import Work
 from stockformer_widgets.state.session import ExtractorSession
+from stockformer_widgets.views.base import View
 from stockformer_widgets.views.panels import PanelsView
 
 _STOPPED = "Stopped. It starts again with another sample, or when this tab is opened again."
 
 
-class SteppedPanels(PanelsView):
-    """Panels of a result that takes long: computed in steps while the view is on the screen, to watch and to stop.
+class SteppedView(View):
+    """A view of what may take long: computed in steps while the view is on the screen, to watch and to stop.
 
-    Until then there are no panels. What is out of date before it is ready is dropped.
+    What is out of date before it is ready is dropped.
     """
+
+    #: Beside the progress bar.
+    doing: ClassVar[str]
+
+    def _waits(self) -> bool:
+        """Whether what is to be drawn has to be computed first."""
+        raise NotImplementedError
+
+    def _steps(self) -> Iterator[float]:
+        """Compute what is drawn."""
+        raise NotImplementedError
+
+    def _halted(self) -> bool:
+        """Whether a person wants nothing computed."""
+        return False
+
+    def _stop(self, button: Button) -> None:
+        """A person stopped the computation."""
+        raise NotImplementedError
+
+    def _begin(self) -> None:
+        """A computation begins."""
+
+    def _build(self) -> tuple[Widget, ...]:
+        self.work = Work(self.doing, self.message)
+        self.work.layout.margin = f"0 0 0 {self.indent}px"
+        self.work.stopper.on_click(self._stop)
+        #: What the computation that runs, or was stopped, is of.
+        self._asked: tuple[Any, ...] = ()
+        return self.work, *super()._build()
+
+    def _update(self) -> None:
+        seen, waits = not self.paused and self.keyboard.visible, self._waits()
+        if not seen or not waits or self._halted():
+            self.work.stop()
+            self._asked = ()
+            if not waits:
+                super()._update()
+        elif (asked := self._state(())) != self._asked:
+            self._asked = asked
+            self._begin()
+            self.work.start(self._steps(), self._catch_up)
+
+    def _on_mouse(self, event: str, at: dict[str, float]) -> None:
+        if not self._waits():
+            super()._on_mouse(event, at)
+
+
+class SteppedPanels(SteppedView, PanelsView):
+    """Panels of a result that takes long; there are none before it is ready."""
 
     attention = "all"
     follows_session = ("reading", "target")
+    doing = "measuring"
 
     #: Name of the result, see `ExtractorSession.is_explained`.
     what: ClassVar[str]
@@ -38,46 +90,21 @@ class SteppedPanels(PanelsView):
         raise NotImplementedError
 
     def _steps(self) -> Iterator[float]:
-        """Compute the result of every session that is drawn."""
         return chain.from_iterable(map(self._steps_of, self._drawn_sessions()))
-
-    def _build(self) -> tuple[Widget, ...]:
-        self.work = Work("measuring", self.message)
-        self.work.layout.margin = f"0 0 0 {self.indent}px"
-        self.work.stopper.on_click(self._stop)
-        #: What the computation that runs, or was stopped, is of.
-        self._asked: tuple[Any, ...] = ()
-        return self.work, *super()._build()
 
     def _waits(self) -> bool:
         sessions = self._drawn_sessions()
         return all(map(self.shows, sessions)) and not all(one.is_explained(self.what) for one in sessions)
 
-    def _update(self) -> None:
-        if self.paused or not self.keyboard.visible:
-            self.work.stop()
-            self._asked = ()
-        elif not self._waits():
-            self.work.stop()
-            super()._update()
-        elif (asked := self._state(())) != self._asked:
-            self._asked = asked
-            self._clear()
-            self.work.start(self._steps(), self._catch_up)
-
     def _catch_up(self) -> None:
         super()._catch_up()
         self.picture.grid.layout.visibility = "visible"
 
-    def _clear(self) -> None:
-        """Take the picture of another sample away."""
+    def _begin(self) -> None:
+        # The picture is of another sample.
         self._drawn = ()
         self.readout.value = self.summary.value = ""
         self.picture.grid.layout.visibility = "hidden"
 
     def _stop(self, button: Button) -> None:
         self.readout.value = _STOPPED
-
-    def _on_mouse(self, event: str, at: dict[str, float]) -> None:
-        if not self._waits():
-            super()._on_mouse(event, at)

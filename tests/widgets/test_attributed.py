@@ -132,6 +132,23 @@ def test_in_the_explorer_the_other_tab_has_it_too(session):
     asyncio.run(run())
 
 
+def test_nothing_is_computed_off_the_screen(session):
+    async def run():
+        with AttentionExplorer(session) as explorer:
+            bars = next(view for view in explorer.views if isinstance(view, SaliencyBars))
+            slow(session)
+            await until(lambda: bars.work.progress.value > 0)
+            explorer.tabs.selected_index = list(explorer.tabs.titles).index("Gates")
+            assert not bars.work.running
+            await asyncio.sleep(0.02)
+            assert session.takes_long
+            explorer.tabs.selected_index = 0
+            await until(lambda: not session.takes_long and not bars.work.running)
+            assert "shapley sampling" in bars.plot.title
+
+    asyncio.run(run())
+
+
 class Rows(nn.Module):
     """Another model, that takes a batch."""
 
