@@ -148,9 +148,9 @@ Medians; every round runs each way once.
 - fused: `model(x, market_x)`, `nn.TransformerEncoderLayer` on its fast path.
 - unfused: the same after `torch.backends.mha.set_fastpath_enabled(False)`. Its attention is still torch's
   `scaled_dot_product_attention`, which never holds the weights.
-- returns weights: hooks that ask every attention for its weights (`need_weights=True`), what one would write by
+- returns weights: hooks that ask every attention for its weights (`need_weights=True`), as one would write by
   hand. Its output differs from the plain pass in the last bits.
-- capture: the output is bit for bit that of the fused pass, and all the weights of every map are there.
+- capture: the output is bit for bit that of the fused pass, and all weights of every map are recorded.
 
-What limits the capture: it lets every attention run as it is, for an unchanged output, and computes the weights beside
-it. One map of the largest shape is half a gigabyte; most of the time goes into writing ten of them."""
+What limits the capture: every attention runs unchanged, so that the output does not change, and the weights are
+computed in addition. One map of the largest shape is half a gigabyte, and ten of them take most of the time to write."""

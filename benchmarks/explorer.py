@@ -267,8 +267,8 @@ _HEAD = [
 
 _EXPLANATION = """\
 The shipped model, 4 layers of 8 heads, on the shipped data in windows of 60 and of 252 days (for these its position
-table, which is no weight, is made longer), in JupyterLab and Chromium. Each of these has a notebook, a page and a
-kernel of its own, all open at the same time, and they take turns in every round:
+table, which is not a weight, is extended), in JupyterLab and Chromium. Each of the following has a notebook, a page and
+a kernel of its own, all open at the same time, and they take turns in every round:
 
 - AttentionExplorer: its front tab with all its views on the screen.
 - matplotlib, interact: one figure of four panels (map, row, gates, saliency) under `ipywidgets.interact`.
@@ -279,19 +279,19 @@ Layer and day are changed with the same two controls in all of them, a dropdown 
 dispatched in the page. The time runs from that event until the last change in the notebook's outputs (of the
 DOM, or a picture that was loaded) was painted by the page's main thread: that is, until a task queued in the
 first frame after it runs. The last change is known once the kernel has answered everything and {quiet} ms went by
-without a message or another change. What the compositor then does with the frame is not in it, for anyone.
-{warm_up} warm-ups, then {changes} changes (fewer where n says so). Medians, but for the 90 % column.
+without a message or another change. The work of the compositor on that frame is not included for any of them.
+{warm_up} warm-ups, then {changes} changes (fewer where n says so). Medians, except in the 90 % column.
 
 - kernel: from the first to the last message, by the kernel's clock.
-- messages, received: what came over the websocket.
+- messages, received: messages and data that came over the websocket.
 - page's script, layout, busy: time of the page's main thread by Chromium's `Performance.getMetrics`, until
-  everything was quiet; busy is all of it with painting and the measurement itself. Kernel and page overlap."""
+  everything was quiet; busy is all of it, with painting and the measurement itself. Kernel and page overlap."""
 
 _STARTS = """\
-The cell is `AttentionExplorer(session)`; the session is there already. first: in a fresh page and kernel, with what
+The cell is `AttentionExplorer(session)`; the session exists already. first: in a fresh page and kernel, including what
 JupyterLab loads for its first widget; again: the same cell once more, which closes the first explorer. Medians of
 {starts}."""
 
 _SAMPLES = """\
-bqplot leaves about one detached node in the page with every redraw of `Bars`, and a few with every axis whose range
-changes; a bare `Bars` figure shows the same. That is the growth of the DOM nodes."""
+bqplot leaves about one detached node in the page with every redraw of `Bars`, and a few whenever the range of an axis
+changes; so does a bare `Bars` figure. This accounts for the growth of the DOM nodes."""

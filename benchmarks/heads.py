@@ -294,12 +294,13 @@ _HEAD = [
 
 _EXPLANATION = """\
 Every layer x head map of random attention at once, beside {peers}, from the same arrays. Each package writes a
-page of its own, which is served from this machine, opened in turn and closed; what bertviz loads from the network lies
-beside it. First paint is from the start of the navigation until the last change of the page was painted; redraw is the
-same maps in another order, which only the head grid can take without being built anew. {rounds} rounds, medians; what
-takes longer than ten seconds is opened once, what takes longer than {limit} s is given up there and at larger shapes.
-Main thread: all its work until the page was quiet. kB: the page, in which circuitsvis and inspectus have their scripts.
+page of its own, which is served from this machine, opened in turn and closed; what bertviz loads from the network is
+served with it. First paint is the time from the start of the navigation until the last change of the page was painted;
+redraw shows the same maps in another order, which only the head grid can do without being rebuilt. {rounds} rounds,
+medians; pages that take longer than ten seconds are opened once, those that take longer than {limit} s are given up,
+there and at larger shapes. Main thread: all its work until the page was quiet. kB: size of the page, which for
+circuitsvis and inspectus includes their scripts.
 
-HeadGrid, JupyterLab is the view where people use it, with kernel and wire: first paint from running the cell, the
-capture being there already; redraw is another kind of attention, with the maps' statistics; kB is what came over the
-websocket."""
+HeadGrid, JupyterLab is the view as people use it, with the kernel and its messages: first paint from running the cell,
+with the capture made before; redraw shows another kind of attention, with the maps' statistics; kB is the data that
+came over the websocket."""

@@ -249,19 +249,19 @@ def _percent(share: float) -> str:
 _GROUPS = f"""\
 ## Groups of windows: without a difference
 
-{SETS} data sets per row of {TICKERS} tickers, windows of {LOOKBACK} days and {MEASURES} measures, which share half
-of their variance; the tickers share `common` of theirs. Volatility: the calmest and the most volatile quarter of
-windows, whose volatility tickers share in part. Regimes: one group or the other for 120 days in the mean, for all
-tickers. Random: any window in any group, as right and wrong predictions nearly are. 20 windows: as many random windows
-of one ticker in each group. Not tested: groups that
-take turns too seldom. p < 0.05: of each measure; aim 4 to 7 %. Verdict claims: data sets where it names any
-difference; aim at most 7 %. Coverage: of the 95 % interval of each measure; aim at least 92 %."""
+Each row is {SETS} data sets of {TICKERS} tickers, with windows of {LOOKBACK} days and {MEASURES} measures, which share
+half of their variance; the tickers share `common` of theirs. Volatility: the calmest and the most volatile quarter of
+windows; tickers share part of their volatility. Regimes: one group or the other for 120 days on average, for all
+tickers. Random: any window in either group, which is nearly true of right and wrong predictions. 20 windows: 20 random
+windows of one ticker in each group. Not tested: data sets whose groups alternate too seldom. p < 0.05: share of
+measures; aim 4 to 7 %. Verdict claims: data sets whose verdict names a difference; aim at most 7 %. Coverage: share of
+the 95 % intervals that hold the truth; aim at least 92 %."""
 
 _POWER = """\
 ## Groups of windows: with a difference
 
 The same for volatility, AR(1) of 0.9 and 70 % in common. The windows of one group are higher by that many standard
-deviations of all windows; those in neither group are not, which the interval has to guess."""
+deviations of all windows; those in neither group are not, which the interval cannot know."""
 
 _TICKERS = """\
 ## Two tickers
@@ -271,14 +271,14 @@ _TICKERS = """\
 _CALIBRATION = f"""\
 ## Calibration error in simulations
 
-{SETS} data sets per row of {TICKERS} tickers, ten bins of equal mass. The confidence is a mean over {LOOKBACK} days;
-right or wrong depends on a return over three days, of which the tickers share 65 %. The model is overconfident by the
-true error everywhere."""
+Each row is {SETS} data sets of {TICKERS} tickers, with ten bins of equal mass. The confidence is a mean over {LOOKBACK}
+days; right or wrong depends on a return over three days, of which the tickers share 65 %. The model is overconfident by
+the true error everywhere."""
 
 _VERDICT = f"""\
 ## Overconfident, underconfident: how often it is said
 
-{SETS} data sets per row as above, with returns over more days too. Aim at most 7 % of a calibrated model."""
+{SETS} data sets per row as above, also with returns over more days. Aim: at most 7 % for a calibrated model."""
 
 
 if __name__ == "__main__":

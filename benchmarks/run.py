@@ -53,7 +53,7 @@ _HEAD = """\
 # Benchmarks
 
 `python benchmarks/run.py` measures everything in one run and writes this file. It needs the `test` extra and a
-Chromium, as the browser tests do, and no network. Nothing here is a test: times depend on the machine."""
+Chromium, as the browser tests do, and no network. None of this is tested: times depend on the machine."""
 
 
 if __name__ == "__main__":

@@ -74,29 +74,29 @@ def check_table(data: str | Path | pd.DataFrame, checkpoint: str | Path | None =
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         table = read_table(data)
-    of_files = [f"{one.message}." for one in caught]
-    way, columns = TRAINED_HERE, [*BASE_FEATURE_COLUMNS, *MARKET_FEATURE_COLUMNS]
+    file_notes = [f"{warning.message}." for warning in caught]
+    preprocessing, columns = TRAINED_HERE, [*BASE_FEATURE_COLUMNS, *MARKET_FEATURE_COLUMNS]
     if checkpoint is not None:
         _, info = read_checkpoint(checkpoint)
-        way = info.dataset_settings["preprocessing"] or TRAINED_ELSEWHERE
+        preprocessing = info.dataset_settings["preprocessing"] or TRAINED_ELSEWHERE
         stock, market = feature_columns(Path(checkpoint).name, info).values()
         columns = [*(stock or []), *(market or [])]
-    named, notes = renamed(table, way)
+    named, notes = renamed(table, preprocessing)
     numbers = [name for name in (*PRICE_COLUMNS, *columns) if name in named]
     check_sizes(named[numbers])
     texts = {name: _texts(named[name]) for name in numbers}
     named = named.assign(**{name: pd.to_numeric(named[name], errors="coerce") for name in numbers})
-    rows, sentences = _rows(named, notes, way)
-    sentences += of_files
+    rows, sentences = _rows(named, notes, preprocessing)
+    sentences += file_notes
     computed = _compute(rows, columns)
     dataset, verdict = _open(table, checkpoint, options)
-    far = {} if dataset is None or checkpoint is None else _distances(dataset, checkpoint)
+    distances = {} if dataset is None or checkpoint is None else _distances(dataset, checkpoint)
     samples, lines = ~rows["symbol"].isin(ETFS), []
     for name in (*PRICE_COLUMNS, *columns):
         odd: list[str] = []
         from_prices = computed[samples].get(name)
         values = rows[samples].get(name)
-        if from_prices is not None and (values is None or name in way.recomputed):
+        if from_prices is not None and (values is None or name in preprocessing.recomputed):
             state, values = "computed" if np.isfinite(from_prices).any() else "empty", from_prices
         elif values is None or not np.isfinite(values).any():
             state, values = "empty", pd.Series(np.nan, index=rows.index[samples])
@@ -105,7 +105,7 @@ def check_table(data: str | Path | pd.DataFrame, checkpoint: str | Path | None =
         empty = (~np.isfinite(values)).groupby(rows.loc[samples, "symbol"]).all()
         if state != "empty" and empty.any():
             odd.append(f"empty for {listed(list(empty.index[empty]))}")
-        typical, largest = far.get(name, (np.nan, np.nan))
+        typical, largest = distances.get(name, (np.nan, np.nan))
         if typical > 3:
             odd.append("far from what the model was trained on")
         lines.append(
@@ -113,7 +113,7 @@ def check_table(data: str | Path | pd.DataFrame, checkpoint: str | Path | None =
                 "column": name,
                 "state": state,
                 "missing": float(values.isna().mean()),
-                **({"typical": round(typical, 2), "largest": round(largest, 1)} if far else {}),
+                **({"typical": round(typical, 2), "largest": round(largest, 1)} if distances else {}),
                 "odd": "; ".join(odd),
             }
         )
@@ -125,13 +125,13 @@ def _texts(column: pd.Series) -> int:
     return int(column.count() - pd.to_numeric(column, errors="coerce").count())
 
 
-def _rows(named: pd.DataFrame, notes: list[str], way: Preprocessing) -> tuple[pd.DataFrame, list[str]]:
+def _rows(named: pd.DataFrame, notes: list[str], preprocessing: Preprocessing) -> tuple[pd.DataFrame, list[str]]:
     """Rows in order, one per ticker and day, and sentences on what is odd about them."""
     keys = ["symbol", "date"]
     twice = int(named.duplicated([key for key in keys if key in named]).sum()) if "date" in named else 0
     first = named.drop_duplicates(keys) if twice else named
     absent = [name for name in PRICE_COLUMNS if name not in named]
-    rows, order_notes = in_order(first.assign(**dict.fromkeys(absent, np.nan)), [], way)
+    rows, order_notes = in_order(first.assign(**dict.fromkeys(absent, np.nan)), [], preprocessing)
     samples = rows[~rows["symbol"].isin(ETFS)]
     tickers, funds = samples["symbol"].unique(), rows.loc[rows["symbol"].isin(ETFS), "symbol"].unique()
     start = f"{counted(len(samples), 'row')} of {counted(len(tickers), 'ticker')} ({listed(list(tickers))})"
@@ -222,7 +222,7 @@ def _open(
         return None, f"It does not open: {error}."
     sentences = [f"It opens: {counted(len(dataset), 'window')} of {counted(dataset.lookback, 'day')}."]
     # The dataset's own notes are among the sentences on the rows already.
-    sentences += [f"{one.message}." for one in caught if str(one.message) != "; ".join(dataset.notes)]
+    sentences += [f"{warning.message}." for warning in caught if str(warning.message) != "; ".join(dataset.notes)]
     return dataset, "\n".join(sentences)
 
 
@@ -231,9 +231,9 @@ def _distances(dataset: StockDataset, checkpoint: str | Path) -> dict[str, tuple
     _, info = read_checkpoint(checkpoint)
     if info.dataset_settings.get("normalization") is None:
         return {}
-    parts = (dataset._x, dataset.feature_cols), (dataset._market_x, dataset.market_feature_cols or [])
+    streams = (dataset._x, dataset.feature_cols), (dataset._market_x, dataset.market_feature_cols or [])
     return {
         name: (float(values.abs().median()), float(values.abs().max()))
-        for part, names in parts
-        for name, values in zip(names, part.T, strict=True)
+        for features, names in streams
+        for name, values in zip(names, features.T, strict=True)
     }

@@ -227,8 +227,8 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         pairs = zip(self.normalization.mean[ticker], self.normalization.std[ticker], strict=True)
         raw = torch.tensor([(mean, std) == (0, 1) for mean, std in pairs])
         stock = len(self.feature_cols)
-        parts = (self._x, raw[:stock]), (self._market_x, raw[stock:])
-        means = [torch.where(flag, part[rows].double().mean(dim=0), 0.0).float() for part, flag in parts]
+        streams = (self._x, raw[:stock]), (self._market_x, raw[stock:])
+        means = [torch.where(flag, values[rows].double().mean(dim=0), 0.0).float() for values, flag in streams]
         return tuple(means if self.market_feature_cols is not None else means[:1])
 
     def _span(self, index: int) -> slice:

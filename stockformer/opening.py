@@ -127,23 +127,23 @@ class _Assumption:
 def _assumptions(
     info: CheckpointInfo, settings: Mapping[str, Any], min_return: float | None, validation_fraction: float | None
 ) -> Iterator[_Assumption]:
-    way, mode, classes = TRAINED_ELSEWHERE, info.arch["output_mode"], info.arch["num_buckets"]
+    default, mode, classes = TRAINED_ELSEWHERE, info.arch["output_mode"], info.arch["num_buckets"]
     if "target_col" not in settings:
         yield _Assumption("the horizon is not known, so no window has a label", "horizon=3", "target_col")
     elif mode == "binary" and "threshold" not in settings:
-        words = f"UP from a return of {100 * way.threshold:+g} %"
-        yield _Assumption(words, "threshold=0.02", "threshold", way.threshold, True)
+        words = f"UP from a return of {100 * default.threshold:+g} %"
+        yield _Assumption(words, "threshold=0.02", "threshold", default.threshold, True)
     elif mode == "buckets" and settings.get("bucket_edges") is None:
-        known = way.bucket_edges if classes == 3 else None
+        known = default.bucket_edges if classes == 3 else None
         words = "edges at -1 and 1 %" if known else "edges at the quantiles of all targets in these data"
         example = [2 * k for k in range(2 - classes, classes, 2)]
         yield _Assumption(words, f"bucket_edges={example}", "bucket_edges", list(known) if known else classes, True)
     if mode != "regression" and min_return is None and settings.get("target_col"):
         yield _Assumption(
-            f"no window ends on a day with a return within {100 * way.min_return:g} % of 0", "min_return=0"
+            f"no window ends on a day with a return within {100 * default.min_return:g} % of 0", "min_return=0"
         )
     if validation_fraction is None:
-        words = f"statistics from the first {100 * way.training_fraction:g} % of the windows' dates"
+        words = f"statistics from the first {100 * default.training_fraction:g} % of the windows' dates"
         yield _Assumption(words, "validation_fraction=0.3")
     if "lookback" not in settings:
         yield _Assumption(f"{LOOKBACK} days per window", "lookback=30", "lookback", LOOKBACK)
@@ -206,13 +206,15 @@ def _target(name: str) -> dict[str, str]:
     return {} if match is None else {"target_col": f"close_{match[1]}d_fwd_return"}
 
 
-def _changed(way: Preprocessing, min_return: float | None, validation_fraction: float | None) -> Preprocessing:
+def _changed(
+    preprocessing: Preprocessing, min_return: float | None, validation_fraction: float | None
+) -> Preprocessing:
     if min_return is not None:
         if not 0 <= min_return < math.inf:
             raise ValueError(f"min_return is {min_return}, expected a fraction such as 0.0025, or 0")
-        way = replace(way, min_return=min_return)
+        preprocessing = replace(preprocessing, min_return=min_return)
     if validation_fraction is not None:
         if not 0 < validation_fraction < 1:
             raise ValueError(f"validation_fraction is {validation_fraction}, expected more than 0 and less than 1")
-        way = replace(way, training_fraction=1 - validation_fraction)
-    return way
+        preprocessing = replace(preprocessing, training_fraction=1 - validation_fraction)
+    return preprocessing

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
@@ -70,6 +71,7 @@ def test_code_of_the_readme_runs_from_the_top(sample_and_files):
     assert len(found) > 5
     for number, code in enumerate(found):
         exec(compile(code, f"README.md, block {number}", "exec"), names)
+    plt.close("all")
     assert all(Path(name).stat().st_size > 50_000 for name in ("crash.html", "calm-and-crash.html", "crash.png"))
 
 

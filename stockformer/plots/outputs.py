@@ -53,11 +53,11 @@ def plot_prediction(
         None if column is None else column[chosen]
         for column in (distribution.probabilities, distribution.above, distribution.labels)
     )
-    one = OutputDistribution(distribution.outputs[chosen], probabilities, above, labels, distribution.assumption)
-    chart = prediction(one, class_names)
+    outputs = OutputDistribution(distribution.outputs[chosen], probabilities, above, labels, distribution.assumption)
+    chart = prediction(outputs, class_names)
     title = chart.title if title is None else title
-    if one.labels is not None and one.assumption:
-        title += f"\ntruth {one.assumption}"
+    if outputs.labels is not None and outputs.assumption:
+        title += f"\ntruth {outputs.assumption}"
     return draw(chart, title=title, ax=ax, save_path=save_path)
 
 

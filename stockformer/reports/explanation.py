@@ -137,9 +137,9 @@ def generate_report(
         *_explained_sections(model, capture, inputs, names, feature_names, sample, dates, means),
     ]
     pictures = [picture for section in sections for picture in section.pictures]
-    paths = [folder / f"{one.name}.png" for one in pictures]
+    paths = [folder / f"{picture.name}.png" for picture in pictures]
     check_writable([*paths, folder / "report.html"], files_read, make_folders=True, overwrite=overwrite)
-    drawn = {one.name: render(one.plot(), _DPI) for one in tqdm(pictures, desc="report", unit="figure")}
+    drawn = {picture.name: render(picture.plot(), _DPI) for picture in tqdm(pictures, desc="report", unit="figure")}
     page = _page(model, sections, drawn, title).encode(errors="replace")
     saved = dict(zip(drawn, paths, strict=True)) | {"report": folder / "report.html"}
     folder.mkdir(parents=True, exist_ok=True)
@@ -268,18 +268,18 @@ def _explained_sections(
 ) -> Iterator[_Section]:
     if not can_attribute(inputs, capture.output):
         return
-    one = Inputs((part[sample : sample + 1] for part in inputs), means)
+    chosen = Inputs((part[sample : sample + 1] for part in inputs), means)
 
     def attention() -> Iterator[_Section]:
-        trace = trace_attention(model, *one)
+        trace = trace_attention(model, *chosen)
         yield _carried_section(trace, capture, sample, dates)
-        yield _importance_section(model, one, trace)
+        yield _importance_section(model, chosen, trace)
 
     def attribution() -> Iterator[_Section]:
-        yield _attribution_section(attribute(model, *one, baselines=one.baseline), names, feature_names, dates)
+        yield _attribution_section(attribute(model, *chosen, baselines=chosen.baseline), names, feature_names, dates)
 
     def faithfulness() -> Iterator[_Section]:
-        yield _faithfulness_section(model, one, has_inflow(model))
+        yield _faithfulness_section(model, chosen, has_inflow(model))
 
     for title, sections in (
         ("Input attribution", attribution),
@@ -443,10 +443,11 @@ def _figure(picture: _Picture, drawn: bytes) -> str:
 
 def _table(caption: str, columns: Mapping[str, Summary]) -> str:
     """Findings as rows: a value for each column, the formula and how to read it."""
-    values = zip(*([_number(one.value) for one in summary.findings] for summary in columns.values()), strict=True)
-    described = next(iter(columns.values())).findings
+    values = zip(*([_number(each.value) for each in summary.findings] for summary in columns.values()), strict=True)
+    findings = next(iter(columns.values())).findings
     cells = [
-        (one.name.replace("_", " "), *row, one.formula, one.reading) for one, row in zip(described, values, strict=True)
+        (finding.name.replace("_", " "), *row, finding.formula, finding.reading)
+        for finding, row in zip(findings, values, strict=True)
     ]
     rows = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in cells]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *columns, "formula", "how to read it"))

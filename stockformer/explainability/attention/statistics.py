@@ -363,7 +363,7 @@ def map_statistics(capture: Capture, sample: int = 0) -> pd.DataFrame:
     for kind, layers in capture.kinds.items():
         for layer, weights in enumerate(layers):
             maps, mask = weights[sample].float(), capture.layer_mask(kind, layer, sample)  # [heads, query, key]
-            columns: dict[str, Any] = {one.name: one.compute(maps, mask) for one in MAP_STATISTICS}
+            columns: dict[str, Any] = {statistic.name: statistic.compute(maps, mask) for statistic in MAP_STATISTICS}
             columns |= {"peak": peak(maps, mask), "redundancy": redundancy(maps, mask)}
             table = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
             table.insert(0, "head", range(len(table)))
@@ -376,5 +376,5 @@ def map_statistics(capture: Capture, sample: int = 0) -> pd.DataFrame:
 def gate_statistics(capture: Capture, sample: int = 0) -> pd.DataFrame:
     """`GATE_STATISTICS` of every gate: one row per ``layer``, with a column for each statistic."""
     gates = [gate[sample].float() for gate in capture.gates.values()]  # each [query, d]
-    rows = ({one.name: float(one.compute(gate)) for one in GATE_STATISTICS} for gate in gates)
+    rows = ({statistic.name: float(statistic.compute(gate)) for statistic in GATE_STATISTICS} for gate in gates)
     return pd.DataFrame({"layer": layer} | row for layer, row in enumerate(rows))

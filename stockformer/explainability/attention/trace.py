@@ -49,7 +49,7 @@ class AttentionTrace:
     gate: Tensor | None
 
     def of_head(self, head: int | None) -> AttentionTrace:
-        """The same of one head alone; of all heads for None."""
+        """The trace of one head alone; that of all heads for None."""
         which = slice(None) if head is None else slice(head, head + 1)
         return replace(self, weights=self.weights[which], gradient=self.gradient[which], vectors=self.vectors[which])
 

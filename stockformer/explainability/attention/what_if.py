@@ -190,7 +190,7 @@ def change_inputs(
 
 @contextmanager
 def changed_model(
-    model: nn.Module, what_if: WhatIf, shown: Capture, donor: Activations = MappingProxyType({})
+    model: nn.Module, what_if: WhatIf, capture: Capture, donor: Activations = MappingProxyType({})
 ) -> Iterator[None]:
     """Forward passes of `model` inside compute what it would with `what_if` applied, in this thread.
 
@@ -199,7 +199,7 @@ def changed_model(
     an exception.
 
     Args:
-        shown: a capture of the unchanged model, which tells its layers.
+        capture: a capture of the unchanged model, which tells its layers.
         donor: what is put in the place of the activations that are patched, see `donor_activations`.
 
     Raises:
@@ -207,13 +207,13 @@ def changed_model(
             one that is both set and patched; a part of the model is compiled; an attention's output cannot be
             recomputed, see `Capture.caveats`; or the donor's activations are missing.
     """
-    with changed_copies(model, [what_if], shown, donor):
+    with changed_copies(model, [what_if], capture, donor):
         yield
 
 
 @contextmanager
 def changed_copies(
-    model: nn.Module, what_ifs: Sequence[WhatIf], shown: Capture, donor: Activations = MappingProxyType({})
+    model: nn.Module, what_ifs: Sequence[WhatIf], capture: Capture, donor: Activations = MappingProxyType({})
 ) -> Iterator[None]:
     """As `changed_model`, but each sample of a batch has a change of its own.
 
@@ -223,7 +223,7 @@ def changed_copies(
     """
     by_path: dict[str, dict[int, _Edit | _Replacement]] = defaultdict(dict)  # path of a module -> sample -> its change
     for sample, what_if in enumerate(what_ifs):
-        for path, change in _changes(model, what_if, shown).items():
+        for path, change in _changes(model, what_if, capture).items():
             by_path[path][sample] = change
     missing = [path for path in _patched(by_path) if path not in donor]
     if missing:
@@ -249,9 +249,9 @@ def changed_copies(
         yield
 
 
-def donor_activations(model: nn.Module, what_if: WhatIf, shown: Capture, inputs: Sequence[Tensor]) -> Activations:
+def donor_activations(model: nn.Module, what_if: WhatIf, capture: Capture, inputs: Sequence[Tensor]) -> Activations:
     """What `what_if` patches, of the sample with these inputs, by the model as it is; see `record_activations`."""
-    changes = {path: {0: change} for path, change in _changes(model, what_if, shown).items()}
+    changes = {path: {0: change} for path, change in _changes(model, what_if, capture).items()}
     return record_activations(model, inputs, _patched(changes))
 
 
@@ -300,17 +300,17 @@ def _patched(by_path: Mapping[str, Mapping[int, _Edit | _Replacement]]) -> list[
     return [path for path, each in by_path.items() if any(change.patched for change in each.values())]
 
 
-def _changes(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[str, _Edit | _Replacement]:
+def _changes(model: nn.Module, what_if: WhatIf, capture: Capture) -> dict[str, _Edit | _Replacement]:
     """What happens to the output of which module."""
     return {
-        **_gate_changes(model, what_if, shown),
-        **_stream_changes(what_if, shown),
-        **_attention_changes(model, what_if, shown),
+        **_gate_changes(model, what_if, capture),
+        **_stream_changes(what_if, capture),
+        **_attention_changes(model, what_if, capture),
     }
 
 
-def _gate_changes(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[str, _Replacement]:
-    gates = [path.partition("#")[0] for path in shown.gates]
+def _gate_changes(model: nn.Module, what_if: WhatIf, capture: Capture) -> dict[str, _Replacement]:
+    gates = [path.partition("#")[0] for path in capture.gates]
     layers = {**dict.fromkeys(what_if.patch_gates), **what_if.gate}
     if layers and not gates:
         raise ValueError(f"{type(model).__name__} has no gates")
@@ -328,28 +328,28 @@ def _gate_changes(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[str
     return changes
 
 
-def _stream_changes(what_if: WhatIf, shown: Capture) -> dict[str, _Replacement]:
+def _stream_changes(what_if: WhatIf, capture: Capture) -> dict[str, _Replacement]:
     changes: dict[str, _Replacement] = defaultdict(_Replacement)
-    streams = stream_paths(shown)
+    streams = stream_paths(capture)
     for name, layer, day in what_if.patch_days:
         if name not in streams:
             raise ValueError(f"there is no stream {name!r}, only {', '.join(streams) or 'none'}")
         _check("layer", layer, len(streams[name]))
         path = streams[name][layer]
-        _check("day", day, stream_days(shown, path))
+        _check("day", day, stream_days(capture, path))
         changes[path].days.append(day)
     return dict(changes)
 
 
-def _attention_changes(model: nn.Module, what_if: WhatIf, shown: Capture) -> dict[str, _Edit]:
+def _attention_changes(model: nn.Module, what_if: WhatIf, capture: Capture) -> dict[str, _Edit]:
     edits: dict[str, _Edit] = defaultdict(_Edit)
 
     def find(*place: Any) -> str:
-        kind, layer = place if len(place) == 2 else (next(iter(shown.paths)), *place)
-        if kind not in shown.paths:
-            raise ValueError(f"there is no {kind!r} attention, only {', '.join(shown.paths)}")
-        _check("layer", layer, len(shown.paths[kind]))
-        path: str = shown.paths[kind][layer].partition("#")[0]
+        kind, layer = place if len(place) == 2 else (next(iter(capture.paths)), *place)
+        if kind not in capture.paths:
+            raise ValueError(f"there is no {kind!r} attention, only {', '.join(capture.paths)}")
+        _check("layer", layer, len(capture.paths[kind]))
+        path: str = capture.paths[kind][layer].partition("#")[0]
         return path
 
     for name in ("heads_off", "patch_heads"):

@@ -151,8 +151,8 @@ def attribution_steps(
         with without_gradients():
             reference = float(target(model(*bases)).mean())
     masks = tuple(mask.to(chosen[0].device) for mask in group_masks([part.shape[1:] for part in chosen], groups))
-    asked = Explained(model, target, chosen, value, reference)
-    parts = yield from BY_NAME[method].run(asked, chosen, bases, masks)
+    wrapped = Explained(model, target, chosen, value, reference)
+    parts = yield from BY_NAME[method].run(wrapped, chosen, bases, masks)
     attribution = Attribution(tuple(part[0].detach().cpu() for part in parts), method, target, value, reference)
     if attribution.caveat:
         warnings.warn(attribution.caveat, stacklevel=2)

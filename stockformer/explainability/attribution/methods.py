@@ -52,7 +52,8 @@ class Explained(nn.Module):
         return self.target(self.model(*same))
 
 
-#: Computes an attribution ``run(asked, inputs, baselines [N, T, features] each, masks)`` in steps; masks number groups.
+#: Computes an attribution in steps, ``run(explained, inputs, baselines, masks)``: baselines are [N, T, features] each,
+#: masks number the groups.
 Run = Callable[[Explained, Parts, Parts, Parts], Steps[Parts]]
 
 
@@ -82,7 +83,7 @@ class Method:
 
 
 @contextmanager
-def _asking(seed: int = 0) -> Iterator[None]:
+def _running_captum(seed: int = 0) -> Iterator[None]:
     """Run captum with gradients on and with the same random draws at every call."""
     try:
         with seeded(seed), _quiet(), with_gradients():
@@ -104,27 +105,27 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _integrated_gradients(asked: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
+def _integrated_gradients(explained: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
     """Mean over the baselines; the worst stretch of the path is halved until the sum matches the target's change.
 
     On each stretch the parts should sum to the target's change there, so new points go where the model is rough.
     """
-    assert asked.reference is not None
+    assert explained.reference is not None
     many = tuple(part.expand(len(bases[0]), *part.shape[1:]) for part in inputs)
-    stretches = [_stretch(asked, many, bases, 0.0, 1.0, _POINTS)]
+    stretches = [_stretch(explained, many, bases, 0.0, 1.0, _POINTS)]
     spent = _POINTS
     while True:
         parts = tuple(torch.stack(part).sum(dim=0) for part in zip(*(each.parts for each in stretches), strict=True))
         # NaN if the model returns NaN: more points do not help.
-        error = total(parts) - (asked.value - asked.reference)
-        if not abs(error) > tolerance(parts, asked.value, asked.reference) or spent + 2 * _HALF > MOST_POINTS:
+        error = total(parts) - (explained.value - explained.reference)
+        if not abs(error) > tolerance(parts, explained.value, explained.reference) or spent + 2 * _HALF > MOST_POINTS:
             return parts
         yield spent / MOST_POINTS
         worst = max(stretches, key=lambda each: abs(each.error))
         middle = (worst.start + worst.end) / 2
         stretches.remove(worst)
         stretches += [
-            _stretch(asked, many, bases, start, end, _HALF)
+            _stretch(explained, many, bases, start, end, _HALF)
             for start, end in ((worst.start, middle), (middle, worst.end))
         ]
         spent += 2 * _HALF
@@ -140,17 +141,19 @@ class _Stretch:
     error: float
 
 
-def _stretch(asked: Explained, inputs: Parts, bases: Parts, start: float, end: float, points: int) -> _Stretch:
+def _stretch(explained: Explained, inputs: Parts, bases: Parts, start: float, end: float, points: int) -> _Stretch:
     from captum import attr
 
     ends = [
         tuple(torch.lerp(base, part, share) for base, part in zip(bases, inputs, strict=True)) for share in (start, end)
     ]
-    with _asking():
-        paths = attr.IntegratedGradients(asked).attribute(ends[1], ends[0], n_steps=points, internal_batch_size=_BATCH)
+    with _running_captum():
+        paths = attr.IntegratedGradients(explained).attribute(
+            ends[1], ends[0], n_steps=points, internal_batch_size=_BATCH
+        )
     parts = tuple(part.detach().mean(dim=0, keepdim=True) for part in paths)
     with without_gradients():
-        before, after = (float(asked(*each).mean()) for each in ends)
+        before, after = (float(explained(*each).mean()) for each in ends)
     return _Stretch(start, end, parts, total(parts) - (after - before))
 
 
@@ -165,49 +168,49 @@ def tolerance(parts: Parts, value: float, reference: float) -> float:
     return rounding if distance <= rounding else TOLERANCE * distance
 
 
-def _input_x_gradient(asked: Explained, inputs: Parts, bases: Parts) -> Parts:
-    gradients = _gradient(asked, inputs, bases)
+def _input_x_gradient(explained: Explained, inputs: Parts, bases: Parts) -> Parts:
+    gradients = _gradient(explained, inputs, bases)
     return tuple(
         (part - base.mean(dim=0)) * gradient for part, base, gradient in zip(inputs, bases, gradients, strict=True)
     )
 
 
-def _gradient(asked: Explained, inputs: Parts, bases: Parts) -> Parts:
+def _gradient(explained: Explained, inputs: Parts, bases: Parts) -> Parts:
     from captum import attr
 
-    return attr.Saliency(asked).attribute(inputs, abs=False)  # type: ignore[no-any-return]
+    return attr.Saliency(explained).attribute(inputs, abs=False)  # type: ignore[no-any-return]
 
 
-def _smooth_grad(asked: Explained, inputs: Parts, bases: Parts) -> Parts:
+def _smooth_grad(explained: Explained, inputs: Parts, bases: Parts) -> Parts:
     from captum import attr
 
     noise = tuple(_NOISE * float(part.max() - part.min()) for part in inputs)
-    tunnel = attr.NoiseTunnel(attr.Saliency(asked))
+    tunnel = attr.NoiseTunnel(attr.Saliency(explained))
     return tunnel.attribute(inputs, nt_samples=_DRAWS, stdevs=noise, abs=False)  # type: ignore[no-any-return]
 
 
-def _gradient_shap(asked: Explained, inputs: Parts, bases: Parts) -> Parts:
+def _gradient_shap(explained: Explained, inputs: Parts, bases: Parts) -> Parts:
     from captum import attr
 
     # Baseline by baseline, each equally often: captum would draw them, some more often, and the sum would be off.
     draws = -(-_DRAWS // len(bases[0]))
     by_baseline = [
-        attr.GradientShap(asked).attribute(inputs, tuple(part[None] for part in base), n_samples=draws)
+        attr.GradientShap(explained).attribute(inputs, tuple(part[None] for part in base), n_samples=draws)
         for base in zip(*bases, strict=True)
     ]
     return tuple(torch.stack(part).mean(dim=0) for part in zip(*by_baseline, strict=True))
 
 
-def _occlusion(asked: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
+def _occlusion(explained: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
     from captum import attr
 
-    return (yield from _by_group(attr.FeatureAblation(asked), inputs, bases, masks))
+    return (yield from _by_group(attr.FeatureAblation(explained), inputs, bases, masks))
 
 
-def _shapley_sampling(asked: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
+def _shapley_sampling(explained: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
     from captum import attr
 
-    explainer = attr.ShapleyValueSampling(asked)
+    explainer = attr.ShapleyValueSampling(explained)
     return (yield from _by_group(explainer, inputs, bases, masks, _PERMUTATIONS, n_samples=1))
 
 
@@ -220,7 +223,7 @@ def _by_group(
     sums = [torch.zeros_like(part) for part in inputs]
     for turn in range(number * rounds):
         base = tuple(part[turn // rounds][None] for part in bases)
-        with _asking(seed=turn):
+        with _running_captum(seed=turn):
             effects = explainer.attribute(inputs, base, **options)
         # A cell that is at the baseline already does not contribute to its group's effect.
         moved = [part != other for part, other in zip(inputs, base, strict=True)]
@@ -234,10 +237,10 @@ def _by_group(
 def _at_once(attribute: Callable[[Explained, Parts, Parts], Parts]) -> Run:
     """A method that runs in one step."""
 
-    def run(asked: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
+    def run(explained: Explained, inputs: Parts, bases: Parts, masks: Parts) -> Steps[Parts]:
         yield from ()
-        with _asking():
-            return attribute(asked, inputs, bases)
+        with _running_captum():
+            return attribute(explained, inputs, bases)
 
     return run
 

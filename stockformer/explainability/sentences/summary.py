@@ -87,16 +87,20 @@ def summarize(
 
 def without_numbers(statistics: Sequence[Statistic], verdict: str, of: str = "") -> Summary:
     """A summary whose numbers are all NaN."""
-    return Summary(verdict, findings_of(statistics, dict.fromkeys((one.name for one in statistics), math.nan)), of)
+    numbers = dict.fromkeys((statistic.name for statistic in statistics), math.nan)
+    return Summary(verdict, findings_of(statistics, numbers), of)
 
 
 def values_of(statistics: Sequence[Statistic], *subject: Any) -> Numbers:
     """Each statistic of a subject, by its name."""
-    return {one.name: float(one.compute(*subject)) for one in statistics}
+    return {statistic.name: float(statistic.compute(*subject)) for statistic in statistics}
 
 
 def findings_of(statistics: Sequence[Statistic], numbers: Numbers) -> tuple[Finding, ...]:
-    return tuple(Finding(one.name, numbers[one.name], one.formula, one.reading) for one in statistics)
+    return tuple(
+        Finding(statistic.name, numbers[statistic.name], statistic.formula, statistic.reading)
+        for statistic in statistics
+    )
 
 
 def plain(values: Tensor) -> Tensor:
