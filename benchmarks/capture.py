@@ -153,4 +153,4 @@ Medians; every round runs each way once.
 - capture: the output is bit for bit that of the fused pass, and all weights of every map are recorded.
 
 What limits the capture: every attention runs unchanged, so that the output does not change, and the weights are
-computed in addition. One map of the largest shape is half a gigabyte, and ten of them take most of the time to write."""
+computed in addition. One map of the largest shape is half a gigabyte; most of the time goes into writing ten."""

@@ -36,9 +36,9 @@ class CheckpointInfo:
 
     Attributes:
         arch: what `infer_arch_from_state_dict` read from the shapes.
-        dataset_settings: keyword arguments for `StockDataset` that make the
-            inputs as the model was trained on them; without normalisation
-            statistics where the file has none.
+        dataset_settings: keyword arguments for `StockDataset` that make
+            inputs like those the model was trained on; without normalisation
+            statistics if the file has none.
         metrics: scores that the trainer wrote.
         nhead_is_guessed: neither file nor ``.meta`` gives the head count.
         contradictions: where the file's name or its ``.meta`` disagrees with the file, in words.
@@ -217,7 +217,7 @@ def _checked_weights(path: Path, weights: Any, size: int) -> dict[str, Tensor]:
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """An entry of ours; other programs may use its name for something else."""
+    """An entry that this package writes; other programs may use its name for something else."""
     value = content.get(key)
     return dict(value) if isinstance(value, Mapping) else {}
 

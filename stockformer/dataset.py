@@ -405,7 +405,7 @@ def _add_features(
     from_etfs = [] if samples.all() else [name for name in computed if name in ETF_FEATURE_COLUMNS]
     gaps = etf_gaps(rows, from_etfs) if from_etfs else []
     if gaps:
-        notes.append(f"features without a value are 0 or the last one known: {'; '.join(gaps)}")
+        notes.append(f"features without a value are 0 or the last known one: {'; '.join(gaps)}")
     rows = rows[samples].reset_index(drop=True).reindex(columns=[*rows.columns, *absent])
     values = rows[columns]
     known = values.notna() & ~np.isinf(values)

@@ -87,7 +87,7 @@ def check_runs(model: nn.Module) -> None:
             if not isinstance(getattr(projection, "weight", None), Tensor):
                 raise ValueError(
                     f"{name} is a {type(projection).__name__} without a weight, which nn.MultiheadAttention reads: "
-                    "give it properties weight and bias that hold what it computes"
+                    "give it properties weight and bias that hold the values it computes with"
                 )
 
 

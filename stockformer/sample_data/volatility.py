@@ -157,7 +157,7 @@ def _verdict(test: pd.DataFrame) -> str:
     clauses = []
     for name in BASELINES[1:]:
         low, high = interval(test, name)
-        verb = "beats" if low > 0 else "is beaten by" if high < 0 else "cannot be told from"
+        verb = "beats" if low > 0 else "is beaten by" if high < 0 else "is not distinguishable from"
         clauses.append(f"{verb} {name} (R2 against it {r_squared(test, name):.2f}, {low:.2f} to {high:.2f})")
     return f"In the test period the model {', '.join(clauses)}."
 

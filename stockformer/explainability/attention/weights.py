@@ -15,11 +15,11 @@ from stockformer.forward import in_full_precision
 
 
 class AttentionOutput(tuple[Any, ...]):
-    """What a call of an attention returns: the output, and weights where and as it returned them.
+    """The return value of an attention call: the output, and weights in the form in which the call returned them.
 
     Attributes:
         by_head: the weights that the output was computed from, [B, heads, L, S].
-        added: what was added to the output beside them, in its layout: patched heads.
+        added: what patched heads added to the output, in its layout.
     """
 
     by_head: Tensor
@@ -27,11 +27,13 @@ class AttentionOutput(tuple[Any, ...]):
 
 
 def attention_output(module: nn.MultiheadAttention, call: dict[str, Any], weights: Tensor, output: Any) -> Any:
-    """What a call, see `attention_call`, that returned `output` returns with these weights, [B, heads, L, S].
+    """The return value of a call that returned `output`, computed with other weights [B, heads, L, S].
+
+    Args:
+        call: see `attention_call`.
 
     Returns:
-        An `AttentionOutput`, or where `output` is a tensor, a tensor; with ``by_head``, and ``added`` where `output`
-        has it.
+        An `AttentionOutput`, or a tensor if `output` is one; with ``by_head``, and with ``added`` if `output` has it.
     """
     attended, added = mix_values(module, weights, call["value"]), getattr(output, "added", None)
     return _output(call, attended if added is None else attended + added, weights, added, output)
@@ -40,21 +42,22 @@ def attention_output(module: nn.MultiheadAttention, call: dict[str, Any], weight
 def patched_output(
     module: nn.MultiheadAttention, call: dict[str, Any], weights: Tensor, output: Any, heads: Tensor, donor: Tensor
 ) -> Any:
-    """What a call that returned `output` returns where some heads put out what they do elsewhere.
+    """The return value of a call that returned `output`, with the outputs of some heads replaced by a donor's.
 
     Args:
-        weights: that `output` was computed from, [B, heads, L, S].
+        call: see `attention_call`.
+        weights: those that `output` was computed from, [B, heads, L, S].
         heads: which heads, bool [B or 1, heads].
-        donor: what they put out elsewhere, see `head_outputs`.
+        donor: outputs of the heads for the donor, see `head_outputs`.
 
     Returns:
-        As `attention_output`: the weights of these heads are 0, and their part is ``added``.
+        As `attention_output`, with weights of 0 for these heads, whose contribution is ``added``.
     """
     chosen = heads.to(weights.device)[:, :, None, None]
     own = head_outputs(module, weights, call["value"])
     added = _join_heads(module, donor.to(own).where(chosen, 0.0), like=call["value"])
     attended = output[0] if isinstance(output, tuple) else output
-    # A difference, which is exactly 0 where the donor is the sample itself.
+    # A difference, so that it is exactly 0 if the donor is the sample itself.
     change = _join_heads(module, (donor.to(own) - own).where(chosen, 0.0), like=call["value"])
     return _output(call, attended + change, weights.masked_fill(chosen, 0.0), added, output)
 
@@ -163,10 +166,10 @@ def mix_values(module: nn.MultiheadAttention, weights: Tensor, value: Tensor) ->
 
 
 def head_outputs(module: nn.MultiheadAttention, weights: Tensor, value: Tensor) -> Tensor:
-    """What each head makes of its values, before the output projection: ``A_h V_h``, [B, heads, L, head_dim].
+    """Output of each head before the output projection: ``A_h V_h``, [B, heads, L, head_dim].
 
     Args:
-        weights, value: as of `mix_values`.
+        weights, value: as for `mix_values`.
     """
     v = _with_added_steps(module, _project(module, 2, batch_first(module, value)), module.bias_v)
     return weights.to(v.dtype) @ _by_head(module, v)
