@@ -91,7 +91,7 @@ def sparsity(weights: Tensor, mask: Tensor | None = None) -> Tensor:
 def distance(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean distance in days between a query and the keys it attends to, ``sum_k w |q - k|`` (Raghu et al. 2021).
 
-    Queries and keys end on the same day.
+    The last query and the last key are the same day.
     """
     return _mean_over_queries(_unmasked(weights, mask) * _offsets(weights).abs(), weights, mask)
 
@@ -310,11 +310,11 @@ def head_distances(layers: Sequence[Tensor], masks: Sequence[Tensor | None] | No
 
     Args:
         layers: one [heads, query, key] per layer.
-        masks: what is masked in each layer, bool [heads or 1, query, key] or None.
+        masks: the mask of each layer, bool [heads or 1, query, key], or None.
 
     Returns:
-        ``layer, head, distance``, NaN for a head without weights, and ``even_distance``, that of attention to all
-        days alike.
+        Columns ``layer, head``; ``distance``, NaN for a head without weights; and ``even_distance``, that of attention
+        to all days equally.
     """
     pairs = enumerate(zip(layers, masks or [None] * len(layers), strict=True))
     frames = [

@@ -161,7 +161,7 @@ def change_inputs(
 
     Args:
         inputs: each [B, T, features].
-        feature_names: one list an input.
+        feature_names: one list per input.
         market: the other market sequence [B, T, M], for `what_if.market_from`.
         means: training means of every input, each [features]; by default 0, as of normalised inputs.
 

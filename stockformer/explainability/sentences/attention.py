@@ -442,7 +442,7 @@ _DISTANCE_STATISTICS = (
         "even_distance",
         lambda table: table["even_distance"].mean(),
         "mean of |q - k|",
-        "Of attention to all days alike.",
+        "For attention to all days equally.",
     ),
     Statistic("nearest_head", lambda table: table["distance"].min(), "smallest distance of a head", "Low: local."),
     Statistic("farthest_head", lambda table: table["distance"].max(), "largest distance of a head", "High: global."),
@@ -460,17 +460,17 @@ def summarize_distances(table: pd.DataFrame) -> Summary:
     return Summary(verdict, findings_of(_DISTANCE_STATISTICS, numbers))
 
 
-def _distances_verdict(table: pd.DataFrame, found: Numbers) -> str:
+def _distances_verdict(table: pd.DataFrame, numbers: Numbers) -> str:
     distances, evens = table["distance"], table["even_distance"]
     if not evens.any():
         return _ALONE.format("day")
     first, last, *even = (
-        f"{days:.3g}" for days in (found["first_distance"], found["last_distance"], evens.min(), evens.max())
+        f"{days:.3g}" for days in (numbers["first_distance"], numbers["last_distance"], evens.min(), evens.max())
     )
     depth = f" in the first layer and {last} in the last" if table["layer"].nunique() > 1 else ""
     local = int((distances <= NEAR * evens).sum())
     verdict = (
-        f"The heads look {first} days away on average{depth}; attention to all days alike would be "
+        f"The heads look {first} days away on average{depth}; attention to all days equally would be "
         f"{' to '.join(dict.fromkeys(even))}. {local} of {counted(len(table), 'head')} {'is' if local == 1 else 'are'} "
         "local, at most a quarter as far."
     )
