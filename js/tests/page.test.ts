@@ -6,7 +6,8 @@ import { namedSteps } from "../src/page/bodies/canvas";
 import { type Bundle, charts, type Packed, type Sample, type View } from "../src/page/bundle";
 import { GRID } from "../src/page/bodies/grid";
 import { HEATMAP } from "../src/page/bodies/heatmap";
-import type { Axis, Body, Grid, Heatmap } from "../src/page/chart";
+import { LINES } from "../src/page/bodies/lines";
+import type { Axis, Body, Grid, Heatmap, Lines } from "../src/page/chart";
 import { moved } from "../src/page/controls";
 import { store } from "../src/page/store";
 import { type Host, view } from "../src/page/view";
@@ -261,6 +262,15 @@ test("the line below a picture says what is selected", () => {
   expect(words()).toBe("d2: 3 ");
   host.store.set({ query: 2 });
   expect(words()).toBe("d0: 1 ");
+});
+
+test("lines of one name are said together, without those that do not reach the place", () => {
+  const body = BODIES["Lines"]!(2) as Lines;
+  const [gate] = body.lines;
+  const lines = [gate!, { ...gate!, values: Float32Array.of(7, 8) }, { ...gate!, name: "mean", color: "blue" }];
+  const texts = (place: number) => LINES.words({ ...body, lines }, [place]);
+  expect(texts(0)).toEqual(["d0:", { text: "gate 1", color: "red" }, { text: "mean 1", color: "blue" }]);
+  expect(texts(1)).toEqual(["d1:", { text: "gate 2, 7", color: "red" }, { text: "mean 2", color: "blue" }]);
 });
 
 test("arrays and texts are those of the bundle, and a chart is unpacked once", () => {

@@ -17,16 +17,20 @@ export const LINES: Renderer<Lines> = {
   words: (body, [place]) => (place! < 0 ? [] : [`${nameOf(body.x, place!)}:`, ...values(body, place!)]),
 };
 
+/** The values at a place, those of one name together. */
 function values(body: Lines, place: number): Said[] {
   const named = body.lines.filter(({ name }) => name);
-  return named.flatMap((line) => {
-    const step = place - body.x.names.length + line.values.length;
-    if (step < 0) return [];
-    const value = line.words?.[step] ?? number(line.values[step]);
-    if (value === "") return [];
-    return [named.length > 1 ? { text: `${line.name} ${value}`, color: line.color } : value];
+  const names = [...new Set(named.map(({ name }) => name))];
+  return names.flatMap((name) => {
+    const lines = named.filter((line) => line.name === name);
+    const words = lines.map((line) => wordsAt(line, place - body.x.names.length + line.values.length)).filter(Boolean);
+    if (!words.length) return [];
+    const text = words.join(", ");
+    return [names.length > 1 ? { text: `${name} ${text}`, color: lines[0]!.color } : text];
   });
 }
+
+const wordsAt = (line: Line, step: number) => (step < 0 ? "" : (line.words?.[step] ?? number(line.values[step])));
 
 function paint(frame: Frame, body: Lines, [selected, also]: Place): void {
   const { context, width, height } = frame;
