@@ -27,6 +27,7 @@ class AttributedView(SteppedView):
     is resumed or something else is explained.
     """
 
+    attributed = True
     doing = "explaining"
 
     def _build(self) -> tuple[Widget, ...]:

@@ -74,6 +74,8 @@ class View(Pictured):
     follows_session: tuple[str, ...] = ("reading",)
     #: Which attention is drawn: that of the selected ``layer``, of the selected ``kind``, ``all`` or none.
     attention: ClassVar[str] = ""
+    #: Whether it needs a model whose output can be attributed to its inputs.
+    attributed: ClassVar[bool] = False
     #: What the arrow keys move.
     horizontal, vertical = "key", "query"
     #: Pixels left of the words.
@@ -121,7 +123,7 @@ class View(Pictured):
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
         """Whether the session's model has what this view draws."""
-        return True
+        return session.explains or not cls.attributed
 
     @classmethod
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:

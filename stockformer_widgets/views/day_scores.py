@@ -47,7 +47,7 @@ class DayScores(AttributedView, LinesView):
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        return session.explains and has_inflow(session.model)
+        return super().shows(session) and has_inflow(session.model)
 
     @classmethod
     def choices(cls, session: ExtractorSession) -> Mapping[str, Sequence[str]]:

@@ -45,6 +45,7 @@ class FaithfulnessCheck(View):
     """
 
     label = "Faithfulness of the explanations"
+    attributed = True
     follows_session = (
         "reading",
         "target",
@@ -57,10 +58,6 @@ class FaithfulnessCheck(View):
     )
     horizontal = vertical = "ranking"
     indent = LEFT
-
-    @classmethod
-    def shows(cls, session: ExtractorSession) -> bool:
-        return session.explains
 
     @classmethod
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:

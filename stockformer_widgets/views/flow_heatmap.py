@@ -41,13 +41,10 @@ class FlowHeatmap(DayMapView):
     """
 
     label = "What attention carries"
+    attributed = True
     attention = "all"
     follows_session = ("reading", "target", "faithfulness", "sample_faithfulness")
     indent = 20
-
-    @classmethod
-    def shows(cls, session: ExtractorSession) -> bool:
-        return session.explains
 
     @classmethod
     def choices(cls, session: ExtractorSession) -> Mapping[str, Sequence[str]]:

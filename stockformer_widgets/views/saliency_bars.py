@@ -34,10 +34,6 @@ class SaliencyBars(AttributedView, BarsView):
     most = 14
 
     @classmethod
-    def shows(cls, session: ExtractorSession) -> bool:
-        return session.explains
-
-    @classmethod
     def choices(cls, session: ExtractorSession) -> Mapping[str, Sequence[str]]:
         return {"over": [_ALL, "selected day"], "values": ["absolute", "signed"]}
 

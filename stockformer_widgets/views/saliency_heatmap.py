@@ -29,10 +29,6 @@ class SaliencyHeatmap(AttributedView, HeatmapView):
     most = 24
 
     @classmethod
-    def shows(cls, session: ExtractorSession) -> bool:
-        return session.explains
-
-    @classmethod
     def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         parts = session.saliency()
         what = f"{session.method_name} for {session.target_name}"

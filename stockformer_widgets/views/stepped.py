@@ -76,14 +76,11 @@ class SteppedPanels(SteppedView, PanelsView):
 
     attention = "all"
     follows_session = ("reading", "target")
+    attributed = True
     doing = "measuring"
 
     #: Name of the result, see `ExtractorSession.is_explained`.
     what: ClassVar[str]
-
-    @classmethod
-    def shows(cls, session: ExtractorSession) -> bool:
-        return session.explains
 
     def _steps_of(self, session: ExtractorSession) -> Steps[pd.DataFrame]:
         """Compute the result of a session."""
