@@ -18,18 +18,22 @@ from stockformer.explainability.faithfulness.curves import FRACTIONS, faithfulne
 
 LOOKBACK, TICKERS, FEATURES, WINDOWS, PAIRS = 20, 4, 5, 64, 100
 COARSE = (0.0, 0.2, 0.5, 0.8, 1.0)
+DRAWS, TOGETHER = 4, 10  # other windows per window, and pairs of random orders that are read with one of them
 
 
-def windows(days: int, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Windows spread over a panel, [number, cells], and the day that each ends on."""
+def windows(days: int, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windows spread over a panel, [number, cells], others of the same tickers, [draws, number, cells], and the day
+    that each ends on."""
     market, own = (persistent(rng.normal(size=(days, *shape, FEATURES))) for shape in ((1,), (TICKERS,)))
     volatility = np.exp(persistent(rng.normal(size=(days, 1, 1)), 0.97))
     panel = volatility * (market + own)
     length = days - LOOKBACK + 1
     places = np.linspace(0, TICKERS * length - 1, number).round().astype(int)
     tickers, starts = places // length, places % length
-    cells = [panel[start : start + LOOKBACK, ticker].ravel() for ticker, start in zip(tickers, starts, strict=True)]
-    return np.stack(cells), starts
+    drawn = (starts + rng.integers(1, length, size=(DRAWS, number))) % length  # never the window itself
+    cells = panel[starts[:, None] + np.arange(LOOKBACK), tickers[:, None]].reshape(number, -1)
+    others = panel[drawn[..., None] + np.arange(LOOKBACK), tickers[:, None]].reshape(DRAWS, number, -1)
+    return cells, others, starts
 
 
 def persistent(noise: np.ndarray, by: float = 0.9) -> np.ndarray:
@@ -62,40 +66,58 @@ def by(scores: np.ndarray) -> np.ndarray:
 def measured(
     parts: np.ndarray, rankings: dict[str, np.ndarray], groups: np.ndarray, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """The table of rankings, name -> scores [windows, cells], with the verdicts of each alone."""
-    forwards = curves(parts[:, None], by(rng.random((1, PAIRS, parts.shape[1])).repeat(len(parts), 0)), COARSE)
+    """The table of rankings, name -> scores [windows, cells], with the verdicts of each alone.
+
+    Args:
+        parts: what each cell adds to the target, by what is put in its place, [draws, windows, cells].
+    """
+    orders = by(rng.random((PAIRS, 1, parts.shape[2])))
+    draw = np.arange(PAIRS) // TOGETHER % len(parts)
+    forwards = curves(parts[draw], orders.repeat(parts.shape[1], 1), COARSE).swapaxes(0, 1)  # [windows, pairs, ...]
     random = np.concatenate([forwards, forwards[:, :, ::-1, ::-1]], axis=1)
-    reference = curves(parts, by(rankings.pop("|input|")), FRACTIONS)
+    mean, reference = parts.mean(axis=0), rankings["|input|"]
     tables = [
         faithfulness_table(
-            {name: curves(parts, by(scores), FRACTIONS), "|input|": reference}, random, parts.sum(axis=1), groups
+            {
+                one: curves(mean, by(scores), FRACTIONS)
+                for one, scores in ((name, rankings[name]), ("|input|", reference))
+            },
+            random,
+            mean.sum(axis=1),
+            groups,
         )
-        for name, scores in rankings.items()
+        for name in rankings
+        if name != "|input|"
     ]
-    return pd.concat(tables).set_index("ranking").loc[[*rankings]]
+    return pd.concat(tables).set_index("ranking").drop("|input|").drop("random")
 
 
-def nulls(days: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Verdicts on rankings that are no better than a reference."""
-    cells, starts = windows(days, WINDOWS, rng)
+def nulls(days: int, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    """Verdicts on rankings that are no better than a reference, by what is put in the place of what is taken out."""
+    cells, others, starts = windows(days, WINDOWS, rng)
     weights = rng.normal(size=(2, cells.shape[1]))
-    parts = cells * weights[0]
-    signs = np.sign(parts.sum(axis=1, keepdims=True))
     noise = np.exp(rng.normal(size=(2, *cells.shape)))
-    rankings = {
-        "random in every window": rng.random(cells.shape),
-        "one random order": rng.random((1, cells.shape[1])).repeat(len(cells), 0),
-        "gradient x input of another random model": signs * cells * weights[1],
-        "as good as |input|": np.abs(cells) * noise[0],
-        "|input|": np.abs(cells) * noise[1],
-    }
-    return measured(signs * parts, rankings, blocks(starts, days), rng)
+    tables = {}
+    for removal, values in (("training mean", np.zeros((1, *cells.shape))), ("other windows", others)):
+        parts = (cells - values) * weights[0]
+        signs = np.sign(parts.mean(axis=0).sum(axis=1, keepdims=True))
+        rankings = {
+            "random in every window": rng.random(cells.shape),
+            "one random order": rng.random((1, cells.shape[1])).repeat(len(cells), 0),
+            "gradient x input of another random model": signs * cells * weights[1],
+            "as good as |input|": np.abs(cells) * noise[0],
+            "|input|": np.abs(cells) * noise[1],
+        }
+        tables[removal] = measured(signs * parts, rankings, blocks(starts, days), rng)
+    return tables
 
 
-def interval(days: int, weights: np.ndarray, number: int, rng: np.random.Generator) -> tuple[float, RatioTest]:
+def interval(
+    days: int, weights: np.ndarray, number: int, rng: np.random.Generator, removal: str
+) -> tuple[float, RatioTest]:
     """The gap of a noisy version of the truth, and its interval."""
-    cells, starts = windows(days, number, rng)
-    parts = cells * weights
+    cells, others, starts = windows(days, number, rng)
+    parts = cells * weights if removal == "training mean" else ((cells - others) * weights).mean(axis=0)
     parts *= np.sign(parts.sum(axis=1, keepdims=True))
     each = curves(parts, by(parts + 2 * parts.std() * rng.normal(size=parts.shape)), FRACTIONS)
     areas = np.trapezoid(each, FRACTIONS, axis=-1)
@@ -106,21 +128,22 @@ def interval(days: int, weights: np.ndarray, number: int, rng: np.random.Generat
 def main(panels: int) -> None:
     for lookbacks in (8, 30):
         days, rng = lookbacks * LOOKBACK, np.random.default_rng(lookbacks)
-        tables = pd.concat([nulls(days, rng) for _ in range(panels)])
-        verdicts = tables["verdict"].groupby(level=0, sort=False)
-        shares = pd.DataFrame(
-            {
-                "better than anything": verdicts.agg(lambda each: each.str.startswith("better").mean()),
-                "better than |input|": verdicts.agg(lambda each: (each == "better than |input|").mean()),
-            }
-        )
-        print(f"{lookbacks} lookbacks, {panels} panels: share of panels by verdict on a ranking")
-        print(shares.to_string(float_format="{:.1%}".format), flush=True)
-        weights = rng.normal(size=LOOKBACK * FEATURES)
-        truth = interval(1000 * LOOKBACK, weights, 20000, rng)[0]
-        tests = [interval(days, weights, WINDOWS, rng)[1] for _ in range(panels)]
-        covered = np.mean([test.low <= truth <= test.high for test in tests])
-        print(f"intervals that hold the truth, {truth:.2f}: {covered:.1%}\n", flush=True)
+        tables = [nulls(days, rng) for _ in range(panels)]
+        for removal in tables[0]:
+            verdicts = pd.concat([each[removal] for each in tables])["verdict"].groupby(level=0, sort=False)
+            shares = pd.DataFrame(
+                {
+                    "better than anything": verdicts.agg(lambda each: each.str.startswith("better").mean()),
+                    "better than |input|": verdicts.agg(lambda each: (each == "better than |input|").mean()),
+                }
+            )
+            print(f"{lookbacks} lookbacks, {panels} panels, {removal}: share of panels by verdict on a ranking")
+            print(shares.to_string(float_format="{:.1%}".format), flush=True)
+            weights = rng.normal(size=LOOKBACK * FEATURES)
+            truth = interval(1000 * LOOKBACK, weights, 20000, rng, removal)[0]
+            tests = [interval(days, weights, WINDOWS, rng, removal)[1] for _ in range(panels)]
+            covered = np.mean([test.low <= truth <= test.high for test in tests])
+            print(f"intervals that hold the truth, {truth:.2f}: {covered:.1%}\n", flush=True)
 
 
 if __name__ == "__main__":

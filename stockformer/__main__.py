@@ -21,7 +21,7 @@ from stockformer.files import check_writable
 from stockformer.model import LABEL_MODES, PooledTransformer
 from stockformer.opening import open_model
 from stockformer.reports.faithfulness import write_faithfulness
-from stockformer.sample import load_sample, write_sample
+from stockformer.sample import MODELS, load_sample, write_sample
 from stockformer.table import read_table, table_files
 from stockformer.training import FitResult, fit
 
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     faithfulness = commands.add_parser(
         "faithfulness", parents=[writing, opening], help="measure how far to trust the explanations of a model"
     )
-    faithfulness.add_argument("checkpoint", nargs="?", help="a .pt file (default: the shipped model and data)")
+    faithfulness.add_argument("checkpoint", nargs="?", help="a .pt file (default: the shipped models and data)")
     faithfulness.add_argument("data", nargs="?", help=_DATA)
     faithfulness.add_argument("--windows", type=int, default=64, help="how many, evenly spaced (default: %(default)s)")
     faithfulness.add_argument("--out", required=True, help="Markdown page to write")
@@ -188,8 +188,11 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
     outputs = [Path(path) for path in (arguments.out, arguments.table) if path is not None]
     read = [] if arguments.checkpoint is None else _files_read(arguments)
     check_writable(outputs, inputs=read, overwrite=arguments.overwrite)
-    dataset, model = load_sample() if arguments.checkpoint is None else _open(arguments)
-    write_faithfulness(model, dataset, arguments.out, windows=arguments.windows, table=arguments.table)
+    if arguments.checkpoint is None:
+        models = {name: load_sample(name) for name in MODELS}
+    else:
+        models = {Path(arguments.checkpoint).stem: _open(arguments)}
+    write_faithfulness(models, arguments.out, windows=arguments.windows, table=arguments.table)
     print(arguments.out)
 
 

@@ -50,30 +50,38 @@ def sample_table() -> pd.DataFrame:
         return pd.read_csv(path)
 
 
-def sample_faithfulness(unit: str) -> pd.DataFrame:
-    """Faithfulness of explanations of the direction model, in the form of `Faithfulness.table`.
+def sample_faithfulness(unit: str, name: str = "direction", removal: str = "training mean") -> pd.DataFrame:
+    """Faithfulness of explanations of a shipped model, in the form of `Faithfulness.table`.
 
     Measured on 64 windows by ``make faithfulness``; `docs/faithfulness.md` says how.
 
     Args:
         unit: ``cell`` for features by day, or ``day``.
+        name: of the model, as in `load_sample`.
+        removal: what was put in the place of what is taken out, ``training mean`` or ``other windows``.
     """
     with as_file(_DATA / "faithfulness.csv") as path:
         table = pd.read_csv(path).fillna({"verdict": ""})
-    return table[table["unit"] == unit].drop(columns="unit").reset_index(drop=True)
+    rows = (table["unit"] == unit) & (table["model"] == name) & (table["removal"] == removal)
+    return table[rows].drop(columns=["unit", "model", "removal"]).reset_index(drop=True)
 
 
-def is_shipped(model: nn.Module) -> bool:
-    """Whether a model has the weights of the shipped direction model, which `sample_faithfulness` is about."""
-    shipped, state = _shipped_weights(), model.state_dict()
-    return shipped.keys() == state.keys() and all(
-        torch.equal(values.cpu(), shipped[name]) for name, values in state.items()
-    )
+def shipped_name(model: nn.Module) -> str | None:
+    """The shipped model whose weights a model has, which `sample_faithfulness` is about; None for others."""
+    state = model.state_dict()
+    for name in MODELS:
+        shipped = _shipped_weights(name)
+        if shipped.keys() == state.keys() and all(
+            values.shape == shipped[key].shape and torch.equal(values.cpu(), shipped[key])
+            for key, values in state.items()
+        ):
+            return name
+    return None
 
 
 @cache
-def _shipped_weights() -> dict[str, Tensor]:
-    with as_file(_DATA / MODELS["direction"]) as path:
+def _shipped_weights(name: str) -> dict[str, Tensor]:
+    with as_file(_DATA / MODELS[name]) as path:
         return load_checkpoint(path)[0].state_dict()
 
 

@@ -19,7 +19,8 @@ from stockformer.checkpoint import load_checkpoint, save_checkpoint
 from stockformer.config import BASE_FEATURE_COLUMNS, FUNDAMENTAL_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
 from stockformer.explainability import METHODS, REFERENCES, compute_input_saliency
-from stockformer.sample import sample_faithfulness, sample_table
+from stockformer.explainability.faithfulness.curves import REMOVALS
+from stockformer.sample import MODELS, sample_faithfulness, sample_table
 from stockformer.table import read_table
 from stockformer.training import fit
 
@@ -422,13 +423,17 @@ def test_faithfulness(checkpoint, small_csv, tmp_path, capsys):
     call = ["faithfulness", str(checkpoint), str(small_csv), "--out", str(page), "--table", str(table)]
     assert main([*call, "--windows", "2"]) == 0
     written, said = pd.read_csv(table), page.read_text()
-    assert sorted(written.query("unit == 'cell'")["ranking"]) == sorted([*METHODS, *REFERENCES])
+    cells = written.query("unit == 'cell' and removal == 'training mean'")
+    assert sorted(cells["ranking"]) == sorted([*METHODS, *REFERENCES])
     for row in written.to_dict("records"):
         name = row["ranking"].replace("_", " ").replace("|", "\\|")
         gap = f"{row['gap']:.3f}" if row["gap"] else "0"
-        assert f"| {name} | {row['deletion']:.3f} | {row['insertion']:.3f} | {gap} |" in said
+        if row["removal"] == REMOVALS[0]:
+            assert f"| {name} | {row['deletion']:.3f} | {row['insertion']:.3f} | {gap} |" in said
+    assert set(written["removal"]) == {*REMOVALS}
+    assert set(written["model"]) == {checkpoint.stem}
     # Market features are in no CSV: what has no data gets exactly 0 from every method.
-    control = said.split("## Random weights")[1].split("##")[0]
+    control = said.split("### Random weights")[1].split("##")[0]
     assert [line.split("|")[-2].strip() for line in control.splitlines() if line.startswith("| ")][2:] == ["0"] * 7
     effects = said.split("## What attention")[1]
     assert all(f"| {kind} | 0 |" in effects for kind in ("cross", "self", "market"))
@@ -445,14 +450,27 @@ def test_faithfulness_writes_nothing_when_it_cannot(checkpoint, small_csv, tmp_p
     assert not page.exists()
 
 
-def test_the_page_in_docs_is_that_of_the_shipped_table():
-    said = (ROOT / "docs" / "faithfulness.md").read_text()
-    for unit in ("cell", "day"):
-        for row in sample_faithfulness(unit).to_dict("records"):
-            numbers = " | ".join(f"{row[name]:.3f}" if row[name] else "0" for name in ("deletion", "insertion", "gap"))
-            ranking, verdict = (row[name].replace("_", " ").replace("|", "\\|") for name in ("ranking", "verdict"))
-            (line,) = (line for line in said.splitlines() if line.startswith(f"| {ranking} | {numbers} |"))
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("unit", ["cell", "day"])
+def test_the_page_in_docs_is_that_of_the_shipped_tables(name, unit):
+    page = (ROOT / "docs" / "faithfulness.md").read_text(encoding="utf-8")
+    said = page.split(f"## Model: {name}")[1].split("\n### ")[1 + (unit == "day")].splitlines()
+    others = sample_faithfulness(unit, name, "other windows").set_index("ranking")
+    for row in sample_faithfulness(unit, name).to_dict("records"):
+        numbers = " | ".join(
+            f"{row[column]:.3f}" if row[column] else "0" for column in ("deletion", "insertion", "gap")
+        )
+        ranking, verdict = (row[column].replace("_", " ").replace("|", "\\|") for column in ("ranking", "verdict"))
+        (line,) = (line for line in said if line.startswith(f"| {ranking} | {numbers} |"))
+        if others.empty:
             assert line.endswith(f"| {verdict} |")
+            continue
+        *_, first_verdict, gap, _, second_verdict = (
+            cell.strip() for cell in line.replace("\\|", "¦").strip("|").split("|")
+        )
+        assert first_verdict == verdict.replace("\\|", "¦")
+        assert second_verdict == str(others["verdict"][row["ranking"]]).replace("|", "¦")
+        assert float(gap) == pytest.approx(others["gap"][row["ranking"]], abs=6e-4)
 
 
 # Files trained elsewhere
@@ -487,7 +505,9 @@ def test_a_checkpoint_without_statistics_is_opened_for_faithfulness(tmp_path, mo
     monkeypatch.setattr("stockformer.__main__.write_faithfulness", lambda *given, **options: calls.append(given))
     data = str(ELSEWHERE / "all_data_*.csv.xz")
     assert main(["faithfulness", str(ELSEWHERE / "encoder_bin_10d.pt"), data, "--out", str(tmp_path / "page.md")]) == 0
-    ((model, dataset, _),) = calls
+    ((models, _),) = calls
+    ((name, (dataset, model)),) = models.items()
+    assert name == "encoder_bin_10d"
     with np.load(ELSEWHERE / "encoder_bin_10d.npz") as expected:
         assert len(dataset) == expected["windows"]
         window = dataset.window(dataset.index_of(str(expected["date"][0]), str(expected["ticker"][0])))

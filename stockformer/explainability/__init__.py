@@ -72,7 +72,7 @@ from stockformer.explainability.attribution.saliency import (
     compute_input_saliency,
     saliency_frame,
 )
-from stockformer.explainability.donors import draw_donors
+from stockformer.explainability.donors import draw_donors, other_windows
 from stockformer.explainability.faithfulness.blocks import calendar_blocks
 from stockformer.explainability.faithfulness.curves import (
     BETTER,
@@ -119,6 +119,7 @@ from stockformer.explainability.sentences.flow import (
     summarize_faithfulness,
     summarize_flow_map,
     summarize_head_importance,
+    summarize_patching,
 )
 from stockformer.explainability.sentences.inputs import (
     summarize_prices,
@@ -260,6 +261,7 @@ __all__ = [
     "mix_values",
     "negative_control",
     "norm_map",
+    "other_windows",
     "output_batches",
     "patching_steps",
     "plot_attention_all_heads",
@@ -309,6 +311,7 @@ __all__ = [
     "summarize_layers",
     "summarize_map",
     "summarize_outputs",
+    "summarize_patching",
     "summarize_pooling",
     "summarize_prices",
     "summarize_row",

@@ -1,4 +1,4 @@
-"""Windows that stand in for a sample: of the same ticker, drawn at random."""
+"""Windows that stand in for a sample: others of its ticker, drawn at random."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from stockformer.dataset import StockDataset
+from stockformer.inputs import Inputs
 
-#: How many are drawn for a sample.
-DONORS = 10
+#: How many are drawn for a sample, to put their activations and their values in its place.
+DONORS, OTHERS = 10, 4
 
 
 def draw_donors(
@@ -26,11 +27,20 @@ def draw_donors(
 
     Raises:
         IndexError: there is no such sample.
-        ValueError: its ticker has no other window.
     """
     ticker, index = dataset.window(index).ticker, index % len(dataset)
     others = np.setdiff1d(np.flatnonzero(dataset.end_tickers == ticker), [index, *without])
-    if not len(others):
-        raise ValueError(f"sample {index} is the only window of {ticker}, expected another one to draw")
     rng = np.random.default_rng([seed, index])
     return [int(other) for other in rng.choice(others, min(number, len(others)), replace=False)]
+
+
+def other_windows(
+    dataset: StockDataset, indices: Sequence[int], number: int = OTHERS, *, seed: int = 0
+) -> tuple[list[list[Inputs]], str]:
+    """Inputs of other windows for each sample, see `draw_donors`; or none at all, and a sentence that says why."""
+    drawn = [draw_donors(dataset, index, number, seed=seed) for index in indices]
+    for index, donors in zip(indices, drawn, strict=True):
+        if not donors:
+            ticker = dataset.window(index).ticker
+            return [], f"Not measured with other windows: sample {index} is the only window of {ticker}."
+    return [[dataset.window(donor).inputs for donor in donors] for donors in drawn], ""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial, reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stockformer.dataset import StockDataset
 from stockformer.explainability.attention.ablation import attention_effects
-from stockformer.explainability.attention.trace import trace_attention
 from stockformer.explainability.attribution.methods import METHODS
+from stockformer.explainability.donors import OTHERS, other_windows
 from stockformer.explainability.faithfulness.blocks import calendar_blocks
 from stockformer.explainability.faithfulness.curves import (
+    REMOVALS,
     Faithfulness,
     measure_faithfulness,
     spread_indices,
@@ -26,83 +29,98 @@ from stockformer.files import check_writable, write_whole
 from stockformer.inputs import Inputs
 from stockformer.model import PooledTransformer
 from stockformer.reports.markdown import markdown_table
+from stockformer.targets import explained
 
 _FEW = 4  # windows of the checks that attribute with every method once more
 
 
 def write_faithfulness(
-    model: PooledTransformer,
-    dataset: StockDataset,
+    models: Mapping[str, tuple[StockDataset, PooledTransformer]],
     path: str | Path,
     *,
     windows: int = 64,
     table: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Measure every ranking over windows spread over a dataset, and write a Markdown page.
+    """Measure every ranking over windows spread over a dataset, for one or several models, and write a Markdown page.
 
     Args:
+        models: name -> a model and its data.
         path: of the page.
         windows: how many.
-        table: of a CSV file to write as well, with the numbers of the first two tables.
+        table: of a CSV file to write as well, with the numbers of the tables of rankings.
 
     Returns:
-        Those numbers: ``unit`` and the columns of `Faithfulness.table`.
+        Those numbers: ``model, unit, removal``, one of `REMOVALS`, and the columns of `Faithfulness.table`.
 
     Raises:
-        ValueError: the dataset has fewer windows, or page and table are one file.
+        ValueError: a dataset has fewer windows, or page and table are one file.
         OSError: a file cannot be written.
     """
     places = [Path(one) for one in (path, table) if one is not None]
     check_writable(places)
-    samples, training = spread_windows(dataset, windows), training_windows(dataset)
-    blocks = calendar_blocks(dataset, spread_indices(dataset, windows))
-    cells, days = (
-        measure_faithfulness(model, samples, rankings, training=training, blocks=blocks)
-        for rankings in (CELL_RANKINGS, DAY_RANKINGS)
-    )
-    few = spread_windows(dataset, min(windows, _FEW))
-    head = _HEAD.format(windows=windows, blocks=cells.blocks, training=len(training))
-    sections = [head, *_ranked(cells, days), *_checks(model, dataset, cells, samples, few)]
-    numbers = pd.concat([each.table.assign(unit=each.unit) for each in (cells, days)], ignore_index=True)
+    for dataset, _ in models.values():
+        spread_indices(dataset, windows)
+    sections, tables, effects = [_HEAD.format(others=OTHERS)], [], []
+    for name, (dataset, model) in models.items():
+        samples, training = spread_windows(dataset, windows), training_windows(dataset)
+        indices = spread_indices(dataset, windows)
+        others, note = other_windows(dataset, indices)
+        options: dict[str, Any] = {"training": training, "others": others, "blocks": calendar_blocks(dataset, indices)}
+        results = [measure_faithfulness(model, samples, each, **options) for each in (CELL_RANKINGS, DAY_RANKINGS)]
+        few = spread_windows(dataset, min(windows, _FEW))
+        measured = _MEASURED.format(model=name, windows=windows, blocks=results[0].blocks, training=len(training))
+        sections += [f"{measured} {note}".strip(), *_ranked(results), *_checks(model, dataset, results[0], few)]
+        tables += [
+            each.table.assign(model=name, unit=each.unit, removal=removal)
+            for result in results
+            for removal, each in zip(REMOVALS, (result, result.second), strict=True)
+            if each is not None
+        ]
+        effects.append(_effects(model, samples, name))
+    side_by_side = reduce(partial(pd.merge, on=["kind", "layer"], how="outer", sort=False), effects)
+    sections += [_EFFECTS, markdown_table(side_by_side)]
+    numbers = pd.concat(tables, ignore_index=True)
     texts = ["\n\n".join(sections) + "\n", numbers.to_csv(index=False, float_format="%.6g")]
     write_whole({place: text.encode(errors="replace") for place, text in zip(places, texts, strict=False)})
     return numbers
 
 
-def _ranked(cells: Faithfulness, days: Faithfulness) -> Iterator[str]:
-    for title, result in (("Features by day", cells), ("Days", days)):
-        rows = result.table.assign(
-            ranking=[name.replace("_", " ").replace("|", "\\|") for name in result.table["ranking"]],
-            interval=[_interval(*ends) for ends in result.table[["low", "high"]].to_numpy()],
-            verdict=result.table["verdict"].str.replace("|", "\\|"),
-        ).rename(columns={"p_holm": "p (Holm)"})
-        columns = ["ranking", "deletion", "insertion", "gap", "interval", "p", "p (Holm)"]
-        yield f"## {title}\n\n{markdown_table(rows[[*columns, 'comprehensiveness', 'sufficiency', 'verdict']])}"
+def _ranked(results: Sequence[Faithfulness]) -> Iterator[str]:
+    for title, result in zip(("Features by day", "Days"), results, strict=True):
+        rows = result.table.rename(columns={"p_holm": "p (Holm)"}).assign(interval=_intervals(result.table))
+        names = ["ranking", "deletion", "insertion", "gap", "interval", "p", "p (Holm)"]
+        names += ["comprehensiveness", "sufficiency", "verdict"]
+        if result.second is not None:
+            second = result.second.table.set_index("ranking").loc[rows["ranking"]].reset_index()
+            for name, values in second.assign(interval=_intervals(second))[["gap", "interval", "verdict"]].items():
+                rows[f"{name}, other windows"] = values
+                names.append(f"{name}, other windows")
+        rows["ranking"] = rows["ranking"].str.replace("_", " ")
+        yield f"### {title}\n\n{markdown_table(rows[names])}"
 
 
-def _checks(
-    model: PooledTransformer, dataset: StockDataset, cells: Faithfulness, samples: list[Inputs], few: list[Inputs]
-) -> Iterator[str]:
+def _checks(model: PooledTransformer, dataset: StockDataset, cells: Faithfulness, few: list[Inputs]) -> Iterator[str]:
     random = randomisation_check(model, few)
     for name in ("signed", "absolute"):
         spread = random.pop(f"{name}_std")
         random[name] = [f"{mean:.2f} ± {std:.2f}" for mean, std in zip(random[name], spread, strict=True)]
     random["control"] = [_control(model, dataset, method, few) for method in METHODS]
     random["method"] = random["method"].str.replace("_", " ")
-    yield (
-        _RANDOM.format(windows=len(few), models=MODELS, absent=len(dataset.unavailable))
-        + "\n\n"
-        + markdown_table(random)
-    )
+    words = _RANDOM.format(windows=len(few), models=MODELS, absent=len(dataset.unavailable))
+    yield f"{words}\n\n{markdown_table(random)}"
     agreement = cells.agreement()
-    agreement.index = agreement.columns = agreement.index.str.replace("_", " ").str.replace("|", "\\|")
+    agreement.index = agreement.columns = agreement.index.str.replace("_", " ")
     yield _AGREEMENT + "\n\n" + markdown_table(agreement.rename_axis("method").reset_index())
+
+
+def _effects(model: PooledTransformer, samples: Sequence[Inputs], name: str) -> pd.DataFrame:
+    """Shares of the target's standard deviation by layer, as text."""
     effects = pd.concat([attention_effects(model, *inputs) for inputs in samples])
-    changes = effects.assign(**{name: effects[name].abs() for name in ("flat", "permuted")})
-    size = float(np.mean([abs(trace_attention(model, *inputs).value) for inputs in samples]))
+    changes = effects.assign(**{how: effects[how].abs() for how in ("flat", "permuted")})
+    size = float(np.std([explained(model, *inputs)[1] for inputs in samples]))
     mean = changes.groupby(["kind", "layer"], sort=False, as_index=False)[["flat", "permuted"]].mean()
-    shares = mean.assign(**{name: [f"{share:.1%}" for share in mean[name] / size] for name in ("flat", "permuted")})
-    yield _EFFECTS.format(size=size) + "\n\n" + markdown_table(shares)
+    shares = {f"{name}, {how}": [f"{share:.1%}" for share in mean[how] / size] for how in ("flat", "permuted")}
+    return mean[["kind", "layer"]].assign(**shares)
 
 
 def _control(model: PooledTransformer, dataset: StockDataset, method: str, samples: list[Inputs]) -> float:
@@ -114,15 +132,15 @@ def _control(model: PooledTransformer, dataset: StockDataset, method: str, sampl
     return float(np.max(found))
 
 
-def _interval(low: float, high: float) -> str:
-    return "" if np.isnan(low) else f"{low:+.2f} to {high:+.2f}"
+def _intervals(table: pd.DataFrame) -> list[str]:
+    return ["" if np.isnan(low) else f"{low:+.2f} to {high:+.2f}" for low, high in table[["low", "high"]].to_numpy()]
 
 
 _HEAD = """\
 # How far to trust the explanations
 
-`make faithfulness` measures this on the shipped model and data and writes this page;
-`python -m stockformer faithfulness CHECKPOINT CSV --out PAGE` does so for others. {windows} windows, spread evenly over
+`make faithfulness` measures this on the shipped models and data and writes this page;
+`python -m stockformer faithfulness CHECKPOINT CSV --out PAGE` does so for others. The windows are spread evenly over
 the data; the target is the one that the explorer explains.
 
 What a method ranks first is moved to the training mean (deletion: the target should fall at once, so a small area
@@ -134,12 +152,19 @@ Three references are measured beside the methods:
 
 - random: the mean of 200 random orders, each one and the same for all windows;
 - |input|: the size of the input, that is its distance from the training mean, which does not ask the model;
-- fixed linear: the target's mean gradient over {training} training windows times that distance, one formula for all.
+- fixed linear: the target's mean gradient over training windows times that distance, one formula for all.
 
 The training mean is 0 for normalised features. For features that a model reads raw it is theirs, by ticker, and input x
 gradient takes the distance from it too.
 
-Windows that share days are not independent, so they are put into {blocks} blocks of days, of at least two lookbacks,
+An input at the training mean never occurs, and a model may answer it with anything. So all is measured a second time,
+with other windows: what is taken out gets the values of another window of the same ticker, in the same cells. {others}
+are drawn per window, whichever windows are measured beside it, and the curves are means over them; each pair of a
+random order and its reverse takes one of them, in turn. The target's distance is from its mean over the drawn windows,
+and where it is below that, its negative is explained. The rankings are the same, and so are the tests. Two verdicts
+agree where they name the same reference; a ranking that is better with one removal alone may owe that to the removal.
+
+Windows that share days are not independent, so they are put into blocks of days, of at least two lookbacks,
 with the windows of all tickers. The interval (95 %) is of the gap's distance from random, by Student's t over blocks;
 each holds by itself and is not adjusted for the number of rankings. p is the share of random orders that do as well,
 or the p-value of the t-test where that is larger; it cannot be below 1/201. It is corrected for the number of rankings
@@ -166,13 +191,18 @@ of 20 days of 4 tickers with a market in common and persistent volatility, and a
 
 The first three are wrong verdicts; aimed at is at most 5 %. The last two are none by this definition, and a warning: a
 fixed formula with random weights has, over all windows, a gap that really differs from 0, for better or worse. On the
-shipped model, over 32 windows, gradient x input of 16 models with random weights has gaps with a standard deviation of
-0.42, and random orders of 0.03. So "better than random" alone says little of a method: the other references and the
-random-weights check say more. The 95 % interval held the true gap of a noisy ranking in 98.5 % of the panels with
-3 blocks and in 97.8 % with 14."""
+shipped model of direction, over 32 windows, gradient x input of 16 models with random weights has gaps with a standard
+deviation of 0.42, and random orders of 0.03. So "better than random" alone says little of a method: the other
+references and the random-weights check say more. The 95 % interval held the true gap of a noisy ranking in 98.5 % of
+the panels with 3 blocks and in 97.8 % with 14."""
+
+_MEASURED = """\
+## Model: {model}
+
+{windows} windows in {blocks} blocks of days; the fixed linear formula is of {training} training windows."""
 
 _RANDOM = """\
-## Random weights, and features without data
+### Random weights, and features without data
 
 Over {windows} windows and {models} models with random weights. Spearman correlation with the same method on such a
 model, mean ± standard deviation between the models: near 1, a method shows the input and not the model. Magnitudes stay
@@ -182,7 +212,7 @@ without data. They are at the training mean always, so methods that multiply by 
 gradient and SmoothGrad give 0 where the model was trained to ignore such features, as `fit` does."""
 
 _AGREEMENT = """\
-## Agreement
+### Agreement
 
 Spearman correlation between the methods, mean over the windows."""
 
@@ -190,4 +220,4 @@ _EFFECTS = """\
 ## What attention does to the prediction
 
 Mean magnitude of the target's change when a layer's attention is flat, and when its weights are shuffled within their
-rows, as a share of the target's own mean magnitude, {size:.3g}."""
+rows, as a share of the target's standard deviation over the windows."""

@@ -10,7 +10,7 @@ from pandas.api.types import is_numeric_dtype
 def markdown_table(table: pd.DataFrame) -> str:
     """A table without its index; floats with three decimals, NaN as an empty cell."""
     lines = [
-        list(map(str, table.columns)),
+        [_text(name) for name in table.columns],
         ["---:" if is_numeric_dtype(table[one]) else "---" for one in table.columns],
     ]
     lines += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
@@ -19,5 +19,9 @@ def markdown_table(table: pd.DataFrame) -> str:
 
 def _cell(value: object) -> str:
     if not isinstance(value, float):
-        return str(value)
+        return _text(value)
     return "" if np.isnan(value) else f"{value:.3f}" if value else "0"
+
+
+def _text(value: object) -> str:
+    return str(value).replace("|", "\\|")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from stockformer.explainability import (
     METHODS,
     Attribution,
     Faithfulness,
+    Patching,
     Target,
     Trace,
     WhatIf,
@@ -31,9 +33,12 @@ from stockformer.explainability import (
     changed_model,
     choose_target,
     class_names,
+    draw_donors,
     faithfulness_steps,
     has_inflow,
     in_eval_mode,
+    other_windows,
+    patching_steps,
     randomisation_steps,
     spread_indices,
     trace_attention,
@@ -67,6 +72,11 @@ def _changed_by(trait: str) -> list[str]:
     return [name for name, method in BY_NAME.items() if getattr(method, _MATTERS[trait])]
 
 
+def patching_from(donor: int) -> str:
+    """Name of the result of `Explaining.patching`, see `Explaining.is_explained`."""
+    return f"patching from {donor}"
+
+
 class Explaining(Followed):
     """The part of an `ExtractorSession` that explains its reading; results are computed once.
 
@@ -76,6 +86,7 @@ class Explaining(Followed):
 
     model: nn.Module
     dataset: StockDataset | None
+    _read_sample: int | None  # of the reading
 
     #: The last successful run.
     reading = Instance(Reading, allow_none=False, read_only=True)
@@ -183,8 +194,58 @@ class Explaining(Followed):
         """
         return self._explain_steps(partial(attention_effects_steps, target=self._target()), "effects")
 
+    def patching(self, donor: int) -> Patching:
+        """What activations of another window do; see `stockformer.explainability.activation_patching`.
+
+        Beside it are measured random donors, windows of the sample's ticker; the sample must be of a dataset.
+
+        Args:
+            donor: index of the dataset's window.
+
+        Raises:
+            ValueError: the sample is not of a dataset, or the model has no stream to patch.
+            IndexError: there is no such window.
+        """
+        return run_to_end(self.patching_steps(donor), "patching", progress=False)
+
+    def patching_steps(self, donor: int) -> Steps[Patching]:
+        """`patching` in steps.
+
+        Raises:
+            RuntimeError: between two steps something changed that is explained.
+        """
+        self._check_open()
+        dataset, sample = self.dataset, self._read_sample
+        if dataset is None or sample is None:
+            raise ValueError("patching needs a sample of a dataset, whose other windows are the donors")
+        windows = [donor, *draw_donors(dataset, sample, without=[donor % len(dataset)])]
+        donor_inputs, *random_donors = self._like_the_sample(dataset.window(index).inputs for index in windows)
+
+        def compute(model: nn.Module, *inputs: Tensor) -> Steps[Patching]:
+            return patching_steps(model, inputs, donor_inputs, target=self._target(), random_donors=random_donors)
+
+        return self._explain_steps(compute, patching_from(donor))
+
+    def donors(self) -> dict[str, int]:
+        """Other windows of the sample's ticker by name: the calmest and the most volatile one, as far as prices tell
+        which they are, and one drawn at random; none where the ticker has no other.
+
+        Raises:
+            ValueError: the sample is not of a dataset.
+        """
+        dataset, sample = self.dataset, self._read_sample
+        if dataset is None or sample is None:
+            raise ValueError("donors are windows of a dataset, and the sample is not of one")
+        others = np.array(draw_donors(dataset, sample, len(dataset)), dtype=int)
+        volatility = dataset.volatility[others]
+        found = {}
+        if np.isfinite(volatility).any():
+            found["calmest window"] = int(others[np.nanargmin(volatility)])
+            found["most volatile window"] = int(others[np.nanargmax(volatility)])
+        return found | ({"random window": int(others[0])} if len(others) else {})
+
     def is_explained(self, what: str) -> bool:
-        """Whether ``heads`` (`head_importance`) or ``effects`` (`attention_effects`) were computed."""
+        """Whether ``heads`` (`head_importance`), ``effects`` (`attention_effects`) or `patching_from` were computed."""
         return (what, self.reading, self.target) in self._explained
 
     def check(self, windows: int | None = None, unit: str = "cell") -> Faithfulness:
@@ -214,9 +275,16 @@ class Explaining(Followed):
         self._check_open()
         rankings, samples = self._rankings(unit), self._checked(windows)
         blocks = None if self.dataset is None or windows is None else self._blocks(windows)
+        others, note = self._others(windows)
         result = yield from self._unless_changed(
             faithfulness_steps(
-                self.model, samples, rankings, training=self._training(), blocks=blocks, column=self.target
+                self.model,
+                samples,
+                rankings,
+                training=self._training(),
+                others=others,
+                blocks=blocks,
+                column=self.target,
             ),
             lambda: (
                 self.target,
@@ -224,6 +292,7 @@ class Explaining(Followed):
                 self.reading if windows is None else None,
             ),
         )
+        result = replace(result, note=note)
         if windows is None:
             self._keep(self._over_windows(), {**self.sample_faithfulness, unit: result})
         else:
@@ -374,6 +443,15 @@ class Explaining(Followed):
     def _blocks(self, windows: int) -> np.ndarray:
         assert self.dataset is not None
         return calendar_blocks(self.dataset, spread_indices(self.dataset, windows))
+
+    def _others(self, windows: int | None) -> tuple[list[list[Inputs]], str]:
+        """Inputs of other windows to measure with; or none, and a sentence that says why."""
+        index = self._read_sample
+        if self.dataset is None or index is None:
+            return [], "Not measured with other windows: the sample is not of a dataset."
+        indices = [index] if windows is None else spread_indices(self.dataset, windows)
+        others, note = other_windows(self.dataset, indices)
+        return [self._like_the_sample(each) for each in others], note
 
     def _training(self) -> list[Inputs]:
         """Inputs of training windows; none without a dataset, or where the inputs have another shape."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from stockformer_widgets.views.activation_patching import ActivationPatching
 from stockformer_widgets.views.attention_distance import AttentionDistance
 from stockformer_widgets.views.attention_effects import AttentionEffects
 from stockformer_widgets.views.attention_heatmap import AttentionHeatmap
@@ -24,6 +25,7 @@ from stockformer_widgets.views.saliency_bars import SaliencyBars
 from stockformer_widgets.views.saliency_heatmap import SaliencyHeatmap
 
 __all__ = [
+    "ActivationPatching",
     "AttentionDistance",
     "AttentionEffects",
     "AttentionHeatmap",
@@ -58,5 +60,6 @@ PAGES: Mapping[str, Sequence[Sequence[type[View]]]] = {
     "Gates": ((GateHeatmap, MarketEntry),),
     "Features": ((SaliencyHeatmap,),),
     "Flow": ((FlowHeatmap,), (DayScores, HeadImportance)),
+    "Patching": ((ActivationPatching,),),
     "Faithfulness": ((FaithfulnessCheck, AttentionEffects),),
 }

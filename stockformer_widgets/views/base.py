@@ -85,6 +85,8 @@ class View(Pictured):
     content: ClassVar[tuple[str, ...]] = ()
     #: Whether the chart is one of two that are drawn as one.
     compared: ClassVar[bool] = False
+    #: What shows two sessions, where it is not both charts in one, see `views.compared`.
+    comparison: ClassVar[type[Any] | None] = None
     #: How many named rows or bars are shown at most; all by default.
     most: ClassVar[int | None] = None
 

@@ -51,5 +51,6 @@ class ComparedView(View):
 def compared(kind: type[View]) -> type[ComparedView]:
     """The view that compares what a kind of view shows of two sessions: ``compared(GateTimeline)(selection)``."""
     traits = {"kind": kind, "label": f"{kind.label}, A and B", "compared": True, "most": None, "__module__": __name__}
-    made = new_class(f"Compared{kind.__name__}", (ComparedView, kind), {}, lambda body: body.update(traits))
+    bases = (kind.comparison or ComparedView, kind)
+    made = new_class(f"Compared{kind.__name__}", bases, {}, lambda body: body.update(traits))
     return cast(type[ComparedView], made)

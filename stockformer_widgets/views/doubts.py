@@ -9,7 +9,8 @@ import pandas as pd
 from stockformer.charts.chart import Note
 from stockformer.explainability import faithfulness_verdict, negative_control
 from stockformer.explainability.attribution.methods import BY_NAME
-from stockformer.sample import is_shipped, sample_faithfulness
+from stockformer.explainability.faithfulness.curves import REMOVALS
+from stockformer.sample import sample_faithfulness, shipped_name
 from stockformer_widgets.state.session import ExtractorSession
 
 _shipped = cache(sample_faithfulness)
@@ -22,13 +23,16 @@ def trust_note(session: ExtractorSession, ranking: str, unit: str) -> Note:
         return Note(f"faithfulness not measured for the changed model, {_SEE}")
     measured = session.faithfulness.get(unit), session.sample_faithfulness.get(unit)
     verdicts = [
-        _verdict(result.table, ranking, f"on {result.measured_on}")
+        _verdict(
+            ranking, f"on {result.measured_on}", result.table, None if result.second is None else result.second.table
+        )
         for result in dict.fromkeys(measured)
         if result is not None and ranking in result.scores
     ]
     over_windows = measured[0] is not None and measured[0].samples > 1 and ranking in measured[0].scores
-    if not over_windows and _is_usual(session, ranking, unit) and is_shipped(session.model):
-        verdicts.insert(0, _verdict(_shipped(unit), ranking, "on 64 windows"))
+    if not over_windows and _is_usual(session, ranking, unit) and (name := shipped_name(session.model)) is not None:
+        tables = (_shipped(unit, name, removal) for removal in REMOVALS)
+        verdicts.insert(0, _verdict(ranking, "on 64 windows", *(table for table in tables if len(table))))
     if not verdicts:
         return Note(f"faithfulness not measured yet, {_SEE}")
     return Note("; ".join(one.text for one in verdicts), " ".join(one.detail for one in verdicts))
@@ -41,9 +45,12 @@ def _is_usual(session: ExtractorSession, ranking: str, unit: str) -> bool:
     return all(value == session.traits()[name].default_value for name, value in matters.items())
 
 
-def _verdict(table: pd.DataFrame, ranking: str, on: str) -> Note:
-    verdict = str(table.set_index("ranking").loc[ranking, "verdict"])
-    return Note(f"{verdict} {on}", faithfulness_verdict(table, ranking))
+def _verdict(ranking: str, on: str, table: pd.DataFrame, second: pd.DataFrame | None = None) -> Note:
+    """The verdict of a table, and where it is another, that of the second measurement."""
+    verdict = str(table.set_index("ranking")["verdict"][ranking])
+    other = verdict if second is None else str(second.set_index("ranking")["verdict"][ranking])
+    doubt = f", with other windows {other}" if other != verdict else ""
+    return Note(f"{verdict} {on}{doubt}", faithfulness_verdict(table, ranking, second))
 
 
 def control_note(session: ExtractorSession) -> Note:

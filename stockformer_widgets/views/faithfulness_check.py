@@ -151,7 +151,9 @@ class FaithfulnessCheck(View):
     def _describe(self, place: int | None) -> str:
         if place is None or not self._measured:
             return ""
-        return text(faithfulness_verdict(self._measured[0].table, self._names[place]))
+        result = self._measured[0]
+        second = None if result.second is None else result.second.table
+        return text(faithfulness_verdict(result.table, self._names[place], second))
 
     def _notes(self) -> str:
         changed = "measured on the model without the change" if self.session.change and self._measured else ""
@@ -174,6 +176,11 @@ def _verdicts(result: Faithfulness) -> str:
         numbers = [_number(row[column], 3 if column.startswith("p") else 2) for column in _COLUMNS]
         rows.append([f"{mark} {text(_words(name))}", *numbers, row["verdict"]])
     head = ["", *(f'<abbr title="{text(meaning)}">{_words(name)}</abbr>' for name, meaning in _COLUMNS.items()), ""]
+    if result.second is not None:
+        others = result.second.table.set_index("ranking").loc[result.table["ranking"]]
+        for cells, gap, verdict in zip(rows, others["gap"], others["verdict"], strict=True):
+            cells += [_number(gap), verdict]
+        head += [f'<abbr title="{text(_OTHERS)}">gap, other windows</abbr>', ""]
     return _html_table(head, rows)
 
 
@@ -186,6 +193,9 @@ _COLUMNS = {
     "comprehensiveness": "how far the target falls without the first 1 to 50 %; high is good (DeYoung et al. 2020)",
     "sufficiency": "how far it falls with these alone; low is good (DeYoung et al. 2020)",
 }
+
+
+_OTHERS = "values of other windows of the ticker are put in the place of what is taken out, not the training mean"
 
 
 def _agreement(result: Faithfulness) -> str:

@@ -61,7 +61,7 @@ class SteppedView(View):
             self._asked = ()
             if not waits:
                 super()._update()
-        elif (asked := self._state(())) != self._asked:
+        elif (asked := (self._state(()), self.chosen)) != self._asked:
             self._asked = asked
             self._begin()
             self.work.start(self._steps(), self._catch_up)
@@ -71,13 +71,46 @@ class SteppedView(View):
             super()._on_mouse(event, at)
 
 
-class SteppedPanels(SteppedView, PanelsView):
-    """Panels of a result that takes long; there are none before it is ready."""
+class SteppedResult(SteppedView):
+    """A view of a result that takes long; there is no picture before it is ready."""
 
-    attention = "all"
     follows_session = ("reading", "target")
     attributed = True
     doing = "measuring"
+
+    def _ready(self) -> bool:
+        """Whether the result is computed."""
+        raise NotImplementedError
+
+    def _build(self) -> tuple[Widget, ...]:
+        work, *self._pictures = super()._build()
+        return work, *self._pictures
+
+    def _waits(self) -> bool:
+        return all(map(self.shows, self._drawn_sessions())) and not self._ready()
+
+    def _catch_up(self) -> None:
+        super()._catch_up()
+        self._set_visibility("visible")
+
+    def _begin(self) -> None:
+        # The picture is of another sample.
+        self._drawn = ()
+        self.readout.value = self.summary.value = ""
+        self._set_visibility("hidden")
+
+    def _set_visibility(self, visibility: str) -> None:
+        for picture in self._pictures:
+            picture.layout.visibility = visibility
+
+    def _stop(self, button: Button) -> None:
+        self.readout.value = _STOPPED
+
+
+class SteppedPanels(SteppedResult, PanelsView):
+    """Panels of a result that takes long."""
+
+    attention = "all"
 
     #: Name of the result, see `ExtractorSession.is_explained`.
     what: ClassVar[str]
@@ -89,19 +122,5 @@ class SteppedPanels(SteppedView, PanelsView):
     def _steps(self) -> Iterator[float]:
         return chain.from_iterable(map(self._steps_of, self._drawn_sessions()))
 
-    def _waits(self) -> bool:
-        sessions = self._drawn_sessions()
-        return all(map(self.shows, sessions)) and not all(one.is_explained(self.what) for one in sessions)
-
-    def _catch_up(self) -> None:
-        super()._catch_up()
-        self.picture.grid.layout.visibility = "visible"
-
-    def _begin(self) -> None:
-        # The picture is of another sample.
-        self._drawn = ()
-        self.readout.value = self.summary.value = ""
-        self.picture.grid.layout.visibility = "hidden"
-
-    def _stop(self, button: Button) -> None:
-        self.readout.value = _STOPPED
+    def _ready(self) -> bool:
+        return all(one.is_explained(self.what) for one in self._drawn_sessions())

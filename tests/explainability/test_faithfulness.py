@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -23,11 +24,15 @@ from stockformer.explainability import (
     calendar_blocks,
     faithfulness_verdict,
     measure_faithfulness,
+    other_windows,
     randomisation_check,
+    summarize_faithfulness,
 )
+from stockformer.explainability.donors import OTHERS
 from stockformer.explainability.faithfulness.blocks import holm, ratio_test
 from stockformer.explainability.faithfulness.curves import BINS, FRACTIONS
 from stockformer.explainability.faithfulness.rankings import LinearFormula, rank_by_size
+from stockformer.model import create_model
 
 
 class Linear(nn.Module):
@@ -510,3 +515,111 @@ def test_the_shipped_model_and_its_methods(sample):
     ends = found.curves.pivot(index=["ranking", "kind"], columns="fraction", values="value")
     np.testing.assert_allclose(ends.xs("deletion", level="kind")[[0.0, 1.0]], [[1.0, 0.0]] * 4, atol=1e-4)
     np.testing.assert_allclose(ends.xs("insertion", level="kind")[[0.0, 1.0]], [[0.0, 1.0]] * 4, atol=1e-4)
+
+
+def other_by_hand(model, given, others):
+    """Both curves of a linear model with the mean of other windows in the place of what is taken out."""
+    curves, scale = np.zeros((2, len(FRACTIONS))), 0.0
+    for (x,), each in zip(given, others, strict=True):
+        (mean,) = (torch.stack(parts).mean(dim=0) for parts in zip(*each, strict=True))
+        parts = ((x - mean)[0] * model.weights.detach()).flatten().double().numpy()
+        parts *= np.sign(parts.sum())
+        # The truth of the sample itself ranks, not that of its difference from the others.
+        own = (x[0] * model.weights.detach()).flatten().double().numpy()
+        own *= np.sign(float(model(x - mean).item()))
+        ranked = parts[np.argsort(-own)]
+        taken = np.array([ranked[: round(share * len(parts))].sum() for share in FRACTIONS])
+        curves += [parts.sum() - taken, taken]
+        scale += parts.sum()
+    return curves / scale
+
+
+def test_other_windows_take_the_place_of_what_is_taken_out(linear):
+    given = samples(4, 20, 5)
+    generator = torch.Generator().manual_seed(9)
+    others = [[(torch.randn(1, 20, 5, generator=generator),) for _ in range(3)] for _ in given]
+    found = measure_faithfulness(linear, given, {"truth": truth}, others=others)
+    for result, expected in ((found, by_hand(linear, given)), (found.second, other_by_hand(linear, given, others))):
+        curves = result.curves[result.curves["ranking"] == "truth"]
+        for kind, values in zip(("deletion", "insertion"), expected, strict=True):
+            np.testing.assert_allclose(curves.loc[curves["kind"] == kind, "value"], values, atol=1e-4)
+    assert found.table.equals(measure_faithfulness(linear, given, {"truth": truth}).table)
+    # Alone and beside others, a sample has the same curves.
+    alone = measure_faithfulness(linear, given[2:3], {"truth": truth}, others=others[2:3]).second
+    np.testing.assert_array_equal(alone.scores["truth"][0], found.second.scores["truth"][2])
+
+
+def test_a_feature_that_only_the_mean_moves(linear):
+    """Other windows that agree with the sample in a cell leave nothing to take out there."""
+    (x,) = samples(1, 20, 5)[0]
+    other = x.clone()
+    other[..., :2] += 1.0
+    found = measure_faithfulness(linear, [(x,)], {"truth": truth}, others=[[(other,)]])
+    assert len(found.scores["truth"][0]) == 100
+    assert len(found.second.scores["truth"][0]) == 40
+
+
+def test_sentences_of_both_removals(linear):
+    given = samples(12, 20, 5)
+    # Windows that are the sample but for noise: nothing of its own is taken out.
+    generator = torch.Generator().manual_seed(9)
+    others = [[(x + torch.randn(x.shape, generator=generator),)] for (x,) in given]
+    found = measure_faithfulness(linear, given, {"truth": truth, "noise": noise}, others=others)
+    second = found.second.table
+    verdicts = {name: each.set_index("ranking")["verdict"] for name, each in (("one", found.table), ("two", second))}
+    assert (verdicts["one"]["truth"], verdicts["two"]["truth"]) == ("better than |input|", "no better than random")
+    for name, agree in (("truth", "disagree"), ("noise", "agree")):
+        said = faithfulness_verdict(found.table, name, second)
+        assert said.startswith(faithfulness_verdict(found.table, name))
+        gap = second.set_index("ranking").loc[name, "gap"]
+        assert f" With other windows in the place of the training mean it is {verdicts['two'][name]}" in said
+        assert f", gap {gap:.2f} (random 0.00, |input| " in said
+        assert said.endswith(f": the two {agree}.")
+    largest = [each.query("ranking in ('truth', 'noise')")["gap"].max() for each in (found.table, second)]
+    assert summarize_faithfulness(found).verdict.endswith(
+        " With other windows in the place of the training mean: 0 of 2; the verdicts on 1 are the same, and the "
+        f"largest gap is {largest[1]:.2f} instead of {largest[0]:.2f}."
+    )
+
+
+def test_random_rankings_are_seldom_better_with_other_windows():
+    """A small version of `benchmarks/faithfulness_level.py`: aimed at is at most 5 %."""
+    wrong, rng = 0, np.random.default_rng(0)
+    for panel in range(40):
+        model = Linear(4, 3, seed=panel)
+        given = [(torch.from_numpy(rng.normal(size=(1, 4, 3))).float(),) for _ in range(8)]
+        others = [[(torch.from_numpy(rng.normal(size=(1, 4, 3))).float(),) for _ in range(2)] for _ in given]
+        scores = torch.from_numpy(rng.random((4, 3)))
+        one = {"one": lambda model, inputs, target, scores=scores: [scores]}
+        table = measure_faithfulness(model, given, one, others=others, orders=40).second.table
+        wrong += table.set_index("ranking").loc["one", "verdict"] != "no better than random"
+    assert wrong <= 6  # with a chance of 5 % at most this many in 99.7 % of all runs
+
+
+def test_other_windows_that_do_not_fit(linear):
+    given = samples(2, 20, 5)
+    for others, message in (
+        ([[given[1]]], "there are other windows for 1 of 2 samples, expected some for each"),
+        ([[given[1]], []], "there is no other window for sample 1 of those to measure, expected at least one"),
+        ([[given[1]], [(given[0][0][:, :7],)]], "another window for sample 1 has inputs [[1, 7, 5]], expected [[1, 20"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            measure_faithfulness(linear, given, {"truth": truth}, others=others)
+
+
+def test_one_block_of_days_is_said(linear):
+    found = measure_faithfulness(linear, samples(3, 20, 5), {"truth": truth}, blocks=[0, 0, 0])
+    assert np.isnan(found.table.set_index("ranking").loc["truth", "low"])
+    assert summarize_faithfulness(found).verdict.endswith(" All are in one block of days, so there is no interval.")
+
+
+def test_windows_of_one_day(make_table):
+    dataset = StockDataset(make_table(), ["f0", "f1"], ["m0"], lookback=1, target_col="close_3d_fwd_return")
+    others, note = other_windows(dataset, [0, 30])
+    assert note == ""
+    assert [len(each) for each in others] == [OTHERS, OTHERS]
+    model = create_model(2, "binary", None, {"d_model": 4, "nhead": 1, "num_layers": 1, "market_feature_dim": 1})
+    given = [dataset.window(index).inputs for index in (0, 30)]
+    ranking = {"gradient": CELL_RANKINGS["gradient"]}
+    found = measure_faithfulness(model, given, ranking, others=others)
+    assert len(found.second.scores["gradient"][0]) == 3

@@ -21,6 +21,7 @@ from torch import nn
 from stockformer.dataset import StockDataset
 from stockformer.model import create_model
 from stockformer_widgets import (
+    ActivationPatching,
     AttentionEffects,
     DayScores,
     ExtractorSession,
@@ -148,7 +149,7 @@ def _decoder() -> nn.Module:
 
 ALL_VIEWS = tuple(kind for columns in PAGES.values() for column in columns for kind in column)
 #: Views of every model with attention, of one that can be attributed, of a stock transformer, and of one with a market.
-_CROSS = set(ALL_VIEWS) - {PriceStrip}
+_CROSS = set(ALL_VIEWS) - {ActivationPatching, PriceStrip}
 _ENCODER = _CROSS - {GateHeatmap, GateTimeline, MarketEntry}
 _EXPLAINED = {AttentionEffects, FaithfulnessCheck, FlowHeatmap, HeadImportance, SaliencyBars, SaliencyHeatmap}
 _MAPS = _ENCODER - _EXPLAINED - {DayScores, PoolingBars, Prediction}
@@ -166,7 +167,7 @@ SESSIONS: dict[str, tuple[Callable[[], ExtractorSession], set[type[View]]]] = {
     "buckets by hand": (lambda: _by_hand(model("buckets")), _CROSS),
     "regression": (lambda: _of(model("regression"), label_mode="regression"), set(ALL_VIEWS)),
     "regression by hand": (lambda: _by_hand(model("regression")), _CROSS),
-    "encoder": (lambda: _of(_encoder(), market=False), _ENCODER | {PriceStrip}),
+    "encoder": (lambda: _of(_encoder(), market=False), _ENCODER | {ActivationPatching, PriceStrip}),
     "float64": (lambda: _of(model().double()), set(ALL_VIEWS)),
     "bfloat16": (lambda: _of(model().bfloat16()), set(ALL_VIEWS)),
     "one day": (lambda: _of(model(), lookback=1), set(ALL_VIEWS)),
@@ -174,7 +175,7 @@ SESSIONS: dict[str, tuple[Callable[[], ExtractorSession], set[type[View]]]] = {
     "one day, layer, head": (lambda: _of(model(num_layers=1, nhead=1), lookback=1), set(ALL_VIEWS)),
     "one of everything": (
         lambda: _of(_encoder(num_layers=1, nhead=1), market=False, lookback=1),
-        _ENCODER | {PriceStrip},
+        _ENCODER | {ActivationPatching, PriceStrip},
     ),
     "nan": (lambda: _of(not_a_number(model())), set(ALL_VIEWS)),
     "nan regression": (

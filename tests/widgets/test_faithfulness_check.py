@@ -8,10 +8,25 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from cases import lines, make_session, mouse, parts, plain, press, shown_message, widgets
+from cases import (
+    DAYS,
+    MARKET,
+    STOCK,
+    lines,
+    make_session,
+    model,
+    mouse,
+    parts,
+    plain,
+    press,
+    shown_message,
+    table,
+    widgets,
+)
 
+from stockformer.dataset import StockDataset
 from stockformer.explainability import METHODS, REFERENCES, randomisation_check
-from stockformer_widgets import AttentionExplorer, FaithfulnessCheck, SaliencyBars
+from stockformer_widgets import AttentionExplorer, ExtractorSession, FaithfulnessCheck, SaliencyBars
 from stockformer_widgets.parts.progress import Work
 
 pytestmark = pytest.mark.usefixtures("few_orders")
@@ -46,7 +61,9 @@ def test_curves_and_verdicts(session, view, windows, unit):
     rows = plain(view.table.value.replace("</td>", " ¦ ").replace("</tr>", "\n")).split("\n")
     for row in found.table.to_dict("records"):
         said = next(line for line in rows if line.startswith(f"■ {row['ranking'].replace('_', ' ')} ¦"))
-        deletion, *_, sufficiency, verdict = (cell.strip() for cell in said.split("¦")[1:-1])
+        deletion, *_, sufficiency, verdict, gap, other = (cell.strip() for cell in said.split("¦")[1:-1])
+        second = found.second.table.set_index("ranking").loc[row["ranking"]]
+        assert (gap, other) == (f"{second['gap']:.2f}", second["verdict"])
         assert (deletion, sufficiency) == (f"{row['deletion']:.2f}", f"{row['sufficiency']:.2f}")
         assert verdict == row["verdict"]
     methods = found.table[~found.table["ranking"].isin(REFERENCES)]
@@ -304,3 +321,14 @@ def test_a_step_that_fails_is_said_and_the_next_work_runs():
         assert not work.running
 
     asyncio.run(run())
+
+
+def test_without_another_window_the_second_removal_is_said_to_be_missing(few_orders):
+    by_hand = make_session("by hand")
+    assert by_hand.check().second is None
+    words = "Not measured with other windows: the sample is not of a dataset."
+    assert plain(FaithfulnessCheck(by_hand).summary.value).startswith("On this sample, better than random orders: ")
+    assert words in plain(FaithfulnessCheck(by_hand).summary.value)
+    alone = StockDataset(table(11).query("symbol == 'AAA'"), STOCK, MARKET, lookback=DAYS, label_mode="regression")
+    session = ExtractorSession.from_dataset(model("regression"), alone)
+    assert session.check().note == "Not measured with other windows: sample 0 is the only window of AAA."

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from stockformer.explainability import METHODS, generate_report
-from stockformer.sample import sample_faithfulness
+from stockformer.explainability.faithfulness.curves import REMOVALS
+from stockformer.sample import load_sample, sample_faithfulness
 from stockformer_widgets import (
     DayScores,
     ExplorerPage,
@@ -23,6 +24,7 @@ from stockformer_widgets import (
     SaliencyHeatmap,
 )
 from stockformer_widgets.parts.drawing import plain
+from stockformer_widgets.views.doubts import _verdict
 
 pytestmark = pytest.mark.usefixtures("few_orders")
 
@@ -33,6 +35,11 @@ def test_the_default_method_is_what_the_table_is_for():
     assert default["deletion"] == table["deletion"].min()
     assert default["gap"] > 0.99 * table["gap"].max()
     assert default["verdict"] == "better than |input|"
+    for unit, method in (("cell", METHODS[0]), ("day", METHODS[0])):
+        one, two = (
+            sample_faithfulness(unit, "volatility", removal).set_index("ranking").loc[method] for removal in REMOVALS
+        )
+        assert one["verdict"] == two["verdict"] == "better than |input|"
 
 
 def said_by(view) -> tuple[str, str]:
@@ -42,6 +49,12 @@ def said_by(view) -> tuple[str, str]:
 
 
 NOT_YET = "faithfulness not measured yet, see Faithfulness"
+
+
+def verdict_of(result, ranking: str, on: str) -> str:
+    """What is to be said of a ranking: the verdict, and that with other windows where it is another."""
+    one, two = (each.table.set_index("ranking").loc[ranking, "verdict"] for each in (result, result.second))
+    return f"{one} {on}" if one == two else f"{one} {on}, with other windows {two}"
 
 
 def test_of_the_shipped_model_the_shipped_table_speaks(sample):
@@ -65,6 +78,31 @@ def test_of_the_shipped_model_the_shipped_table_speaks(sample):
         assert lines(pooling)[-1] == "faithfulness not measured for the changed model, see Faithfulness"
 
 
+def test_of_the_model_of_volatility_its_own_table_speaks():
+    dataset, model = load_sample("volatility")
+    with ExtractorSession.from_dataset(model, dataset, 653) as shipped:
+        one, two = (
+            sample_faithfulness("cell", "volatility", removal).set_index("ranking").loc[shipped.method]
+            for removal in REMOVALS
+        )
+        said, areas = said_by(SaliencyBars(shipped))
+        doubt = "" if one["verdict"] == two["verdict"] else f", with other windows {two['verdict']}"
+        assert said == f"{one['verdict']} on 64 windows{doubt}"
+        assert f"deletion {one['deletion']:.2f} (random " in areas
+        assert (
+            f"With other windows in the place of the training mean it is {two['verdict']}, gap {two['gap']:.2f}"
+            in areas
+        )
+
+
+def test_verdicts_that_disagree_are_both_said():
+    table = sample_faithfulness("cell").set_index("ranking", drop=False)
+    second = table.assign(verdict="no better than random", gap=0.01)
+    note = _verdict("occlusion", "on 64 windows", table, second)
+    assert note.text == "better than |input| on 64 windows, with other windows no better than random"
+    assert note.detail.endswith("the two disagree.")
+
+
 def test_of_another_model_nothing_is_said_before_it_was_measured(session):
     assert lines(SaliencyBars(session))[-1] == lines(PoolingBars(session))[-1] == NOT_YET
 
@@ -81,11 +119,12 @@ def test_a_verdict_is_not_about_the_changed_model(session):
 @pytest.mark.parametrize(("windows", "on"), [(None, "on this sample"), (4, "on 4 windows")])
 def test_what_was_measured_here_is_said(session, windows, on):
     view = SaliencyBars(session)
-    table = session.check(windows).table.set_index("ranking")
+    result = session.check(windows)
+    table = result.table.set_index("ranking")
     for method in ("integrated_gradients", "gradient"):
         session.method = method
         said, areas = said_by(view)
-        assert said == f"{table.loc[method, 'verdict']} {on}"
+        assert said == verdict_of(result, method, on)
         assert f"insertion {table.loc[method, 'insertion']:.2f} (random" in areas
     session.method, session.baseline = "occlusion", "calm window"
     assert lines(view)[-1] == NOT_YET
@@ -93,16 +132,16 @@ def test_what_was_measured_here_is_said(session, windows, on):
 
 def test_each_score_of_days_has_its_verdict(session):
     view = DayScores(session)
-    table = session.check(unit="day").table.set_index("ranking")
+    result = session.check(unit="day")
     for name in ("relevance", "rollout", "mean attention"):
         view.controls["by"].value = name
         said, areas = said_by(view)
-        assert said == f"{table.loc[name, 'verdict']} on this sample"
+        assert said == verdict_of(result, name, "on this sample")
         assert areas.startswith(f"{name} is ")
     view.controls["by"].value = "attribution"
     for method in ("integrated_gradients", "occlusion"):
         session.method = method
-        assert said_by(view)[0] == f"{table.loc[method, 'verdict']} on this sample"
+        assert said_by(view)[0] == verdict_of(result, method, "on this sample")
     session.method = "gradient"  # by which no days are ranked
     assert "<abbr" not in view.readout.value
     assert lines(SaliencyBars(session))[-1] == NOT_YET  # cells were not measured
@@ -140,12 +179,15 @@ def test_the_control_is_read_and_not_promised(session, monkeypatch):
 def test_what_was_measured_over_windows_and_on_the_sample_are_both_said(session, sample):
     view = SaliencyBars(session)
     over_windows, alone = session.check(windows=4), session.check()
-    verdicts = [one.table.set_index("ranking").loc["integrated_gradients", "verdict"] for one in (over_windows, alone)]
+    verdicts = [
+        verdict_of(result, "integrated_gradients", on)
+        for result, on in ((over_windows, "on 4 windows"), (alone, "on this sample"))
+    ]
     assert session.faithfulness["cell"] is over_windows
     assert session.sample_faithfulness["cell"] is alone
-    assert lines(view)[-1] == f"{verdicts[0]} on 4 windows; {verdicts[1]} on this sample"
+    assert lines(view)[-1] == "; ".join(verdicts)
     session.sample = 9
-    assert lines(view)[-1] == f"{verdicts[0]} on 4 windows"
+    assert lines(view)[-1] == verdicts[0]
     dataset, model = sample
     with ExtractorSession.from_dataset(model, dataset, 615) as shipped:
         view = PoolingBars(shipped)
@@ -153,13 +195,13 @@ def test_what_was_measured_over_windows_and_on_the_sample_are_both_said(session,
         shipped.set_trait("sample_faithfulness", {"day": session.check(unit="day")})
         over_windows, on_the_sample = lines(view)[-1].split("; ")
         assert over_windows == f"{row['verdict']} on 64 windows"
-        assert on_the_sample.endswith(" on this sample")
+        assert " on this sample" in on_the_sample
 
 
 def test_what_does_not_change_a_method_does_not_take_its_verdict(session):
     """Groups count for occlusion and Shapley sampling only, a baseline for those that have one."""
     view = SaliencyBars(session)
-    result = session.check(windows=4).table.set_index("ranking")
+    result = session.check(windows=4)
 
     def said_of(method):
         session.method = method
@@ -167,12 +209,12 @@ def test_what_does_not_change_a_method_does_not_take_its_verdict(session):
 
     session.groups = "day"
     for method in ("integrated_gradients", "gradient", "gradient_shap"):
-        assert said_of(method) == f"{result.loc[method, 'verdict']} on 4 windows"
+        assert said_of(method) == verdict_of(result, method, "on 4 windows")
     for method in ("occlusion", "shapley_sampling"):
         assert said_of(method) == NOT_YET
     session.baseline = "calm window"
     for method in ("input_x_gradient", "gradient", "smooth_grad"):
-        assert said_of(method) == f"{result.loc[method, 'verdict']} on 4 windows"
+        assert said_of(method) == verdict_of(result, method, "on 4 windows")
     for method in ("integrated_gradients", "gradient_shap"):
         assert said_of(method) == NOT_YET
     session.target = 0

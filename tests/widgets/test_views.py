@@ -28,6 +28,7 @@ from cases import (
 from PIL import Image
 
 from stockformer_widgets import (
+    ActivationPatching,
     AttentionEffects,
     AttentionHeatmap,
     AttentionRow,
@@ -74,7 +75,7 @@ FOLLOWED = {kind: set(kind.follows) for kind in ALL_VIEWS} | {
 }
 #: What each trait of the session that says what is explained is drawn by.
 BY_METHOD = {DayScores, FaithfulnessCheck, SaliencyBars, SaliencyHeatmap}
-BY_TARGET = BY_METHOD | {AttentionEffects, FlowHeatmap, HeadImportance, Prediction}
+BY_TARGET = BY_METHOD | {ActivationPatching, AttentionEffects, FlowHeatmap, HeadImportance, Prediction}
 ELSEWHERE = {"kind": "self", "layer": 1, "head": 1, "query": 2, "key": 3, "feature": "f1"}
 every_view = pytest.mark.parametrize("kind", ALL_VIEWS)
 

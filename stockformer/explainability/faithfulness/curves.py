@@ -1,17 +1,19 @@
 """Whether an explanation names what the prediction depends on.
 
 What an explanation ranks first is taken out of the input, or is put alone into an
-empty one, and the target is read again. Rankings that do not explain the prediction are measured beside it:
-random orders, the size of the input, and a fixed linear formula.
+empty one, and the target is read again. Empty is the training mean, and in a second measurement another window of the
+same ticker, which, unlike the mean, is an input that occurs. Rankings that do not explain the prediction are
+measured beside it: random orders, the size of the input, and a fixed linear formula.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,6 +48,8 @@ _TRAINING = 256
 #: Those at which random orders are read, whose curves are smooth; symmetric, see `_random_curves`.
 _COARSE = (0.0, 0.2, 0.5, 0.8, 1.0)
 _PAIRS = 10  # of random orders in one batch
+#: What is put in the place of what is taken out.
+REMOVALS = ("training mean", "other windows")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +82,9 @@ class Faithfulness:
         samples: how many.
         unit: ``cell`` or ``day``.
         blocks: how many blocks the samples are in.
+        second: the same with values of other windows in the place of the training mean, the mean over the windows
+            drawn for each sample; None where there were none.
+        note: why there is no second measurement, in a sentence; else empty.
     """
 
     table: pd.DataFrame
@@ -86,6 +93,8 @@ class Faithfulness:
     samples: int
     unit: str
     blocks: int
+    second: Faithfulness | None = None
+    note: str = ""
 
     @property
     def measured_on(self) -> str:
@@ -105,28 +114,56 @@ class Faithfulness:
         """The same for the other rankings."""
         table, curves = (part[~part["ranking"].isin(rankings)] for part in (self.table, self.curves))
         scores = {name: each for name, each in self.scores.items() if name not in rankings}
-        return replace(self, table=table.reset_index(drop=True), curves=curves.reset_index(drop=True), scores=scores)
+        second = None if self.second is None else self.second.without(rankings)
+        table, curves = (part.reset_index(drop=True) for part in (table, curves))
+        return replace(self, table=table, curves=curves, scores=scores, second=second)
 
 
-def faithfulness_verdict(table: pd.DataFrame, ranking: str) -> str:
+def faithfulness_verdict(table: pd.DataFrame, ranking: str, second: pd.DataFrame | None = None) -> str:
     """How far to trust a ranking of `Faithfulness.table`: a sentence with the areas.
+
+    Args:
+        second: the table of the second measurement, with other windows; then a further sentence says whether the two
+            agree, which they do where they beat the same reference.
 
     Raises:
         KeyError: there is no such ranking.
     """
     rows = table.set_index("ranking")
-    row, chance = rows.loc[ranking], rows.loc["random"]
-    name = ranking.replace("_", " ")
-    if row["verdict"] == UNMEASURED:
-        return f"{name} is {UNMEASURED}: the target is not a number, or never differs from that of the training mean."
-    gaps = rows.loc[[other for other in REFERENCES if other in rows.index and other != ranking], "gap"]
-    others = ", ".join(f"{other} {round(gap, 2) + 0.0:.2f}" for other, gap in gaps.items())  # + 0.0: no -0.00
-    numbers = (
-        f"deletion {row['deletion']:.2f} (random {chance['deletion']:.2f}), "
-        f"insertion {row['insertion']:.2f} (random {chance['insertion']:.2f}), gap {row['gap']:.2f} ({others})"
-    )
-    worse = ", and not even as good" if row["gap"] < chance["gap"] else ""
-    return f"{name} is {row['verdict']}{worse}: {numbers}."
+    verdict, name = rows["verdict"][ranking], ranking.replace("_", " ")
+    if verdict == UNMEASURED:
+        sentence = f"{name} is {UNMEASURED}: {_NOTHING.format('the training mean')}."
+    else:
+        sentence = (
+            f"{name} is {_placed(rows, ranking)}: "
+            f"deletion {rows['deletion'][ranking]:.2f} (random {rows['deletion']['random']:.2f}), "
+            f"insertion {rows['insertion'][ranking]:.2f} (random {rows['insertion']['random']:.2f}), "
+            f"{_gaps(rows, ranking)}."
+        )
+    if second is None:
+        return sentence
+    others = second.set_index("ranking")
+    other, words = others["verdict"][ranking], _placed(others, ranking)
+    agree = "agree" if other == verdict else "disagree"
+    numbers = "" if other == UNMEASURED else f", {_gaps(others, ranking)}"
+    return f"{sentence} With other windows in the place of the training mean it is {words}{numbers}: the two {agree}."
+
+
+_NOTHING = "the target is not a number, or never differs from that of {}"
+
+
+def _placed(rows: pd.DataFrame, ranking: str) -> str:
+    """A verdict, and whether the gap is below that of random orders."""
+    gaps = rows["gap"]
+    return f"{rows['verdict'][ranking]}{', and not even as good' if gaps[ranking] < gaps['random'] else ''}"
+
+
+def _gaps(rows: pd.DataFrame, ranking: str) -> str:
+    """The gap of a ranking, and those of the references."""
+    gaps = rows["gap"]
+    names = [other for other in REFERENCES if other in rows.index and other != ranking]
+    others = ", ".join(f"{other} {round(gaps[other], 2) + 0.0:.2f}" for other in names)  # + 0.0: no -0.00
+    return f"gap {gaps[ranking]:.2f} ({others})"
 
 
 def measure_faithfulness(
@@ -135,6 +172,7 @@ def measure_faithfulness(
     rankings: Mapping[str, Ranking] = CELL_RANKINGS,
     *,
     training: Sequence[Sequence[Tensor]] = (),
+    others: Sequence[Sequence[Sequence[Tensor]]] = (),
     blocks: Sequence[int] | np.ndarray | None = None,
     column: int | None = None,
     orders: int | None = None,
@@ -159,6 +197,10 @@ def measure_faithfulness(
             another, as those of `spread_windows` are.
         rankings: name -> scores of a sample. All rank cells, or all rank days. None has the name of a reference.
         training: inputs of the training windows from which the fixed linear formula is made, all of one shape.
+        others: for each sample, inputs of other windows, see `other_windows`, for a second measurement in which their
+            values are put in the place of what is taken out, in the same cells. Curves of rankings are means over
+            them; each pair of a random order and its reverse is read with one of them, in turn, so that the gaps of
+            random orders vary more than those of rankings do.
         blocks: the block of each sample, see `calendar_blocks`: samples that depend on each other are in
             one block. By default the samples are taken as independent.
         column: of the output, see `choose_target`.
@@ -167,12 +209,12 @@ def measure_faithfulness(
         seed: of the random orders and of the order of equal scores.
 
     Raises:
-        ValueError: no samples or no rankings, another number of blocks than of samples, too few orders for a
-            corrected p-value below 0.05, scores of another shape, or rankings of cells and of days together.
+        ValueError: no samples or no rankings, another number of blocks or lists of other windows than of samples,
+            another window of another shape, too few orders for a corrected p-value below 0.05, scores of another
+            shape, or rankings of cells and of days together.
     """
-    steps = faithfulness_steps(
-        model, samples, rankings, training=training, blocks=blocks, column=column, orders=orders, seed=seed
-    )
+    options: dict[str, Any] = {"training": training, "others": others, "blocks": blocks}
+    steps = faithfulness_steps(model, samples, rankings, **options, column=column, orders=orders, seed=seed)
     return run_to_end(steps, "faithfulness")
 
 
@@ -182,6 +224,7 @@ def faithfulness_steps(
     rankings: Mapping[str, Ranking] = CELL_RANKINGS,
     *,
     training: Sequence[Sequence[Tensor]] = (),
+    others: Sequence[Sequence[Sequence[Tensor]]] = (),
     blocks: Sequence[int] | np.ndarray | None = None,
     column: int | None = None,
     orders: int | None = None,
@@ -200,46 +243,99 @@ def faithfulness_steps(
     blocks = np.arange(len(samples)) if blocks is None else np.asarray(blocks)
     if blocks.shape != (len(samples),):
         raise ValueError(f"there are {len(blocks)} blocks for {len(samples)} samples, expected one each")
-    curves: dict[str, list[np.ndarray]] = {name: [] for name in (*rankings, *references)}  # each [2, fractions]
-    scores: dict[str, list[np.ndarray]] = {name: [] for name in curves}
-    random: list[np.ndarray] = []  # each [orders, 2, coarse fractions]
-    scales: list[float] = []
-    total, done = len(samples) * (len(curves) + math.ceil(pairs / _PAIRS)), 0
-    unit = ""
+    if len(others) not in (0, len(samples)):
+        raise ValueError(f"there are other windows for {len(others)} of {len(samples)} samples, expected some for each")
+    ranks = {**rankings, **references}
+    measured = [_Curves(ranks, pairs, seed) for _ in REMOVALS[: 2 if len(others) else 1]]
+    total, done = len(samples) * len(measured) * (len(ranks) + math.ceil(pairs / _PAIRS)), 0
     for sample, inputs in enumerate(map(Inputs, samples)):
-        target, value, base = _ends(model, inputs, column)
-        scales.append(value - base)
-        for name, rank in (*rankings.items(), *references.items()):
-            given = rank(model, inputs, target)
-            if name in references and unit == "day":
+        scores = _Scores(model, inputs, ranks)
+        replacements = [[inputs.baseline], *([_checked(others[sample], inputs, sample)] if len(others) else [])]
+        for curves, values in zip(measured, replacements, strict=True):
+            for _ in curves.read(model, sample, inputs, values, scores, column):
+                done += 1
+                yield done / total
+    first, *second = (curves.result(blocks) for curves in measured)
+    return replace(first, second=second[0] if second else None)
+
+
+def _checked(others: Sequence[Sequence[Tensor]], inputs: Inputs, sample: int) -> Sequence[Sequence[Tensor]]:
+    if not len(others):
+        raise ValueError(f"there is no other window for sample {sample} of those to measure, expected at least one")
+    for other in others:
+        shapes, expected = ([list(part.shape) for part in each] for each in (other, inputs))
+        if shapes != expected:
+            raise ValueError(f"another window for sample {sample} has inputs {shapes}, expected {expected}")
+    return others
+
+
+class _Scores:
+    """What rankings say of a sample, for a target and for its negative."""
+
+    def __init__(self, model: nn.Module, inputs: Inputs, rankings: Mapping[str, Ranking]) -> None:
+        self._model, self._inputs, self._rankings = model, inputs, rankings
+        self._scores: dict[tuple[str, Target], Sequence[Tensor]] = {}
+
+    def __call__(self, name: str, target: Target) -> Sequence[Tensor]:
+        if (name, target) not in self._scores:
+            self._scores[name, target] = self._rankings[name](self._model, self._inputs, target)
+        return self._scores[name, target]
+
+
+class _Curves:
+    """Curves of rankings over samples, with one thing put in the place of what is taken out."""
+
+    def __init__(self, names: Iterable[str], pairs: int, seed: int) -> None:
+        self._curves: dict[str, list[np.ndarray]] = {name: [] for name in names}  # each [2, fractions]
+        self._scores: dict[str, list[np.ndarray]] = {name: [] for name in self._curves}
+        self._random: list[np.ndarray] = []  # each [orders, 2, coarse fractions]
+        self._scales: list[float] = []
+        self._pairs, self._seed, self._unit = pairs, seed, ""
+
+    def read(
+        self,
+        model: nn.Module,
+        sample: int,
+        inputs: Inputs,
+        replacements: Sequence[Sequence[Tensor]],
+        scores: _Scores,
+        column: int | None,
+    ) -> Iterator[None]:
+        """Read the curves of a sample; yields after each ranking and each batch of random orders."""
+        target, value, bases = _ends(model, inputs, replacements, column)
+        self._scales.append(value - bases.mean())
+        for name in self._curves:
+            given = scores(name, target)
+            if name in REFERENCES and self._unit == "day":
                 given = [part.sum(dim=-1) for part in given]
-            movable = _Movable(inputs, by_day=given[0].dim() == 1)
-            if unit not in ("", movable.unit):
+            movable = _Movable(inputs, replacements, by_day=given[0].dim() == 1)
+            if self._unit not in ("", movable.unit):
                 raise ValueError("some rankings are of cells and some of days: measure them apart")
-            unit = movable.unit
-            scores[name].append(movable.scores(name, given))
-            ties = np.random.default_rng([seed, zlib.crc32(name.encode()), sample])
-            ranked = np.lexsort((ties.permutation(movable.number), -scores[name][-1]))
-            curves[name].append(movable.read(model, target, ranked[None], FRACTIONS)[0] - base)
-            done += 1
-            yield done / total
+            self._unit = movable.unit
+            self._scores[name].append(movable.scores(name, given))
+            ties = np.random.default_rng([self._seed, zlib.crc32(name.encode()), sample])
+            ranked = np.lexsort((ties.permutation(movable.number), -self._scores[name][-1]))
+            values = [movable.read(model, target, ranked[None], FRACTIONS, draw)[0] for draw in range(len(bases))]
+            self._curves[name].append(np.mean(values, axis=0) - bases.mean())
+            yield
         drawn = []
-        for part in _random_curves(movable, model, target, pairs, seed):
-            drawn.append(part - base)
-            done += 1
-            yield done / total
-        random.append(_with_ends(np.concatenate(drawn), value - base))
-    by_name = {name: np.stack(each) for name, each in curves.items()}  # [samples, 2, fractions]
-    together = np.stack(random)  # [samples, orders, 2, coarse fractions]
-    scale = np.array(scales)
-    return Faithfulness(
-        faithfulness_table(by_name, together, scale, blocks),
-        _curves(by_name, together, scale),
-        scores,
-        len(samples),
-        unit,
-        len(np.unique(blocks)),
-    )
+        for part in _random_curves(movable, model, target, self._pairs, self._seed, bases):
+            drawn.append(part)
+            yield
+        self._random.append(_with_ends(np.concatenate(drawn), value - bases.mean()))
+
+    def result(self, blocks: np.ndarray) -> Faithfulness:
+        curves = {name: np.stack(each) for name, each in self._curves.items()}  # [samples, 2, fractions]
+        random = np.stack(self._random)  # [samples, orders, 2, coarse fractions]
+        scale = np.array(self._scales)
+        return Faithfulness(
+            faithfulness_table(curves, random, scale, blocks),
+            _curves(curves, random, scale),
+            self._scores,
+            len(scale),
+            self._unit,
+            len(np.unique(blocks)),
+        )
 
 
 def _pairs(orders: int | None, rankings: int) -> int:
@@ -279,15 +375,15 @@ def _spread(indices: np.ndarray, number: int) -> list[int]:
 
 
 class _Movable:
-    """The cells or days of a sample that are not at the training mean."""
+    """The cells or days of a sample in which something else can be put: where any of the replacements differs."""
 
-    def __init__(self, inputs: Inputs, by_day: bool) -> None:
+    def __init__(self, inputs: Inputs, replacements: Sequence[Sequence[Tensor]], by_day: bool) -> None:
         self.unit = "day" if by_day else "cell"
         self._shapes = [part.shape[1:] for part in inputs]
-        self._values, self._means = (
-            torch.cat([part.detach().flatten() for part in parts]) for parts in (inputs, inputs.baseline)
+        self._values, *self._others = (
+            torch.cat([part.detach().flatten() for part in parts]) for parts in (inputs, *replacements)
         )
-        moved = self._values != self._means
+        moved = (self._values != torch.stack(self._others)).any(dim=0)
         if by_day:
             days = torch.cumsum(torch.tensor([0, *(part.size(1) for part in inputs)]), dim=0)
             unit = torch.cat(
@@ -317,12 +413,15 @@ class _Movable:
         order: np.ndarray = rng.random(len(self._place))[self._units.cpu()].argsort()
         return order
 
-    def read(self, model: nn.Module, target: Target, orders: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
-        """The target where the first units of an order are moved to the mean, and where all others are.
+    def read(
+        self, model: nn.Module, target: Target, orders: np.ndarray, fractions: Sequence[float], draw: int
+    ) -> np.ndarray:
+        """The target where the first units of an order are replaced, and where all others are.
 
         Args:
-            orders: each all units that can be moved, [orders, number].
+            orders: each all units that can be replaced, [orders, number].
             fractions: how many units are the first.
+            draw: by which replacement.
 
         Returns:
             [orders, 2, fractions].
@@ -335,7 +434,7 @@ class _Movable:
         ranks = rank[:, self._place[self._unit]]
         counts = torch.tensor([round(fraction * self.number) for fraction in fractions], device=device)
         first = ranks[:, None, :] < counts[:, None]  # [orders, fractions, cells]
-        batch = torch.where(torch.stack([first, ~first], dim=1), self._means, self._values).flatten(end_dim=2)
+        batch = torch.where(torch.stack([first, ~first], dim=1), self._others[draw], self._values).flatten(end_dim=2)
         widths = [days * features for days, features in self._shapes]
         parts = [
             part.reshape(len(batch), *shape)
@@ -346,15 +445,24 @@ class _Movable:
         return values.reshape(len(orders), 2, len(fractions))
 
 
-def _random_curves(movable: _Movable, model: nn.Module, target: Target, pairs: int, seed: int) -> Iterator[np.ndarray]:
-    """The target along random orders and their reverses, at the inner fractions of `_COARSE`: [orders, 2, fractions].
+def _random_curves(
+    movable: _Movable, model: nn.Module, target: Target, pairs: int, seed: int, bases: np.ndarray
+) -> Iterator[np.ndarray]:
+    """The target's distance from its base along random orders and their reverses, at the inner fractions of `_COARSE`.
 
     What is left when the first units of an order are taken out are the first ones of its reverse. So both orders are
     read from the same passes, and the gap of one is the negative of the other's: the mean of random gaps is 0.
+
+    Args:
+        bases: the target of each replacement; the pairs take them in turn.
+
+    Yields:
+        [orders, 2, fractions].
     """
     orders = np.stack([movable.random_order(np.random.default_rng([seed, pair])) for pair in range(pairs)])
     for start in range(0, pairs, _PAIRS):
-        forwards = movable.read(model, target, orders[start : start + _PAIRS], _COARSE[1:-1])
+        draw = start // _PAIRS % len(bases)
+        forwards = movable.read(model, target, orders[start : start + _PAIRS], _COARSE[1:-1], draw) - bases[draw]
         yield np.stack([forwards, forwards[:, ::-1, ::-1]], axis=1).reshape(-1, *forwards.shape[1:])
 
 
@@ -365,11 +473,13 @@ def _with_ends(curves: np.ndarray, scale: float) -> np.ndarray:
     return whole
 
 
-def _ends(model: nn.Module, inputs: Inputs, column: int | None) -> tuple[Target, float, float]:
-    """The target or its negative, its value for a sample, and at the training mean, which is not the larger one."""
+def _ends(
+    model: nn.Module, inputs: Inputs, replacements: Sequence[Sequence[Tensor]], column: int | None
+) -> tuple[Target, float, np.ndarray]:
+    """The target or its negative, its value for a sample, and for every replacement: not larger in the mean."""
     target, value = explained(model, *inputs, column=column)
-    _, base = explained(model, *inputs.baseline, target=target)
-    return (target.turned(), -value, -base) if value < base else (target, value, base)
+    bases = np.array([explained(model, *other, target=target)[1] for other in replacements])
+    return (target.turned(), -value, -bases) if value < bases.mean() else (target, value, bases)
 
 
 def _areas(curves: np.ndarray, fractions: Sequence[float]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stockformer.explainability.attention.capture import kind_title
+from stockformer.explainability.attention.patching import Patching
 from stockformer.explainability.attention.statistics import (
     RECENCY_READING,
     allowed_keys,
@@ -204,18 +205,20 @@ def summarize_effects(table: pd.DataFrame, value: float) -> Summary:
 
 
 def summarize_faithfulness(result: Faithfulness) -> Summary:
-    """How many rankings beat random orders, which one has the largest gap, and its verdict."""
+    """How many rankings beat random orders, which has the largest gap, and whether other windows say the same."""
     ranked = result.table[~result.table["ranking"].isin(REFERENCES)]
     if (ranked["verdict"] == UNMEASURED).all():
         return _no_numbers(
             f"On {result.measured_on} there is nothing to measure: the target is NaN, or never differs from "
             "that of the training mean."
         )
+    one_block = " All are in one block of days, so there is no interval." if result.blocks == 1 < result.samples else ""
     better = int((ranked["verdict"] != NO_BETTER).sum())
     first = ranked.iloc[0]
     best = f"; the largest gap is that of {first['ranking'].replace('_', ' ')}, {first['verdict']}" if better else ""
     return Summary(
-        f"On {result.measured_on}, better than random orders: {better} of {counted(len(ranked), 'ranking')}{best}.",
+        f"On {result.measured_on}, better than random orders: {better} of {counted(len(ranked), 'ranking')}{best}."
+        f"{one_block}{_second_removal(result, ranked)}",
         tuple(
             Finding(
                 str(row["ranking"]),
@@ -225,6 +228,60 @@ def summarize_faithfulness(result: Faithfulness) -> Summary:
             )
             for row in result.table.to_dict("records")
         ),
+    )
+
+
+def summarize_patching(result: Patching, days: Mapping[str, Sequence[str]]) -> Summary:
+    """Which activation of the donor moves the target most, and whether random donors do as much.
+
+    Args:
+        days: stream -> names of its days.
+    """
+    effects = result.table["effect"]
+    if not np.isfinite([*effects, result.difference]).all():
+        return _no_numbers("Some effects are not finite: there are no numbers.")
+    if not effects.any():
+        return _no_numbers("No activation of the donor, at one layer and day, changes the target.")
+    largest, donors = result.largest, len(result.random_largest)
+    effect, share = float(largest["effect"]), float(largest["share"])
+    part = "" if math.isnan(share) else f", {percent(share)} of the whole difference of {result.difference:+.3g}"
+    findings = [
+        Finding(
+            "largest_effect", effect, "target with the activation of the donor - target of the sample", "0: nothing."
+        ),
+        Finding("difference", result.difference, "target of the donor - target of the sample", "With all patched."),
+    ]
+    beyond = ""
+    if donors:
+        as_many = result.random_as_large
+        verb = "moves" if as_many < 2 else "move"
+        beyond = (
+            f" Of {donors} random windows of the ticker, {as_many or 'none'} {verb} it as far from any layer and day."
+        )
+        findings.append(
+            Finding(
+                "random_largest",
+                float(np.mean(result.random_largest)),
+                "mean over random donors of their largest |effect|",
+                f"From {result.random_largest.min():.3g} to {result.random_largest.max():.3g}.",
+            )
+        )
+    where = (
+        f"the {largest['stream']} stream after layer {largest['layer']} on {days[largest['stream']][largest['day']]}"
+    )
+    return Summary(f"Patching {where} moves the target most, by {effect:+.3g}{part}.{beyond}", tuple(findings))
+
+
+def _second_removal(result: Faithfulness, ranked: pd.DataFrame) -> str:
+    """How far verdicts are the same with other windows in the place of the training mean."""
+    if result.second is None:
+        return f" {result.note}" if result.note else ""
+    others = result.second.table.set_index("ranking").loc[ranked["ranking"]]
+    same = int((others["verdict"].to_numpy() == ranked["verdict"].to_numpy()).sum())
+    better = int((~others["verdict"].isin([NO_BETTER, UNMEASURED])).sum())
+    return (
+        f" With other windows in the place of the training mean: {better} of {len(ranked)}; the verdicts on {same} are "
+        f"the same, and the largest gap is {others['gap'].max():.2f} instead of {ranked['gap'].max():.2f}."
     )
 
 

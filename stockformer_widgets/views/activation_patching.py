@@ -1,0 +1,86 @@
+"""What activations of another window do to the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from stockformer.charts.chart import Chart
+from stockformer.charts.patching import patching_map
+from stockformer.explainability import stream_paths
+from stockformer_widgets.state.explanations import patching_from
+from stockformer_widgets.state.selection import Selection
+from stockformer_widgets.state.session import ExtractorSession
+from stockformer_widgets.views.compared import ComparedView
+from stockformer_widgets.views.maps import HeatmapView
+from stockformer_widgets.views.stepped import SteppedResult
+
+
+class PatchedByOther(ComparedView):
+    """A with the activations of B: which days of B make the difference?"""
+
+    @classmethod
+    def chart_for(cls, sessions: Sequence[ExtractorSession], where: Selection, options: Mapping[str, str]) -> Chart:
+        one, other = sessions
+        assert other.sample is not None
+        return _map(one, other.sample, options["stream"], f"B: {other.title}")
+
+    def _donor(self) -> int:
+        sample = self.pair[1].sample
+        assert sample is not None
+        return sample
+
+
+class ActivationPatching(SteppedResult, HeatmapView):
+    """Effect on the target of one activation of another window, the donor, by stream, layer and day.
+
+    The donor is another window of the sample's ticker, by default the calmest; in a comparison A is patched
+    with B. Beside it are measured random windows of the ticker. A click selects layer and day.
+    """
+
+    label = "Activation patching"
+    follows = ("layer", "query", "key", "shown_queries", "shown_keys")
+    horizontal, vertical = "query", "layer"
+    height = 220
+    indent = 20
+    comparison = PatchedByOther
+
+    @classmethod
+    def shows(cls, session: ExtractorSession) -> bool:
+        patched = session.sample is not None and bool(stream_paths(session.reading.capture))
+        return super().shows(session) and patched and bool(session.donors())
+
+    @classmethod
+    def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
+        """Activations of another model, or of inputs that were made otherwise, mean something else."""
+        return super().compares(one, other) and one.model is other.model and one.dataset is other.dataset
+
+    @classmethod
+    def choices(cls, session: ExtractorSession) -> Mapping[str, Sequence[str]]:
+        streams = {"stream": list(stream_paths(session.reading.capture))}
+        return streams if cls.compared else {**streams, "donor": list(session.donors())}
+
+    @classmethod
+    def chart_of(cls, session: ExtractorSession, where: Selection, stream: str, donor: str) -> Chart:
+        index = session.donors()[donor]
+        assert session.dataset is not None
+        window = session.dataset.window(index)
+        name = f"the {donor} of {window.ticker}, {window.dates[-1].date()} (sample {index})"
+        return _map(session, index, stream, name)
+
+    def _donor(self) -> int:
+        return self.session.donors()[self.chosen["donor"]]
+
+    def _steps(self) -> Iterator[float]:
+        return self.session.patching_steps(self._donor())
+
+    def _ready(self) -> bool:
+        return self.session.is_explained(patching_from(self._donor()))
+
+
+def _map(session: ExtractorSession, donor: int, stream: str, name: str) -> Chart:
+    result = session.patching(donor)
+    assert session.dataset is not None
+    donor_days = [str(date.date()) for date in session.dataset.window(donor).dates]
+    lengths = result.table.groupby("stream", sort=False)["day"].max() + 1
+    days = {str(one): session.reading.days(int(length)) for one, length in lengths.items()}
+    return patching_map(result, stream, days, dict.fromkeys(days, donor_days), name, session.target_name)
