@@ -9,7 +9,7 @@ from pathlib import Path
 import chromium as chromium_finder
 import pytest
 from lab import chromium, jupyterlab
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 PROJECT = Path(__file__).parents[2]
 
@@ -44,8 +44,15 @@ def lab(lab_root: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """One cache for all pages, so that JupyterLab is loaded and compiled once."""
+    with browser.new_context(viewport={"width": 1680, "height": 1400}) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="module")
-def page(browser: Browser) -> Iterator[Page]:
+def page(context: BrowserContext) -> Iterator[Page]:
     """A page whose console errors fail the module that used it."""
     errors: list[str] = []
 
@@ -57,7 +64,7 @@ def page(browser: Browser) -> Iterator[Page]:
         if message.type == "error":
             note(message.text)
 
-    opened = browser.new_page(viewport={"width": 1680, "height": 1400})
+    opened = context.new_page()
     opened.on("console", note_errors)
     opened.on("pageerror", lambda error: note(str(error)))
     yield opened

@@ -7,14 +7,16 @@ from stockformer.sample import load_sample, sample_table
 from stockformer_widgets import ExtractorSession
 
 EVIL = "</script><img src=x onerror=document.title='hacked'>"
+#: Days of a window: a fifth of what the model was trained on, since an exported page has charts for each.
+DAYS = 12
 
 
-def hostile_session(day: str = "2008-10-15", lookback: int = 60) -> ExtractorSession:
-    """The shipped model on the sample, with hostile names for its ticker and features."""
+def hostile_session() -> ExtractorSession:
+    """The shipped model on short windows of the sample, with hostile names for its ticker and features."""
     dataset, model = load_sample()
     table = sample_table()
     table = table[table["symbol"] == "AAPL"].assign(symbol=EVIL)
-    dataset = StockDataset(table, **dataset.settings | {"normalization": None, "lookback": lookback})
+    dataset = StockDataset(table, **dataset.settings | {"normalization": None, "lookback": DAYS})
     columns = (dataset.feature_cols, dataset.market_feature_cols)
     names = [[f"{EVIL}{name}" for name in inputs] for inputs in columns]
-    return ExtractorSession(model, dataset=dataset, index=dataset.index_of(day, EVIL), feature_names=names)
+    return ExtractorSession(model, dataset=dataset, index=dataset.index_of("2008-10-15", EVIL), feature_names=names)

@@ -111,12 +111,20 @@ def map_shares(page: Page, name: str, rows: int, columns: int, colormap: str = "
     return shares_of(page, area, rows, columns, colormap)  # near the edge: the crosshair runs through the middle
 
 
+def pixels_of(page: Page, area: dict[str, float]) -> np.ndarray:
+    """[height, width, RGB] of a rectangle of the page."""
+    return np.asarray(Image.open(io.BytesIO(page.screenshot(clip=area))).convert("RGB"), dtype=float)
+
+
 def shares_of(
     page: Page, area: dict[str, float], rows: int, columns: int, colormap: str = "viridis", at: float = 0.2
 ) -> np.ndarray:
-    """As `map_shares`, of the cells in a rectangle of the page; `at` is the place in a cell that is looked at."""
-    shot = page.screenshot(clip=area)
-    pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=float)
+    """As `map_shares`, of the cells in a rectangle of the page."""
+    return shares(pixels_of(page, area), rows, columns, colormap, at)
+
+
+def shares(pixels: np.ndarray, rows: int, columns: int, colormap: str = "viridis", at: float = 0.2) -> np.ndarray:
+    """As `map_shares`, of the cells in a picture; `at` is the place in a cell that is looked at."""
     down, across = (
         ((np.arange(number) + at) / number * size).astype(int)
         for number, size in zip((rows, columns), pixels.shape[:2], strict=True)
@@ -133,6 +141,6 @@ def click(page: Page, name: str, x: float, y: float, number: int = 0) -> None:
     page.mouse.click(area["x"] + x * area["width"], area["y"] + y * area["height"])
 
 
-def click_cell(page: Page, query: int, key: int, days: int = 60) -> None:
+def click_cell(page: Page, query: int, key: int, days: int) -> None:
     """Click the middle of a cell of the attention map."""
     click(page, "AttentionHeatmap", (key + 0.5) / days, (query + 0.5) / days)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 
 import numpy as np
 import torch
 from lab import CELL_MS, run_notebook, write_notebook
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from screen import click_cell, view
 
 from stockformer.explainability import capture_attention
 from stockformer.sample import load_sample
 
+DATASET, MODEL = load_sample("volatility")
 SETUP = """
 from ipywidgets import Button, Label, VBox
 from stockformer.sample import load_sample
 from stockformer_widgets import AttentionHeatmap, ExtractorSession, Selection
 
-dataset, model = load_sample()
+dataset, model = load_sample("volatility")
 session = ExtractorSession.from_dataset(model, dataset, 0)
 heatmap = AttentionHeatmap(session, Selection(session, query=0, key=0))
 """
@@ -48,7 +50,7 @@ def press(page: Page, key: str) -> None:
 
 
 def expect_cell(page: Page, query: int, key: int) -> None:
-    dates = [str(date.date()) for date in load_sample()[0].window(0).dates]
+    dates = [str(date.date()) for date in DATASET.window(0).dates]
     expect(view(page, "AttentionHeatmap")).to_contain_text(f"query {dates[query]}, key {dates[key]}")
 
 
@@ -60,35 +62,32 @@ def is_drawn(page: Page, number: int) -> bool:
     return label.inner_text().endswith(" drawn") and "not" not in label.inner_text()
 
 
-def test_two_pages_and_reloads_lose_no_key_and_draw_what_a_page_shows(
-    browser: Browser, page: Page, lab: str, lab_root
-) -> None:
+def test_two_pages_and_reloads_lose_no_key_and_draw_what_a_page_shows(page: Page, lab: str, lab_root) -> None:
     write_notebook(lab_root / "pages.ipynb", [SETUP, DRAWS, "box"])
     run_notebook(page, lab, "pages.ipynb")
     view(page, "AttentionHeatmap").locator("image").wait_for()
     page.keyboard.press("Control+s")
     page.wait_for_function("!document.querySelector('.jp-mod-current.jp-mod-dirty, .lm-mod-current.jp-mod-dirty')")
-    for _ in range(2):
-        page.reload()
-        focus(page)
-    other = browser.new_page()
+    page.reload()
+    focus(page)
+    other = page.context.new_page()
     other.goto(f"{lab}/lab/tree/pages.ipynb?reset")
     focus(other)
     expect_cell(other, 0, 0)
-    for _ in range(20):
+    for _ in range(7):
         for one in (page, other):
             press(one, "ArrowRight")
-    for _ in range(10):
+    for _ in range(5):
         press(page, "ArrowDown")
         press(other, "ArrowRight")
     press(other, "ArrowUp")
     for one in (page, other):
-        expect_cell(one, 9, 50)
+        expect_cell(one, 4, 19)
     other.reload()
     focus(other)
     press(other, "ArrowRight")
     for one in (page, other):
-        expect_cell(one, 9, 51)
+        expect_cell(one, 4, 20)
 
     number = iter(range(1, 100))
     assert is_drawn(page, next(number))
@@ -102,16 +101,16 @@ def test_two_pages_and_reloads_lose_no_key_and_draw_what_a_page_shows(
     assert any(not is_drawn(page, turn) for turn in number)
 
 
-INDEX = 615
-EXPLORER = """
+INDEX = DATASET.index_of("2008-10-15", "AAPL")
+EXPLORER = f"""
 import json, threading
 import torch
 from stockformer.explainability import capture_attention
 from stockformer.sample import load_sample
 from stockformer_widgets import AttentionExplorer, ExtractorSession
 
-dataset, model = load_sample()
-session = ExtractorSession.from_dataset(model, dataset, 615)
+dataset, model = load_sample("volatility")
+session = ExtractorSession.from_dataset(model, dataset, {INDEX})
 explorer = AttentionExplorer(session)
 explorer
 """
@@ -135,7 +134,7 @@ stop.set()
 thread.join()
 alone = capture_attention(model, *session.original.inputs)
 same = all(torch.equal(weights, alone.attention[path]) for path, weights in session.original.capture.attention.items())
-print(json.dumps([[counts, same, session.reading.capture.map("cross", 3).tolist(),
+print(json.dumps([[counts, same, session.reading.capture.map("cross", 1).tolist(),
     [part.tolist() for part in session.attribution().parts]]]))
 """
 
@@ -147,35 +146,29 @@ def test_clicks_beside_a_thread_that_loops_the_model(page: Page, lab: str, lab_r
     explorer = page.locator(".stockformer-explorer")
     page.get_by_label("by", exact=True).first.select_option(label="gradient")
     page.get_by_role("button", name="what if…").click()
-    dates = [str(date.date()) for date in load_sample()[0].window(INDEX).dates]
-    for turn in range(12):
-        layer, query, key = turn % 4, 3 + 4 * turn, 55 - 4 * turn
+    dates = [str(date.date()) for date in DATASET.window(INDEX).dates]
+    for turn in range(6):
+        layer, query, key = turn % 2, 3 + 3 * turn, 20 - 3 * turn
         page.get_by_label("layer", exact=True).first.select_option(label=str(layer))
-        click_cell(page, query, key)
+        click_cell(page, query, key, DATASET.lookback)
         expect(view(page, "AttentionHeatmap")).to_contain_text(f"query {dates[query]}, key {dates[key]}")
         expect(explorer).to_contain_text(f"cross, layer {layer}")
-    page.get_by_label("layer", exact=True).first.select_option(label="2")
-    expect(explorer).to_contain_text("cross, layer 2")
+    page.get_by_label("layer", exact=True).first.select_option(label="0")
+    expect(explorer).to_contain_text("cross, layer 0")
     page.get_by_label("gate", exact=True).first.select_option(label="0, closed")
-    expect(explorer).to_contain_text("gate of layer 2 = 0")
+    expect(explorer).to_contain_text("gate of layer 0 = 0")
     expect(view(page, "SaliencyBars")).to_contain_text("gradient")
     (passes, changed), same, weights, parts = ask(page, RESULT)
     assert passes > 10
     assert changed == 0
     assert same
 
-    dataset, model = load_sample()
-    inputs = [part.requires_grad_() for part in dataset.window(INDEX).inputs]
-    for part in (model.cross_attn_layers[2].gate[0].weight, model.cross_attn_layers[2].gate[0].bias):
+    inputs, model = [part.requires_grad_() for part in DATASET.window(INDEX).inputs], copy.deepcopy(MODEL)
+    for part in (model.cross_attn_layers[0].gate[0].weight, model.cross_attn_layers[0].gate[0].bias):
         torch.nn.init.constant_(part, 0.0 if part.dim() == 2 else -200.0)
-    logits = model(*inputs)[0]
-    margin = logits[1] - logits[0]
-    assert np.allclose(weights, capture_attention(model, *inputs).map("cross", 3), atol=1e-6)
-    gradients = torch.autograd.grad(margin, inputs)
-    signs = {np.sign(np.vdot(part, gradient[0])) for part, gradient in zip(parts, gradients, strict=True)}
-    assert len(signs) == 1  # of the more likely class
-    for part, gradient in zip(parts, gradients, strict=True):
-        assert np.allclose(np.abs(part), gradient[0].abs(), atol=1e-5)
+    assert np.allclose(weights, capture_attention(model, *inputs).map("cross", 1), atol=1e-6)
+    for part, gradient in zip(parts, torch.autograd.grad(model(*inputs).sum(), inputs), strict=True):
+        assert np.allclose(part, gradient[0], atol=1e-5)
 
 
 def ask(page: Page, code: str) -> list:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hostile import EVIL, hostile_session
+from hostile import DAYS, EVIL, hostile_session
 from playwright.sync_api import Browser, Locator, Page, expect
 from screen import shares_of
 
@@ -18,8 +18,6 @@ from stockformer.explainability import attribute, capture_attention
 from stockformer.sample import load_sample, sample_table
 from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleComparison
 
-#: A fifth of the days: a page has a chart for each.
-DAYS = 20
 SAMPLE, MODEL = load_sample()
 DATASET = StockDataset(sample_table(), **SAMPLE.settings | {"lookback": DAYS})
 CALM, CRASH = (DATASET.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15"))
@@ -93,11 +91,11 @@ def test_map_row_gate_and_pooling_are_those_of_the_model(opened: Page, explorer_
     drawn = shares_of(opened, area(view(opened, "AttentionHeatmap")), DAYS, DAYS, at=0.5)
     np.testing.assert_allclose(drawn[off], weights[off] / weights.max(), atol=0.02)
 
-    click(opened, view(opened, "AttentionHeatmap"), 15.5 / DAYS, 5.5 / DAYS)
-    weight = rounded(weights[5, 15])
-    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[5]}, key {days[15]}, weight {weight}")
+    click(opened, view(opened, "AttentionHeatmap"), 8.5 / DAYS, 5.5 / DAYS)
+    weight = rounded(weights[5, 8])
+    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[5]}, key {days[8]}, weight {weight}")
     expect(view(opened, "AttentionRow")).to_contain_text(f"What {days[5]} attends to")
-    expect(view(opened, "AttentionRow")).to_contain_text(f"{days[15]}: {weight}")
+    expect(view(opened, "AttentionRow")).to_contain_text(f"{days[8]}: {weight}")
     gate = list(shown.gates.values())[1][0].mean(dim=-1)[5]
     expect(view(opened, "GateTimeline")).to_contain_text(f"layer 1 {gate:.3f}")
     expect(view(opened, "PoolingBars")).to_contain_text(f"{days[5]}: {shown.pooling[0, 5]:.3g}")
@@ -157,14 +155,14 @@ def test_the_head_grid_selects_and_the_keyboard_moves(opened: Page, explorer_fil
     expect(view(opened, "AttentionHeatmap")).to_contain_text("layer 1, head 5")
     view(opened, "AttentionHeatmap").focus()
     days = [str(day.date()) for day in DATASET.window(CRASH).dates]
-    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[5]}, key {days[10]}")
+    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[3]}, key {days[6]}")
     for key in ("ArrowDown", "ArrowDown", "ArrowLeft", "]", "h"):
         opened.keyboard.press(key)
     expect(view(opened, "AttentionHeatmap")).to_contain_text("layer 2, head 6")
-    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[7]}, key {days[9]}")
-    expect(opened.locator("[aria-live]")).to_contain_text(f"query {days[7]}, key {days[9]}")
+    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[5]}, key {days[5]}")
+    expect(opened.locator("[aria-live]")).to_contain_text(f"query {days[5]}, key {days[5]}")
     opened.keyboard.press("End")
-    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[19]}")
+    expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[-1]}")
     expect(opened.get_by_label("head", exact=True)).to_have_value("6")
 
 
@@ -181,16 +179,16 @@ def test_two_samples_and_their_difference(opened: Page, tmp_path: Path) -> None:
     apart = maps[0] - maps[1]
     drawn = shares_of(opened, area(view(opened, "AttentionHeatmap")), DAYS, DAYS, "RdBu_r", at=0.5)
     np.testing.assert_allclose(2 * drawn[off] - 1, apart[off] / np.abs(apart).max(), atol=0.04)
-    click(opened, view(opened, "AttentionHeatmapA"), 15.5 / DAYS, 5.5 / DAYS)
+    click(opened, view(opened, "AttentionHeatmapA"), 8.5 / DAYS, 5.5 / DAYS)
     for place, index in enumerate((CALM, CRASH)):
         days = [str(day.date()) for day in DATASET.window(index).dates]
-        expect(view(opened, f"AttentionHeatmap{'AB'[place]}")).to_contain_text(f"query {days[5]}, key {days[15]}")
+        expect(view(opened, f"AttentionHeatmap{'AB'[place]}")).to_contain_text(f"query {days[5]}, key {days[8]}")
     said = view(opened, "AttentionHeatmap").locator(".stockformer-page-words")
-    expect(said).to_contain_text(f"weight A - B {rounded(apart[5, 15], '+.3g')}")
+    expect(said).to_contain_text(f"weight A - B {rounded(apart[5, 8], '+.3g')}")
 
 
 def test_hostile_names_are_text(opened: Page, tmp_path: Path) -> None:
-    session = hostile_session(lookback=DAYS)
+    session = hostile_session()
     explorer = AttentionExplorer(session)
     explorer.selection.feature = session.feature_names[0][0]
     opened.set_viewport_size({"width": 375, "height": 800})
@@ -203,7 +201,8 @@ def test_hostile_names_are_text(opened: Page, tmp_path: Path) -> None:
 
 def test_samples_whose_titles_have_many_spaces_can_be_chosen(opened: Page, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(ExtractorSession, "title", property(lambda session: f"  two  spaces {session.sample} "))
-    session = ExtractorSession.from_dataset(MODEL, DATASET, 0)
+    dataset, model = load_sample("volatility")
+    session = ExtractorSession.from_dataset(model, dataset, 0)
     opened.goto(AttentionExplorer(session).export_html(tmp_path / "spaces.html", samples=[0, 9]).as_uri())
     expect(opened.locator("h1")).to_contain_text("spaces 0")
     opened.get_by_label("sample", exact=True).select_option(index=1)

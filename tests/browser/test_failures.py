@@ -9,12 +9,15 @@ from lab import run_notebook, write_notebook
 from playwright.sync_api import Locator, Page, expect
 from screen import figure, view
 
+from stockformer.sample import load_sample
+
+DATASET, _ = load_sample("volatility")
 _SETUP = """
 import torch
 from stockformer.model import create_model
 from stockformer.sample import load_sample
 from stockformer_widgets import AttentionExplorer, AttentionHeatmap, AttentionRow, ExtractorSession, SaliencyBars
-dataset, model = load_sample()
+dataset, model = load_sample("volatility")
 """
 _CELLS = {
     "encoder": """
@@ -22,7 +25,7 @@ encoder = create_model(41, "regression", None, {}, model_type="encoder").eval()
 AttentionExplorer(ExtractorSession(encoder, torch.zeros(20, 41)))
 """,
     "hostile": """
-names = [[f"</script><img src=x onerror=document.title='owned'>{n}-{i}" for i in range(n)] for n in (41, 11)]
+names = [[f"</script><img src=x onerror=document.title='owned'>{n}-{i}" for i in range(n)] for n in (4, 2)]
 x, y, market_x = dataset[0]
 SaliencyBars(ExtractorSession(model, x, market_x, feature_names=names))
 """,
@@ -103,6 +106,4 @@ def test_views_without_a_selection_have_their_own(page: Page, cell) -> None:
 
 
 def dataset_day(index: int, step: int = -1) -> str:
-    from stockformer.sample import load_sample
-
-    return str(load_sample()[0].window(index).dates[step].date())
+    return str(DATASET.window(index).dates[step].date())

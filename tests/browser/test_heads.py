@@ -7,7 +7,7 @@ import pytest
 import torch
 from lab import run_notebook, write_notebook
 from playwright.sync_api import Locator, Page, expect
-from screen import shares_of, view
+from screen import pixels_of, shares, view
 
 from stockformer.explainability import capture_attention
 from stockformer.sample import load_sample
@@ -51,6 +51,13 @@ def square(page: Page, row: int, column: int) -> dict[str, float]:
     return {"x": x, "y": y, "width": side, "height": side}
 
 
+def part(page: Page, picture: np.ndarray, row: int, column: int) -> np.ndarray:
+    """The pixels of one map in a picture of all."""
+    whole, area = maps(page).bounding_box(), square(page, row, column)
+    left, top, side = round(area["x"] - whole["x"]), round(area["y"] - whole["y"]), int(area["width"])
+    return picture[top : top + side, left : left + side]
+
+
 def choose(page: Page, label: str, option: str) -> None:
     view(page, "HeadGrid").get_by_label(label).select_option(label=option)
 
@@ -65,11 +72,12 @@ def expect_selected(page: Page, layer: int, head: int, query: int, key: int) -> 
 def test_every_map_is_that_of_its_head(page: Page, colours: str) -> None:
     choose(page, "colours", colours)
     page.mouse.move(5, 5)
+    picture = pixels_of(page, maps(page).bounding_box())
     for layer in range(4):
         for head in range(8):
             weights = CROSS[layer, head].numpy()
             whole = float(CROSS.max()) if colours == "one for all" else weights.max()
-            drawn = shares_of(page, square(page, layer, head), 60, 60, at=0.5)
+            drawn = shares(part(page, picture, layer, head), 60, 60, at=0.5)
             np.testing.assert_allclose(drawn, weights / whole, atol=0.02, err_msg=f"layer {layer}, head {head}")
 
 
@@ -111,7 +119,8 @@ def test_sorted_by_a_statistic(page: Page) -> None:
         page.mouse.move(5, 5)
         expect_selected(page, layer, head, 20, 10)
         weights = CROSS[layer, head].numpy()
-        np.testing.assert_allclose(shares_of(page, area, 60, 60, at=0.5), weights / weights.max(), atol=0.02)
+        drawn = shares(pixels_of(page, area), 60, 60, at=0.5)
+        np.testing.assert_allclose(drawn, weights / weights.max(), atol=0.02)
     expect(view(page, "HeadGrid")).to_contain_text("above each map: layer, head, recency")
     choose(page, "sort by", "layer and head")
 

@@ -17,7 +17,7 @@ from screen import click_cell, view
 
 SESSION = hostile.hostile_session()
 WEIGHTS = SESSION.reading.capture.map("cross", 0)
-DAYS = SESSION.reading.days(60)
+DAYS = SESSION.reading.days(hostile.DAYS)
 EXPLORER = """
 from hostile import hostile_session
 from stockformer_widgets import AttentionExplorer
@@ -34,7 +34,7 @@ def _():
     import marimo as mo
     from hostile import hostile_session
     from stockformer_widgets import ExplorerPage, HeadGrid
-    session = hostile_session(lookback=20)
+    session = hostile_session()
     heads = HeadGrid(session)
     return ExplorerPage, heads, mo, session
 
@@ -66,11 +66,11 @@ def expect_plain_text(page: Page) -> None:
 def expect_a_linked_explorer(page: Page) -> None:
     """A click in the map selects, and the row and the head grid follow."""
     view(page, "AttentionHeatmap").locator("image").wait_for(timeout=CELL_MS)
-    click_cell(page, 20, 50)
+    click_cell(page, 4, 9, hostile.DAYS)
     page.mouse.move(5, 5)
-    said = f"query {DAYS[20]}, key {DAYS[50]}, weight {WEIGHTS[20, 50]:.3g}"
+    said = f"query {DAYS[4]}, key {DAYS[9]}, weight {WEIGHTS[4, 9].numpy()!s}"
     expect(view(page, "AttentionHeatmap")).to_contain_text(said)
-    expect(view(page, "AttentionRow").locator(".stockformer-title")).to_have_text(f"What {DAYS[20]} attends to")
+    expect(view(page, "AttentionRow").locator(".stockformer-title")).to_have_text(f"What {DAYS[4]} attends to")
     page.locator(".lm-TabBar-tab", has_text="Head grid").click()
     expect(view(page, "HeadGrid")).to_contain_text(said)
     expect(view(page, "HeadGrid").locator("canvas").first).to_be_visible()
@@ -90,6 +90,14 @@ def test_notebook_7(page: Page, lab: str, lab_root: Path) -> None:
     write_notebook(lab_root / "seven.ipynb", [EXPLORER])
     page.goto(f"{lab}/notebooks/seven.ipynb")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=CELL_MS)
+    page.wait_for_function(
+        """async () => {
+            const sessions = await (await fetch('/api/sessions')).json();
+            return sessions.some(({ path, kernel }) =>
+                path === 'seven.ipynb' && kernel.connections && kernel.execution_state === 'idle');
+        }""",
+        timeout=CELL_MS,
+    )
     page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=CELL_MS)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
@@ -99,7 +107,7 @@ def test_notebook_7(page: Page, lab: str, lab_root: Path) -> None:
 def test_voila(page: Page, lab: str, lab_root: Path) -> None:
     shutil.copy(hostile.__file__, lab_root)
     write_notebook(lab_root / "voila.ipynb", [EXPLORER])
-    page.goto(f"{lab}/voila/render/voila.ipynb")
+    page.goto(f"{lab}/voila/render/voila.ipynb", timeout=CELL_MS)
     expect_a_linked_explorer(page)
 
 
@@ -110,7 +118,7 @@ def test_marimo(page: Page, tmp_path: Path) -> None:
     with marimo(app) as address:
         page.goto(address)
         shown = page.locator("[data-view='AttentionHeatmap']")
-        expect(shown).to_contain_text(f"query {DAYS[59]}, key {DAYS[59]}", timeout=CELL_MS)
+        expect(shown).to_contain_text(f"query {DAYS[-1]}, key {DAYS[-1]}", timeout=CELL_MS)
         page.get_by_label("layer", exact=True).select_option(label="2")
         expect(shown).to_contain_text("layer 2, mean of 8 heads")
         grids = page.locator(".stockformer-grid-maps canvas")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from lab import jupyterlab, run_notebook, write_notebook
+from lab import run_notebook, write_notebook
 from playwright.sync_api import Page, expect
 from screen import click_cell, view
 
 from stockformer.model import create_model
+from stockformer.sample import load_sample
 from stockformer_widgets import ExtractorSession
 
 SETUP = """
@@ -28,7 +31,7 @@ def count():
     comms = get_ipython().kernel.comm_manager.comms
     return [len(widget._instances), len(comms), len(torch.nn.modules.module._global_forward_hooks)]
 
-dataset, model = load_sample()
+dataset, model = load_sample("volatility")
 """
 EXPLORER = """
 before = count()
@@ -49,21 +52,35 @@ def printed(page: Page, cell: int) -> list:
     return json.loads(output.inner_text())
 
 
-def test_many_samples_leave_everything_as_it_was(page: Page, lab: str, lab_root) -> None:
-    many = """
+MANY = """
 session.method = "gradient"  # one pass a sample
 alive = count()
 for index in range(30):
     session.sample = index
-    explorer.selection.layer = index % 4
+    explorer.selection.layer = index % 2
 print(json.dumps([alive, count()]))
 """
-    closing = """
+CLOSING = """
 explorer.close()
 session.close()
 print(json.dumps([before, count()]))
 """
-    run(page, lab, lab_root, "many.ipynb", EXPLORER, many, closing)
+SHOWN = """
+lasting = globals().get("lasting") or ExtractorSession.from_dataset(model, dataset, 0)
+explorers = globals().get("explorers", []) + [AttentionExplorer(lasting)]
+explorers[-1]
+"""
+TITLES = "lasting.sample += 1; print(json.dumps([[e.views[0].color_bar.value for e in explorers]]))"
+
+
+@pytest.fixture(scope="module")
+def samples(page: Page, lab: str, lab_root) -> None:
+    """A notebook with an explorer that has closed, and one that stays."""
+    run(page, lab, lab_root, "samples.ipynb", EXPLORER, MANY, CLOSING, SHOWN, TITLES)
+
+
+@pytest.mark.usefixtures("samples")
+def test_many_samples_leave_everything_as_it_was(page: Page) -> None:
     alive, after = printed(page, 2)
     assert alive == after
     assert alive[0] > 100
@@ -71,144 +88,44 @@ print(json.dumps([before, count()]))
     assert before == closed
 
 
-AGAIN = """
-from IPython.display import display
-from ipywidgets import Button, Label, Output, VBox
-from stockformer_widgets import ExplorerPage, HeadGrid
-
-sizes = dict(d_model=8, nhead=2, num_layers=1, dim_feedforward=12, market_layers=1, market_feature_dim=3)
-small = create_model(5, "binary", None, sizes, "cross_attention").eval()
-session = ExtractorSession(small, torch.randn(6, 5), torch.randn(6, 3))  # a page of a large one takes seconds
-make = {make}
-shown, number = None, 0
-output, label, button = Output(), Label(), Button(description="again")
-
-def again(_):
-    global shown, number
-    if shown is not None:
-        shown.close()
-    shown, number = make(session), number + 1
-    output.clear_output(wait=True)
-    with output:
-        display(shown)
-    label.value = f"shown {{number}}, {{count()}}"
-
-button.on_click(again)
-VBox([button, label, output])
-"""
-
-
-@pytest.mark.parametrize(("make", "times"), [("HeadGrid", 100), ("ExplorerPage", 25)])
-def test_many_shows_and_closes_leave_nothing(page: Page, lab: str, lab_root, make: str, times: int) -> None:
-    run(page, lab, lab_root, f"shown-{make}.ipynb", AGAIN.format(make=make))
-    devtools = page.context.new_cdp_session(page)
-
-    def show(number: int) -> str:
-        page.get_by_role("button", name="again", exact=True).click()
-        label = page.get_by_text(f"shown {number}, ")
-        label.wait_for()
-        page.locator(".stockformer-grid-maps canvas").nth(1).wait_for()
-        expect(page.locator(".stockformer-grid-maps")).to_have_count(1)
-        return label.inner_text().split(", ", 1)[1]
-
-    def held() -> tuple[int, int]:
-        """Canvases that are alive, in the page or out of it, and listeners."""
-        devtools.send("HeapProfiler.collectGarbage")
-        kind = devtools.send("Runtime.evaluate", {"expression": "HTMLCanvasElement.prototype"})["result"]
-        found = devtools.send("Runtime.queryObjects", {"prototypeObjectId": kind["objectId"]})["objects"]
-        count = {"objectId": found["objectId"], "functionDeclaration": "function () { return this.length; }"}
-        canvases = devtools.send("Runtime.callFunctionOn", count)["result"]["value"]
-        return canvases, devtools.send("Memory.getDOMCounters")["jsEventListeners"]
-
-    for number in range(1, 6):
-        in_kernel = show(number)
-    canvases, listeners = held()
-    for number in range(6, 6 + times):
-        assert show(number) == in_kernel
-    more_canvases, more_listeners = held()
-    # Some are not collected yet, and JupyterLab's own listeners come and go;
-    # one left by every show is as many as there are shows.
-    assert more_canvases - canvases < times
-    assert more_listeners - listeners < times
-
-
-def test_an_explorer_that_left_the_page_draws_no_more(page: Page, lab: str, lab_root) -> None:
-    shown = """
-session = globals().get("session") or ExtractorSession.from_dataset(model, dataset, 0)
-explorers = globals().get("explorers", []) + [AttentionExplorer(session)]
-explorers[-1]
-"""
-    titles = "session.sample += 1; print(json.dumps([[e.views[0].color_bar.value for e in explorers]]))"
-    run(page, lab, lab_root, "again.ipynb", shown, titles)
-    page.locator(".jp-Notebook .jp-InputPrompt").nth(1).click()
+@pytest.mark.usefixtures("samples")
+def test_an_explorer_that_left_the_page_draws_no_more(page: Page) -> None:
+    page.locator(".jp-Notebook .jp-InputPrompt").nth(4).click()
     page.keyboard.press("Control+Enter")
-    expect(page.locator(".jp-CodeCell .jp-InputPrompt").nth(1)).to_have_text("[4]:")
+    expect(page.locator(".jp-CodeCell .jp-InputPrompt").nth(4)).to_have_text("[7]:")
     view(page, "AttentionHeatmap").locator("image").wait_for()
-    page.locator(".jp-Notebook .jp-InputPrompt").nth(2).click()
+    page.locator(".jp-Notebook .jp-InputPrompt").nth(5).click()
     page.keyboard.press("Control+Enter")
-    expect(page.locator(".jp-CodeCell .jp-InputPrompt").nth(2)).to_have_text("[5]:")
-    ((old, new),) = printed(page, 2)
+    expect(page.locator(".jp-CodeCell .jp-InputPrompt").nth(5)).to_have_text("[8]:")
+    ((old, new),) = printed(page, 5)
     assert old != new
 
 
-def test_other_models_open(page: Page, lab: str, lab_root) -> None:
-    models = [
-        "ExtractorSession(torch.nn.Transformer(8, 2, 1, 2, 16, batch_first=True), torch.randn(1, 6, 8), "
-        "torch.randn(1, 4, 8))",
-        'ExtractorSession(create_model(41, "buckets", [-2, 0, 2], {"loss_name": "coral"}), torch.randn(9, 41), '
-        "torch.randn(12, 11))",
-    ]
-    run(page, lab, lab_root, "models.ipynb", *(f"AttentionExplorer({one})" for one in models))
-    transformer, coral = page.locator(".stockformer-explorer").all()
-    expect(transformer.locator(".stockformer-view:visible")).to_have_count(2)
-    transformer.get_by_role("button", name="decoder.layers.*.multihead_attn").click()
-    expect(transformer.locator(".stockformer-AttentionHeatmap")).to_contain_text("decoder.layers.*.multihead_attn")
-    expect(coral.locator(".stockformer-Prediction")).to_contain_text("P(class > 2)")
-    expect(coral.locator(".stockformer-PriceStrip")).to_have_count(0)
-
-
-LONG = """
-torch.manual_seed(0)
-sizes = {"d_model": 16, "nhead": 2, "num_layers": 2, "dim_feedforward": 16, "max_len": 252}
-model = create_model(41, "binary", None, sizes).eval()
-session = ExtractorSession(model, torch.randn(252, 41), torch.randn(252, 11))
-"""
-
-
-def test_a_year_of_days_draws_no_element_a_day(page: Page, lab: str, lab_root) -> None:
-    run(page, lab, lab_root, "long.ipynb", f"{LONG}AttentionExplorer(session)")
-    here: dict = {"torch": torch, "create_model": create_model, "ExtractorSession": ExtractorSession}
-    exec(LONG, here)
-    weights = here["session"].reading.capture.map("cross", 0).numpy()
-    shown = view(page, "AttentionHeatmap")
-    shown.locator("image").wait_for()
-    assert page.locator(".stockformer-explorer svg *").count() < 800
-    for name in ("AttentionRow", "GateTimeline", "PoolingBars"):
-        assert view(page, name).locator("svg *").count() < 120
-    click_cell(page, 200, 30, 252)  # a cell is hardly a pixel: its neighbour will do
-    page.mouse.move(5, 5)
-    expect(shown).to_contain_text(re.compile(r"query step (199|200|201), key step (29|30|31), weight"))
-    query, key, weight = re.search(r"query step (\d+), key step (\d+), weight ([\d.e-]+)", shown.inner_text()).groups()
-    assert np.float32(weight.rstrip(".")) == pytest.approx(weights[int(query), int(key)], rel=1e-5)
-    expect(view(page, "AttentionRow")).to_contain_text(f"What step {query} attends to")
-
-
-def test_a_second_view_of_the_output_is_linked(page: Page, lab: str, lab_root) -> None:
-    run(page, lab, lab_root, "twice.ipynb", EXPLORER)
+@pytest.mark.usefixtures("samples")
+def test_a_second_view_of_the_output_is_linked(page: Page) -> None:
     view(page, "AttentionHeatmap").locator("image").wait_for()
     page.locator(".stockformer-explorer .widget-html").first.click(button="right")
     page.get_by_role("menuitem", name="Create New View for Cell Output").click()
     expect(page.locator(".stockformer-AttentionHeatmap")).to_have_count(2)
-    click_cell(page, 12, 34)
-    date = "query 2008-08-08"
+    dataset, _ = load_sample("volatility")
+    click_cell(page, 12, 3, dataset.lookback)
+    last_day = re.search(r"AAPL, ([\d-]+)", page.locator(".stockformer-explorer").first.inner_text())[1]
+    date = f"query {dataset.window(dataset.index_of(last_day, 'AAPL')).dates[12].date()}"
     for number in range(2):
         expect(page.locator(".stockformer-AttentionHeatmap").nth(number)).to_contain_text(date)
 
 
-def test_the_dark_theme_reads_well(page: Page, tmp_path) -> None:
-    write_notebook(tmp_path / "dark.ipynb", [SETUP, EXPLORER])
-    with jupyterlab(tmp_path, theme="JupyterLab Dark") as address:
-        run_notebook(page, address, "dark.ipynb")
+def choose_theme(page: Page, name: str) -> None:
+    page.get_by_role("menuitem", name="Settings", exact=True).click()
+    page.locator(".lm-Menu-itemLabel", has_text="Theme").first.hover()
+    page.locator(".lm-Menu-itemLabel", has_text=name).first.click()
+    page.locator(f"body[data-jp-theme-name='{name}']").wait_for(state="attached")
+
+
+@pytest.mark.usefixtures("samples")
+def test_the_dark_theme_reads_well(page: Page) -> None:
+    choose_theme(page, "JupyterLab Dark")
+    try:
         view(page, "SaliencyBars").locator("rect.bar").first.wait_for()
         contrasts = page.evaluate(
             """() => {
@@ -233,4 +150,125 @@ def test_the_dark_theme_reads_well(page: Page, tmp_path) -> None:
             }"""
         )
         assert min(contrasts) > 4.5
-        page.goto("about:blank")
+    finally:
+        choose_theme(page, "JupyterLab Light")
+
+
+AGAIN = """
+from IPython.display import display
+from ipywidgets import Button, Label, Output, VBox
+from stockformer_widgets import ExplorerPage, HeadGrid
+
+sizes = dict(d_model=8, nhead=2, num_layers=1, dim_feedforward=12, market_layers=1, market_feature_dim=3)
+small = create_model(5, "binary", None, sizes, "cross_attention").eval()
+session = ExtractorSession(small, torch.randn(6, 5), torch.randn(6, 3))  # a page of a large one takes seconds
+HeadGrid._png = lambda grid, dpi: b""  # a picture takes as long as all else
+shown, number = None, 0
+output, label, buttons = Output(), Label(), [Button(description=kind.__name__) for kind in (HeadGrid, ExplorerPage)]
+
+def again(button):
+    global shown, number
+    if shown is not None:
+        shown.close()
+    shown, number = globals()[button.description](session), number + 1
+    output.clear_output(wait=True)
+    with output:
+        display(shown)
+    label.value = f"shown {number}, {count()}"
+
+for button in buttons:
+    button.on_click(again)
+VBox([*buttons, label, output])
+"""
+
+
+@pytest.fixture(scope="module")
+def shows(page: Page, lab: str, lab_root) -> Iterator[int]:
+    """A notebook that shows what its buttons name; the numbers of the shows."""
+    run(page, lab, lab_root, "shows.ipynb", AGAIN)
+    return itertools.count(1)
+
+
+@pytest.mark.parametrize(("kind", "times"), [("HeadGrid", 20), ("ExplorerPage", 15)])
+def test_many_shows_and_closes_leave_nothing(page: Page, shows: Iterator[int], kind: str, times: int) -> None:
+    devtools = page.context.new_cdp_session(page)
+
+    def show() -> str:
+        page.get_by_role("button", name=kind, exact=True).click()
+        label = page.get_by_text(f"shown {next(shows)}, ")
+        label.wait_for()
+        page.locator(".stockformer-grid-maps canvas").nth(1).wait_for()
+        expect(page.locator(".stockformer-grid-maps")).to_have_count(1)
+        return label.inner_text().split(", ", 1)[1]
+
+    def held() -> tuple[int, int]:
+        """Canvases that are alive, in the page or out of it, and listeners."""
+        devtools.send("HeapProfiler.collectGarbage")
+        canvas = devtools.send("Runtime.evaluate", {"expression": "HTMLCanvasElement.prototype"})["result"]
+        found = devtools.send("Runtime.queryObjects", {"prototypeObjectId": canvas["objectId"]})["objects"]
+        count = {"objectId": found["objectId"], "functionDeclaration": "function () { return this.length; }"}
+        canvases = devtools.send("Runtime.callFunctionOn", count)["result"]["value"]
+        return canvases, devtools.send("Memory.getDOMCounters")["jsEventListeners"]
+
+    for _ in range(5):
+        in_kernel = show()
+    canvases, listeners = held()
+    for _ in range(times):
+        assert show() == in_kernel
+    more_canvases, more_listeners = held()
+    # Some are not collected yet, and JupyterLab's own listeners come and go;
+    # one left by every show is as many as there are shows.
+    assert more_canvases - canvases < times
+    assert more_listeners - listeners < times
+
+
+LONG = """
+torch.manual_seed(0)
+sizes = {"d_model": 16, "nhead": 2, "num_layers": 2, "dim_feedforward": 16, "max_len": 252}
+model = create_model(41, "binary", None, sizes).eval()
+session = ExtractorSession(model, torch.randn(252, 41), torch.randn(252, 11))
+"""
+TRANSFORMER = """
+AttentionExplorer(ExtractorSession(
+    torch.nn.Transformer(8, 2, 1, 2, 16, batch_first=True), torch.randn(1, 6, 8), torch.randn(1, 4, 8)
+))
+"""
+CORAL = """
+coral = create_model(41, "buckets", [-2, 0, 2], sizes | {"loss_name": "coral"})
+AttentionExplorer(ExtractorSession(coral, torch.randn(9, 41), torch.randn(12, 11)))
+"""
+
+
+@pytest.fixture(scope="module")
+def models(page: Page, lab: str, lab_root) -> None:
+    """A notebook with explorers of a year of days and of other models."""
+    run(page, lab, lab_root, "models.ipynb", f"{LONG}AttentionExplorer(session)", TRANSFORMER, CORAL)
+
+
+@pytest.mark.usefixtures("models")
+def test_other_models_open(page: Page) -> None:
+    expect(page.locator(".stockformer-explorer")).to_have_count(3)
+    _, transformer, coral = page.locator(".stockformer-explorer").all()
+    expect(transformer.locator(".stockformer-view:visible")).to_have_count(2)
+    transformer.get_by_role("button", name="decoder.layers.*.multihead_attn").click()
+    expect(transformer.locator(".stockformer-AttentionHeatmap")).to_contain_text("decoder.layers.*.multihead_attn")
+    expect(coral.locator(".stockformer-Prediction")).to_contain_text("P(class > 2)")
+    expect(coral.locator(".stockformer-PriceStrip")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("models")
+def test_a_year_of_days_draws_no_element_a_day(page: Page) -> None:
+    here: dict = {"torch": torch, "create_model": create_model, "ExtractorSession": ExtractorSession}
+    exec(LONG, here)
+    weights = here["session"].reading.capture.map("cross", 0).numpy()
+    shown = view(page, "AttentionHeatmap")
+    shown.locator("image").wait_for()
+    assert page.locator(".stockformer-explorer").first.locator("svg *").count() < 800
+    for name in ("AttentionRow", "GateTimeline", "PoolingBars"):
+        assert view(page, name).locator("svg *").count() < 120
+    click_cell(page, 200, 30, 252)  # a cell is hardly a pixel: its neighbour will do
+    page.mouse.move(5, 5)
+    expect(shown).to_contain_text(re.compile(r"query step (199|200|201), key step (29|30|31), weight"))
+    query, key, weight = re.search(r"query step (\d+), key step (\d+), weight ([\d.e-]+)", shown.inner_text()).groups()
+    assert np.float32(weight.rstrip(".")) == pytest.approx(weights[int(query), int(key)], rel=1e-5)
+    expect(view(page, "AttentionRow")).to_contain_text(f"What step {query} attends to")
