@@ -393,7 +393,7 @@ def checkpoint(small_csv, tmp_path):
     return save_checkpoint(tmp_path / "model.pt", fit(dataset, sizes, epochs=1).model, dataset.settings)
 
 
-def test_report(checkpoint, small_csv, tmp_path, capsys):
+def test_report(checkpoint, small_csv, tmp_path, capsys, small_report):
     call = ["report", str(checkpoint), str(small_csv), "--ticker", "IBM", "--out", str(tmp_path / "out")]
     assert main([*call, "--date", "2006-06-15"]) == 0
     page = (tmp_path / "out" / "report.html").read_text()

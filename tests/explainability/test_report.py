@@ -42,7 +42,7 @@ from stockformer.model import create_model
 DATES = pd.date_range("2008-10-08", periods=6)
 
 
-def test_cross_attention_model(make_model, inputs, tmp_path):
+def test_cross_attention_model(make_model, inputs, tmp_path, few_orders):
     names = [["<b>", *"abcd"], list("xyz")]
     saved = generate_report(
         make_model(),

@@ -151,7 +151,7 @@ def test_section_10_saliency(model, inputs):
     assert len(summary.axes) == 2
 
 
-def test_section_11_report(inputs, tmp_path, few_orders):
+def test_section_11_report(inputs, tmp_path, small_report):
     few_days = [part[:, -12:] for part in inputs]
     saved = generate_report(
         make_model(layers=1),

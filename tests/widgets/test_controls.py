@@ -327,7 +327,7 @@ def landmarks(made: StockDataset, network) -> dict[str, int]:
 @pytest.mark.parametrize("name", ["dataset", "buckets", "coral", "regression"])
 @pytest.mark.parametrize("landmark", LANDMARKS)
 def test_jump(name, landmark):
-    session = make_session(name)
+    session = make_session(name, "input_x_gradient")
     expected = landmarks(session.dataset, session.model)
     assert len(set(expected.values())) >= 3
     with AttentionExplorer(session) as explorer:
@@ -360,6 +360,7 @@ def is_scanning(explorer) -> bool:
 def long_session() -> ExtractorSession:
     """200 windows: a scan of four batches."""
     with ExtractorSession.from_dataset(model(), dataset(days=110), index=5) as made:
+        made.method = "input_x_gradient"
         yield made
 
 

@@ -63,7 +63,7 @@ def same(packed: Any, value: Any) -> None:
 
 @pytest.mark.parametrize("name", SESSIONS)
 def test_a_page_holds_what_every_view_shows(name, tmp_path):
-    session = make_session(name)
+    session = make_session(name, "input_x_gradient")
     selection = Selection(session)
     bundle, data = read(AttentionExplorer(session, selection).export_html(tmp_path / "page.html"))
     (sample,), reading = bundle["samples"], session.reading

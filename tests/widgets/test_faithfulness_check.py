@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import permutations
+from itertools import islice, permutations
 
 import numpy as np
 import pytest
@@ -30,6 +30,15 @@ from stockformer_widgets import AttentionExplorer, ExtractorSession, Faithfulnes
 from stockformer_widgets.parts.progress import Work
 
 pytestmark = pytest.mark.usefixtures("few_orders")
+
+
+@pytest.fixture
+def two_methods(monkeypatch):
+    """Where more than the sample is measured, and what is not what is tested: two methods beside the references."""
+    rankings = ExtractorSession._rankings
+    monkeypatch.setattr(
+        ExtractorSession, "_rankings", lambda session, unit: dict(islice(rankings(session, unit).items(), 2))
+    )
 
 
 @pytest.fixture
@@ -126,7 +135,7 @@ def test_cells_and_days_are_kept_beside_each_other(session, view):
     assert len(view.picture.grid.children) == 2
 
 
-def test_nothing_to_measure_is_said(session, view):
+def test_nothing_to_measure_is_said(session, view, two_methods):
     with torch.no_grad():
         session.model.cls_head[3].weight.zero_()
     session.refresh()
@@ -136,7 +145,7 @@ def test_nothing_to_measure_is_said(session, view):
     assert lines(SaliencyBars(session))[-1] == "not measurable on this sample"
 
 
-def test_new_weights_end_a_check_and_forget_the_last(session):
+def test_new_weights_end_a_check_and_forget_the_last(session, two_methods):
     session.check(windows=16)
     steps = session.check_steps(16)
     next(steps)
@@ -165,7 +174,7 @@ def test_arrows_pass_rankings_that_are_no_method(session, view):
     assert session.method == order[-1]
 
 
-def test_windows_survive_another_sample_and_the_sample_does_not(session, view):
+def test_windows_survive_another_sample_and_the_sample_does_not(session, view, two_methods):
     session.check(windows=16)
     session.sample = 9
     assert session.faithfulness["cell"].samples == 16
@@ -176,7 +185,7 @@ def test_windows_survive_another_sample_and_the_sample_does_not(session, view):
     assert session.sample_faithfulness == {}
 
 
-def test_the_one_that_is_chosen_is_shown_and_the_other_is_said(session, view):
+def test_the_one_that_is_chosen_is_shown_and_the_other_is_said(session, view, two_methods):
     results = {"16 windows": session.check(windows=16), "this sample": session.check()}
     for chosen, other in permutations(results):
         view.controls["on"].value = chosen
@@ -218,7 +227,7 @@ def test_what_there_is_to_measure():
 # While it runs
 
 
-def test_it_can_be_watched_and_stopped(session, view):
+def test_it_can_be_watched_and_stopped(session, view, two_methods):
     async def run():
         view.controls["on"].value = "16 windows"
         view.measure.click()
@@ -244,7 +253,7 @@ def test_it_can_be_watched_and_stopped(session, view):
     asyncio.run(run())
 
 
-def test_the_kernel_answers_meanwhile(session):
+def test_the_kernel_answers_meanwhile(session, two_methods):
     async def run():
         explorer = AttentionExplorer(session)
         explorer.tabs.selected_index = list(explorer.tabs.titles).index("Faithfulness")

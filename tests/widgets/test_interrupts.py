@@ -99,7 +99,7 @@ def test_a_pass_that_is_interrupted_anywhere_leaves_nothing(make_model, inputs, 
     before, number = left(model), 1
     while Interrupt(number).during(lambda: call(model, inputs, first)):
         assert left(model) == before, number
-        number += 7 if number > 60 else 1  # every place at first, then some of each kind
+        number += 23 if number > 60 else 1  # every place at first, then some of each kind
     assert number > 1
     assert torch.equal(capture_attention(model, *inputs).output, first.output)
 
@@ -138,7 +138,7 @@ def test_an_opening_that_is_interrupted_leaves_no_widget(kind):
     before, number = left(session.model, session, selection), 1
     while Interrupt(number).during(lambda: kind(session, selection).close()):
         assert left(session.model, session, selection) == before, number
-        number += 1 + number // 4
+        number += 1 + number // 3
     assert number > 20
 
 
@@ -148,7 +148,7 @@ def test_a_comparison_that_is_interrupted_leaves_no_widget():
     before, number = set(ipywidget._instances), 1
     while Interrupt(number).during(lambda: SampleComparison(session, other).close()):
         assert set(ipywidget._instances) == before, number
-        number += 1 + number // 3
+        number += 1 + number // 2
     assert number > 20
 
 
