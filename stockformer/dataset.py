@@ -323,9 +323,9 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         return torch.from_numpy(np.searchsorted(self.bucket_edges or [], targets * 100, side="right"))
 
 
-#: Columns of the rows, whatever the table calls its own target.
-_TARGET = "target"
-_RETURN = "forward return"
+#: Columns of the rows; no table has columns of these names, which a feature of the user's could share.
+_TARGET = "\0target"
+_RETURN = "\0return"
 
 
 def _spy_level(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.Series]:

@@ -82,7 +82,7 @@ def temporal_split(dataset: StockDataset) -> TemporalSplit:
     for name, part in zip(("training", "validation", "test"), parts, strict=True):
         if not len(part):
             raise ValueError(
-                f"no window of {dataset.lookback} days and its return fall into the {name} part of the dates "
+                f"no window of {dataset.lookback} days and what they predict fall into the {name} part of the dates "
                 f"{days[0].date()} to {days[-1].date()}: expected a shorter lookback or horizon, or more rows"
             )
     return TemporalSplit(*parts)

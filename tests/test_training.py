@@ -112,7 +112,7 @@ def test_split_follows_train_end(make_table):
     ("train_end", "message"),
     [
         ("2030-01-01", "no dates are left after 2030-01-01"),
-        ("2020-01-03", "no window of 5 days and its return fall into the training part"),
+        ("2020-01-03", "no window of 5 days and what they predict fall into the training part"),
     ],
 )
 def test_split_with_an_empty_part(make_table, train_end, message):

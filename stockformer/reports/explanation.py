@@ -347,7 +347,7 @@ def _carried_section(trace: Trace, capture: Capture, sample: int, dates: Sequenc
             axes: dict[str, Any] = dict(
                 zip(("query_label", "key_label", "query_dates", "key_dates"), (*labels, *named), strict=True)
             )
-            title = f"{kind_title(kind)}, layer {number}: norm of what comes in"
+            title = f"{kind_title(kind)}, layer {number}: norm of weighted values"
             draw = partial(
                 attention_plots.plot_attention_heatmap, carried, title=title, value="norm", mask=mask, **axes
             )

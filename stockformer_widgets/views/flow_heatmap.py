@@ -25,7 +25,7 @@ from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.day_maps import DayMapView, map_title, market_note
 from stockformer_widgets.views.doubts import trust_note
 
-_NORM = "norm of what comes in"
+_NORM = "norm of weighted values"
 #: Name of a choice -> map of a layer.
 _OF_LAYER = {_NORM: "norm", "gated weights": "gated", "weight x gradient": "gradient"}
 #: Name of a choice -> map through all layers.

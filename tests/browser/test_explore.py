@@ -443,7 +443,7 @@ def test_flow_of_attention_and_what_heads_change(page: Page) -> None:
     off = off_the_crosshair(13, 12)
     flow = view(page, "FlowHeatmap")
     for name, shown, title in (
-        ("norm of what comes in", carried, "layer 1, mean of 4 heads"),
+        ("norm of weighted values", carried, "layer 1, mean of 4 heads"),
         ("rollout", paths, "rollout through all layers"),
     ):
         flow.get_by_label("shows", exact=True).select_option(label=name)
@@ -470,7 +470,7 @@ def test_flow_of_attention_and_what_heads_change(page: Page) -> None:
         np.testing.assert_allclose(drawn, expected, atol=0.02 * np.abs(expected).max())
     click(page, "HeadImportance", 2.5 / 4, 0.5)
     expect(flow.locator(".stockformer-title")).to_contain_text("rollout")
-    flow.get_by_label("shows", exact=True).select_option(label="norm of what comes in")
+    flow.get_by_label("shows", exact=True).select_option(label="norm of weighted values")
     expect(flow.locator(".stockformer-title")).to_contain_text("layer 1, head 2")
 
 

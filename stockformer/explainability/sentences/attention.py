@@ -470,7 +470,7 @@ def _distances_verdict(table: pd.DataFrame, numbers: Numbers) -> str:
     depth = f" in the first layer and {last} in the last" if table["layer"].nunique() > 1 else ""
     local = int((distances <= NEAR * evens).sum())
     verdict = (
-        f"The heads look {first} days away on average{depth}; attention to all days equally would be "
+        f"The heads look {_days(first)} away on average{depth}; attention to all days equally would be "
         f"{' to '.join(dict.fromkeys(even))}. {local} of {counted(len(table), 'head')} {'is' if local == 1 else 'are'} "
         "local, at most a quarter as far."
     )
@@ -478,10 +478,14 @@ def _distances_verdict(table: pd.DataFrame, numbers: Numbers) -> str:
         return verdict
     order = table.sort_values("distance", kind="stable")
     near, far = (
-        f"layer {layer:.0f} head {head:.0f}{ties(distances, days, 'head')}, {days:.3g} days"
+        f"layer {layer:.0f} head {head:.0f}{ties(distances, days, 'head')}, {_days(f'{days:.3g}')}"
         for layer, head, days in order[["layer", "head", "distance"]].iloc[[0, -1]].to_numpy()
     )
     return f"{verdict} Nearest: {near}. Farthest: {far}."
+
+
+def _days(number: str) -> str:
+    return f"{number} day{'s' * (number != '1')}"
 
 
 _HEADS_STATISTICS = (
