@@ -68,8 +68,8 @@ def test_every_window(table, lookback, horizon):
 @pytest.mark.parametrize("name", ["target", "forward return", "return"])
 def test_a_feature_may_have_any_name(table, name):
     features = [name if feature == "f0" else feature for feature in FEATURES]
-    dataset = plain(table.rename(columns={"f0": name}), feature_cols=features)
-    np.testing.assert_array_equal(dataset[0][0].numpy(), plain(table)[0][0].numpy())
+    dataset = make(table.rename(columns={"f0": name}), feature_cols=features)
+    np.testing.assert_array_equal(dataset[0][0].numpy(), make(table)[0][0].numpy())
 
 
 def test_window_shows_raw_prices_and_the_inputs(table):
