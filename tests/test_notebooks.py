@@ -14,14 +14,18 @@ SEED = PROJECT.parent / "shared" / "seed" / "attention_analysis.md"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 PROSE = re.compile(r"# (Uncomment|Example:|\(Uncomment)")
 
-#: Runs first in every kernel, for speed: the sample is one ticker up to the crash and all in the last months;
-#: reports have empty figures and check one ranking. They and the whole sample are tested elsewhere.
+#: Runs first in every kernel, for speed: the sample is one ticker around a calm day and the crash, and all in the last
+#: months; figures are laid out once; reports have empty figures and check one ranking. All of it is tested elsewhere.
 SMALLER = """
 from matplotlib import pyplot
+from matplotlib_inline.config import InlineBackend
 from stockformer import sample
 from stockformer.reports import explanation as report
-rows = sample.sample_table().query("symbol == 'AAPL' and '2006-08' < date < '2008-11' or date > '2012-10'")
+rows = sample.sample_table().query(
+    "symbol == 'AAPL' and ('2006-08' < date < '2007' or '2008-06' < date < '2008-11') or date > '2012-10'"
+)
 sample.sample_table = rows.copy
+InlineBackend.instance(parent=get_ipython()).print_figure_kwargs = {"bbox_inches": None}
 report.CELL_RANKINGS = {"gradient": report.CELL_RANKINGS["gradient"]}
 report.DAY_RANKINGS = {"pooling": report.DAY_RANKINGS["pooling"]}
 report.render = lambda figure, dpi: pyplot.close(figure) or b""

@@ -701,7 +701,7 @@ def test_single_views_follow_one_selection_and_a_click_on_a_class_explains_it(
     write_notebook(lab_root / "alone.ipynb", ["\n".join(cells), "GateTimeline(session, heatmap.selection)"])
     run_notebook(page, lab, "alone.ipynb")
     view(page, "AttentionHeatmap").locator("image").wait_for()
-    screen.click_cell(page, 25, 30)
+    screen.click_cell(page, 25, 30, dataset.lookback)
     expect(view(page, "GateTimeline")).to_contain_text(f"{dataset.window(index).dates[25].date()} ")
 
     click(page, "Prediction", 0.1, 0.25)
