@@ -19,7 +19,7 @@ import stockformer_widgets
 from stockformer.__main__ import _parser
 from stockformer.explainability import randomisation_steps
 from stockformer.sample import load_sample, sample_table
-from stockformer_widgets import ExtractorSession
+from stockformer_widgets import ExtractorSession, views
 from stockformer_widgets.export import _visit
 
 PROJECT = Path(__file__).parents[1]
@@ -73,6 +73,13 @@ def test_code_of_the_readme_runs_from_the_top(sample_and_files):
         exec(compile(code, f"README.md, block {number}", "exec"), names)
     plt.close("all")
     assert all(Path(name).stat().st_size > 50_000 for name in ("crash.html", "calm-and-crash.html", "crash.png"))
+
+
+def test_the_readme_has_every_view_of_the_catalogue():
+    kinds = [kind.__name__ for columns in views.PAGES.values() for column in columns for kind in column]
+    table = README[README.index("| view | shows |") :].partition("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.M)) == sorted(kinds)
+    assert set(kinds) <= set(stockformer_widgets.__all__)
 
 
 def commands(page: str) -> list[str]:
