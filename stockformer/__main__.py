@@ -1,4 +1,4 @@
-"""Command line: ``python -m stockformer sample``, ``check``, ``train``, ``report`` and ``faithfulness``."""
+"""Command line: ``python -m stockformer``, and what to do: ``sample``, ``check``, ``train``, ``report`` and others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from stockformer.explainability import generate_report
 from stockformer.files import check_writable
 from stockformer.model import LABEL_MODES, PooledTransformer
 from stockformer.opening import open_model
+from stockformer.planted.scores import WINDOWS
 from stockformer.reports.faithfulness import write_faithfulness
+from stockformer.reports.planted import write_planted
 from stockformer.sample import MODELS, load_sample, write_sample
 from stockformer.table import read_table, table_files
 from stockformer.training import FitResult, fit
@@ -103,6 +105,15 @@ def _parser() -> argparse.ArgumentParser:
     faithfulness.add_argument("--out", required=True, help="Markdown page to write")
     faithfulness.add_argument("--table", help="CSV file to write as well")
     faithfulness.set_defaults(run=_faithfulness)
+
+    planted = commands.add_parser(
+        "planted", parents=[writing], help="measure whether explanations find what is known to be there"
+    )
+    planted.add_argument("--seeds", type=int, default=10, help="models per mechanism (default: %(default)s)")
+    planted.add_argument("--windows", type=int, default=WINDOWS, help="of each model (default: %(default)s)")
+    planted.add_argument("--out", required=True, help="Markdown page to write")
+    planted.add_argument("--table", help="CSV file to write as well")
+    planted.set_defaults(run=_planted)
     return parser
 
 
@@ -193,6 +204,13 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
     else:
         models = {Path(arguments.checkpoint).stem: _open(arguments)}
     write_faithfulness(models, arguments.out, windows=arguments.windows, table=arguments.table)
+    print(arguments.out)
+
+
+def _planted(arguments: argparse.Namespace) -> None:
+    outputs = [Path(path) for path in (arguments.out, arguments.table) if path is not None]
+    check_writable(outputs, overwrite=arguments.overwrite)
+    write_planted(arguments.out, seeds=arguments.seeds, windows=arguments.windows, table=arguments.table)
     print(arguments.out)
 
 

@@ -74,10 +74,12 @@ class Truth:
     Attributes:
         terms: their sum is the output, up to a constant and a factor.
         made_up: whether the output depends on nothing, and the terms are an answer that can be found by chance only.
+        gate_known: whether the gate was trained to be open where the market matters, and closed elsewhere.
     """
 
     terms: tuple[Term, ...]
     made_up: bool = False
+    gate_known: bool = False
 
     def value(self, windows: Sequence[Tensor]) -> Tensor:
         """Sum of the terms: [N]."""
@@ -122,8 +124,8 @@ class Truth:
         return pd.DataFrame(rows, columns=["stream", "day", "feature", "when", "head"])
 
 
-#: Draws a cell of a stream, or of either, on a day that has none yet.
-Draw = Callable[[int | None], Cell]
+#: Draws a cell of a stream, on a day that has none yet.
+Draw = Callable[[int], Cell]
 
 
 @dataclass(frozen=True)
@@ -131,43 +133,36 @@ class Mechanism:
     """How a market's volatility comes about: ``log volatility = log 0.2 + 0.5 (strength * sum of terms + noise)``.
 
     Attributes:
-        description: what decides, in words.
         terms: made from cells drawn at random.
         strength: of the terms.
         noise: standard deviation of the noise.
         shortcut: whether one more cell tells the target up to the last validation window, and nothing in the test.
+        guided: whether the gate is trained to be open where the market matters, and closed elsewhere.
         epochs: in which a model learns it.
     """
 
-    description: str
     terms: Callable[[Draw], tuple[Term, ...]]
     strength: float = 1.0
     noise: float = 0.1
     shortcut: bool = False
+    guided: bool = False
     epochs: int = 5
 
 
-def _gated(draw: Draw) -> tuple[Term, ...]:
+def _by_regime(draw: Draw) -> tuple[Term, ...]:
     regime = draw(0)
     return Term(draw(1), when=regime, sign=1), Term(draw(0), when=regime, sign=-1)
 
 
-#: By name.
+#: By name; `load_planted` says in words what they are. Of nothing, twelve cells are a made-up answer.
 MECHANISMS = {
-    "feature": Mechanism("one stock feature on one day", lambda draw: (Term(draw(0)),)),
-    "market": Mechanism("one market feature on one day", lambda draw: (Term(draw(1)),)),
-    "gate": Mechanism("by the sign of a stock cell, a market cell or another stock cell", _gated, epochs=15),
-    "heads": Mechanism(
-        "the sum of two market cells, each the job of a head",
-        lambda draw: (Term(draw(1), head=0), Term(draw(1), head=1)),
-    ),
-    "shortcut": Mechanism(
-        "a stock cell under noise, while another one tells the target, but not in the test",
-        lambda draw: (Term(draw(0)),),
-        noise=1.0,
-        shortcut=True,
-    ),
-    "nothing": Mechanism("nothing", lambda draw: (Term(draw(None)),), strength=0.0, noise=1.0),
+    "feature": Mechanism(lambda draw: (Term(draw(0)),)),
+    "market": Mechanism(lambda draw: (Term(draw(1)),)),
+    "gate": Mechanism(_by_regime, epochs=15),
+    "guided_gate": Mechanism(_by_regime, epochs=15, guided=True),
+    "heads": Mechanism(lambda draw: (Term(draw(1), head=0), Term(draw(1), head=1))),
+    "shortcut": Mechanism(lambda draw: (Term(draw(0)),), noise=1.0, shortcut=True),
+    "nothing": Mechanism(lambda draw: tuple(Term(draw(stream)) for stream in (0, 1) * 6), strength=0.0, noise=1.0),
 }
 
 
@@ -186,16 +181,15 @@ def plant(name: str, seed: int) -> tuple[pd.DataFrame, Truth]:
     shortcut = draw(0) if mechanism.shortcut else None
     market = _values(rng)
     tables = [_ticker(ticker, rng, mechanism, Truth(terms), market, shortcut) for ticker in _TICKERS]
-    truth = Truth((Term(shortcut),)) if shortcut else Truth(terms, made_up=mechanism.strength == 0)
+    truth = Truth((Term(shortcut),)) if shortcut else Truth(terms, mechanism.strength == 0, mechanism.guided)
     return pd.concat(tables, ignore_index=True), truth
 
 
 def _cells(rng: np.random.Generator) -> Draw:
     days = iter(rng.permutation(LOOKBACK))
 
-    def draw(stream: int | None) -> Cell:
-        where = int(rng.integers(len(STREAMS))) if stream is None else stream
-        return Cell(where, int(next(days)), int(rng.integers(len(FEATURES[where]))))
+    def draw(stream: int) -> Cell:
+        return Cell(stream, int(next(days)), int(rng.integers(len(FEATURES[stream]))))
 
     return draw
 

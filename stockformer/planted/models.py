@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stockformer.dataset import StockDataset
 from stockformer.explainability.attention.trace import explicit_attention
-from stockformer.forward import without_gradients
+from stockformer.forward import forward_hooks, without_gradients
 from stockformer.model import PooledTransformer
 from stockformer.planted.mechanisms import FEATURES, LOOKBACK, MECHANISMS, TARGET, Truth, plant
 from stockformer.training import Loss, fit, prediction_loss, temporal_split
@@ -32,8 +32,7 @@ LEARNING_RATE = 6e-3
 #: A model has learned a mechanism if it explains this part of the variance, and what should not matter at most that.
 LEAST_SCORE, MOST_REST = 0.9, 0.1
 
-_CROSS = "cross_attn_layers.0.cross_attn"
-_GUIDANCE = 0.1  # weight of what heads are told, beside the squared error
+_GUIDANCE = 0.1  # weight of what heads and gates are told, beside the squared error
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,9 @@ def load_planted(name: str, seed: int = 0, *, progress: bool = True) -> Planted:
     and features, is drawn by the seed.
 
     Args:
-        name: ``feature``: one stock feature on one day; ``market``: one market feature on one day; ``gate``: by the
-            sign of a stock cell, a market cell or another stock cell; ``heads``: two market cells, each the job of
+        name: ``feature``: one stock feature on one day; ``market``: one market feature on one day; ``gate``: by
+            the sign of a stock cell, a market cell or another stock cell; ``guided_gate``: the same, and the gate is
+            trained to be open where the market cell decides; ``heads``: two market cells, each the job of
             a head; ``shortcut``: a cell that tells the target in training and validation, but not in the test;
             ``nothing``: noise.
         progress: show a bar.
@@ -148,15 +148,29 @@ def swapped(model: PooledTransformer, truth: Truth, windows: Sequence[Tensor]) -
 
 
 def _guided(truth: Truth) -> Loss:
-    """Squared error, and of heads with a job how far they are from looking at its day alone: mean of -log weight."""
-    if not truth.heads:
+    """Squared error, and how far heads and gate are from what they are told.
+
+    A head: mean of -log weight of the day of its job. The gate: cross-entropy of its mean on each day with whether the
+    market matters.
+    """
+    if not truth.heads and not truth.gate_known:
         return prediction_loss
 
     def loss(model: PooledTransformer, inputs: Sequence[Tensor], y: Tensor) -> Tensor:
-        with explicit_attention(model) as calls:
+        gates: list[Tensor] = []
+        gate = model.get_submodule("cross_attn_layers.0.gate")
+
+        def keep(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            if module is gate:
+                gates.append(output)
+
+        with explicit_attention(model) as calls, forward_hooks(after=keep):
             error = F.mse_loss(model(*inputs), y)
-        weights = calls.attention[_CROSS].weights  # [B, heads, T, T]
-        jobs = [-weights[:, head, :, term.cell.day].log().mean() for head, term in truth.heads.items()]
-        return error + _GUIDANCE * torch.stack(jobs).sum()
+        weights = calls.attention["cross_attn_layers.0.cross_attn"].weights  # [B, heads, T, T]
+        told = [-weights[:, head, :, term.cell.day].log().mean() for head, term in truth.heads.items()]
+        if truth.gate_known:
+            mean = gates[0].mean(dim=-1)  # [B, T]
+            told.append(F.binary_cross_entropy(mean, truth.market_counts(inputs)[:, None].expand_as(mean).to(mean)))
+        return error + _GUIDANCE * torch.stack(told).sum()
 
     return loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.resources import as_file, files
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ UNITS = {
     "day": "which days of the stock and of the market matter",
     "head": "which heads have a job",
     "job": "which of two heads matters more in a window",
-    "regime": "in which windows the market matters",
+    "window": "in which windows the market matters",
 }
 WINDOWS = 8
 _CONFIDENCE = 0.95
@@ -109,7 +110,7 @@ def score_planted(planted: Planted, windows: int = WINDOWS) -> pd.DataFrame:
 
     Returns:
         One row per unit of `UNITS` that the mechanism has and ranking: ``unit, ranking``; ``precision``, at k, and
-        ``auc``, means over the windows; ``chance``, the precision of a random ranking. Of jobs and regimes the area
+        ``auc``, means over the windows; ``chance``, the precision of a random ranking. Of jobs and windows the area
         is over windows, and there is no precision.
 
     Raises:
@@ -184,7 +185,7 @@ def _separating(
         by_day = {"mean gate": gate.mean(dim=-1), "market share": market_entry(trace)[0]}
         numbers = {name: float(values.mean()) for name, values in by_day.items()}
         numbers |= {f"{name}, pooled": float(trace.pooling @ values) for name, values in by_day.items()}
-        yield "regime", numbers, bool(truth.market_counts(inputs))
+        yield "window", numbers, bool(truth.market_counts(inputs))
 
 
 #: How `head_importance` tells it.
@@ -246,7 +247,7 @@ def intervals(scores: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per mechanism, unit and ranking: ``mechanism, unit, ranking, seeds``; ``precision, precision_low,
         precision_high, auc, auc_low, auc_high``; ``chance``, the precision of a random ranking. A seed without an
-        area, as all of its windows are of one regime, is left out of that mean; NaN is what no seed has.
+        area, as the market matters in all of its windows, is left out of that mean; NaN is what no seed has.
 
     Raises:
         ValueError: a mechanism has a single seed.
@@ -270,3 +271,9 @@ def _interval(values: np.ndarray) -> tuple[float, float, float]:
     margin = stats.t.ppf(0.5 + _CONFIDENCE / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     low, high = np.clip([mean - margin, mean + margin], 0, 1)
     return mean, float(low), float(high)
+
+
+def planted_scores() -> pd.DataFrame:
+    """The numbers of `docs/planted.md` by seed, as `measure_planted` gives them."""
+    with as_file(files("stockformer") / "planted" / "scores.csv") as path:
+        return pd.read_csv(path)
