@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -26,11 +27,20 @@ SMALL = {"d_model": 8, "nhead": 2, "num_layers": 2, "dim_feedforward": 12, "mark
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the browser tests, and run what takes longest first, so that parallel workers end together."""
+    """Mark the browser tests, and run what takes longest first, so that parallel workers end together.
+
+    After the browser tests and the slow ones come the files with the most tests.
+    """
+    tests = Counter(item.path for item in items)
     for item in items:
         if item.path.is_relative_to(BROWSER):
             item.add_marker(pytest.mark.browser)
-    items.sort(key=lambda item: (item.get_closest_marker("browser") is None, item.get_closest_marker("slow") is None))
+
+    def place(item: pytest.Item) -> tuple[bool, bool, int]:
+        browser, slow = (item.get_closest_marker(name) is None for name in ("browser", "slow"))
+        return browser, slow, -tests[item.path]
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True, scope="session")
