@@ -322,7 +322,11 @@ def test_what_the_page_reads_out_of_the_scores(measured):
     text = _reading(scores, intervals(scores))
     assert "precision at k of 0.9 or more in these seeds: 2 of 3 of feature." in text
     assert "Mean attention by day, area under ROC: finds the days of feature (0.61)." in text
-    assert "1 of 5 rankings have an interval that leaves out 0.5 (mean attention by day)" in text
+    for areas, clause in (([0.51, 0.49, 0.5], "is chance for feature (0.50)"), ([0.3, 0.31, 0.32], "is worse than")):
+        changed = scores.copy()
+        changed.loc[(scores["ranking"] == "mean attention") & (scores["mechanism"] == "feature"), "auc"] = areas
+        assert f"Mean attention by day, area under ROC: {clause}" in _reading(changed, intervals(changed))
+    assert "the intervals of 1 of 5 rankings leave out 0.5 (mean attention by day)" in text
 
 
 def test_a_single_seed_is_one_sentence(tmp_path, capsys):

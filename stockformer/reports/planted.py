@@ -100,12 +100,12 @@ def _reading(scores: pd.DataFrame, agreement: pd.DataFrame) -> str:
         lines.append(f"{ranking.capitalize()} by day, area under ROC: {'; '.join(clauses)}.")
     nothing = agreement[~agreement["mechanism"].isin(real)]
     outside = nothing[(nothing["auc_low"] > 0.5) | (nothing["auc_high"] < 0.5)]
-    which = ", ".join(f"{row.ranking} by {row.unit}" for row in outside.itertuples())
+    which = ", ".join(f"{row.ranking} by {row.unit}".replace("_", " ") for row in outside.itertuples())
     lines.append(
-        f"Of a model of nothing, {len(outside)} of {len(nothing)} rankings have an interval that leaves out 0.5"
+        f"Of a model of nothing, the intervals of {len(outside)} of {len(nothing)} rankings leave out 0.5"
         f"{f' ({which})' if which else ''}; at 95 %, one in twenty is expected to."
     )
-    return "\n".join(f"- {line.replace('_', ' ')}" for line in lines)
+    return "\n".join(f"- {line}" for line in lines)
 
 
 #: Of the precision at k that counts as found.
