@@ -175,12 +175,12 @@ def _verdicts(result: Faithfulness) -> str:
         mark = f'<span style="color: {colors[name]}">■</span>'
         numbers = [_number(row[column], 3 if column.startswith("p") else 2) for column in _COLUMNS]
         rows.append([f"{mark} {text(_words(name))}", *numbers, row["verdict"]])
-    head = ["", *(f'<abbr title="{text(meaning)}">{_words(name)}</abbr>' for name, meaning in _COLUMNS.items()), ""]
+    head = ["", *(f'<abbr title="{text(meaning)}">{_words(name)}</abbr>' for name, meaning in _COLUMNS.items()), "verdict"]
     if result.second is not None:
         others = result.second.table.set_index("ranking").loc[result.table["ranking"]]
         for cells, gap, verdict in zip(rows, others["gap"], others["verdict"], strict=True):
             cells += [_number(gap), verdict]
-        head += [f'<abbr title="{text(_OTHERS)}">gap, other windows</abbr>', ""]
+        head += [f'<abbr title="{text(_OTHERS)}">gap, other windows</abbr>', "verdict"]
     return _html_table(head, rows)
 
 
@@ -220,8 +220,8 @@ def _random(rows: dict[str, dict[str, float]]) -> str:
 def _html_table(head: list[str], rows: list[list[str]]) -> str:
     top = "".join(f"<th>{name}</th>" for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    look = "line-height: 1.4; text-align: right; word-break: normal; border-spacing: 10px 0"
-    return f'<table style="{look}"><tr>{top}</tr>{body}</table>'
+    look = "line-height: 1.4; text-align: right; overflow-wrap: normal; word-break: normal; border-spacing: 10px 0"
+    return f'<div style="overflow-x: auto"><table style="{look}"><tr>{top}</tr>{body}</table></div>'
 
 
 def _words(name: object) -> str:
