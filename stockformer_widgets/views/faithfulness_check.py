@@ -175,7 +175,8 @@ def _verdicts(result: Faithfulness) -> str:
         mark = f'<span style="color: {colors[name]}">■</span>'
         numbers = [_number(row[column], 3 if column.startswith("p") else 2) for column in _COLUMNS]
         rows.append([f"{mark} {text(_words(name))}", *numbers, row["verdict"]])
-    head = ["", *(f'<abbr title="{text(meaning)}">{_words(name)}</abbr>' for name, meaning in _COLUMNS.items()), "verdict"]
+    columns = [f'<abbr title="{text(meaning)}">{_words(name)}</abbr>' for name, meaning in _COLUMNS.items()]
+    head = ["", *columns, "verdict"]
     if result.second is not None:
         others = result.second.table.set_index("ranking").loc[result.table["ranking"]]
         for cells, gap, verdict in zip(rows, others["gap"], others["verdict"], strict=True):
