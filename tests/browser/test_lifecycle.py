@@ -189,7 +189,7 @@ def shows(page: Page, lab: str, lab_root) -> Iterator[int]:
     return itertools.count(1)
 
 
-@pytest.mark.parametrize(("kind", "times"), [("HeadGrid", 20), ("ExplorerPage", 15)])
+@pytest.mark.parametrize(("kind", "times"), [("HeadGrid", 30), ("ExplorerPage", 25)])
 def test_many_shows_and_closes_leave_nothing(page: Page, shows: Iterator[int], kind: str, times: int) -> None:
     devtools = page.context.new_cdp_session(page)
 
