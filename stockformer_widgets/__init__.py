@@ -1,5 +1,7 @@
 """Linked Jupyter views of what a stock transformer attends to."""
 
+from stockformer_widgets.catalogue import *  # noqa: F403
+from stockformer_widgets.catalogue import __all__ as _views
 from stockformer_widgets.comparison import SampleComparison
 from stockformer_widgets.explorer import AttentionExplorer
 from stockformer_widgets.export import ExplorerPage
@@ -8,8 +10,6 @@ from stockformer_widgets.state.explanations import BASELINES
 from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import LANDMARKS, ExtractorSession
-from stockformer_widgets.views import *  # noqa: F403
-from stockformer_widgets.views import __all__ as _views
 
 __all__ = [
     "BASELINES",

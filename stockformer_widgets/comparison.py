@@ -14,6 +14,7 @@ from traitlets import link
 
 from stockformer.explainability.attention.statistics import divergence
 from stockformer.model import Forecaster
+from stockformer_widgets.catalogue import PAGES, AttentionHeatmap, Prediction, View
 from stockformer_widgets.controls.selectors import SampleControls, SelectionControls
 from stockformer_widgets.export import PageSample, pack, write_page
 from stockformer_widgets.parts.drawing import STREAM_COLORS, MessageLine, text
@@ -24,7 +25,6 @@ from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.tabs import Columns, Slot, ViewTabs
-from stockformer_widgets.views import PAGES, AttentionHeatmap, Prediction, View
 from stockformer_widgets.views.base import close_parts
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ipywidgets import HTML, HBox, Layout, ToggleButton
 
+from stockformer_widgets.catalogue import View
 from stockformer_widgets.controls.selectors import SampleControls, SelectionControls
 from stockformer_widgets.controls.what_if import WhatIfControls
 from stockformer_widgets.export import pack_samples, write_page
@@ -18,7 +19,6 @@ from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.tabs import ViewTabs, pages_of
-from stockformer_widgets.views import View
 from stockformer_widgets.views.base import check_state, close_parts
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from ipywidgets import HBox, Layout, Tab, VBox, Widget
 
+from stockformer_widgets.catalogue import PAGES, View
 from stockformer_widgets.parts.drawing import MessageLine
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views import PAGES, View
 from stockformer_widgets.views.compared import compared
 
 

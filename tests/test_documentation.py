@@ -19,7 +19,7 @@ import stockformer_widgets
 from stockformer.__main__ import _parser
 from stockformer.explainability import randomisation_steps
 from stockformer.sample import load_sample, sample_table
-from stockformer_widgets import ExtractorSession, views
+from stockformer_widgets import ExtractorSession, catalogue
 from stockformer_widgets.export import _visit
 
 PROJECT = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def test_code_of_the_readme_runs_from_the_top(sample_and_files):
 
 
 def test_the_readme_has_every_view_of_the_catalogue():
-    kinds = [kind.__name__ for columns in views.PAGES.values() for column in columns for kind in column]
+    kinds = [kind.__name__ for columns in catalogue.PAGES.values() for column in columns for kind in column]
     table = README[README.index("| view | shows |") :].partition("\n\n")[0]
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.M)) == sorted(kinds)
     assert set(kinds) <= set(stockformer_widgets.__all__)

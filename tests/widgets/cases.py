@@ -38,7 +38,7 @@ from stockformer_widgets import (
     SaliencyHeatmap,
     View,
 )
-from stockformer_widgets.views import PAGES
+from stockformer_widgets.catalogue import PAGES
 
 STOCK, MARKET = ["f0", "f1", "f2", "f3", "f4"], ["m0", "spy_ret_1d"]
 DAYS = 8

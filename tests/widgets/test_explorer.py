@@ -43,10 +43,10 @@ from stockformer_widgets import (
     PriceStrip,
     SaliencyBars,
     Selection,
-    views,
+    catalogue,
 )
 
-PAGES = {title: {kind for column in columns for kind in column} for title, columns in views.PAGES.items()}
+PAGES = {title: {kind for column in columns for kind in column} for title, columns in catalogue.PAGES.items()}
 
 
 def view_of(explorer, kind):

@@ -1,0 +1,60 @@
+"""The colours of heatmaps: cells as a PNG, and their colour bar."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex, to_rgb
+from PIL import Image
+
+from stockformer.charts.chart import GREY, Heatmap
+from stockformer_widgets.parts.drawing import HIGHLIGHT
+
+_LEVELS = 255  # palette entries for values; one more is for cells without a number
+_BAR = 140  # pixels
+
+
+class Palette:
+    """The colours of a heatmap: a matplotlib colour map, and grey for cells without a number."""
+
+    def __init__(self, name: str) -> None:
+        colors = colormaps[name].resampled(_LEVELS)
+        entries = [*colors(np.arange(_LEVELS))[:, :3], to_rgb(GREY)]
+        self._entries = [round(255 * channel) for color in entries for channel in color]
+        self._stops = ", ".join(to_hex(color) for color in colors(np.linspace(0, 1, 16)))
+
+    def encode(self, body: Heatmap) -> bytes:
+        """Cells [rows, columns] as a PNG of one byte per cell."""
+        colored, low = np.isfinite(body.cells), body.scale.low
+        scaled = (np.where(colored, body.cells, low) - low) / (body.scale.high - low) * (_LEVELS - 1)
+        levels = np.where(colored, np.rint(np.clip(scaled, 0, _LEVELS - 1)), _LEVELS).astype(np.uint8)
+        picture = Image.fromarray(levels, mode="P")
+        picture.putpalette(self._entries)
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    def legend(self, body: Heatmap) -> str:
+        """A colour bar from the lowest to the highest value as HTML, with its line and what grey is."""
+        low, high = body.scale.low, body.scale.high
+        fill, words = f"linear-gradient(to right, {self._stops})", ""
+        if body.reference is not None:
+            value, name = body.reference
+            line = f"linear-gradient({HIGHLIGHT}, {HIGHLIGHT}) {_BAR * (value - low) / (high - low):.0f}px 0 / 2px 100%"
+            fill = f"{line} no-repeat, {fill}"
+            words = " &nbsp; " + _whole(f'<span style="color: {HIGHLIGHT}">|</span> {name} {value:.3g}')
+        if body.grey:
+            words += f' &nbsp; <span style="color: {GREY}">■</span> {body.grey}'
+        bar = f'<span style="display: inline-block; width: {_BAR}px; height: 9px; background: {fill}"></span>'
+        return _whole(f"{low:.4g} {bar} {high:.4g}") + words
+
+
+def _whole(words: str) -> str:
+    """HTML that no line break cuts."""
+    return f'<span style="white-space: nowrap">{words}</span>'
+
+
+palette_of = cache(Palette)
