@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -381,7 +382,10 @@ class Explaining(Followed):
     @property
     def unavailable_features(self) -> list[str]:
         """Features that the dataset has no value for."""
-        return [] if self.dataset is None or self.reading.window is None else list(self.dataset.unavailable)
+        if self.dataset is None or self.reading.window is None:
+            return []
+        columns, names = (chain.from_iterable(groups) for groups in (self._dataset_columns(), self.feature_names))
+        return [name for column, name in zip(columns, names, strict=True) if column in self.dataset.unavailable]
 
     def _attribution_key(self) -> tuple[Any, ...]:
         # With the reading: what another thread computes may be ready only after the next one was read.

@@ -176,6 +176,15 @@ def test_the_control_is_read_and_not_promised(session, monkeypatch):
     assert line in lines(SaliencyBars(session))
 
 
+def test_features_without_data_are_known_by_other_names_too(session):
+    names = [[f"my {name}" for name in group] for group in session.feature_names]
+    with ExtractorSession(session.model, dataset=session.dataset, feature_names=names) as renamed:
+        assert renamed.unavailable_features == ["my f4"]
+        assert "1 of 7 features have no data; their attribution is exactly 0, as expected" in lines(
+            SaliencyBars(renamed)
+        )
+
+
 def test_what_was_measured_over_windows_and_on_the_sample_are_both_said(session, sample):
     view = SaliencyBars(session)
     over_windows, alone = session.check(windows=4), session.check()
