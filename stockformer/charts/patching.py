@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 
 from stockformer.charts.chart import Axis, Chart, Heatmap, Note, Scale
+from stockformer.charts.maps import largest_value
 from stockformer.explainability.attention.patching import Patching
 from stockformer.explainability.sentences.flow import summarize_patching
 
@@ -29,7 +31,7 @@ def patching_map(result: Patching, stream: str, days: Days, donor_days: Days, do
     }
     rows = result.table[result.table["stream"] == stream]
     values = rows["effect"].to_numpy().reshape(-1, len(days[stream])).astype(np.float32)
-    largest = float(result.table["effect"].abs().max()) or 1.0
+    largest = largest_value(torch.tensor(result.table["effect"].abs().to_numpy()))
     # Layers of the stock stream are those of its attention; the market's own are others.
     layers, market = Axis([str(layer) for layer in range(len(values))], "layer", "layer"), stream == "market"
     return Chart(

@@ -362,7 +362,7 @@ def redundancy(maps: np.ndarray) -> np.ndarray:
 
 def by_head(maps: np.ndarray) -> dict[str, np.ndarray]:
     queries, keys = maps.shape[1:]
-    apart = np.abs(np.arange(keys) - np.arange(queries)[:, None])
+    apart = np.abs(np.arange(keys) - np.arange(queries)[:, None] - (keys - queries))  # both end on one day
     return {
         "diffuseness": entropy(maps) / np.log(keys),
         "peak": maps.mean(axis=1).argmax(axis=-1),
