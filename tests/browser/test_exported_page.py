@@ -244,8 +244,8 @@ def test_what_is_drawn_follows_the_theme(opened: Page, explorer_file: Path) -> N
         for name in ("HeadGrid", "AttentionHeatmap"):
             words = view(opened, name).locator("canvas").first
             # Grey letters on nothing: captions of the grid, dates beside the map.
-            found = words.evaluate(
-                """canvas => {
+            opened.wait_for_function(
+                """([canvas, channel]) => {
                     const { width, height } = canvas;
                     const copy = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
                     copy.drawImage(canvas, 0, 0);
@@ -255,11 +255,11 @@ def test_what_is_drawn_follows_the_theme(opened: Page, explorer_file: Path) -> N
                         const [red, green, blue, alpha] = data.subarray(at, at + 4);
                         if (alpha === 255 && red === green && red === blue) greys.push(red);
                     }
-                    return [Math.min(...greys), Math.max(...greys)];
-                }"""
+                    const ends = [Math.min(...greys), Math.max(...greys)];
+                    return ends.includes(channel) && !ends.includes(255 - channel);
+                }""",
+                arg=[words.element_handle(), channel],
             )
-            assert channel in found, (scheme, name)
-            assert 255 - channel not in found, (scheme, name)
 
 
 def test_nothing_is_filled_between_the_points_of_a_line(opened: Page, explorer_file: Path) -> None:
