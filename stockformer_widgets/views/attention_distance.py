@@ -13,7 +13,7 @@ from stockformer_widgets.views.panels import PanelsView
 class AttentionDistance(PanelsView):
     """Mean distance in days between a query and what it attends to, by layer. A click selects the layer.
 
-    Of every head, of their mean, and of attention to all days alike.
+    For every head, for their mean, and for equal attention to all days.
     """
 
     label = "Attention distance by layer"

@@ -122,7 +122,7 @@ def test_effects():
     )
     assert numbers(found) == {"largest_flat": 0.5, "largest_shuffled": 0.3, "idle_share": pytest.approx(1 / 3)}
     near_zero = summarize_effects(EFFECTS, 1e-9)
-    assert "by +0.5, from 1e-09 to 0.5." in near_zero.verdict  # in the target's units: a share of 0 is no number
+    assert "by +0.5, from 1e-09 to 0.5." in near_zero.verdict  # in the target's units: a share of 0 is undefined
     assert summarize_effects(EFFECTS.assign(flat=0.0, permuted=0.0), 1.0).findings == ()
     assert summarize_effects(EFFECTS.assign(flat=math.nan), 1.0).findings == ()
 

@@ -43,7 +43,7 @@ Series = dict[str, tuple[list[str], np.ndarray]]
 
 
 def in_chart(body) -> Series:
-    """Name -> colours and values to draw, 0 for what is no number."""
+    """Name -> colours and the values that are drawn, 0 in place of NaN."""
     if isinstance(body, Lines):
         return {line.name: ([line.color], drawn_of(line.values, line.shape)) for line in body.lines if line.name}
     dots = {} if body.dots is None else {body.dots_name: ([body.dots_color], number(body.dots))}
@@ -97,7 +97,7 @@ def _length(bar) -> float:
 
 
 def drawn_of(values, shape: str) -> np.ndarray:
-    """What is drawn of a line: 0 for what is no number, and nothing after the last number, but for steps."""
+    """The drawn values of a line: 0 in place of NaN; except for steps, nothing after the last number."""
     numbers, last = number(values), np.flatnonzero(np.isfinite(np.asarray(values, dtype=float)))[-1:]
     if len(last) and shape not in ("step", "area", "steps-mid"):
         numbers[last[0] + 1 :] = np.nan

@@ -1,4 +1,4 @@
-"""The tab that tells whether to believe an explanation: what it measures, says and does on a click."""
+"""The faithfulness tab: its measurements, its sentences, and what a click selects."""
 
 from __future__ import annotations
 

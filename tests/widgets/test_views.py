@@ -86,7 +86,7 @@ def closed(view: View) -> View:
 
 
 def own_observers(session: ExtractorSession) -> int:
-    """What hangs on a selection that nobody follows."""
+    """The number of observers of a selection that no view follows."""
     return observers(Selection(session))
 
 
