@@ -349,3 +349,19 @@ def unpacked(value: Any, bundle: dict, data: bytes) -> Any:
         first, size = value["array"]
         return np.frombuffer(data, "<f4")[first : first + size]
     return {name: unpacked(one, bundle, data) for name, one in value.items()}
+
+
+def labels(control: Any) -> list[str]:
+    return [label for label, _ in control.options]
+
+
+def shown_sample(explorer: Any) -> tuple:
+    """Index, ticker and date in the sample controls."""
+    samples = explorer.samples
+    return samples.index.value, samples.ticker.value, samples.date.value
+
+
+def sample_of(session: ExtractorSession, index: int) -> tuple:
+    """Index, ticker and date of a window."""
+    made = session.dataset
+    return index, made.end_tickers[index], made.end_dates[index].date()

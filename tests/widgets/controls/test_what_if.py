@@ -1,0 +1,92 @@
+"""The what-if panel: what it changes, refuses and displays."""
+
+from __future__ import annotations
+
+import torch
+from cases import make_session, plain, shown_message
+
+from stockformer.explainability import WhatIf
+from stockformer_widgets import AttentionExplorer, Selection
+from stockformer_widgets.controls.what_if import WhatIfControls
+from stockformer_widgets.parts.drawing import MessageLine
+
+
+def test_the_panel_changes_what_is_selected(session, explorer):
+    panel, where = explorer.changes, explorer.selection
+    assert panel.layout.display == "none"
+    explorer.changing.value = True
+    assert panel.layout.display is None
+    panel.gate.value = 0.0
+    where.layer, where.kind, where.head = 1, "self", 0
+    assert panel.gate.value != 0.0
+    panel.attention.value = "flat"
+    panel.head_off.value = True
+    assert session.change == WhatIf(gate={0: 0.0}, heads_off=(("self", 1, 0),), flat=(("self", 1),))
+    panel.attention.value = "permuted"
+    assert session.change.permuted == (("self", 1),)
+    assert session.change.flat == ()
+    panel.head_off.value = False
+    panel.attention.value = panel.attention.options[0][1]
+    where.layer = 0
+    panel.gate.value = panel.gate.options[0][1]
+    assert not session.change
+
+
+def test_the_panel_changes_inputs(session, explorer):
+    panel = explorer.changes
+    panel.market.value = "30"
+    assert torch.equal(session.reading.inputs[1][0], session.dataset.window(30).market_x)
+    explorer.selection.feature = "f2"
+    panel.features.value = ("f2",)
+    panel.days.value = (1, 3)
+    assert session.change == WhatIf(market_from=30, features=("f2",), days=(1, 3))
+    assert not session.reading.inputs[0][0, 1:4, 2].any()
+    panel.undo.click()
+    assert session.change.days == (0, 7)
+    panel.reset.click()
+    assert not session.change
+    assert (panel.market.value, panel.days.value) == ("", (0, 7))
+    panel.undo.click()
+    assert panel.market.value == "30"
+
+
+def test_the_panel_says_what_is_wrong_and_stays(session, explorer):
+    panel = explorer.changes
+    panel.market.value = "x1"
+    assert "expected its index, found 'x1'" in shown_message(explorer)
+    assert panel.market.value == ""
+    panel.market.value = "9999"
+    assert "sample 9999 does not exist" in shown_message(explorer)
+    assert panel.market.value == ""
+    assert not session.change
+
+
+def test_the_panel_shows_what_python_changed(session, explorer):
+    session.what_if(gate={0: 0.3}, heads_off=[(0, 1)], permuted=[0], days=(2, 4), market_from=-1)
+    explorer.selection.head = 1
+    panel = explorer.changes
+    assert (panel.gate.value, panel.attention.value, panel.head_off.value) == (0.3, "permuted", True)
+    assert (panel.features.value, panel.days.value, panel.market.value) == ((), (2, 4), "-1")
+    assert "what if: gate of layer 0 = 0.3" in plain(explorer.headline.value)
+    session.what_if()
+    assert (panel.gate.value, panel.head_off.value) == (panel.gate.options[0][1], False)
+    assert "what if" not in plain(explorer.headline.value)
+
+
+def test_models_without_gates_or_market():
+    with make_session("encoder") as session, AttentionExplorer(session) as explorer:
+        assert explorer.changes.gate.layout.display == "none"
+        assert explorer.changes.market.layout.display == "none"
+        explorer.changes.attention.value = "flat"
+        assert session.change == WhatIf(flat=(("self", 0),))
+
+
+def test_days_wait_for_a_feature(session):
+    controls = WhatIfControls(session, Selection(session, feature="f1"), MessageLine())
+    controls.days.value = (2, 4)
+    assert not session.change
+    assert controls.days.value == (2, 4)
+    controls.features.value = ("f1",)
+    assert (session.change.features, session.change.days) == (("f1",), (2, 4))
+    controls.undo.click()
+    assert not session.change
