@@ -216,7 +216,7 @@ class ExtractorSession(Explaining):
         """
         self._check_open()
         with self._as_changed():
-            found = measure_windows(self.model, *self.reading.inputs)
+            found = measure_windows(self.model, *self._one_sample())
         return {name: float(value) for name, value in found.items()}
 
     def prediction(self, *, original: bool = False) -> OutputDistribution:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from stockformer.explainability import (
     DAY_RANKINGS,
     attribute,
     choose_target,
+    compute_input_saliency,
     measure_faithfulness,
     randomisation_check,
     training_windows,
@@ -144,16 +146,31 @@ def test_every_ranking_measures_from_the_mean(opened, windows, means):
             torch.testing.assert_close(part, wanted.sum(dim=-1), rtol=1e-3, atol=1e-4)
 
 
-def test_attribute_itself_measures_from_0(opened, windows):
-    _, model = opened
-    inputs = windows[0].inputs
+@pytest.mark.parametrize("known", [True, False])
+def test_attribute_measures_from_the_mean_that_a_window_knows(opened, windows, means, known):
+    """Tensors that know none, as those of ``dataset[0]``, are measured from 0."""
+    dataset, model = opened
+    x, _, market_x = dataset[0]
+    inputs = windows[0].inputs if known else (x[None], market_x[None])
+    base = means[0] if known else tuple(torch.zeros_like(part) for part in inputs)
+    distance = [part - at for part, at in zip(inputs, base, strict=True)]
     found = attribute(model, *inputs, method="occlusion")
-    assert found.reference == pytest.approx(value_at(model, found.target, [torch.zeros_like(part) for part in inputs]))
-    gradient = attribute(model, *inputs, method="gradient").parts
-    for part, slope, cells in zip(
-        attribute(model, *inputs, method="input_x_gradient").parts, gradient, inputs, strict=True
-    ):
-        assert torch.equal(part, cells[0] * slope)
+    assert found.reference == pytest.approx(value_at(model, found.target, base), abs=1e-5)
+    for compute in (attribute, partial(compute_input_saliency, absolute=False, target_class=0)):
+        slopes, parts = (compute(model, *inputs, method=name) for name in ("gradient", "input_x_gradient"))
+        if compute is attribute:
+            slopes, parts = slopes.parts, parts.parts
+        for part, slope, far in zip(parts, slopes, distance, strict=True):
+            torch.testing.assert_close(part, far[0] * slope, rtol=1e-4, atol=1e-6)
+
+
+def test_the_market_share_of_a_session_is_of_distances_from_the_mean(opened, windows, means):
+    dataset, model = opened
+    inputs = windows[0].inputs
+    slopes = attribute(model, *inputs, method="gradient").parts
+    sizes = [((part - at)[0] * slope).abs().sum() for part, at, slope in zip(inputs, means[0], slopes, strict=True)]
+    with ExtractorSession.from_dataset(model, dataset, 0) as session:
+        assert session.measures()["market share"] == pytest.approx(float(sizes[1] / sum(sizes)), rel=1e-4)
 
 
 def test_random_weights_are_compared_from_the_mean(opened, windows, means):
@@ -162,7 +179,7 @@ def test_random_weights_are_compared_from_the_mean(opened, windows, means):
     inputs, options = windows[0].inputs, {"methods": ["occlusion"], "models": 1}
     found = randomisation_check(model, [inputs], **options)
     expected = randomisation_check(model, [inputs], **options, baselines=means[0])
-    other = randomisation_check(model, [tuple(inputs)], **options)
+    other = randomisation_check(model, [[part.clone() for part in inputs]], **options)
     np.testing.assert_allclose(found[["signed", "absolute"]], expected[["signed", "absolute"]], atol=1e-3)
     assert not np.allclose(found["signed"], other["signed"], atol=1e-3)
 
@@ -260,5 +277,8 @@ def test_inputs_know_their_mean_and_are_a_tuple(windows):
         assert all(map(torch.equal, again, inputs))
         assert all(map(torch.equal, again.baseline, inputs.baseline))
     assert inputs.baseline[1].any()
-    assert not any(mean.any() for mean in Inputs(tuple(inputs)).baseline)
+    assert all(map(torch.equal, Inputs(tuple(inputs)).baseline, inputs.baseline))
+    own = [part.clone() for part in inputs]
+    Inputs(own, inputs.baseline)
+    assert not any(mean.any() for mean in Inputs(own).baseline)
     assert inputs.to(torch.zeros(1, dtype=torch.float64)).baseline[1].dtype == torch.float64

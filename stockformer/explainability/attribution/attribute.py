@@ -21,6 +21,7 @@ from stockformer.explainability.attribution.methods import (
     total,
 )
 from stockformer.forward import in_eval_mode, with_gradients, without_gradients
+from stockformer.inputs import Inputs
 from stockformer.steps import Steps, run_to_end
 from stockformer.targets import Target, explained
 
@@ -116,8 +117,9 @@ def attribute(
         inputs: of one sample, each [1, T, features].
         target: by default that of `choose_target`.
         baselines: inputs that carry no information, one [N, T, features] per input; the
-            attribution is the mean over the N. By default 0, the training mean
-            of normalised features. Input x gradient takes the input's distance from them.
+            attribution is the mean over the N. By default the training mean, which tensors of `Window.inputs` know;
+            for others 0, the training mean of normalised features. Input x gradient takes the input's distance from
+            them.
         groups: for occlusion and Shapley sampling, one of `GROUPS`; weeks are five
             days, counted from the last day. A group's attribution is spread evenly over those of its cells that
             are not at the baseline.
@@ -144,7 +146,7 @@ def attribution_steps(
     model = in_eval_mode(model)
     with with_gradients():
         chosen = tuple(part.detach().clone() for part in inputs)
-    bases = _baselines(chosen, baselines)
+    bases = _baselines(inputs, baselines)
     target, value = explained(model, *chosen, target=target)
     reference = None
     if BY_NAME[method].from_baseline:
@@ -201,7 +203,7 @@ def _baselines(inputs: Parts, baselines: Sequence[Tensor] | None) -> Parts:
         shapes = " and ".join(str(list(part.shape)) for part in inputs)
         raise ValueError(f"expected one sample, inputs [1, T, features], found {shapes}")
     if baselines is None:
-        return tuple(torch.zeros_like(part) for part in inputs)
+        return Inputs(inputs).baseline
     if len(baselines) != len(inputs):
         raise ValueError(f"there are {len(baselines)} baselines for {len(inputs)} inputs")
     bases = tuple(base.to(part) for base, part in zip(baselines, inputs, strict=True))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from stockformer.explainability.attribution.attribute import attribute, check_choice
 from stockformer.explainability.attribution.methods import METHODS
 from stockformer.forward import in_eval_mode, without_gradients
+from stockformer.inputs import Inputs
 from stockformer.targets import Target
 
 
@@ -44,9 +45,9 @@ def compute_input_saliency(
     batch = inputs[0].size(0)
     if not 0 <= sample < batch:
         raise ValueError(f"sample is {sample}, expected 0 to {batch - 1} for a batch of {batch}")
-    chosen = tuple(tensor[sample : sample + 1] for tensor in inputs)
+    chosen, mean = (tuple(part[sample : sample + 1] for part in parts) for parts in (inputs, Inputs(inputs).baseline))
     target = _column(model, chosen, target_class)
-    parts = attribute(model, *chosen, method=method, target=target).parts
+    parts = attribute(model, *chosen, method=method, target=target, baselines=mean).parts
     return tuple(part.abs() for part in parts) if absolute else parts
 
 

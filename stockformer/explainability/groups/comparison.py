@@ -258,7 +258,8 @@ def measure_windows(model: nn.Module, *inputs: Tensor) -> dict[str, Tensor]:
     """Every measure that the model has, one value per window: name -> [B]; see `MEASURES`.
 
     Args:
-        inputs: each [B, T, features]; their training mean is taken to be 0, as for normalised inputs.
+        inputs: each [B, T, features]. The market share is of distances from the training mean, which tensors of
+            `Window.inputs` know; of others it is taken to be 0, as for normalised inputs.
     """
     return _measures(model, capture_attention(model, *inputs), inputs)
 
