@@ -58,8 +58,7 @@ def sample_faithfulness(unit: str, name: str = "direction", removal: str = "trai
     Args:
         unit: ``cell`` for features by day, or ``day``.
         name: of the model, as in `load_sample`.
-        removal: what was put in the place of what is taken out, ``training mean`` or ``other windows``; the latter
-            was not measured for days of the direction model, whose table is empty.
+        removal: what was put in the place of what is taken out, ``training mean`` or ``other windows``.
     """
     with as_file(_DATA / "faithfulness.csv") as path:
         table = pd.read_csv(path).fillna({"verdict": ""})

@@ -31,8 +31,7 @@ def trust_note(session: ExtractorSession, ranking: str, unit: str) -> Note:
     ]
     over_windows = measured[0] is not None and measured[0].samples > 1 and ranking in measured[0].scores
     if not over_windows and _is_usual(session, ranking, unit) and (name := shipped_name(session.model)) is not None:
-        tables = (_shipped(unit, name, removal) for removal in REMOVALS)
-        verdicts.insert(0, _verdict(ranking, "on 64 windows", *(table for table in tables if len(table))))
+        verdicts.insert(0, _verdict(ranking, "on 64 windows", *(_shipped(unit, name, removal) for removal in REMOVALS)))
     if not verdicts:
         return Note(f"faithfulness not measured yet, {_SEE}")
     return Note("; ".join(one.text for one in verdicts), " ".join(one.detail for one in verdicts))
