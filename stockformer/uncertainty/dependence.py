@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import dct
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 #: A calendar with fewer blocks than this is too short for a standard error.
 FEWEST_BLOCKS = 5
@@ -79,4 +79,4 @@ def mean_margin(values: np.ndarray, days: np.ndarray) -> float:
     """
     daily = np.bincount(days, weights=(values - values.mean()) / len(values))
     error, degrees = standard_error(daily, block_length(daily))
-    return float(error * student.ppf(0.975, degrees)) if degrees else np.nan
+    return float(error * stdtrit(degrees, 0.975)) if degrees else np.nan

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from stockformer.dataset import StockDataset
 
@@ -66,8 +66,8 @@ def ratio_test(numerator: np.ndarray, denominator: np.ndarray, blocks: np.ndarra
     error = float(np.sqrt(degrees / (degrees + 1) * (moves**2).sum()))
     if error == 0.0:
         return RatioTest(ratio, ratio, 0.0 if ratio > 0 else 1.0)
-    margin = stats.t.ppf(0.975, degrees) * error
-    return RatioTest(ratio - margin, ratio + margin, float(stats.t.sf(ratio / error, degrees)))
+    margin = stdtrit(degrees, 0.975) * error
+    return RatioTest(ratio - margin, ratio + margin, float(stdtr(degrees, -ratio / error)))
 
 
 def holm(p: np.ndarray) -> np.ndarray:

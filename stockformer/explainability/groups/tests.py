@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from stockformer.uncertainty.dependence import block_length, standard_error
 
@@ -204,7 +204,7 @@ def paired_test(values: np.ndarray, labels: Labels, lookback: int) -> tuple[np.n
         error, degrees = standard_error(daily, max(block_length(daily), lookback))
         if degrees:
             size = abs(difference[place])
-            p[place] = 2 * student.sf(size / error, degrees) if error else float(size == 0)
-            half = error * student.ppf(1 - LEVEL / 2, degrees)
+            p[place] = 2 * stdtr(degrees, -size / error) if error else float(size == 0)
+            half = error * stdtrit(degrees, 1 - LEVEL / 2)
             low[place], high[place] = difference[place] - half, difference[place] + half
     return p, np.stack([low, high])
