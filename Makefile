@@ -70,11 +70,11 @@ js/node_modules: js/package-lock.json | .venv/test
 	touch $@
 
 .venv/lab: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) '.[lab,indicators]'
+	$(PIP) '.[lab,indicators,history]'
 	touch $@
 
 .venv/test: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) '.[lab,indicators,test]'
+	$(PIP) '.[lab,indicators,history,test]'
 	touch .venv/lab $@
 
 .venv/bin/python:

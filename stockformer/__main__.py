@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -16,7 +17,9 @@ from stockformer.check import check_table
 from stockformer.checkpoint import checkpoint_files, save_checkpoint
 from stockformer.config import DEFAULT_MODEL_CONFIG, LOOKBACK
 from stockformer.dataset import StockDataset
+from stockformer.engine import Engine
 from stockformer.explainability import generate_report
+from stockformer.explainability.measures import DETAILS
 from stockformer.files import check_writable
 from stockformer.model import LABEL_MODES, PooledTransformer
 from stockformer.opening import open_model
@@ -24,6 +27,7 @@ from stockformer.planted.scores import WINDOWS
 from stockformer.reports.faithfulness import write_faithfulness
 from stockformer.reports.planted import write_planted
 from stockformer.sample import MODELS, load_sample, write_sample
+from stockformer.survey import survey
 from stockformer.table import read_table, table_files
 from stockformer.training import FitResult, fit
 
@@ -42,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning
             arguments.run(arguments)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"stockformer: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
@@ -105,6 +109,20 @@ def _parser() -> argparse.ArgumentParser:
     faithfulness.add_argument("--out", required=True, help="Markdown page to write")
     faithfulness.add_argument("--table", help="CSV file to write as well")
     faithfulness.set_defaults(run=_faithfulness)
+
+    surveying = commands.add_parser(
+        "survey", parents=[opening], help="measure every window, into a folder of Parquet files; go on where it stopped"
+    )
+    surveying.add_argument("checkpoint", help="a .pt file")
+    surveying.add_argument("data", help=_DATA)
+    surveying.add_argument("--to", required=True, help="folder to write into, or to go on with")
+    surveying.add_argument(
+        "--measures", nargs="*", choices=DETAILS, default=["layers", "features"], help="default: layers features"
+    )
+    engine = surveying.add_mutually_exclusive_group()
+    engine.add_argument("--workers", type=int, help="worker processes (default: this process)")
+    engine.add_argument("--scheduler", help="address of a Dask scheduler, such as tcp://127.0.0.1:8786")
+    surveying.set_defaults(run=_survey)
 
     planted = commands.add_parser(
         "planted", parents=[writing], help="measure whether explanations find what is known to be there"
@@ -205,6 +223,25 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
         models = {Path(arguments.checkpoint).stem: _open(arguments)}
     write_faithfulness(models, arguments.out, windows=arguments.windows, table=arguments.table)
     print(arguments.out)
+
+
+def _survey(arguments: argparse.Namespace) -> None:
+    dataset, model = _open(arguments)
+    with _engine(arguments) as engine:
+        print(survey(model, dataset, arguments.to, measures=arguments.measures, engine=engine))
+
+
+@contextmanager
+def _engine(arguments: argparse.Namespace) -> Iterator[Engine]:
+    if arguments.scheduler is None:
+        yield arguments.workers
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ImportError("--scheduler needs distributed: pip install 'stockformer-widgets[cluster]'") from None
+    with Client(arguments.scheduler, timeout=10) as client:
+        yield client
 
 
 def _planted(arguments: argparse.Namespace) -> None:

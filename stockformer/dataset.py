@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -188,6 +190,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         self._x = values[:, : len(self.feature_cols)]
         self._market_x = values[:, len(self.feature_cols) :]
         self.labels = self._label(self.target_values)
+        self._means_by_ticker: dict[str, tuple[Tensor, ...]] = {}
         self.target_dates = _target_dates(rows, self.horizon or 0).iloc[self.ends]
         if self.notes:
             warnings.warn("; ".join(self.notes), stacklevel=2)
@@ -219,8 +222,37 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             means=self._means(str(self.tickers[last])),
         )
 
+    def inputs(self, indices: Sequence[int] | np.ndarray) -> Inputs:
+        """The inputs of several samples, each [n, T, features], with their training means.
+
+        Raises:
+            IndexError: there is no such sample.
+        """
+        spans = [self._span(int(index)) for index in indices]
+        streams = [self._x] if self.market_feature_cols is None else [self._x, self._market_x]
+        means = zip(*(self._means(str(self.tickers[span.stop - 1])) for span in spans), strict=True)
+        parts = [torch.stack([stream[span] for span in spans]) for stream in streams]
+        return Inputs(parts, [torch.stack(each)[:, None] for each in means])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all windows: their inputs, labels, dates, tickers and prices."""
+        digest = hashlib.sha256()
+        for tensor in (self._x, self._market_x, self.labels):
+            digest.update(tensor.contiguous().numpy().tobytes())
+        for column in (self.ends, self.target_values, *(self.prices[name].to_numpy() for name in self.prices)):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        names = [*self.tickers, *self.feature_cols, *(self.market_feature_cols or []), self.target_col, self.train_end]
+        digest.update("\n".join(map(str, names)).encode())
+        return digest.hexdigest()
+
     def _means(self, ticker: str) -> tuple[Tensor, ...]:
         """Training means of a ticker's inputs: 0 for normalised features, by construction."""
+        if ticker not in self._means_by_ticker:
+            self._means_by_ticker[ticker] = self._mean_inputs(ticker)
+        return self._means_by_ticker[ticker]
+
+    def _mean_inputs(self, ticker: str) -> tuple[Tensor, ...]:
         first, stop = (int(np.searchsorted(self.tickers, ticker, side)) for side in ("left", "right"))
         training = (self.prices["date"].iloc[first:stop] <= self.train_end).to_numpy()
         rows = first + np.flatnonzero(training if training.any() else ~training)

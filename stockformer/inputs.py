@@ -12,7 +12,7 @@ _MEAN = "_training_mean"
 
 
 class Inputs(tuple[Tensor, ...]):
-    """The inputs of one sample, each [1, T, features]: a tuple that knows its training means.
+    """The inputs of one sample, each [1, T, features], or of several: a tuple that knows its training means.
 
     Its tensors know them too, so that ``f(model, *inputs)`` can start from them; tensors that are computed from these,
     and those of ``dataset[i]``, do not.
@@ -49,3 +49,7 @@ class Inputs(tuple[Tensor, ...]):
     def to(self, like: Tensor) -> Inputs:
         """The same inputs with the device and dtype of the tensor `like`."""
         return Inputs((part.to(like) for part in self), self.baseline)
+
+    def windows(self, which: slice) -> Inputs:
+        """Some windows of a batch."""
+        return Inputs((part[which] for part in self), [mean[which] for mean in self.baseline])

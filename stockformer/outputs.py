@@ -81,6 +81,14 @@ class OutputDistribution:
         return terms.sum(dim=-1)
 
     @property
+    def scores(self) -> Tensor:
+        """One number per sample that orders predictions from low to high: the value, or the expected class: [n]."""
+        if self.probabilities is None:
+            return self.outputs
+        classes = torch.arange(self.probabilities.size(1), dtype=self.probabilities.dtype)
+        return self.probabilities @ classes
+
+    @property
     def errors(self) -> Tensor:
         """How far off each sample is: 1 - probability of its true class, or |value - label|: [n].
 

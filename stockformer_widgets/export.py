@@ -19,7 +19,6 @@ import anywidget
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from tqdm import tqdm  # as text: a bar of widgets would stay open in the kernel
 from traitlets import Bytes, Dict
 
@@ -27,6 +26,7 @@ import stockformer
 from stockformer.charts.chart import Chart, Line, Panels, formatted
 from stockformer.explainability import kind_title
 from stockformer.files import write_whole
+from stockformer.fingerprint import fingerprint
 from stockformer_widgets.state.lifetime import closes_to_the_end
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
@@ -358,7 +358,7 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 def _about(session: ExtractorSession) -> list[str]:
     """Which model made a page's numbers, a line each."""
     size = sum(parameter.numel() for parameter in session.model.parameters())
-    lines = [f"{type(session.model).__name__}, {size:,} parameters, weights {_fingerprint(session.model)}."]
+    lines = [f"{type(session.model).__name__}, {size:,} parameters, weights {fingerprint(session.model)[:8]}."]
     if session.change:
         lines.append(f"What if: {session.change}.")
     note = market_note(session, "cross").text
@@ -366,15 +366,6 @@ def _about(session: ExtractorSession) -> list[str]:
         lines.append(f"{note[0].upper()}{note[1:]}.")
     lines += [f"{session.doubt}."] if session.doubt else []
     return lines
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """Eight digits that tell two sets of weights apart."""
-    found = hashlib.sha256()
-    for name, values in model.state_dict().items():
-        found.update(name.encode())
-        found.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if values.numel() else b"")
-    return found.hexdigest()[:8]
 
 
 def _checked(session: ExtractorSession, index: Any) -> int:

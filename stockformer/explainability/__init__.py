@@ -97,11 +97,13 @@ from stockformer.explainability.faithfulness.rankings import (
     REFERENCES,
 )
 from stockformer.explainability.groups.comparison import (
-    MEASURES,
     GroupComparison,
     compare_groups,
-    measure_windows,
     window_groups,
+)
+from stockformer.explainability.measures import (
+    MEASURES,
+    measure_windows,
 )
 from stockformer.explainability.sentences.attention import (
     summarize_gate,

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
-from stockformer.explainability.attention.capture import Capture, capture_attention
-from stockformer.explainability.attention.statistics import diffuseness, recency, recent_days
+from stockformer.engine import Engine, run_chunks
 from stockformer.explainability.groups.tests import (
     FEWEST_STRETCHES,
     FEWEST_WINDOWS,
@@ -24,29 +21,13 @@ from stockformer.explainability.groups.tests import (
     group_table,
     smallest_p,
 )
+from stockformer.explainability.measures import Chunk, MeasuredChunk, measure_chunk
 from stockformer.explainability.sentences.summary import p_value, percent
-from stockformer.forward import in_eval_mode, with_gradients
-from stockformer.inputs import Inputs
 from stockformer.model import as_forecaster
 from stockformer.outputs import describe_outputs, output_batches
 from stockformer.table import counted
-from stockformer.targets import targets_of
-from stockformer.threads import few_threads
 from stockformer.uncertainty.dependence import FEWEST_BLOCKS
 
-#: Measures of `compare_groups` and their formulas; those of attention are computed for every kind.
-MEASURES: Mapping[str, str] = {
-    "gate layer N": "mean of the gate over days and dimensions",
-    "diffuseness": "mean over queries, heads and layers of row entropy / log n",
-    "recency": "mean share of the attention on the last quarter of the keys",
-    "pooling recency": "share of the pooling on the last quarter of the days",
-    "market share": (
-        "sum of |(input - training mean) x gradient| of the market / of all inputs, for what the explorer explains"
-    ),
-    "confidence": "probability of the most probable class",
-    "relative entropy": "entropy of the class probabilities / log K",
-    "value": "the output of a regression",
-}
 GROUPINGS = ("volatility", "correct", "ticker")
 #: The verdict names tickers if at least this share of a group's windows would have to change ticker for both groups to
 #: have the same mix.
@@ -169,6 +150,7 @@ def compare_groups(
     names: tuple[str, str] = ("a", "b"),
     batch_size: int = 32,
     resamples: int = 10_000,
+    engine: Engine = None,
 ) -> GroupComparison:
     """Compare gates, attention, saliency and output over two groups of windows, with p-values and intervals.
 
@@ -193,6 +175,7 @@ def compare_groups(
         group_a, group_b: indices of windows, or a boolean for every window of the dataset.
         names: names of the groups.
         resamples: the largest number of shifts; there are as many as days with windows of these tickers, less one.
+        engine: what runs the model, see `stockformer.engine.run_chunks`.
 
     Raises:
         TypeError: the model is not a `stockformer.model.Forecaster`.
@@ -200,30 +183,61 @@ def compare_groups(
             or `batch_size` or `resamples` is below 1.
         IndexError: there is no such window.
     """
-    if len(names) != 2 or names[0] == names[1]:
-        raise ValueError(f"names is {names!r}, expected two different ones")
+    check_names(names)
     for name, number in (("batch_size", batch_size), ("resamples", resamples)):
         if number < 1:
             raise ValueError(f"{name} is {number}, expected at least 1")
     as_forecaster(model)
-    groups = [_indices(dataset, group, name) for group, name in zip((group_a, group_b), names, strict=True)]
+    groups = [window_indices(len(dataset), group, name) for group, name in zip((group_a, group_b), names, strict=True)]
+    panel = Panel(dataset.end_dates, dataset.end_tickers, dataset.lookback)
+    return compare_measures(
+        panel,
+        groups,
+        names,
+        lambda samples, group: _measure_all(model, dataset, samples, group, batch_size, engine),
+        resamples,
+    )
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Where windows are in the calendar: the last day and the ticker of each, and how many days it has."""
+
+    dates: pd.DatetimeIndex
+    tickers: np.ndarray
+    lookback: int
+
+
+def compare_measures(
+    panel: Panel,
+    groups: Sequence[np.ndarray],
+    names: tuple[str, str],
+    measure: Callable[[np.ndarray, np.ndarray], tuple[pd.DataFrame, dict[str, Tensor]]],
+    resamples: int,
+) -> GroupComparison:
+    """What `compare_groups` says, of windows that `measure` measures.
+
+    Args:
+        groups: sorted indices of the windows of both groups.
+        measure: from indices of windows [n], and 1, -1 or 0 for the group of each [n], to a table with a row per
+            window and a column per measure, and the mean maps of the groups 1 and -1.
+    """
     both = np.intersect1d(groups[0], groups[1])
     if len(both):
         raise ValueError(f"{len(both)} windows are in both groups, {both[0]} for one")
-    grouped = np.sort(np.concatenate(groups))
-    labels, samples = _labels(dataset, grouped, groups), grouped
+    samples = np.sort(np.concatenate(groups))
+    labels = _labels(panel, samples, groups)
     if labels.enough and labels.alternate:
-        samples = np.flatnonzero(np.isin(dataset.end_tickers, dataset.end_tickers[grouped]))
-        labels = _labels(dataset, samples, groups)
-    with few_threads(model):
-        values, maps = _measure_all(model, dataset, samples, labels.group, batch_size)
-    table, shifts = group_table(values, labels, dataset.lookback, resamples)
+        samples = np.flatnonzero(np.isin(panel.tickers, panel.tickers[samples]))
+        labels = _labels(panel, samples, groups)
+    values, maps = measure(samples, labels.group)
+    table, shifts = group_table(values, labels, panel.lookback, resamples)
     inside = labels.group != 0
     group = np.where(labels.group > 0, *names)
-    windows = pd.DataFrame({"sample": samples, "group": group, "date": dataset.end_dates[samples]}).join(values)
-    tickers = pd.crosstab(dataset.end_tickers[samples[inside]], group[inside])[list(names)]
+    windows = pd.DataFrame({"sample": samples, "group": group, "date": panel.dates[samples]}).join(values)
+    tickers = pd.crosstab(panel.tickers[samples[inside]], group[inside])[list(names)]
     windows = windows[inside].reset_index(drop=True)
-    return GroupComparison(names, windows, table, maps, dataset.lookback, shifts, tickers)
+    return GroupComparison(names, windows, table, maps, panel.lookback, shifts, tickers)
 
 
 def window_groups(model: nn.Module, dataset: StockDataset, by: str) -> dict[str, np.ndarray]:
@@ -254,107 +268,58 @@ def window_groups(model: nn.Module, dataset: StockDataset, by: str) -> dict[str,
     return {"right": np.flatnonzero(right), "wrong": np.flatnonzero(~right)}
 
 
-def measure_windows(model: nn.Module, *inputs: Tensor) -> dict[str, Tensor]:
-    """Every measure that the model has, one value per window: name -> [B]; see `MEASURES`.
-
-    Args:
-        inputs: each [B, T, features]. The market share is of distances from the training mean, which tensors of
-            `Window.inputs` know; of others it is taken to be 0, as for normalised inputs.
-    """
-    return _measures(model, capture_attention(model, *inputs), inputs)
-
-
-def _measures(model: nn.Module, capture: Capture, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
-    measures = {f"gate layer {layer}": gate.mean(dim=(1, 2)) for layer, gate in enumerate(capture.gates.values())}
-    for kind, layers in capture.kinds.items():
-        for statistic in (diffuseness, recency):
-            by_layer = torch.stack([_mean_over_heads(statistic, maps) for maps in layers])
-            measures[f"{kind} {statistic.__name__}"] = by_layer.nanmean(dim=0)
-    if capture.pooling is not None:
-        measures["pooling recency"] = capture.pooling[:, -recent_days(capture.pooling.size(1)) :].sum(dim=1)
-    if len(inputs) == 2:
-        measures["market share"] = _market_share(model, inputs)
-    output = describe_outputs(capture.output.float(), model)
-    if output.probabilities is None:
-        return measures | {"value": output.outputs}
-    classes = torch.tensor(float(output.probabilities.size(1)))
-    return measures | {"confidence": output.confidence, "relative entropy": output.entropy / classes.log()}
-
-
-def _mean_over_heads(statistic: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
-    """A statistic averaged over the heads that are not switched off, [B, heads, query, key] -> [B]."""
-    return torch.where(maps.any(dim=-1).any(dim=-1), statistic(maps), math.nan).nanmean(dim=1)
-
-
-def _market_share(model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
-    model, distances = in_eval_mode(model), Inputs(inputs).distance
-    with with_gradients():
-        inputs = [part.detach().clone().requires_grad_() for part in inputs]
-        # The windows of a batch do not see each other, so the gradient of the sum is that of each.
-        gradients = torch.autograd.grad(targets_of(model, model(*inputs)).sum(), inputs)
-    stock, market = ((far * grad).abs().sum(dim=(1, 2)) for far, grad in zip(distances, gradients, strict=True))
-    return (market / (stock + market)).detach().cpu()
-
-
 def _measure_all(
-    model: nn.Module,
-    dataset: StockDataset,
-    samples: np.ndarray,
-    group: np.ndarray,
-    batch_size: int,
+    model: nn.Module, dataset: StockDataset, samples: np.ndarray, group: np.ndarray, batch_size: int, engine: Engine
 ) -> tuple[pd.DataFrame, dict[str, Tensor]]:
     """Measures by window, and by kind the mean maps of the groups 1 and -1 in `group`."""
-    values: dict[str, np.ndarray] = {}
-    maps: dict[str, Tensor] = {}
-    shares = torch.tensor(np.stack([(group == sign) / (group == sign).sum() for sign in (1, -1)]))  # [2, n]
-    start = 0
-    total = -(-len(samples) // batch_size)
-    for inputs in tqdm(_batches(model, dataset, samples, batch_size), desc="windows", total=total):
-        capture = capture_attention(model, *inputs)
-        stop = start + len(inputs[0])
-        for name, measure in _measures(model, capture, inputs).items():
-            # Copied into one array: small tensors that are kept would hold on to the memory of large ones around them.
-            values.setdefault(name, np.empty(len(samples)))[start:stop] = measure.double().numpy()
-        for kind, layers in capture.kinds.items():
-            means = torch.stack([weights.double().mean(dim=1) for weights in layers])  # [layers, B, query, key]
-            share = torch.einsum("gb,lbqk->lgqk", shares[:, start:stop], means)
-            maps.setdefault(kind, torch.zeros_like(share)).add_(share)
-        start = stop
-    return pd.DataFrame(values), {kind: mean.float() for kind, mean in maps.items()}
+    signs = group.astype(str)
+    chunks = [slice(start, start + batch_size) for start in range(0, len(samples), batch_size)]
+
+    def chunk_of(place: int) -> Chunk:
+        part = chunks[place]
+        return Chunk(dataset.inputs(samples[part]), {"group": signs[part]})
+
+    done = run_chunks(measure_chunk, model, chunk_of, range(len(chunks)), engine)
+    measured = dict(tqdm(done, desc="windows", total=len(chunks)))
+    in_order = [measured[place] for place in range(len(chunks))]
+    values = {name: np.concatenate([one.values[name] for one in in_order]) for name in in_order[0].values}
+    kinds = dict.fromkeys(kind for _, _, kind in in_order[0].maps)
+    maps = {kind: torch.stack([_mean_map(in_order, group, sign, kind) for sign in (1, -1)], dim=1) for kind in kinds}
+    return pd.DataFrame(values).astype(np.float64), maps
 
 
-def _batches(model: nn.Module, dataset: StockDataset, samples: np.ndarray, batch_size: int) -> Iterator[Inputs]:
-    like, tickers = next(model.parameters()), dataset.end_tickers[samples]
-    means = {
-        str(tickers[place]): dataset.window(samples[place]).means for place in np.unique(tickers, return_index=True)[1]
-    }
-    start = 0
-    for x, _, *market in DataLoader(Subset(dataset, samples.tolist()), batch_size, generator=torch.Generator()):
-        of_each = zip(*(means[str(ticker)] for ticker in tickers[start : start + len(x)]), strict=True)
-        yield Inputs((x, *market), [torch.stack(one)[:, None] for one in of_each]).to(like)
-        start += len(x)
+def _mean_map(chunks: Sequence[MeasuredChunk], group: np.ndarray, sign: int, kind: str) -> Tensor:
+    """The mean map of a group, [layers, query, key]."""
+    key = "group", str(sign), kind
+    total = np.sum([chunk.maps[key] for chunk in chunks if key in chunk.maps], axis=0)
+    return torch.from_numpy(total / (group == sign).sum()).float()
 
 
-def _labels(dataset: StockDataset, samples: np.ndarray, groups: Sequence[np.ndarray]) -> Labels:
+def check_names(names: Sequence[str]) -> None:
+    if len(names) != 2 or names[0] == names[1]:
+        raise ValueError(f"names is {names!r}, expected two different ones")
+
+
+def _labels(panel: Panel, samples: np.ndarray, groups: Sequence[np.ndarray]) -> Labels:
     """The groups of windows and their places in the calendar."""
     group = np.isin(samples, groups[0]).astype(int) - np.isin(samples, groups[1])
-    days = np.searchsorted(np.unique(dataset.end_dates), dataset.end_dates[samples])
-    return Labels(group, days - days.min(), np.unique(dataset.end_tickers[samples], return_inverse=True)[1])
+    days = np.searchsorted(np.unique(panel.dates), panel.dates[samples])
+    return Labels(group, days - days.min(), np.unique(panel.tickers[samples], return_inverse=True)[1])
 
 
-def _indices(dataset: StockDataset, group: Sequence[int] | np.ndarray, name: str) -> np.ndarray:
-    """Sorted indices of windows, each once."""
+def window_indices(windows: int, group: Sequence[int] | np.ndarray, name: str) -> np.ndarray:
+    """Sorted indices of the windows of a group, each once, from indices or from a boolean for every window."""
     indices = np.asarray(group)
     if indices.dtype == bool:
-        if indices.shape != (len(dataset),):
-            raise ValueError(f"group {name!r} has {indices.size} booleans for {len(dataset)} windows")
+        if indices.shape != (windows,):
+            raise ValueError(f"group {name!r} has {indices.size} booleans for {windows} windows")
         indices = np.flatnonzero(indices)
     if indices.size and not np.issubdtype(indices.dtype, np.integer):
         raise TypeError(f"group {name!r} holds {indices.dtype}, expected indices of windows or booleans")
-    outside = indices[(indices < -len(dataset)) | (indices >= len(dataset))]
+    outside = indices[(indices < -windows) | (indices >= windows)]
     if outside.size:
-        raise IndexError(f"group {name!r} has window {outside[0]}, but the dataset has {len(dataset)}")
-    indices = np.unique(indices % len(dataset)) if indices.size else indices
+        raise IndexError(f"group {name!r} has window {outside[0]}, but the dataset has {windows}")
+    indices = np.unique(indices % windows) if indices.size else indices
     if len(indices) < 2:
         raise ValueError(f"group {name!r} has {len(indices)} windows, expected at least 2")
     return indices

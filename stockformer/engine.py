@@ -1,0 +1,221 @@
+"""Run a model over many chunks of data: in this process, in worker processes, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import torch
+from torch import nn
+
+from stockformer.threads import one_thread
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Chunk = TypeVar("Chunk")
+Result = TypeVar("Result")
+#: None for this process, a number of worker processes, or a `dask.distributed.Client`.
+Engine: TypeAlias = "int | Client | None"
+#: Chunks on their way to each worker, so that it never waits for this process.
+_AHEAD = 2
+#: Pools that may break one after another without a chunk done in between.
+_BROKEN_POOLS = 3
+
+
+def run_chunks(
+    work: Callable[[nn.Module, Chunk], Result],
+    model: nn.Module,
+    chunk_of: Callable[[int], Chunk],
+    places: Sequence[int],
+    engine: Engine = None,
+) -> Iterator[tuple[int, Result]]:
+    """Yield ``place, work(model, chunk_of(place))`` for every place, in the order in which they are done.
+
+    Every chunk is computed by one thread of one process, so results have the same bits with every engine on the
+    same kind of device. The model travels to each worker once. A chunk whose worker dies is computed again.
+
+    Args:
+        work: a function of a module, which workers import.
+        chunk_of: makes the data of a place, in this process, shortly before a worker needs it.
+        engine: see `Engine`; a client's workers need this package in the same version.
+
+    Raises:
+        ValueError: a number of workers below 1.
+        TypeError: another engine.
+        RuntimeError: workers die again and again, or lack the package or have another version of it.
+        ConnectionError: the connection to the cluster's scheduler is lost.
+    """
+    if engine is None:
+        return _in_this_process(work, model, chunk_of, places)
+    if isinstance(engine, int):
+        if engine < 1:
+            raise ValueError(f"engine is {engine}, expected at least 1 worker process")
+        return _in_processes(work, model, chunk_of, places, engine)
+    if type(engine).__module__.partition(".")[0] == "distributed":
+        return _on_cluster(work, model, chunk_of, places, engine)
+    raise TypeError(
+        f"engine is {type(engine).__name__}, expected None, a number of worker processes, or a dask.distributed.Client"
+    )
+
+
+def _in_this_process(
+    work: Callable[[nn.Module, Chunk], Result],
+    model: nn.Module,
+    chunk_of: Callable[[int], Chunk],
+    places: Sequence[int],
+) -> Iterator[tuple[int, Result]]:
+    for place in places:
+        chunk = chunk_of(place)
+        with one_thread():
+            result = work(model, chunk)
+        yield place, result
+
+
+def _in_processes(
+    work: Callable[[nn.Module, Chunk], Result],
+    model: nn.Module,
+    chunk_of: Callable[[int], Chunk],
+    places: Sequence[int],
+    workers: int,
+) -> Iterator[tuple[int, Result]]:
+    packed, left, broken = _packed(model), list(places), 0
+    spawn = multiprocessing.get_context("spawn")
+    while left:
+        pool = ProcessPoolExecutor(workers, spawn, initializer=_start_process, initargs=(packed,))
+        try:
+            with pool, closing(_in_executor(work, chunk_of, left, pool, workers)) as results:
+                for place, result in results:
+                    left, broken = [one for one in left if one != place], 0
+                    yield place, result
+        except BrokenProcessPool:
+            broken += 1
+            if broken == _BROKEN_POOLS:
+                raise RuntimeError(
+                    f"worker processes died {broken} times in a row before any chunk was done: there may be too little "
+                    "memory, or the script that starts them lacks `if __name__ == '__main__':`"
+                ) from None
+
+
+def _on_cluster(
+    work: Callable[[nn.Module, Chunk], Result],
+    model: nn.Module,
+    chunk_of: Callable[[int], Chunk],
+    places: Sequence[int],
+    client: Client,
+) -> Iterator[tuple[int, Result]]:
+    from distributed import WorkerPlugin
+
+    packed = _packed(model)
+
+    class ModelPlugin(WorkerPlugin):
+        """Gives the model to every worker, those that join later included."""
+
+        name = "stockformer-model"
+
+        def setup(self, worker: Any) -> None:
+            _receive(packed)
+
+    address = client.scheduler.address
+    _check_workers(client)
+    client.register_plugin(ModelPlugin())
+    workers = sum(client.nthreads().values())
+    try:
+        with client.get_executor(pure=False) as executor:
+            yield from _in_executor(work, chunk_of, list(places), executor, workers)
+    except Exception:
+        if client.status == "running":
+            raise
+        raise ConnectionError(f"the connection to the scheduler {address} is lost") from None
+    finally:
+        if client.status == "running":
+            client.unregister_worker_plugin(ModelPlugin.name)
+
+
+def _in_executor(
+    work: Callable[[nn.Module, Chunk], Result],
+    chunk_of: Callable[[int], Chunk],
+    places: Sequence[int],
+    executor: Executor,
+    workers: int,
+) -> Generator[tuple[int, Result]]:
+    """The results of an executor's workers, with few chunks in memory at a time."""
+    waiting, pending = list(reversed(places)), dict[Future[Result], int]()
+    try:
+        while waiting or pending:
+            while waiting and len(pending) < _AHEAD * workers:
+                place = waiting.pop()
+                pending[executor.submit(_work_in_worker, work, chunk_of(place))] = place
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield pending.pop(future), future.result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+#: The model of this worker, as bytes until the first chunk comes.
+_packed_model: bytes = b""
+
+
+def _start_process(packed: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C stops the process that waits for this one
+    _receive(packed)
+
+
+def _receive(packed: bytes) -> None:
+    global _packed_model
+    _packed_model = packed
+    _model.cache_clear()
+
+
+@cache
+def _model() -> nn.Module:
+    model: nn.Module = torch.load(io.BytesIO(_packed_model), weights_only=False)
+    return model
+
+
+def _packed(model: nn.Module) -> bytes:
+    """A model as bytes, with its class where that is of a notebook, which workers cannot import."""
+    import cloudpickle
+
+    buffer = io.BytesIO()
+    torch.save(model, buffer, pickle_module=cloudpickle)
+    return buffer.getvalue()
+
+
+def _work_in_worker(work: Callable[[nn.Module, Chunk], Result], chunk: Chunk) -> Result:
+    with one_thread():
+        return work(_model(), chunk)
+
+
+def _check_workers(client: Client) -> None:
+    """Raise RuntimeError unless every worker has this package, and torch, in the versions of this process."""
+    versions = client.run(_versions, on_error="return")
+    if not versions:
+        raise RuntimeError("the cluster has no worker")
+    here = _versions()
+    for worker, found in versions.items():
+        if isinstance(found, ModuleNotFoundError):
+            raise RuntimeError(f"worker {worker} lacks the package {found.name}")
+        if isinstance(found, BaseException):
+            raise RuntimeError(f"worker {worker} does not answer: {found}")
+        if found != here:
+            raise RuntimeError(f"worker {worker} has {_listed(found)}, this process {_listed(here)}")
+
+
+def _versions() -> dict[str, str]:
+    import stockformer
+
+    return {"stockformer": stockformer.__version__, "torch": torch.__version__}
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return " and ".join(f"{name} {version}" for name, version in versions.items())

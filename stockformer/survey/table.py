@@ -1,0 +1,222 @@
+"""The windows of a survey as a table: queries, groups, comparisons and mean maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from stockformer.explainability.groups.comparison import (
+    GroupComparison,
+    Panel,
+    check_names,
+    compare_measures,
+    window_indices,
+)
+from stockformer.survey.context import REGIMES
+from stockformer.survey.store import Store
+from stockformer.table import listed
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: Columns that are no measures of the model.
+CONTEXT = ("window", "date", "ticker", "volatility", "window_return", "drawdown", "regime", "outcome", "label")
+OUTPUTS = ("prediction", "score", "error", "correct")
+
+
+class Survey:
+    """What was measured of every window of a dataset.
+
+    The table ``windows`` has one row per window: its index in the dataset, date and ticker, prices in and after it
+    (`stockformer.survey.context.price_context`), the model's output, and the measures, whose names have ``_`` for
+    spaces: ``gate_layer_0``, ``cross_diffuseness``.
+
+    Made by `survey`, or by `open_survey` from a folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._store = Store(folder)
+        self.manifest = self._store.manifest
+
+    @property
+    def folder(self) -> Path:
+        """Where it is stored."""
+        return self._store.folder
+
+    def __repr__(self) -> str:
+        return f"Survey({str(self.folder)!r}, {len(self):,} windows)"
+
+    def __len__(self) -> int:
+        return int(self.manifest["windows"])
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of ``windows``."""
+        return list(self._connection.table("windows").columns)
+
+    @property
+    def measures(self) -> list[str]:
+        """The columns that hold measures of the model."""
+        return [name for name in self.columns if name not in CONTEXT + OUTPUTS and not name.startswith("feature_")]
+
+    def to_frame(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """One row per window, in the dataset's order.
+
+        Args:
+            columns: which; all by default.
+        """
+        names = "*" if columns is None else ", ".join(f'"{name}"' for name in columns)
+        return self.query(f'SELECT {names} FROM windows ORDER BY "window"')
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
+        """The result of a query of DuckDB over the table ``windows``.
+
+        Raises:
+            ValueError: DuckDB cannot run it.
+        """
+        import duckdb
+
+        try:
+            return self._connection.cursor().execute(sql, list(parameters)).df()
+        except duckdb.Error as error:
+            raise ValueError(f"the query failed: {str(error).splitlines()[0]}") from None
+
+    def groups(self, by: str | Mapping[str, str]) -> dict[str, np.ndarray]:
+        """Indices of windows by group, for `compare_groups`.
+
+        Args:
+            by: a column with few values, such as ``regime``, ``ticker`` or ``correct``; ``volatility`` for the quarters
+                of the windows with the least and the most; or name -> condition in SQL, such as
+                ``{"before": "date < '2008-09-15'", "after": "date >= '2008-09-15'"}``.
+
+        Raises:
+            ValueError: there is no such column, it has too many values, or a condition is not SQL.
+        """
+        if not isinstance(by, str):
+            return {name: self._where(condition) for name, condition in by.items()}
+        if by == "volatility":
+            low, high = self.query("SELECT quantile_cont(volatility, [0.25, 0.75]) AS edges FROM windows")["edges"][0]
+            return {"calm": self._where("volatility <= ?", low), "volatile": self._where("volatility >= ?", high)}
+        if by == "correct":
+            if by not in self.columns:
+                raise ValueError("a regression's values are not right or wrong")
+            return {"right": self._where("correct = 1"), "wrong": self._where("correct = 0")}
+        if by not in ("regime", "ticker"):
+            raise ValueError(
+                f"by is {by!r}, expected volatility, regime, correct, ticker, or conditions in SQL by name"
+            )
+        names = self.query(f"SELECT DISTINCT {by} AS name FROM windows ORDER BY name")["name"]
+        ordered = [name for name in REGIMES if name in set(names)] if by == "regime" else list(names)
+        return {str(name): self._where(f"{by} = ?", name) for name in ordered}
+
+    def compare_groups(
+        self,
+        group_a: Sequence[int] | np.ndarray,
+        group_b: Sequence[int] | np.ndarray,
+        *,
+        names: tuple[str, str] = ("a", "b"),
+        measures: Sequence[str] | None = None,
+        resamples: int = 10_000,
+    ) -> GroupComparison:
+        """`stockformer.explainability.compare_groups` of stored measures, which does not run the model.
+
+        Args:
+            group_a, group_b: indices of windows, or a boolean for every window of the dataset.
+            names: names of the groups.
+            measures: columns to compare; by default those that `compare_groups` has. The more there are, the clearer a
+                difference has to be.
+            resamples: see `compare_groups`.
+
+        Returns:
+            A comparison without maps.
+        """
+        check_names(names)
+        chosen = self._compared if measures is None else list(measures)
+        missing = sorted(set(chosen) - set(self.measures))
+        if missing:
+            raise ValueError(f"there is no measure {missing[0]!r}, only {listed(self.measures, 12)}")
+        frame = self.to_frame(["date", "ticker", *chosen])
+        groups = [window_indices(len(frame), one, name) for one, name in zip((group_a, group_b), names, strict=True)]
+        panel = Panel(
+            pd.DatetimeIndex(frame["date"]), frame["ticker"].to_numpy(dtype=object), self.manifest["lookback"]
+        )
+        values = frame[chosen].astype(np.float64).rename(columns=lambda name: name.replace("_", " "))
+
+        def measure(samples: np.ndarray, group: np.ndarray) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+            return values.iloc[samples].reset_index(drop=True), {}
+
+        return compare_measures(panel, groups, names, measure, resamples)
+
+    def mean_maps(self, by: str) -> dict[str, dict[str, Tensor]]:
+        """Mean maps of groups of windows: name of the group -> kind of attention -> [layers, query, key].
+
+        Args:
+            by: ``month``, ``regime``, or ``ticker`` where the dataset has few enough.
+
+        Raises:
+            ValueError: there are none.
+        """
+        counts = self.query(f"SELECT {_GROUPS.get(by, by)} AS name, count(*) AS n FROM windows GROUP BY name")
+        sizes = dict(zip(counts["name"], counts["n"], strict=True))
+        maps: dict[str, dict[str, Tensor]] = {}
+        for (grouping, name, kind), total in self._store.maps.items():
+            if grouping == by:
+                maps.setdefault(name, {})[kind] = torch.from_numpy(total / sizes[name]).float()
+        if not maps:
+            raise ValueError(f"there are no mean maps by {by!r}, expected month, regime or, of few tickers, ticker")
+        return maps
+
+    @property
+    def _compared(self) -> list[str]:
+        """The measures that every survey has: none of a single layer, but for gates, and none of a head."""
+        return [name for name in self.measures if "_layer_" not in name or name.startswith("gate_")]
+
+    def _where(self, condition: str, *parameters: Any) -> np.ndarray:
+        sql = f'SELECT "window" FROM windows WHERE {condition} ORDER BY "window"'
+        return self.query(sql, parameters)["window"].to_numpy()
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        connection = duckdb.connect()
+        files = [str(path) for path in self._store.tables()]
+        try:
+            connection.read_parquet(files).create_view("windows")
+        except duckdb.Error as error:
+            raise ValueError(
+                f"{self._store.folder} is damaged: {str(error).splitlines()[0]}; run survey again"
+            ) from None
+        return connection
+
+
+#: SQL of the groupings whose mean maps are kept.
+_GROUPS = {"month": "strftime(date, '%Y-%m')"}
+
+
+def open_survey(folder: str | Path) -> Survey:
+    """A survey that was made before.
+
+    Raises:
+        FileNotFoundError: there is none in the folder.
+        ValueError: it is not finished, or damaged.
+        ImportError: pyarrow or duckdb is not installed, the extra ``history``.
+    """
+    history = Survey(folder)
+    if not Store(folder).table.exists():
+        raise ValueError(f"the survey in {folder} is not finished: run survey again, which goes on where it stopped")
+    if set(history.columns) < set(CONTEXT):
+        raise ValueError(f"{folder} is damaged: windows.parquet lacks columns; run survey again")
+    return history
+
+
+def column_of(measure: str) -> str:
+    """The column of a measure."""
+    return measure.replace(" ", "_")

@@ -1,0 +1,32 @@
+"""``python -m stockformer survey``."""
+
+from __future__ import annotations
+
+from small_market import make_dataset, make_model, market
+
+from stockformer.__main__ import main
+from stockformer.checkpoint import save_checkpoint
+from stockformer.survey import open_survey
+
+
+def test_the_command_makes_a_survey(tmp_path, capsys):
+    dataset = make_dataset()
+    checkpoint = save_checkpoint(tmp_path / "model.pt", make_model(), dataset.settings)
+    market().to_csv(tmp_path / "rows.csv", index=False)
+    options = ["survey", str(checkpoint), str(tmp_path / "rows.csv"), "--to", str(tmp_path / "run")]
+    assert main([*options, "--measures", "layers"]) == 0
+    assert f"{len(dataset)} windows" in capsys.readouterr().out
+    frame = open_survey(tmp_path / "run").to_frame()
+    assert len(frame) == len(dataset)
+    assert "gate_layer_1" in frame
+    assert "feature_1" not in frame
+    assert main(options) == 1
+    assert "holds another survey: the measures differ; choose another folder" in capsys.readouterr().err
+
+
+def test_a_scheduler_that_is_not_there(tmp_path, capsys):
+    checkpoint = save_checkpoint(tmp_path / "model.pt", make_model(), make_dataset().settings)
+    market().to_csv(tmp_path / "rows.csv", index=False)
+    options = ["survey", str(checkpoint), str(tmp_path / "rows.csv"), "--to", str(tmp_path / "run")]
+    assert main([*options, "--scheduler", "tcp://127.0.0.1:1"]) == 1
+    assert "127.0.0.1:1" in capsys.readouterr().err

@@ -1,0 +1,118 @@
+"""Work in processes and on a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from stockformer.engine import run_chunks
+from stockformer.survey import survey, survey_steps
+from stockformer.threads import one_thread
+
+
+def double(model: nn.Module, chunk: torch.Tensor) -> float:
+    if chunk.item() == 3:
+        raise ArithmeticError("three cannot be doubled")
+    return float(model(chunk))
+
+
+class Doubling(nn.Module):
+    def forward(self, chunk):
+        return 2 * chunk
+
+
+def chunk_of(place: int) -> torch.Tensor:
+    return torch.tensor(float(place))
+
+
+@pytest.mark.parametrize("engine", [None, 1])
+def test_results_come_with_their_places_and_errors_come_through(engine):
+    results = run_chunks(double, Doubling(), chunk_of, [2, 0, 7, 3], engine)
+    assert dict(islice(results, 3)) == {2: 4.0, 0: 0.0, 7: 14.0}
+    with pytest.raises(ArithmeticError, match="three cannot be doubled"):
+        next(results)
+
+
+def test_chunks_are_made_when_they_are_needed():
+    made = []
+
+    def making(place: int) -> torch.Tensor:
+        made.append(place)
+        return chunk_of(place)
+
+    results = run_chunks(double, Doubling(), making, [0, 1, 2])
+    next(results)
+    assert made == [0]
+
+
+def test_the_setting_of_threads_is_restored():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    options = {"threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(2, processes=True, **options) as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+def test_a_cluster_changes_no_bit_though_a_worker_is_killed(model, dataset, tmp_path, cluster):
+    survey(model, dataset, tmp_path / "here", progress=False)
+    steps = survey_steps(model, dataset, tmp_path / "there", engine=cluster)
+    next(steps)
+    os.kill(next(iter(cluster.run(os.getpid).values())), signal.SIGKILL)
+    for _ in steps:
+        pass
+    for name in ("windows.parquet", "maps.npz"):
+        assert Path(tmp_path / "there" / name).read_bytes() == Path(tmp_path / "here" / name).read_bytes()
+
+
+def test_workers_of_another_version_are_refused(model, dataset, tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr("stockformer.__version__", "99.0")
+    with pytest.raises(RuntimeError, match=r"worker tcp://\S+ has stockformer \S+ and torch \S+, this process stockf"):
+        survey(model, dataset, tmp_path / "run", engine=cluster, progress=False)
+
+
+def test_a_scheduler_that_disappears(model, dataset, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    command = [sys.executable, "-c", SCHEDULER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as scheduler:
+        try:
+            address = scheduler.stdout.readline().strip()
+            with distributed.Client(address, timeout=30) as client:
+                steps = survey_steps(model, dataset, tmp_path / "run", engine=client)
+                next(steps)
+                scheduler.kill()
+                with pytest.raises(ConnectionError, match=f"the connection to the scheduler {address} is lost"):
+                    for _ in steps:
+                        pass
+        finally:
+            scheduler.kill()
+    assert list((tmp_path / "run" / "chunks").glob("*.parquet"))
+    assert len(survey(model, dataset, tmp_path / "run", progress=False)) == len(dataset)
+
+
+#: A scheduler with a worker in its own process, which tells its address.
+SCHEDULER = """
+import time
+from distributed import LocalCluster
+cluster = LocalCluster(1, processes=False, protocol="tcp", threads_per_worker=1, dashboard_address=None)
+print(cluster.scheduler_address, flush=True)
+time.sleep(600)
+"""
