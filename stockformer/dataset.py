@@ -441,8 +441,8 @@ def _add_features(
     rows = rows[samples].reset_index(drop=True).reindex(columns=[*rows.columns, *absent])
     values = rows[columns]
     known = values.notna() & ~np.isinf(values)
-    # In recomputed features a missing value is 0.
-    known[[name for name in columns if name in preprocessing.recomputed]] &= values != 0
+    recomputed = [name for name in columns if name in preprocessing.recomputed]  # with 0 for a missing value
+    known[recomputed] &= values[recomputed] != 0
     known = known.groupby(rows["symbol"]).any()
     of_volume = [name for name in computed if name in ("volume_pct", "vol_3d_mean", "vol_10d_mean")]
     notes += _empty_by_ticker(rows, known.drop(columns=from_etfs), of_volume)

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from shipped import shipped_sample
 
 from stockformer.checkpoint import load_checkpoint
 from stockformer.explainability.faithfulness import curves
 from stockformer.model import create_model
 from stockformer.reports import explanation
-from stockformer.sample import load_sample
 
 VECTORS = Path(__file__).parent / "data"
 BROWSER = Path(__file__).parent / "browser"
@@ -126,7 +126,7 @@ def vector(request):
 
 @pytest.fixture(scope="session")
 def sample():
-    return load_sample()
+    return shipped_sample()
 
 
 def _walk(rng: np.random.Generator, ticker: str, days: int) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from shipped import shipped_sample
 
 from stockformer.sample import load_sample, sample_table
 from stockformer.sample_data.volatility import CARD, baselines, evaluated, figures, interval, r_squared
@@ -17,7 +18,7 @@ SPLIT = pd.Timestamp("2011-01-14")
 
 @pytest.fixture(scope="module")
 def shipped():
-    return load_sample("volatility")
+    return shipped_sample("volatility")
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,7 @@ def test_too_few_days_for_an_interval(windows):
 def test_the_models_by_name(shipped):
     dataset, model = shipped
     assert (dataset.target_column.name, model.label_mode) == ("volatility_10d", "regression")
-    assert load_sample()[0].target_column.name == "close_3d_fwd_return"
+    assert shipped_sample()[0].target_column.name == "close_3d_fwd_return"
     with pytest.raises(ValueError, match=r"there is no shipped model 'crash', expected 'direction' or 'volatility'"):
         load_sample("crash")
 

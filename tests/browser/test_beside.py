@@ -11,11 +11,11 @@ import torch
 from lab import CELL_MS, run_notebook, write_notebook
 from playwright.sync_api import Page, expect
 from screen import click_cell, view
+from shipped import shipped_sample
 
 from stockformer.explainability import capture_attention
-from stockformer.sample import load_sample
 
-DATASET, MODEL = load_sample("volatility")
+DATASET, MODEL = shipped_sample("volatility")
 SETUP = """
 from ipywidgets import Button, Label, VBox
 from stockformer.sample import load_sample

@@ -7,11 +7,11 @@ import pytest
 from lab import run_notebook, write_notebook
 from playwright.sync_api import Locator, Page, expect
 from screen import shares_of, view
+from shipped import shipped_sample
 
 from stockformer.explainability import capture_attention
-from stockformer.sample import load_sample
 
-DATASET, MODEL = load_sample("volatility")
+DATASET, MODEL = shipped_sample("volatility")
 DAYS = DATASET.lookback
 CALM, CRASH = (DATASET.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15"))
 CELL = """

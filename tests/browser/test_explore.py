@@ -25,6 +25,7 @@ from screen import (
     step_values,
     view,
 )
+from shipped import shipped_sample
 
 from stockformer.dataset import Window
 from stockformer.explainability import (
@@ -41,9 +42,8 @@ from stockformer.explainability import (
     trace_attention,
 )
 from stockformer.explainability.faithfulness.curves import training_windows
-from stockformer.sample import load_sample
 
-DATASET, MODEL = load_sample("volatility")
+DATASET, MODEL = shipped_sample("volatility")
 DAYS = DATASET.lookback
 LAST = DAYS - 1
 CRASH = DATASET.index_of("2008-10-15", "AAPL")
@@ -687,7 +687,7 @@ def test_no_words_and_no_figures_are_cut(page: Page, width: int) -> None:
 def test_single_views_follow_one_selection_and_a_click_on_a_class_explains_it(
     page: Page, lab: str, lab_root: Path
 ) -> None:
-    dataset, model = load_sample()
+    dataset, model = shipped_sample()
     index = dataset.index_of("2008-10-15", "AAPL")
     cells = [
         "from ipywidgets import VBox",

@@ -12,13 +12,14 @@ import torch
 from hostile import DAYS, EVIL, hostile_session
 from playwright.sync_api import Browser, Locator, Page, expect
 from screen import shares_of
+from shipped import shipped_sample
 
 from stockformer.dataset import StockDataset
 from stockformer.explainability import attribute, capture_attention
-from stockformer.sample import load_sample, sample_table
+from stockformer.sample import sample_table
 from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleComparison
 
-SAMPLE, MODEL = load_sample()
+SAMPLE, MODEL = shipped_sample()
 DATASET = StockDataset(sample_table(), **SAMPLE.settings | {"lookback": DAYS})
 CALM, CRASH = (DATASET.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15"))
 LEFT, TOP, RIGHT, BOTTOM = 76, 4, 14, 18  # around a picture
@@ -201,7 +202,7 @@ def test_hostile_names_are_text(opened: Page, tmp_path: Path) -> None:
 
 def test_samples_whose_titles_have_many_spaces_can_be_chosen(opened: Page, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(ExtractorSession, "title", property(lambda session: f"  two  spaces {session.sample} "))
-    dataset, model = load_sample("volatility")
+    dataset, model = shipped_sample("volatility")
     session = ExtractorSession.from_dataset(model, dataset, 0)
     opened.goto(AttentionExplorer(session).export_html(tmp_path / "spaces.html", samples=[0, 9]).as_uri())
     expect(opened.locator("h1")).to_contain_text("spaces 0")

@@ -8,10 +8,9 @@ import pytest
 from lab import run_notebook, write_notebook
 from playwright.sync_api import Locator, Page, expect
 from screen import figure, view
+from shipped import shipped_sample
 
-from stockformer.sample import load_sample
-
-DATASET, _ = load_sample("volatility")
+DATASET, _ = shipped_sample("volatility")
 _SETUP = """
 import torch
 from stockformer.model import create_model

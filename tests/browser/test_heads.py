@@ -8,11 +8,11 @@ import torch
 from lab import run_notebook, write_notebook
 from playwright.sync_api import Locator, Page, expect
 from screen import pixels_of, shares, view
+from shipped import shipped_sample
 
 from stockformer.explainability import capture_attention
-from stockformer.sample import load_sample
 
-DATASET, MODEL = load_sample()
+DATASET, MODEL = shipped_sample()
 CRASH = DATASET.index_of("2008-10-15", "AAPL")
 WINDOW = DATASET.window(CRASH)
 SHOWN = capture_attention(MODEL, WINDOW.x[None], WINDOW.market_x[None])

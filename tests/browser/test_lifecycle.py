@@ -13,9 +13,9 @@ import torch
 from lab import run_notebook, write_notebook
 from playwright.sync_api import Page, expect
 from screen import click_cell, view
+from shipped import shipped_sample
 
 from stockformer.model import create_model
-from stockformer.sample import load_sample
 from stockformer_widgets import ExtractorSession
 
 SETUP = """
@@ -107,7 +107,7 @@ def test_a_second_view_of_the_output_is_linked(page: Page) -> None:
     page.locator(".stockformer-explorer .widget-html").first.click(button="right")
     page.get_by_role("menuitem", name="Create New View for Cell Output").click()
     expect(page.locator(".stockformer-AttentionHeatmap")).to_have_count(2)
-    dataset, _ = load_sample("volatility")
+    dataset, _ = shipped_sample("volatility")
     click_cell(page, 12, 3, dataset.lookback)
     last_day = re.search(r"AAPL, ([\d-]+)", page.locator(".stockformer-explorer").first.inner_text())[1]
     date = f"query {dataset.window(dataset.index_of(last_day, 'AAPL')).dates[12].date()}"

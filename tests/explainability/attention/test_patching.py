@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from shipped import shipped_sample
 from torch import nn
 from torch.nn.modules import module as torch_module
 
@@ -22,7 +23,6 @@ from stockformer.explainability import (
     stream_paths,
     trace_attention,
 )
-from stockformer.sample import load_sample
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ ITSELF = [
 @pytest.mark.parametrize("shipped", ["direction", "volatility", ""])
 def test_a_window_patched_with_itself_is_as_it_was(model, one, places, shipped):
     if shipped:
-        dataset, model = load_sample(shipped)
+        dataset, model = shipped_sample(shipped)
         one = dataset.window(700).inputs
     with torch.no_grad():
         before = model(*one)
@@ -192,7 +192,7 @@ def test_the_map_is_of_one_patch_at_a_time(model, one, donor):
 
 
 def test_a_map_of_a_window_and_itself_is_exactly_0():
-    dataset, model = load_sample("volatility")
+    dataset, model = shipped_sample("volatility")
     inputs = dataset.window(700).inputs
     found = activation_patching(model, inputs, inputs)
     assert not found.table["effect"].any()
@@ -371,7 +371,7 @@ def test_other_forms_are_refused(fields, error, message):
 
 
 def test_donors_are_other_windows_of_the_ticker():
-    dataset, _ = load_sample()
+    dataset, _ = shipped_sample()
     index = dataset.index_of("2008-10-15", "AAPL")
     drawn = draw_donors(dataset, index, 10)
     assert len(set(drawn)) == 10

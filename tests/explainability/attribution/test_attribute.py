@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from shipped import shipped_sample
 from torch import Tensor, nn
 
 from stockformer.explainability import (
@@ -20,7 +21,6 @@ from stockformer.explainability import (
 )
 from stockformer.explainability.attribution.attribute import Attribution, group_masks
 from stockformer.model import create_model
-from stockformer.sample import load_sample
 from stockformer.targets import targets_of
 
 
@@ -208,7 +208,7 @@ def test_groups_are_numbered_without_gaps_and_not_shared(groups):
 @pytest.mark.parametrize("groups", GROUPS)
 @pytest.mark.parametrize("method", ["occlusion", "integrated_gradients"])
 def test_the_sum_over_a_group_is_what_it_did(groups, method):
-    dataset, model = load_sample()
+    dataset, model = shipped_sample()
     window = dataset.window(0)
     inputs = window.x[None], window.market_x[None]
     found = attribute(model, *inputs, method=method, groups=groups)
@@ -225,7 +225,7 @@ def test_the_sum_over_a_group_is_what_it_did(groups, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_features_that_are_not_in_the_data_get_exactly_0(method):
-    dataset, model = load_sample()
+    dataset, model = shipped_sample()
     window = dataset.window(dataset.index_of("2008-10-15", "AAPL"))
     found = attribute(model, window.x[None], window.market_x[None], method=method)
     absent = [name in dataset.unavailable for name in dataset.feature_cols]

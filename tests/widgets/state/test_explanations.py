@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from cases import dataset, explained, explained_name, gradients, input_times_gradient, make_session, model
-from shipped import DATASET, MODEL
+from shipped import shipped_sample
 from torch import nn
 from traitlets import TraitError
 
 from stockformer_widgets import BASELINES, ExtractorSession
+
+DATASET, MODEL = shipped_sample()
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from cases import MARKET, STOCK, Bare, dataset, make_session, model, table
-from shipped import DATASET, MODEL
+from shipped import shipped_sample
 
 from stockformer.dataset import StockDataset
 from stockformer_widgets import LANDMARKS, ExtractorSession
+
+DATASET, MODEL = shipped_sample()
 
 
 @pytest.fixture

@@ -7,11 +7,13 @@ import weakref
 
 import pytest
 from cases import MARKET, STOCK, dataset, global_hooks, make_session, model, observers, table, widgets
-from shipped import DATASET, MODEL
+from shipped import shipped_sample
 from traitlets import TraitError
 
 from stockformer.dataset import StockDataset
 from stockformer_widgets import AttentionExplorer, AttentionRow, ExtractorSession, Selection
+
+DATASET, MODEL = shipped_sample()
 
 
 @pytest.fixture

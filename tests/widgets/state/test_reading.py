@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 import torch
 from cases import STOCK, make_session
-from shipped import DATASET, MODEL
+from shipped import shipped_sample
 from torch import nn
 
 from stockformer.dataset import StockDataset
 from stockformer.model import create_model
 from stockformer.sample import sample_table
 from stockformer_widgets import ExtractorSession
+
+DATASET, MODEL = shipped_sample()
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import gc
 import pytest
 import torch
 from cases import make_session, observers
+from shipped import shipped_sample
 from torch import nn
 from traitlets import TraitError
 
-from stockformer.sample import load_sample
 from stockformer_widgets import ExtractorSession, Selection
 
-DATASET, MODEL = load_sample()
+DATASET, MODEL = shipped_sample()
 
 
 @pytest.fixture

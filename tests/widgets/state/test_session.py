@@ -8,10 +8,12 @@ import pytest
 import torch
 from cases import make_session, words
 from cases import parts as widget_parts
-from shipped import DATASET, MODEL
+from shipped import shipped_sample
 from traitlets import TraitError
 
 from stockformer_widgets import AttentionExplorer, AttentionHeatmap, ExtractorSession, Selection
+
+DATASET, MODEL = shipped_sample()
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ import pytest
 import torch
 from cases import lines, unpacked
 from matplotlib.figure import Figure
+from shipped import shipped_sample
 from torch import nn
 
 from stockformer.explainability import METHODS, generate_report
 from stockformer.explainability.faithfulness.curves import REMOVALS
-from stockformer.sample import load_sample, sample_faithfulness
+from stockformer.sample import sample_faithfulness
 from stockformer_widgets import (
     DayScores,
     ExplorerPage,
@@ -79,7 +80,7 @@ def test_of_the_shipped_model_the_shipped_table_speaks(sample):
 
 
 def test_of_the_model_of_volatility_its_own_table_speaks():
-    dataset, model = load_sample("volatility")
+    dataset, model = shipped_sample("volatility")
     with ExtractorSession.from_dataset(model, dataset, 653) as shipped:
         one, two = (
             sample_faithfulness("cell", "volatility", removal).set_index("ranking").loc[shipped.method]

@@ -8,10 +8,11 @@ import pytest
 import torch
 from cases import MARKET, STOCK, dataset, days_of, drawn, lines, make_session, marker, model, mouse, plain, table
 from expected import output_of
+from shipped import shipped_sample
 from torch import nn
 
 from stockformer.dataset import StockDataset
-from stockformer.sample import load_sample, sample_table
+from stockformer.sample import sample_table
 from stockformer_widgets import AttentionExplorer, ExtractorSession, Prediction, PriceStrip, Selection
 
 
@@ -119,7 +120,7 @@ def test_prices_of_a_model_that_attends_to_more_days(tmp_path):
 
 
 def test_a_volatility_is_not_called_a_return():
-    windows, forecaster = load_sample("volatility")
+    windows, forecaster = shipped_sample("volatility")
     session = ExtractorSession.from_dataset(forecaster, windows, windows.index_of("2008-10-15", "AAPL"))
     rows = sample_table().query("symbol == 'AAPL'")
     start = rows["date"].tolist().index("2008-10-15")
