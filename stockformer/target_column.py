@@ -75,7 +75,8 @@ class TargetColumn:
 
     def describe(self, value: float) -> str:
         """A value in words, for a headline."""
-        return f"{self.kind} of the next {self.horizon} days: {self.in_percent(value)}"
+        span = "day" if self.horizon == 1 else f"{self.horizon} days"
+        return f"{self.kind} of the next {span}: {self.in_percent(value)}"
 
     def in_percent(self, value: float) -> str:
         """A value in percent: a return, or a volatility without its logarithm."""
