@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from ipywidgets import Button, Layout, Widget
 
 from stockformer.charts.chart import Chart
 from stockformer.charts.patching import patching_map
@@ -34,7 +37,8 @@ class ActivationPatching(SteppedResult, HeatmapView):
     """Effect on the target of one activation of another window, the donor, by stream, layer and day.
 
     The donor is another window of the sample's ticker, by default the calmest; in a comparison A is patched
-    with B. Beside it are measured random windows of the ticker. A click selects layer and day.
+    with B. Beside it are measured random windows of the ticker. A click selects layer and day, and a button makes the
+    selected patch the session's what-if, beside other patches from the same donor.
     """
 
     label = "Activation patching"
@@ -43,6 +47,9 @@ class ActivationPatching(SteppedResult, HeatmapView):
     height = 220
     indent = 20
     comparison = PatchedByOther
+
+    #: The row that was clicked: layers of the market stream are not those of the selection.
+    _clicked: int | None = None
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
@@ -66,6 +73,56 @@ class ActivationPatching(SteppedResult, HeatmapView):
         window = session.dataset.window(index)
         name = f"the {donor} of {window.ticker}, {window.dates[-1].date()} (sample {index})"
         return _map(session, index, stream, name)
+
+    def _build_controls(self) -> tuple[Widget, ...]:
+        built = super()._build_controls()
+        display = "none" if self.compared else None  # a comparison has no what-if row to undo it with
+        self.apply = Button(description="apply this patch", layout=Layout(width="auto", display=display))
+        self.apply.on_click(self._apply)
+        self.controls_row.children += (self.apply,)
+        return built
+
+    def _begin(self) -> None:
+        super()._begin()
+        self.apply.disabled = True
+
+    def _draw(self) -> None:
+        super()._draw()
+        refusal = self._refusal()
+        self.apply.disabled = bool(refusal)
+        self.apply.tooltip = refusal or "run the sample with this activation of the donor; undo is in the what-if row"
+
+    def _refusal(self) -> str:
+        """Why the what-if of the selected patch would not do what the map says; empty where it does."""
+        change = self.session.change
+        besides = replace(change, patch_from=None, patch_days=(), patch_heads=(), patch_gates=())
+        if self._selected()[0] is None:
+            return "click a cell first"
+        if besides.changes_model:
+            return "take the other changes of the model back first: a what-if patches from the model as it is"
+        if change.patch_from not in (None, self._donor()):
+            return f"take the patch from sample {change.patch_from} back first: a what-if has one donor"
+        return ""
+
+    def _apply(self, button: Button) -> None:
+        with self.message.reporting():
+            change, (layer, day) = self.session.change, self._selected()
+            assert layer is not None
+            places = (*change.patch_days, (self.chosen["stream"], layer, day))
+            self.session.what_if(**vars(replace(change, patch_from=self._donor(), patch_days=places)))
+
+    def _selected(self) -> tuple[int | None, int]:
+        row, column = super()._selected()
+        return self._clicked if row is None else row, column
+
+    def _select(self, place: tuple[int, int]) -> None:
+        self._clicked, self._drawn = place[0], ()
+        super()._select(place)
+        self._refresh()
+
+    def _redraw(self, change: object = None) -> None:
+        self._clicked = None  # it was of another stream or donor
+        super()._redraw(change)
 
     def _donor(self) -> int:
         return self.session.donors()[self.chosen["donor"]]

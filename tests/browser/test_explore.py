@@ -31,6 +31,7 @@ from stockformer.dataset import Window
 from stockformer.explainability import (
     Attribution,
     Capture,
+    activation_patching,
     attribute,
     capture_attention,
     choose_target,
@@ -56,6 +57,7 @@ TABS = {
     "Gates": "GateHeatmap",
     "Features": "SaliencyHeatmap",
     "Flow": "FlowHeatmap",
+    "Patching": "ActivationPatching",
     "Faithfulness": "FaithfulnessCheck",
 }
 
@@ -311,6 +313,34 @@ def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
     for _ in range(2):
         page.get_by_role("button", name="undo").click()
     expect(page.locator(".stockformer-explorer")).not_to_contain_text("what if:")
+    click_cell(page, 9, 12)
+    check_overview(page, CRASH, "cross", 1, None, 9, 12)
+    page.get_by_role("button", name="what if…").click()
+
+
+def test_a_patch_of_the_map_is_applied_and_undone(page: Page) -> None:
+    donor = int(np.where(DATASET.end_tickers == "AAPL", DATASET.volatility, np.inf).argmin())
+    found = activation_patching(MODEL, DATASET.window(CRASH).inputs, DATASET.window(donor).inputs)
+    effects = found.table.query("stream == 'stock'")["effect"].to_numpy().reshape(2, DAYS)
+    layer, day = 1, 13
+    whole, shown = page.locator(".stockformer-explorer"), view(page, "ActivationPatching")
+    open_tab(page, "Patching")
+    expect(shown).to_contain_text(f"the calmest window of AAPL, {days(donor)[-1]} (sample {donor})")
+    click(page, "ActivationPatching", (day + 0.5) / DAYS, 0.75)
+    page.mouse.move(5, 5)
+    where = f"after layer {layer} on {days(CRASH)[day]} (donor {days(donor)[day]})"
+    expect(shown).to_contain_text(f"stock stream {where}: {effects[layer, day]:+.4g}")
+    settle(page)
+    shares = map_shares(page, "ActivationPatching", 2, DAYS, "RdBu_r")
+    np.testing.assert_allclose(2 * shares - 1, effects / found.table["effect"].abs().max(), atol=0.02)
+    shown.get_by_role("button", name="apply this patch").click()
+    expect(whole).to_contain_text(f"what if: stock stream after layer {layer} on day {day} of sample {donor}")
+    open_tab(page, "Overview")
+    after = found.value + effects[layer, day]
+    expect(view(page, "Prediction")).to_contain_text(f"goes from {found.value:+.4g} to {after:+.4g}")
+    page.get_by_role("button", name="what if…").click()
+    page.get_by_role("button", name="undo").click()
+    expect(whole).not_to_contain_text("what if:")
     click_cell(page, 9, 12)
     check_overview(page, CRASH, "cross", 1, None, 9, 12)
     page.get_by_role("button", name="what if…").click()

@@ -91,6 +91,7 @@ def test_a_is_patched_with_b(session):
         view = compared(ActivationPatching)(comparison.selection)
         one, other = comparison.sessions
         assert list(view.controls) == ["stream"]
+        assert view.apply.layout.display == "none"
         assert view.chart.title.endswith(f"from B: {other.title}")
         for layer, day in ((0, 2), (1, 7)):
             expected = by_what_if(one, 30, "stock", layer, day)
@@ -134,6 +135,57 @@ def test_it_is_computed_in_steps_and_stopped(session, monkeypatch):
         assert view._ready()
 
     asyncio.run(run())
+
+
+def click(view, row, column):
+    view._on_mouse("click", {"x": column + 0.5, "y": row + 0.5})
+
+
+def target(session):
+    return session._target()(session.reading.capture.output).item()
+
+
+def test_a_patch_of_the_map_is_applied_beside_the_last_and_undone():
+    session = make_session("regression")
+    values, changes = [target(session)], []
+    with ActivationPatching(session) as view:
+        view.controls["donor"].value = "most volatile window"
+        for stream, row, day in (("stock", 1, 3), ("market", 0, 6), ("stock", 0, 7)):
+            view.controls["stream"].value = stream
+            assert view.apply.disabled == (stream == "market")  # whose layer no selection names
+            click(view, row, day)
+            effect = view.chart.body.values[row, day]
+            assert effect
+            assert f"{effect:+.4g}" in plain(view.readout.value)
+            changes.append(session.change)
+            view.apply.click()
+            values.append(target(session))
+            assert values[-1] - values[-2] == pytest.approx(effect, abs=1e-6)
+        assert session.change == WhatIf(
+            patch_from=session.donors()["most volatile window"],
+            patch_days=[("stock", 1, 3), ("market", 0, 6), ("stock", 0, 7)],
+        )
+        for change in reversed(changes):
+            session.undo()
+            assert session.change == change
+        assert target(session) == values[0]
+
+
+def test_no_patch_is_applied_that_would_do_other_than_the_map_says(session):
+    with ActivationPatching(session) as view:
+        click(view, 1, 3)
+        assert not view.apply.disabled
+        session.what_if(features=[session.feature_names[0][0]])
+        assert not view.apply.disabled
+        donor = session.donors()["random window"]
+        session.what_if(patch_from=donor, patch_days=[("stock", 1, 3)])
+        assert view.apply.disabled
+        assert view.apply.tooltip == f"take the patch from sample {donor} back first: a what-if has one donor"
+        view.controls["donor"].value = "random window"
+        assert not view.apply.disabled
+        session.what_if(flat=[0])
+        assert view.apply.disabled
+        assert view.apply.tooltip.startswith("take the other changes of the model back first")
 
 
 def test_it_is_of_the_changed_model(session):
