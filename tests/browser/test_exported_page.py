@@ -188,6 +188,32 @@ def test_two_samples_and_their_difference(opened: Page, tmp_path: Path) -> None:
     expect(said).to_contain_text(f"weight A - B {rounded(apart[5, 8], '+.3g')}")
 
 
+def test_a_patched_sample_says_so_and_its_numbers_are_those_of_the_patch(opened: Page, tmp_path: Path) -> None:
+    dataset, model = load_sample("volatility")
+    session = ExtractorSession.from_dataset(model, dataset, dataset.index_of("2008-10-15", "AAPL"))
+    before, donor = float(session.reading.capture.output[0]), session.donors()["calmest window"]
+    session.what_if(patch_from=donor, patch_days=[("stock", 0, 13), ("stock", 0, 20), ("market", 0, 19)])
+    capture = session.reading.capture
+    file = AttentionExplorer(session).export_html(tmp_path / "patched.html", samples=[session.sample, donor])
+    opened.goto(file.as_uri())
+    words = f"market stream after layer 0 on day 19, stock stream after layer 0 on days 13, 20 of sample {donor}"
+    expect(opened.locator("h1")).to_have_text(f"AAPL, 2008-10-15 ({words})")
+    expect(opened.locator("body")).to_contain_text(f"What if: {words}.")
+    change = f"goes from {before:+.4g} to {float(capture.output[0]):+.4g}"
+    expect(view(opened, "Prediction")).to_contain_text(change)
+    choose(opened, "layer", "1")
+    weights, last = capture.map("cross", 1).numpy(), dataset.lookback - 1
+    off = np.ix_(np.arange(last), np.arange(last))
+    drawn = shares_of(opened, area(view(opened, "AttentionHeatmap")), last + 1, last + 1, at=0.5)
+    np.testing.assert_allclose(drawn[off], weights[off] / weights.max(), atol=0.02)
+    # What is the donor's already changes nothing more.
+    shown = view(opened, "ActivationPatching")
+    effects = 2 * shares_of(opened, area(shown), 2, last + 1, "RdBu_r") - 1
+    assert list(np.flatnonzero(np.abs(effects[0]) < 0.01)) == [13, 20]
+    opened.get_by_label("sample", exact=True).select_option(index=1)
+    expect(view(opened, "Prediction")).to_contain_text("value change 0")
+
+
 def test_hostile_names_are_text(opened: Page, tmp_path: Path) -> None:
     session = hostile_session()
     explorer = AttentionExplorer(session)

@@ -28,6 +28,7 @@ from stockformer.explainability.attention.capture import Capture
 from stockformer.explainability.attention.recording import called_weights
 from stockformer.explainability.attention.weights import attention_call, attention_output, patched_output
 from stockformer.forward import forward_hooks, original, refuse_compiled
+from stockformer.table import listed
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,9 @@ class WhatIf:
         for stream, layer, day in sorted(self.patch_days):
             days[stream, layer].append(day)
         for (stream, layer), on in days.items():
-            span = f"days {on[0]} to {on[-1]}" if on == [*range(on[0], on[-1] + 1)] else f"{len(on)} days"
-            yield f"{stream} stream after layer {layer} on {f'day {on[0]}' if len(on) == 1 else span}"
+            together = len(on) > 1 and on == [*range(on[0], on[-1] + 1)]
+            span = f"{on[0]} to {on[-1]}" if together else listed(on)
+            yield f"{stream} stream after layer {layer} on day{'s' if len(on) > 1 else ''} {span}"
         yield from (f"{_words(*place)}head {head}" for *place, head in self.patch_heads)
         yield from (f"gate of layer {layer}" for layer in self.patch_gates)
 

@@ -348,7 +348,7 @@ def test_in_words():
     change = WhatIf(patch_from=500, patch_days=days, patch_heads=[(1, 3), ("self", 0, 1)], patch_gates=[2])
     assert change
     assert str(change) == (
-        "market stream after layer 0 on 2 days, stock stream after layer 1 on day 57, "
+        "market stream after layer 0 on days 1, 9, stock stream after layer 1 on day 57, "
         "stock stream after layer 2 on days 3 to 4, layer 1 head 3, self layer 0 head 1, gate of layer 2 of sample 500"
     )
 
