@@ -15,6 +15,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -66,7 +67,8 @@ def render(figure: Figure, dpi: int) -> bytes:
     file = io.BytesIO()
     try:
         literal(figure)
-        figure.savefig(file, format="png", dpi=dpi)
+        figure.dpi = dpi
+        FigureCanvasAgg(figure).print_png(file)  # `Figure.savefig` would also draw everything once before
     finally:
         try:
             plt.close(figure)

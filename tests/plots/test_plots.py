@@ -1,6 +1,7 @@
 """Figures show the tensors they were given, and none is left open by a failure."""
 
 import inspect
+import io
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,7 @@ from matplotlib.colors import to_hex
 
 from stockformer import explainability as plots
 from stockformer.charts.chart import GREY
-from stockformer.charts.figures import day_labels
+from stockformer.charts.figures import day_labels, render
 from stockformer.explainability import AttentionExtractor, GroupComparison
 from stockformer.outputs import OutputDistribution, describe_outputs
 from stockformer.uncertainty.calibration import calibrate
@@ -351,3 +352,10 @@ def test_group_differences_are_in_standard_deviations():
     assert drawn == [[-3, -1], [-2], [-0.5, 1.5], [0.5]]
     assert lines[0].get_color() != lines[2].get_color()
     plt.close(figure)
+
+
+def test_a_rendered_picture_is_that_of_savefig():
+    figure, saved = plots.plot_group_differences(COMPARISON), io.BytesIO()
+    figure.savefig(saved, format="png", dpi=72)
+    assert render(figure, 72) == saved.getvalue()
+    assert not plt.get_fignums()

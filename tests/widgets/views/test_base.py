@@ -25,6 +25,7 @@ from cases import (
     widgets,
     words,
 )
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from stockformer_widgets import (
@@ -165,7 +166,7 @@ def test_png_in_a_folder_that_is_not_there(session, tmp_path):
 
 def test_png_of_a_failing_plot_leaves_no_figure(session, monkeypatch, tmp_path):
     pictures = plt.get_fignums()
-    monkeypatch.setattr(plt.Figure, "savefig", lambda *given, **options: 1 / 0)
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", lambda *given, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         AttentionRow(session).save_png(tmp_path / "view.png")
     assert list(tmp_path.iterdir()) == []
