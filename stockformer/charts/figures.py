@@ -68,7 +68,8 @@ def render(figure: Figure, dpi: int) -> bytes:
     try:
         literal(figure)
         figure.dpi = dpi
-        FigureCanvasAgg(figure).print_png(file)  # `Figure.savefig` would also draw everything once before
+        # `Figure.savefig` would also draw everything once before.
+        FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
     finally:
         try:
             plt.close(figure)

@@ -189,7 +189,7 @@ def test_two_samples_and_their_difference(opened: Page, tmp_path: Path) -> None:
 
 
 def test_a_patched_sample_says_so_and_its_numbers_are_those_of_the_patch(opened: Page, tmp_path: Path) -> None:
-    dataset, model = load_sample("volatility")
+    dataset, model = shipped_sample("volatility")
     session = ExtractorSession.from_dataset(model, dataset, dataset.index_of("2008-10-15", "AAPL"))
     before, donor = float(session.reading.capture.output[0]), session.donors()["calmest window"]
     session.what_if(patch_from=donor, patch_days=[("stock", 0, 13), ("stock", 0, 20), ("market", 0, 19)])
