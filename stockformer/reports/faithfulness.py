@@ -164,10 +164,10 @@ random order and its reverse takes one of them, in turn. The target's distance i
 and where it is below that, its negative is explained. The rankings are the same, and so are the tests. Two verdicts
 agree where they name the same reference; a ranking that is better with one removal alone may owe that to the removal.
 
-A third removal trains the model again without what is taken out (ROAR, Hooker et al. 2019). Without the half of the cells
-that integrated gradients put first, the recipe of the shipped volatility model still has a test R2 of 0.49, the mean of
-three trainings; it is 0.53 without as many random cells, 0.47 without the largest inputs, and 0.51 with all. So by this
-measure they are better than random, and worse than |input|; without 90 % the trainings differ too much to tell.
+A third removal trains the model again without what is taken out (ROAR, Hooker et al. 2019). Without the half of the
+cells that integrated gradients put first, the recipe of the shipped volatility model still has a test R2 of 0.49, the
+mean of three trainings; it is 0.53 without as many random cells, 0.47 without the largest inputs, and 0.51 with all. So
+by this measure they are better than random, and worse than |input|; without 90 % the trainings differ too much to tell.
 `python benchmarks/roar.py` measures it, and `docs/roar.md` has the figures.
 
 Windows that share days are not independent, so they are put into blocks of days, of at least two lookbacks,
