@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
@@ -42,6 +44,12 @@ def price_context(dataset: StockDataset) -> pd.DataFrame:
             "outcome": dataset.target_values[dataset.ends],
         }
     )
+
+
+def index_of(dataset: StockDataset) -> str:
+    """SHA-256 of the last day and the ticker of every window, which say what an index of a window stands for."""
+    days = dataset.end_dates.strftime("%Y-%m-%d")
+    return hashlib.sha256("\n".join(map(" ".join, zip(days, dataset.end_tickers, strict=True))).encode()).hexdigest()
 
 
 def _regimes(dataset: StockDataset) -> np.ndarray:

@@ -20,7 +20,7 @@ from stockformer.fingerprint import fingerprint
 from stockformer.model import as_forecaster
 from stockformer.outputs import class_names, describe_outputs
 from stockformer.steps import Steps, run_to_end
-from stockformer.survey.context import price_context
+from stockformer.survey.context import index_of, price_context
 from stockformer.survey.store import SCHEMA, Store
 from stockformer.survey.table import Survey, column_of, open_survey
 
@@ -118,6 +118,7 @@ class _Plan:
             "schema": SCHEMA,
             "model": {"class": type(self.model).__name__, "weights": fingerprint(self.model)},
             "data": dataset.fingerprint,
+            "index": index_of(dataset),
             "details": list(self.details),
             "chunk": CHUNK,
             "windows": len(dataset),

@@ -66,6 +66,12 @@ class Survey:
         """The columns that hold measures of the model."""
         return [name for name in self.columns if name not in CONTEXT + OUTPUTS and not name.startswith("feature_")]
 
+    @property
+    def numeric(self) -> list[str]:
+        """The columns that can be drawn: measures, outputs and prices."""
+        words = {"window", "date", "ticker", "regime"} | {f"feature_{rank}" for rank in range(1, 10)}
+        return [*self.measures, *(name for name in self.columns if name not in words | set(self.measures))]
+
     def to_frame(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """One row per window, in the dataset's order.
 
@@ -189,7 +195,7 @@ class Survey:
         connection = duckdb.connect()
         files = [str(path) for path in self._store.tables()]
         try:
-            connection.read_parquet(files).create_view("windows")
+            connection.read_parquet(files).create("windows")
         except duckdb.Error as error:
             raise ValueError(
                 f"{self._store.folder} is damaged: {str(error).splitlines()[0]}; run survey again"

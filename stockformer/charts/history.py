@@ -1,0 +1,182 @@
+"""Charts over the calendar of a survey: prices, a measure, and the quality of predictions, on the same dates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from stockformer.charts.chart import (
+    GREY,
+    NEUTRAL,
+    Axis,
+    Band,
+    Bars,
+    Chart,
+    Line,
+    Lines,
+    Scale,
+    finite_range,
+    formatted,
+    line_colors,
+)
+from stockformer.explainability.sentences.summary import Finding, Summary
+
+#: The field that a click on a date sets, of a view's own selection.
+DATE = "date"
+HIT_RATE = "hit rate"
+
+
+def market_context(calendar: pd.DataFrame) -> Chart:
+    """Volatility by date, the volatile regime shaded.
+
+    Args:
+        calendar: ``date, volatility`` and ``volatile``, the share of a date's windows in that regime.
+    """
+    volatility = calendar["volatility"].to_numpy()
+    low, high = finite_range([volatility], 0.0)
+    shaded = np.where(calendar["volatile"] > 0.5, high, low)
+    regime = ["volatile" if share > 0.5 else "" for share in calendar["volatile"]]
+    lines = (
+        Line("volatile quarter of days", shaded, regime, GREY, "area"),
+        Line("volatility", volatility, [f"{value:.2%}" for value in volatility], NEUTRAL),
+    )
+    return Chart(
+        title="Volatility of daily returns in the window, mean over tickers",
+        body=Lines(lines, _dates(calendar["date"]), Scale(low, high, "volatility")),
+        make_table=calendar.copy,
+    )
+
+
+def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, name: str, filtered: str = "") -> Chart:
+    """A measure by date: a line per ticker, or the median with a band.
+
+    Args:
+        frame: of `stockformer.survey.history.measure_by_date`.
+        calendar: ``date`` and ``volatile``, see `market_context`.
+        filtered: which windows are left, in words.
+    """
+    dates = pd.DatetimeIndex(calendar["date"])
+    values = frame.set_index("date").reindex(dates)
+    band = None
+    if "median" in values:
+        drawn = values[["low", "high"]].interpolate(limit_direction="both").to_numpy()
+        band = Band(drawn[:, 0], drawn[:, 1], NEUTRAL) if np.isfinite(drawn).all() else None
+        values = values[["median"]]
+    colors = line_colors(len(values.columns))
+    lines = tuple(_line(str(one), values[one], color) for one, color in zip(values, colors, strict=True))
+    low, high = finite_range([frame.drop(columns="date").to_numpy(dtype=float)])
+    return Chart(
+        title=f"{_title(name)} by date" + (f", {filtered}" if filtered else ""),
+        body=Lines(lines, _dates(calendar["date"]), Scale(low, high, name), band),
+        make_table=frame.copy,
+        summary=_measure_summary(values.mean(axis=1), calendar["volatile"].to_numpy() > 0.5, name),
+    )
+
+
+def quality_history(rolling: pd.DataFrame, calendar: pd.DataFrame, name: str, overall: Summary, days: int) -> Chart:
+    """The quality of the predictions, its mean over the last `days` days with a 95 % interval.
+
+    Args:
+        rolling: of `stockformer.survey.history.rolling_quality`.
+        overall: what the quality was, see `quality_summary`.
+    """
+    dates = pd.DatetimeIndex(calendar["date"])
+    held = rolling.set_index("date").reindex(dates, method="ffill") if len(rolling) else None
+    values = np.full(len(dates), np.nan) if held is None else held["value"].to_numpy(dtype=float)
+    band = None
+    if held is not None and np.isfinite(held[["low", "high"]].to_numpy(dtype=float)).any():
+        # No width where there is no interval, and none beyond what is possible.
+        first = float(rolling["value"].iloc[0])
+        ends = held[["low", "high"]].astype(float).apply(lambda end: end.fillna(held["value"].fillna(first)))
+        ends = ends.clip(0.0 if name == HIT_RATE else -1.0, 1.0)
+        band = Band(ends["low"].to_numpy(), ends["high"].to_numpy(), NEUTRAL)
+    chance = 0.5 if name == HIT_RATE else 0.0
+    low, high = finite_range([values, *([] if band is None else [band.low, band.high])], chance)
+    return Chart(
+        title=f"{_title(name)}, mean over {days} days with its 95 % interval",
+        body=Lines(
+            (_line(name, pd.Series(values, dates), NEUTRAL),),
+            _dates(calendar["date"]),
+            Scale(low, high, name),
+            band,
+            (chance, "half" if name == HIT_RATE else "none"),
+        ),
+        make_table=rolling.copy,
+        summary=overall,
+    )
+
+
+def measure_histogram(bins: pd.DataFrame, name: str, filtered: str = "") -> Chart:
+    """How many windows have which value of a measure.
+
+    Args:
+        bins: of `stockformer.survey.history.histogram`.
+    """
+    counts = bins["count"].to_numpy(dtype=float)
+    names = [f"{low:.3g} to {high:.3g}" for low, high in zip(bins["low"], bins["high"], strict=True)]
+    body = Bars(
+        counts,
+        [f"{count:,.0f}" for count in counts],
+        [NEUTRAL] * len(counts),
+        Axis(names, name),
+        Scale(*finite_range([counts], 0.0), "windows"),
+    )
+    return Chart(f"{_title(name)} of the windows" + (f", {filtered}" if filtered else ""), body, bins.copy)
+
+
+def quality_summary(name: str, periods: dict[str, tuple[float, float, float]]) -> Summary:
+    """The quality of predictions in a sentence.
+
+    Args:
+        name: ``hit rate`` or ``rank information coefficient``.
+        periods: name of a period -> mean and both ends of its 95 % interval.
+    """
+    parts = []
+    for period, (mean, low, high) in periods.items():
+        interval = f" (95 %: {low:.3g} to {high:.3g})" if np.isfinite(low) else " (too few days for an interval)"
+        parts.append(f"{mean:.3g} {period}{interval}" if np.isfinite(mean) else f"unknown {period}")
+    formula = (
+        "share of right predictions of a day, mean over days"
+        if name == HIT_RATE
+        else "Spearman correlation over the tickers of a day of prediction and outcome, mean over days"
+    )
+    findings = [
+        Finding(f"{name} {period}", mean, formula, "The interval allows for days that depend on each other.")
+        for period, (mean, _, _) in periods.items()
+    ]
+    return Summary(f"{_title(name)}: {'; '.join(parts)}.", tuple(findings))
+
+
+def _measure_summary(mean: pd.Series, volatile: np.ndarray, name: str) -> Summary:
+    known = mean.dropna()
+    if known.empty:
+        return Summary(f"No window has a {name}.", ())
+    monthly = known.groupby(pd.DatetimeIndex(known.index).to_period("M")).mean()
+    findings = [
+        Finding("highest month", float(monthly.max()), "largest mean of a calendar month", str(monthly.idxmax())),
+        Finding("lowest month", float(monthly.min()), "smallest mean of a calendar month", str(monthly.idxmin())),
+    ]
+    sentence = (
+        f"Highest in {monthly.idxmax()} ({monthly.max():.3g}) and lowest in {monthly.idxmin()} ({monthly.min():.3g}), "
+        "means of a month"
+    )
+    calm, wild = mean[~volatile].mean(), mean[volatile].mean()
+    if np.isfinite([calm, wild]).all():
+        sentence += f"; {wild:.3g} on the volatile quarter of days, {calm:.3g} on the others"
+    return Summary(f"{sentence}. Whether that is more than chance, a comparison of groups says.", tuple(findings))
+
+
+def _line(name: str, values: pd.Series, color: str) -> Line:
+    """A line from the first value on; drawn straight over dates without a window, whose words are empty."""
+    first = values.first_valid_index()
+    known = values.loc[first:] if first is not None else values.iloc[:0]
+    words = ["" if np.isnan(value) else word for value, word in zip(known, formatted(known), strict=True)]
+    return Line(name, known.interpolate(limit_area="inside").to_numpy(dtype=float), words, color)
+
+
+def _dates(dates: pd.Series) -> Axis:
+    return Axis([str(date.date()) for date in dates], "last day of the window", DATE)
+
+
+def _title(name: str) -> str:
+    return f"{name[0].upper()}{name[1:]}"

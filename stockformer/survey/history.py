@@ -1,0 +1,243 @@
+"""A survey by date: what a measure did, how good predictions were, and which windows are where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from stockformer.survey.table import Survey
+from stockformer.table import counted
+from stockformer.uncertainty.dependence import block_length, standard_error
+
+#: A line per ticker for at most so many tickers; above that the median and a band.
+MOST_LINES = 8
+#: The band holds the middle 80 % of the windows of a date.
+BAND = (0.1, 0.9)
+#: Days over which the quality of predictions is averaged: half a year.
+QUALITY_DAYS = 126
+#: Days with fewer tickers have no rank correlation.
+FEWEST_TICKERS = 3
+_MOST_DATES = 2000
+_MOST_POINTS = 5000
+_BINS = 40
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which windows of a survey are looked at; None for all.
+
+    Attributes:
+        ticker, regime: their names.
+        correct: whether the predicted class came true.
+        days: the first and the last date.
+    """
+
+    ticker: str | None = None
+    regime: str | None = None
+    correct: bool | None = None
+    days: tuple[pd.Timestamp, pd.Timestamp] | None = None
+
+    @property
+    def sql(self) -> str:
+        """A condition for a query, whose parameters are `parameters`."""
+        conditions = [f"{name} = ?" for name, value in self._values.items() if value is not None]
+        return " AND ".join([*conditions, *(["date BETWEEN ? AND ?"] if self.days else [])]) or "true"
+
+    @property
+    def parameters(self) -> list[Any]:
+        return [value for value in self._values.values() if value is not None] + list(self.days or ())
+
+    @property
+    def words(self) -> str:
+        """The filter in words; empty if it leaves out nothing."""
+        correct = None if self.correct is None else "right predictions" if self.correct else "wrong predictions"
+        days = None if self.days is None else f"{self.days[0].date()} to {self.days[1].date()}"
+        regime = None if self.regime is None else f"{self.regime} days"
+        return ", ".join(part for part in (self.ticker, regime, correct, days) if part)
+
+    @property
+    def _values(self) -> dict[str, Any]:
+        return {
+            "ticker": self.ticker,
+            "regime": self.regime,
+            "correct": None if self.correct is None else int(self.correct),
+        }
+
+
+#: The filter that leaves out nothing.
+ALL = Filter()
+
+
+def date_unit(survey: Survey) -> str:
+    """The unit of the calendar, ``day``, ``week`` or ``month``, of which a picture has room for all."""
+    days = int(survey.query("SELECT count(DISTINCT date) AS n FROM windows")["n"][0])
+    return "day" if days <= _MOST_DATES else "week" if days <= 5 * _MOST_DATES else "month"
+
+
+def calendar(survey: Survey) -> pd.DataFrame:
+    """One row per date of the picture: ``date``, ``volatility`` (mean over windows), and ``volatile``, the share of its
+    windows in the volatile regime."""
+    return survey.query(
+        f"SELECT date_trunc('{date_unit(survey)}', date) AS date, avg(volatility) AS volatility, "
+        "avg(CAST(regime = 'volatile' AS DOUBLE)) AS volatile FROM windows GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def measure_by_date(survey: Survey, column: str, where: Filter = ALL) -> pd.DataFrame:
+    """A column by date of the picture: ``date``, and a mean per ticker, or ``median``, ``low`` and ``high``.
+
+    With up to `MOST_LINES` tickers there is a column per ticker, else the median over the windows of a date and the
+    quantiles `BAND`. Dates without a window have no row.
+    """
+    _check_column(survey, column)
+    date = f"date_trunc('{date_unit(survey)}', date) AS date"
+    few = int(survey.query("SELECT count(DISTINCT ticker) AS n FROM windows")["n"][0]) <= MOST_LINES
+    if few or where.ticker is not None:
+        sql = (
+            f'SELECT {date}, ticker, avg("{column}") AS value FROM windows WHERE {where.sql} GROUP BY ALL ORDER BY ALL'
+        )
+        return survey.query(sql, where.parameters).pivot(index="date", columns="ticker", values="value").reset_index()
+    quantiles = f'quantile_cont("{column}", [0.5, {BAND[0]}, {BAND[1]}])'
+    sql = f"SELECT {date}, {quantiles} AS q FROM windows WHERE {where.sql} GROUP BY ALL ORDER BY ALL"
+    frame = survey.query(sql, where.parameters)
+    levels = np.array(frame["q"].tolist(), dtype=float).reshape(len(frame), 3)
+    return pd.DataFrame({"date": frame["date"], "median": levels[:, 0], "low": levels[:, 1], "high": levels[:, 2]})
+
+
+def quality_name(survey: Survey) -> str:
+    """What the quality of this survey's predictions is called."""
+    return "hit rate" if survey.manifest["classes"] else "rank information coefficient"
+
+
+def daily_quality(survey: Survey, where: Filter = ALL) -> pd.Series:
+    """The quality of the predictions of every day, by date.
+
+    For classes the hit rate, the share of right predictions. For a regression the rank information coefficient: the
+    Spearman correlation over tickers of the score with the outcome, as alphalens defines it
+    (``factor_information_coefficient``); days with fewer than `FEWEST_TICKERS` tickers have none.
+    """
+    if survey.manifest["classes"]:
+        sql = f"SELECT date, avg(correct) AS value FROM windows WHERE NOT isnan(correct) AND {where.sql} GROUP BY date"
+    else:
+        ranks = ", ".join(
+            f"rank() OVER (PARTITION BY date ORDER BY {name}) "
+            f"+ (count(*) OVER (PARTITION BY date, {name}) - 1) / 2 AS rank_of_{name}"
+            for name in ("score", "outcome")
+        )
+        sql = (
+            f"WITH ranked AS (SELECT date, {ranks} FROM windows WHERE NOT isnan(outcome) AND {where.sql}) "
+            "SELECT date, corr(rank_of_score, rank_of_outcome) AS value FROM ranked GROUP BY date "
+            f"HAVING count(*) >= {FEWEST_TICKERS}"
+        )
+    frame = survey.query(f"SELECT * FROM ({sql}) ORDER BY date", where.parameters)
+    return pd.Series(frame["value"].to_numpy(), pd.DatetimeIndex(frame["date"])).dropna()
+
+
+def rolling_quality(daily: pd.Series, points: int = 120) -> pd.DataFrame:
+    """The mean of `daily_quality` over the last `QUALITY_DAYS` days, with 95 % intervals.
+
+    Days depend on each other, so the standard error is that of `stockformer.uncertainty.dependence.standard_error`.
+
+    Args:
+        points: about how many dates.
+
+    Returns:
+        One row per date: ``date, value, low, high``; the ends are NaN where too few days are independent.
+    """
+    ends = np.unique(np.linspace(QUALITY_DAYS, len(daily), points).round().astype(int))
+    parts = [daily.iloc[end - QUALITY_DAYS : end] for end in ends if end <= len(daily)]
+    rows = [(part.index[-1], *mean_quality(part)) for part in parts]
+    return pd.DataFrame(rows, columns=["date", "value", "low", "high"])
+
+
+def mean_quality(daily: pd.Series) -> tuple[float, float, float]:
+    """The mean of `daily_quality` and its 95 % interval; NaN where there are too few days."""
+    values = daily.to_numpy()
+    if not len(values):
+        return np.nan, np.nan, np.nan
+    mean = float(values.mean())
+    deviations = (values - mean) / len(values)
+    error, degrees = standard_error(deviations, block_length(deviations))
+    margin = error * float(stdtrit(degrees, 0.975)) if degrees else np.nan
+    return mean, mean - margin, mean + margin
+
+
+def quality_by_period(survey: Survey, daily: pd.Series) -> dict[str, tuple[float, float, float]]:
+    """`mean_quality` up to the last training date, whose windows the model may have learned by heart, and after it."""
+    end = pd.Timestamp(survey.manifest["train_end"])
+    periods = {f"until {end.date()}, on training dates": daily[:end], "after it": daily[end + pd.Timedelta(days=1) :]}
+    return {name: mean_quality(part) for name, part in periods.items() if len(part)}
+
+
+def histogram(survey: Survey, column: str, where: Filter = ALL) -> pd.DataFrame:
+    """Windows by value: ``low, high`` edge and ``count`` of bins of equal width."""
+    _check_column(survey, column)
+    known = f'"{column}" IS NOT NULL AND NOT isnan("{column}") AND {where.sql}'
+    ends = survey.query(
+        f'SELECT min("{column}") AS low, max("{column}") AS high FROM windows WHERE {known}', where.parameters
+    )
+    low, high = (float(ends[end][0]) for end in ("low", "high"))
+    if not np.isfinite(low):
+        return pd.DataFrame({"low": [], "high": [], "count": []})
+    width = (high - low) / _BINS or 1.0
+    place = f'least(floor(("{column}" - {low!r}) / {width!r}), {_BINS - 1})'
+    sql = f"SELECT {place} AS place, count(*) AS n FROM windows WHERE {known} GROUP BY place"
+    counts = survey.query(sql, where.parameters).set_index("place")["n"].reindex(range(_BINS), fill_value=0)
+    edges = low + width * np.arange(_BINS + 1)
+    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts.to_numpy()})
+
+
+def scatter(survey: Survey, x: str, y: str, where: Filter = ALL) -> pd.DataFrame:
+    """The windows as points: ``window, x, y``; of more than 5,000 an evenly spaced part, the same every time."""
+    for column in (x, y):
+        _check_column(survey, column)
+    sql = (
+        f'WITH chosen AS (SELECT "window", "{x}" AS x, "{y}" AS y, row_number() OVER (ORDER BY "window") - 1 AS place, '
+        f"count(*) OVER () AS n FROM windows WHERE {where.sql}) "
+        f'SELECT "window", x, y FROM chosen WHERE place % greatest(1, ceil(n / {_MOST_POINTS})::BIGINT) = 0 '
+        'ORDER BY "window"'
+    )
+    return survey.query(sql, where.parameters)
+
+
+def window_table(
+    survey: Survey,
+    columns: Sequence[str],
+    where: Filter = ALL,
+    *,
+    order: str = "date",
+    descending: bool = False,
+    rows: int = 200,
+) -> pd.DataFrame:
+    """The first rows of the windows in an order: ``window, date, ticker`` and `columns`."""
+    names = list(dict.fromkeys(["window", "date", "ticker", *columns]))
+    for column in [order, *names]:
+        if column not in survey.columns:
+            raise ValueError(f"there is no column {column!r}")
+    chosen = ", ".join(f'"{name}"' for name in names)
+    by = f'"{order}" {"DESC" if descending else "ASC"} NULLS LAST, "window"'
+    sql = f"SELECT {chosen} FROM windows WHERE {where.sql} ORDER BY {by} LIMIT {int(rows)}"
+    return survey.query(sql, where.parameters)
+
+
+def windows_where(survey: Survey, where: Filter) -> np.ndarray:
+    """Indices of the windows that a filter leaves."""
+    sql = f'SELECT "window" FROM windows WHERE {where.sql} ORDER BY "window"'
+    indices: np.ndarray = survey.query(sql, where.parameters)["window"].to_numpy()
+    return indices
+
+
+def count_words(survey: Survey, where: Filter) -> str:
+    """How many windows a filter leaves."""
+    number = int(survey.query(f"SELECT count(*) AS n FROM windows WHERE {where.sql}", where.parameters)["n"][0])
+    return counted(number, "window") if number == len(survey) else f"{number:,} of {counted(len(survey), 'window')}"
+
+
+def _check_column(survey: Survey, column: str) -> None:
+    if column not in survey.numeric:
+        raise ValueError(f"there is no measure {column!r}, only {', '.join(survey.numeric)}")
