@@ -6,6 +6,7 @@ from stockformer_widgets.comparison import SampleComparison
 from stockformer_widgets.explorer import AttentionExplorer
 from stockformer_widgets.export import ExplorerPage
 from stockformer_widgets.group_differences import GroupDifferences
+from stockformer_widgets.history import HistoryView
 from stockformer_widgets.state.explanations import BASELINES
 from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.selection import Selection
@@ -18,6 +19,7 @@ __all__ = [
     "ExplorerPage",
     "ExtractorSession",
     "GroupDifferences",
+    "HistoryView",
     "Reading",
     "SampleComparison",
     "Selection",

@@ -8,17 +8,19 @@ from typing import Any
 
 from ipywidgets import HTML, HBox, Layout, ToggleButton
 
+from stockformer.survey import Survey
 from stockformer_widgets.catalogue import View
 from stockformer_widgets.controls.selectors import SampleControls, SelectionControls
 from stockformer_widgets.controls.what_if import WhatIfControls
 from stockformer_widgets.export import pack_samples, write_page
+from stockformer_widgets.history import HistoryView
 from stockformer_widgets.parts.drawing import HIGHLIGHT, MessageLine, text
 from stockformer_widgets.parts.picture import Pictured, arrange
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.tabs import ViewTabs, pages_of
+from stockformer_widgets.tabs import ViewTabs, pages_of, with_history
 from stockformer_widgets.views.base import check_state, close_parts
 
 
@@ -32,6 +34,7 @@ class AttentionExplorer(Pictured):
     Args:
         session: what to look at.
         selection: shared with other views; a new one by default.
+        survey: of the windows of the session's dataset; with it there is a tab "History".
 
     Example:
         >>> explorer = AttentionExplorer(ExtractorSession.from_dataset(model, dataset))
@@ -39,7 +42,9 @@ class AttentionExplorer(Pictured):
     """
 
     @opens_whole
-    def __init__(self, session: ExtractorSession, selection: Selection | None = None) -> None:
+    def __init__(
+        self, session: ExtractorSession, selection: Selection | None = None, survey: Survey | None = None
+    ) -> None:
         check_state(session, selection)
         super().__init__()
         self.add_class("stockformer-explorer")
@@ -48,13 +53,13 @@ class AttentionExplorer(Pictured):
         self._read: Reading | None = session.reading
         try:
             session.follow(self._follow)
-            self._build()
+            self._build(survey)
         except BaseException:
             self.close()
             raise
 
     @property
-    def views(self) -> list[View]:
+    def views(self) -> list[View | HistoryView]:
         """The views of the tabs that were opened so far."""
         return self.tabs.views
 
@@ -97,7 +102,7 @@ class AttentionExplorer(Pictured):
         where = self.selection
         return f"AttentionExplorer(sample {self.session.sample}, {where.kind}, layer {where.layer})"
 
-    def _build(self) -> None:
+    def _build(self, survey: Survey | None) -> None:
         self.headline, self.message = HTML(), MessageLine()
         self.changing = ToggleButton(
             description="what if…",
@@ -111,7 +116,8 @@ class AttentionExplorer(Pictured):
         if self.session.dataset is not None:
             self.samples = SampleControls(self.session, self.session.dataset, self.message)
             bars.insert(0, self.samples)
-        self.tabs = ViewTabs(pages_of(self.session), self.selection, self.message)
+        pages = pages_of(self.session) if survey is None else with_history(pages_of(self.session), survey, self.session)
+        self.tabs = ViewTabs(pages, self.selection, self.message)
         self.tabs.turn()
         top = HBox([self.headline, self.changing], layout=Layout(flex_flow="row wrap", align_items="center"))
         self.children = (top, *bars, self.changes, self.message, self.tabs)

@@ -85,7 +85,7 @@ class HistoryView(Pictured):
     @opens_whole
     def __init__(self, survey: Survey, session: ExtractorSession) -> None:
         check_state(session, None)
-        _check_fit(survey, session)
+        check_fit(survey, session)
         super().__init__()
         self.add_class("stockformer-history")
         self.survey, self.session = survey, session
@@ -126,11 +126,6 @@ class HistoryView(Pictured):
         return self.survey.query(
             f'SELECT * FROM windows WHERE {self.where.sql} ORDER BY "window"', self.where.parameters
         )
-
-    @property
-    def views(self) -> list[Widget]:
-        """What has to be closed with it."""
-        return [self]
 
     def _build(self) -> None:
         self.message = MessageLine()
@@ -177,7 +172,7 @@ class HistoryView(Pictured):
     def _build_scatter(self) -> Titled:
         self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale()}
         look = {"scales": self.scales, "default_size": 8}
-        self.points = bq.Scatter(x=[0, 0], y=[0, 0], colors=[NEUTRAL], default_opacities=[0.35], **look)
+        self.points = bq.Scatter(x=[0, 0], y=[0, 0], colors=[NEUTRAL], opacities=[0.35], **look)
         self.here = bq.Scatter(x=[0, 0], y=[0, 0], colors=[HIGHLIGHT], marker="cross", **look | {"default_size": 90})
         self._axes = axis(self.scales["x"], tick_format="~g"), axis(self.scales["y"], side="left", tick_format="~g")
         drawn = figure(self.scales, [self.points, self.here], list(self._axes), 220)
@@ -211,7 +206,7 @@ class HistoryView(Pictured):
             at = content.get("domain") or {}
             with self.message.reporting():
                 if at.get("x") is not None and at.get("y") is not None:
-                    act(at["x"], at["y"])
+                    act(float(at["x"]), float(at["y"]))
 
         mouse.on_msg(receive)
         drawn.interaction = mouse
@@ -268,7 +263,7 @@ class HistoryView(Pictured):
                 windows.measure_by_date(self.survey, name, where), self._calendar, self.measure.label, where.words
             ),
             "quality": quality_history(
-                windows.rolling_quality(daily),
+                windows.rolling_quality(daily, self.survey.manifest["horizon"] or 1),
                 self._calendar,
                 quality,
                 quality_summary(quality, windows.quality_by_period(self.survey, daily)),
@@ -430,7 +425,8 @@ class HistoryView(Pictured):
         return f"HistoryView({self.survey!r})"
 
 
-def _check_fit(survey: Survey, session: ExtractorSession) -> None:
+def check_fit(survey: Survey, session: ExtractorSession) -> None:
+    """Raise unless a survey is of a session's windows and weights."""
     if not isinstance(survey, Survey):
         raise TypeError(f"expected a Survey, got {type(survey).__name__}")
     if session.dataset is None or survey.manifest["index"] != index_of(session.dataset):

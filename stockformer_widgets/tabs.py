@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ipywidgets import HBox, Layout, Tab, VBox, Widget
 
+from stockformer.survey import Survey
 from stockformer_widgets.catalogue import PAGES, View
+from stockformer_widgets.history import HistoryView, check_fit
 from stockformer_widgets.parts.drawing import MessageLine
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
@@ -28,6 +30,10 @@ class Slot:
         return all(map(self.kind.shows, self.sessions))
 
     @property
+    def name(self) -> str:
+        return self.kind.__name__
+
+    @property
     def view(self) -> type[View]:
         """The class of the view."""
         return self.kind if len(self.sessions) == 1 else compared(self.kind)  # type: ignore[arg-type]  # can be hashed
@@ -38,8 +44,21 @@ class Slot:
         return compared(self.kind)(selection)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class HistorySlot:
+    """The place of the history of one session."""
+
+    survey: Survey
+    session: ExtractorSession
+    name: ClassVar[str] = "HistoryView"
+    filled: ClassVar[bool] = True
+
+    def make(self, selection: Selection) -> HistoryView:
+        return HistoryView(self.survey, self.session)
+
+
 #: What is in a tab, by column; widgets are above the views.
-Columns = Sequence[Sequence[Slot | Widget]]
+Columns = Sequence[Sequence[Slot | HistorySlot | Widget]]
 
 
 def pages_of(session: ExtractorSession) -> dict[str, Columns]:
@@ -49,9 +68,25 @@ def pages_of(session: ExtractorSession) -> dict[str, Columns]:
     }
 
 
+def with_history(pages: Mapping[str, Columns], survey: Survey, session: ExtractorSession) -> dict[str, Columns]:
+    """These pages and, after the first one, the history.
+
+    Raises:
+        ValueError: the survey has other windows than the session's dataset, or is of other weights.
+    """
+    check_fit(survey, session)
+    (first, overview), *others = pages.items()
+    return {first: overview, "History": [[HistorySlot(survey, session)]], **dict(others)}
+
+
 def slots(columns: Columns) -> list[Slot]:
-    """The views of a tab."""
-    return [item for column in columns for item in column if isinstance(item, Slot)]
+    """The views of a tab that have a chart."""
+    return [slot for slot in _slots(columns) if isinstance(slot, Slot)]
+
+
+def _slots(columns: Columns) -> list[Slot | HistorySlot]:
+    """What is made when a tab is shown."""
+    return [item for column in columns for item in column if not isinstance(item, Widget)]
 
 
 class ViewTabs(Tab):
@@ -65,13 +100,13 @@ class ViewTabs(Tab):
     """
 
     def __init__(self, pages: Mapping[str, Columns], selection: Selection, message: MessageLine) -> None:
-        used = {title: columns for title, columns in pages.items() if any(slot.filled for slot in slots(columns))}
+        used = {title: columns for title, columns in pages.items() if any(slot.filled for slot in _slots(columns))}
         made = [_Page(columns, selection, message) for columns in used.values()]
         super().__init__(children=made, titles=list(used), selected_index=0)
         self.observe(self.turn, "selected_index")
 
     @property
-    def views(self) -> list[View]:
+    def views(self) -> list[View | HistoryView]:
         """The views of the tabs that were opened so far."""
         return [view for page in self.children for view in page.views]
 
@@ -94,17 +129,17 @@ class _Page(HBox):
         super().__init__(layout=Layout(flex_flow="row wrap", width="100%"))
         self.items, self.selection, self.message = columns, selection, message
         self.children = [VBox(layout=Layout(flex="1 1 400px", min_width="300px")) for _ in columns]
-        self._made: dict[Slot, View] = {}
+        self._made: dict[Slot | HistorySlot, View | HistoryView] = {}
 
     @property
-    def views(self) -> list[View]:
+    def views(self) -> list[View | HistoryView]:
         """The views that were made so far."""
         return list(self._made.values())
 
     @property
-    def columns(self) -> list[list[View]]:
+    def columns(self) -> list[list[View | HistoryView]]:
         """The same by column."""
-        return [[self._made[slot] for slot in slots([column]) if slot in self._made] for column in self.items]
+        return [[self._made[slot] for slot in _slots([column]) if slot in self._made] for column in self.items]
 
     def show(self, shown: bool) -> None:
         """Draw the views, or leave them undrawn until they are shown again."""
@@ -116,12 +151,12 @@ class _Page(HBox):
     def _make(self) -> None:
         """Make the views that there are not yet; one that fails does not keep the others away."""
         failures: dict[str, list[str]] = {}  # what was said -> of which views
-        missing = [slot for slot in slots(self.items) if slot.filled and slot not in self._made]
+        missing = [slot for slot in _slots(self.items) if slot.filled and slot not in self._made]
         for slot in missing:
             try:
                 self._made[slot] = slot.make(self.selection)
             except Exception as error:
-                failures.setdefault(str(error), []).append(slot.kind.__name__)
+                failures.setdefault(str(error), []).append(slot.name)
         for box, items, made in zip(self.children, self.items, self.columns, strict=True):
             box.layout.display = None if made else "none"
             children = (*(item for item in items if isinstance(item, Widget)), *made)

@@ -22,7 +22,7 @@ from stockformer.outputs import class_names, describe_outputs
 from stockformer.steps import Steps, run_to_end
 from stockformer.survey.context import index_of, price_context
 from stockformer.survey.store import SCHEMA, Store
-from stockformer.survey.table import Survey, column_of, open_survey
+from stockformer.survey.table import Survey, check_installed, column_of, open_survey
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,7 @@ def survey_steps(
     unknown = sorted(set(measures) - set(DETAILS))
     if unknown:
         raise ValueError(f"measures holds {unknown[0]!r}, expected names of {', '.join(DETAILS)}")
-    _check_installed()
+    check_installed()
     plan = _Plan(model, dataset, tuple(name for name in DETAILS if name in measures))
     store = Store(to)
     with store.writing():
@@ -190,11 +190,3 @@ class _Plan:
             columns[f"feature_{rank}"] = names[feature]
             columns[f"feature_{rank}_share"] = np.take_along_axis(shares, feature[:, None], axis=1)[:, 0]
         return columns
-
-
-def _check_installed() -> None:
-    try:
-        import duckdb  # noqa: F401
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"a survey needs {error.name}: pip install 'stockformer-widgets[history]'") from None

@@ -207,6 +207,15 @@ class Survey:
 _GROUPS = {"month": "strftime(date, '%Y-%m')"}
 
 
+def check_installed() -> None:
+    """Raise ImportError unless the libraries of a survey are there."""
+    try:
+        import duckdb  # noqa: F401
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"a survey needs {error.name}: pip install 'stockformer-widgets[history]'") from None
+
+
 def open_survey(folder: str | Path) -> Survey:
     """A survey that was made before.
 
@@ -215,6 +224,7 @@ def open_survey(folder: str | Path) -> Survey:
         ValueError: it is not finished, or damaged.
         ImportError: pyarrow or duckdb is not installed, the extra ``history``.
     """
+    check_installed()
     history = Survey(folder)
     if not Store(folder).table.exists():
         raise ValueError(f"the survey in {folder} is not finished: run survey again, which goes on where it stopped")

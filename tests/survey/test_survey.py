@@ -19,7 +19,10 @@ from small_market import make_dataset, make_model
 from torch import nn
 
 from stockformer.explainability import capture_attention, compare_groups, measure_windows, window_groups
-from stockformer.survey import open_survey, store, survey, survey_steps
+from stockformer.sample import load_sample
+from stockformer.survey import open_survey, sample_survey, store, survey, survey_steps
+from stockformer_widgets import ExtractorSession
+from stockformer_widgets.history import check_fit
 
 #: Two forward passes of a window, alone and among 64, differ in the last bits of single precision.
 LAST_BITS = {"rtol": 2**-18, "atol": 2**-20}
@@ -316,3 +319,20 @@ def test_a_full_disk_keeps_what_is_done(model, dataset, tmp_path, monkeypatch):
     computed = count_chunks(monkeypatch)
     survey(model, dataset, tmp_path / "run", progress=False)
     assert computed[0] == 2
+
+
+def test_the_shipped_survey_is_of_the_shipped_model(monkeypatch):
+    dataset, model = load_sample("volatility")
+    history = sample_survey()
+    check_fit(history, ExtractorSession.from_dataset(model, dataset))
+    frame = history.to_frame()
+    for index in range(0, len(dataset), 997):
+        for name, value in measure_windows(model, *dataset.window(index).inputs, details=["layers"]).items():
+            np.testing.assert_allclose(frame[name.replace(" ", "_")][index], float(value), **LAST_BITS, err_msg=name)
+
+
+def test_what_is_not_installed_is_named(model, dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    for make in (lambda: survey(model, dataset, tmp_path, progress=False), sample_survey):
+        with pytest.raises(ImportError, match=r"a survey needs duckdb: pip install 'stockformer-widgets\[history\]'"):
+            make()

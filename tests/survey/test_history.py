@@ -1,0 +1,154 @@
+"""What the history draws: against plain pandas and scipy, and planted qualities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+from small_market import make_dataset, make_model
+
+from stockformer.charts.history import HIT_RATE, market_context, measure_history, quality_history, quality_summary
+from stockformer.survey import history, survey
+from stockformer.survey.history import Filter
+
+
+@pytest.fixture(scope="module", params=["binary", "regression"])
+def surveyed(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("history") / "run"
+    return survey(make_model(request.param), make_dataset(request.param), folder, progress=False)
+
+
+def test_lines_are_means_by_date_and_ticker(surveyed):
+    frame = surveyed.to_frame()
+    by_date = history.measure_by_date(surveyed, "market_share").set_index("date")
+    expected = frame.pivot(index="date", columns="ticker", values="market_share")
+    np.testing.assert_allclose(by_date[expected.columns], expected)
+    calm = history.measure_by_date(surveyed, "market_share", Filter(regime="calm", ticker="T1")).set_index("date")
+    wanted = frame[(frame["regime"] == "calm") & (frame["ticker"] == "T1")].set_index("date")["market_share"]
+    np.testing.assert_allclose(calm["T1"], wanted)
+
+
+def test_many_tickers_are_a_band(surveyed, monkeypatch):
+    monkeypatch.setattr(history, "MOST_LINES", 4)
+    band = history.measure_by_date(surveyed, "market_share").set_index("date")
+    grouped = surveyed.to_frame().groupby("date")["market_share"]
+    for column, quantile in (("median", 0.5), ("low", 0.1), ("high", 0.9)):
+        np.testing.assert_allclose(band[column], grouped.quantile(quantile), rtol=1e-6)
+
+
+def test_long_calendars_are_drawn_by_week(surveyed, monkeypatch):
+    monkeypatch.setattr(history, "_MOST_DATES", 50)
+    weekly = history.measure_by_date(surveyed, "gate_layer_0").set_index("date")
+    frame = surveyed.to_frame()
+    monday = frame["date"] - pd.to_timedelta(frame["date"].dt.day_of_week, unit="D")
+    expected = frame.groupby([monday, "ticker"])["gate_layer_0"].mean().unstack()
+    np.testing.assert_allclose(weekly, expected, rtol=1e-6)
+
+
+def test_quality_is_the_hit_rate_or_the_rank_correlation_of_every_day(surveyed):
+    frame, daily = surveyed.to_frame(), history.daily_quality(surveyed)
+    for date in list(daily.index[::17]):
+        day = frame[frame["date"] == date]
+        expected = day["correct"].mean() if "correct" in day else spearmanr(day["score"], day["outcome"]).statistic
+        assert daily[date] == pytest.approx(expected)
+
+
+def test_ties_have_the_mean_of_their_ranks(tmp_path):
+    surveyed = survey(make_model("regression"), make_dataset("regression"), tmp_path / "run", progress=False)
+    connection = surveyed._connection
+    connection.execute("UPDATE windows SET score = round(score, 1)")
+    frame, daily = surveyed.to_frame(), history.daily_quality(surveyed)
+    assert frame.groupby("date")["score"].nunique().min() < 5
+    for date in list(daily.index[::17]):
+        day = frame[frame["date"] == date]
+        assert daily[date] == pytest.approx(spearmanr(day["score"], day["outcome"]).statistic)
+
+
+def test_the_interval_of_the_quality_holds_a_planted_one():
+    rng = np.random.default_rng(0)
+    dates = pd.bdate_range("2000-01-01", periods=history.QUALITY_DAYS)
+    held = 0
+    for _ in range(300):
+        noise = rng.normal(size=len(dates) + 4)
+        daily = pd.Series(0.3 + np.convolve(noise, np.ones(5) / 5, "valid"), dates)  # five days share what they are of
+        _, low, high = history.mean_quality(daily, horizon=5)
+        held += low <= 0.3 <= high
+    assert 0.92 <= held / 300 <= 0.98
+
+
+def test_the_quality_rolls_over_the_last_days():
+    dates = pd.bdate_range("2000-01-01", periods=400)
+    daily = pd.Series(np.random.default_rng(1).normal(size=400), dates)
+    rolling = history.rolling_quality(daily, 1, points=10).set_index("date")
+    assert len(rolling) == 10
+    for date, row in rolling.iterrows():
+        assert row["value"] == pytest.approx(daily[:date].iloc[-history.QUALITY_DAYS :].mean())
+    assert history.rolling_quality(daily[:50], 1).empty
+
+
+def test_bins_hold_every_window_once(surveyed):
+    values = surveyed.to_frame()["market_share"]
+    bins = history.histogram(surveyed, "market_share")
+    counts, edges = np.histogram(values, bins=len(bins), range=(values.min(), values.max()))
+    assert bins["count"].sum() == len(surveyed)
+    assert np.abs(bins["count"] - counts).sum() <= 2  # a value on an edge
+    np.testing.assert_allclose(bins["low"], edges[:-1], rtol=1e-6)
+
+
+def test_points_of_many_windows_are_an_even_part(surveyed, monkeypatch):
+    frame = surveyed.to_frame()
+    everything = history.scatter(surveyed, "volatility", "market_share")
+    np.testing.assert_allclose(everything["y"], frame["market_share"])
+    monkeypatch.setattr(history, "_MOST_POINTS", 100)
+    part = history.scatter(surveyed, "volatility", "market_share")
+    assert 50 <= len(part) <= 100
+    assert set(np.diff(part["window"])) == {-(-len(frame) // 100)}
+
+
+def test_rows_are_sorted_by_any_column(surveyed):
+    rows = history.window_table(surveyed, ["error"], order="error", descending=True, rows=7)
+    expected = surveyed.to_frame().sort_values("error", ascending=False).head(7)
+    np.testing.assert_allclose(rows["error"], expected["error"])
+    with pytest.raises(ValueError, match="there is no column 'moon'"):
+        history.window_table(surveyed, ["moon"])
+    with pytest.raises(ValueError, match="there is no measure 'ticker', only"):
+        history.measure_by_date(surveyed, "ticker")
+
+
+def test_filters_in_words_and_their_windows(surveyed):
+    days = pd.Timestamp("2020-02-03"), pd.Timestamp("2020-03-31")
+    where = Filter(ticker="T2", regime="volatile", days=days)
+    frame = surveyed.to_frame()
+    expected = frame[(frame["ticker"] == "T2") & (frame["regime"] == "volatile") & frame["date"].between(*days)]
+    np.testing.assert_array_equal(history.windows_where(surveyed, where), expected["window"])
+    assert where.words == "T2, volatile days, 2020-02-03 to 2020-03-31"
+    assert history.count_words(surveyed, where) == f"{len(expected)} of {len(frame)} windows"
+    assert history.count_words(surveyed, Filter()) == f"{len(frame)} windows"
+
+
+def test_sentences_say_what_the_numbers_are(surveyed):
+    calendar = history.calendar(surveyed)
+    frame = surveyed.to_frame()
+    chart = measure_history(history.measure_by_date(surveyed, "market_share"), calendar, "market share")
+    by_day = frame.groupby("date")["market_share"].mean()
+    monthly = by_day.groupby(by_day.index.to_period("M")).mean()
+    volatile = frame.groupby("date")["regime"].first() == "volatile"
+    assert chart.summary.verdict == (
+        f"Highest in {monthly.idxmax()} ({monthly.max():.3g}) and lowest in {monthly.idxmin()} ({monthly.min():.3g}), "
+        f"means of a month; {by_day[volatile].mean():.3g} on the volatile quarter of days, "
+        f"{by_day[~volatile].mean():.3g} on the others. Whether that is more than chance, a comparison of groups says."
+    )
+    assert [line.name for line in chart.body.lines] == sorted(frame["ticker"].unique())
+    shaded, volatility = market_context(calendar).body.lines
+    np.testing.assert_array_equal([word == "volatile" for word in shaded.words], volatile)
+    np.testing.assert_allclose(volatility.values, frame.groupby("date")["volatility"].mean())
+
+
+def test_a_quality_that_is_not_known_is_not_drawn():
+    calendar = pd.DataFrame({"date": pd.bdate_range("2020-01-01", periods=30), "volatile": 0.0})
+    empty = pd.DataFrame({"date": [], "value": [], "low": [], "high": []})
+    overall = quality_summary(HIT_RATE, {"in all": (np.nan, np.nan, np.nan)})
+    chart = quality_history(empty, calendar, HIT_RATE, overall, 126)
+    assert not len(chart.body.lines[0].values)
+    assert overall.verdict == "Hit rate: unknown in all."
