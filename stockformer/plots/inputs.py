@@ -20,6 +20,7 @@ from stockformer.charts.figures import (
     closing_on_error,
     day_names,
     finish,
+    well_formed,
 )
 from stockformer.charts.maps import saliency_map
 
@@ -81,7 +82,7 @@ def plot_saliency_summary(
     )
     for axes, (stream, part, feature_names), color in zip(panels[0], present, STREAM_COLORS, strict=False):
         values, names, order = _by_strength(part, feature_names, top_k)
-        sums = pd.Series(values.sum(dim=0)[order].numpy(), index=[names[feature] for feature in order])
+        sums = pd.Series(values.sum(dim=0)[order].numpy(), index=[well_formed(names[feature]) for feature in order])
         plot_feature_bars(sums, colors=color, title=stream, xlabel="sum over days of |attribution|", ax=axes)
     figure.suptitle(title)
     return finish(figure, save_path)
