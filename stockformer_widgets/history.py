@@ -39,6 +39,7 @@ from stockformer_widgets.parts.drawing import (
     axis,
     figure,
     finite,
+    notes_html,
     set_marks,
     set_range,
     summary_html,
@@ -87,7 +88,7 @@ class HistoryView(Pictured):
         check_state(session, None)
         check_fit(survey, session)
         super().__init__()
-        self.add_class("stockformer-history")
+        self.add_class("stockformer-HistoryView")
         self.survey, self.session = survey, session
         self._filters: list[Filter] = [ALL]
         self._groups: dict[str, Filter] = {}
@@ -270,7 +271,8 @@ class HistoryView(Pictured):
                 windows.QUALITY_DAYS,
             ),
         }
-        self.sentence.value = summary_html(self._charts["measure"].summary)
+        measure = self._charts["measure"]
+        self.sentence.value = "<br>".join(filter(None, [summary_html(measure.summary), notes_html(measure.notes)]))
         self.quality_sentence.value = summary_html(self._charts["quality"].summary)
 
     def _draw_points(self) -> None:

@@ -14,12 +14,14 @@ from stockformer.charts.chart import (
     Chart,
     Line,
     Lines,
+    Note,
     Scale,
     finite_range,
     formatted,
     line_colors,
 )
 from stockformer.explainability.sentences.summary import Finding, Summary
+from stockformer.table import counted
 
 #: The field that a click on a date sets, of a view's own selection.
 DATE = "date"
@@ -65,12 +67,14 @@ def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, name: str, filt
     colors = line_colors(len(values.columns))
     lines = tuple(_line(str(one), values[one], color) for one, color in zip(values, colors, strict=True))
     low, high = finite_range([frame.drop(columns="date").to_numpy(dtype=float)])
+    without = int(values.isna().all(axis=1).sum())
+    gaps = f"lines run straight over {without:,} of {counted(len(dates), 'date')} that have no such window"
     return Chart(
         title=f"{_title(name)} by date" + (f", {filtered}" if filtered else ""),
         body=Lines(lines, _dates(calendar["date"]), Scale(low, high, name), band),
         make_table=frame.copy,
         summary=_measure_summary(values.mean(axis=1), calendar["volatile"].to_numpy() > 0.5, name),
-    )
+    ).noting(Note(gaps if without else ""))
 
 
 def quality_history(rolling: pd.DataFrame, calendar: pd.DataFrame, name: str, overall: Summary, days: int) -> Chart:

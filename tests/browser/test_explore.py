@@ -43,16 +43,19 @@ from stockformer.explainability import (
     trace_attention,
 )
 from stockformer.explainability.faithfulness.curves import training_windows
+from stockformer.survey import sample_survey
 
 DATASET, MODEL = shipped_sample("volatility")
 DAYS = DATASET.lookback
 LAST = DAYS - 1
 CRASH = DATASET.index_of("2008-10-15", "AAPL")
 CALM = DATASET.index_of("2006-11-21", "IBM")
+SURVEY = sample_survey().to_frame()
 NAMES = [*DATASET.feature_cols, *DATASET.market_feature_cols]
 click_cell = partial(screen.click_cell, days=DAYS)
 TABS = {
     "Overview": "AttentionHeatmap",
+    "History": "HistoryView",
     "Layers and heads": "LayerEvolution",
     "Gates": "GateHeatmap",
     "Features": "SaliencyHeatmap",
@@ -743,3 +746,61 @@ def test_single_views_follow_one_selection_and_a_click_on_a_class_explains_it(
     totals = pd.Series(torch.cat(parts, dim=1).abs().sum(dim=0).numpy(), index=names)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
     np.testing.assert_allclose(bars, totals[bars.index], atol=0.01 * totals.max())
+
+
+def test_the_history_draws_every_window_and_a_click_goes_there(page: Page) -> None:
+    open_tab(page, "History")
+    page.locator(".stockformer-windows td").first.wait_for()
+    frame = SURVEY.pivot(index="date", columns="ticker", values="market_share")
+    drawn = line_values(page, "HistoryView", slice(0, 4), number=1)
+    np.testing.assert_allclose(drawn, frame.to_numpy().T, atol=0.005)
+    day = frame.loc["2011-10-26"]
+    click_date(page, frame.index.get_loc("2011-10-26"), len(frame), day["IBM"])
+    expect(page.locator(".stockformer-explorer")).to_contain_text("IBM, 2011-10-26")
+    legend = page.locator(".stockformer-HistoryView").get_by_text("2011-10-26", exact=True).locator("..")
+    expect(legend).to_contain_text(f"IBM {day['IBM']:.4g}")
+    row = page.locator(".stockformer-windows tbody tr").nth(2)
+    date, ticker = row.locator("td").all_inner_texts()[:2]
+    row.click()
+    expect(page.locator(".stockformer-explorer")).to_contain_text(f"{ticker}, {date}")
+    expect(row).to_have_attribute("aria-selected", "true")
+
+
+def test_a_brushed_period_of_the_history_is_a_filter_and_a_group(page: Page) -> None:
+    open_tab(page, "History")
+    history = page.locator(".stockformer-HistoryView")
+    area, dates = figure(page, "HistoryView", 0).area, sorted(SURVEY["date"].unique())
+    places = [500, 700]
+    ends = [area["x"] + area["width"] * (place + 0.5) / len(dates) for place in places]
+    page.mouse.move(ends[0], area["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(ends[1], area["y"] + 20, steps=5)
+    page.mouse.up()
+    count = history.locator(".widget-html").filter(has_text="of 6,976 windows (").first
+    expect(count).to_be_visible()
+    words = count.inner_text()
+    first, last = (pd.Timestamp(day) for day in words.split("(")[1].rstrip(")").split(" to "))
+    assert abs(dates.index(first) - places[0]) <= 3
+    assert abs(dates.index(last) - places[1]) <= 3
+    assert int(words.split()[0]) == SURVEY["date"].between(first, last).sum()
+    history.get_by_role("button", name="group A").click()
+    history.get_by_role("button", name="undo filter").click()
+    expect(history.get_by_text("6,976 windows", exact=True)).to_be_visible()
+    choose(history, "days", "calm")
+    calm = (SURVEY["regime"] == "calm").sum()
+    expect(history.get_by_text(f"{calm:,} of 6,976 windows", exact=True)).to_be_visible()
+    history.get_by_role("button", name="group B").click()
+    history.get_by_role("button", name="compare A with B").click()
+    table = page.locator(".stockformer-groups table")
+    share = SURVEY[SURVEY["regime"] == "calm"]["market_share"].mean()
+    expect(table.locator("tr", has_text="market share").locator("td").nth(2)).to_have_text(f"{share:.4g}")
+    history.get_by_role("button", name="all windows").click()
+
+
+def click_date(page: Page, place: int, places: int, value: float) -> None:
+    """Click the measure's history at a date and a value."""
+    drawn = figure(page, "HistoryView", 1)
+    ticks = [tick for tick in drawn.ticks if tick["vertical"]]
+    by_value = np.polyfit([float(tick["text"]) for tick in ticks], [tick["y"] for tick in ticks], 1)
+    x = drawn.area["x"] + drawn.area["width"] * (place + 0.5) / places
+    page.mouse.click(x, drawn.area["y"] + float(np.polyval(by_value, value)))
