@@ -1,7 +1,8 @@
-"""Take the README's pictures: ``python tests/browser/screenshots.py``."""
+"""Take the README's pictures, or those that are named: ``python tests/browser/screenshots.py history``."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,11 +12,12 @@ from lab import chromium, jupyterlab, run_notebook, write_notebook
 DOCS = Path(__file__).parents[2] / "docs"
 CELL = """
 from stockformer.sample import load_sample
+from stockformer.survey import sample_survey
 from stockformer_widgets import AttentionExplorer, ExtractorSession
 
 dataset, model = load_sample("volatility")
 session = ExtractorSession.from_dataset(model, dataset, dataset.index_of("2008-10-15", "AAPL"))
-explorer = AttentionExplorer(session)
+explorer = AttentionExplorer(session, survey=sample_survey())
 explorer.selection.layer, explorer.selection.query, explorer.selection.key = 1, 15, 20
 explorer
 """
@@ -36,6 +38,7 @@ _AROUND = 432  # pixels of JupyterLab beside a notebook's output
 _PICTURES = {
     "explorer": ("explorer", 1400, "Overview"),
     "narrow": ("explorer", 480, "Overview"),
+    "history": ("explorer", 1160, "History"),
     "heads": ("explorer", 1400, "Layers and heads"),
     "grid": ("explorer", 1000, "Head grid"),
     "faithfulness": ("checked", 1000, "Faithfulness"),
@@ -43,14 +46,16 @@ _PICTURES = {
 }
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
+    """Take these pictures, all by default."""
     DOCS.mkdir(exist_ok=True)
     with chromium(install()) as browser, TemporaryDirectory() as folder:
         for name, cell in (("explorer", CELL), ("checked", CHECKED), ("comparison", COMPARISON)):
             write_notebook(Path(folder) / f"{name}.ipynb", [cell])
         for theme in ("Light", "Dark"):
             with jupyterlab(Path(folder), theme=f"JupyterLab {theme}") as address:
-                for name, (notebook, width, tab) in _PICTURES.items():
+                for name in names or _PICTURES:
+                    notebook, width, tab = _PICTURES[name]
                     page = browser.new_page(viewport={"width": width + _AROUND, "height": 3300})
                     run_notebook(page, address, f"{notebook}.ipynb")
                     shown = page.locator(f".stockformer-{'comparison' if notebook == 'comparison' else 'explorer'}")
@@ -64,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
