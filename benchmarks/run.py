@@ -18,7 +18,13 @@ from pathlib import Path
 import psutil
 
 HERE = Path(__file__).parent
-PARTS = {"capture": "Capture", "groups": "Groups of windows", "explorer": "Explorer", "heads": "Head grid"}
+PARTS = {
+    "capture": "Capture",
+    "groups": "Groups of windows",
+    "survey": "Surveys",
+    "explorer": "Explorer",
+    "heads": "Head grid",
+}
 PACKAGES = ("torch", "ipywidgets", "bqplot", "matplotlib", "jupyterlab")
 
 

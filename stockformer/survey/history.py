@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ ALL = Filter()
 
 def date_unit(survey: Survey) -> str:
     """The unit of the calendar, ``day``, ``week`` or ``month``, of which a picture has room for all."""
-    days = int(survey.query("SELECT count(DISTINCT date) AS n FROM windows")["n"][0])
+    days = _distinct(survey, "date")
     return "day" if days <= _MOST_DATES else "week" if days <= 5 * _MOST_DATES else "month"
 
 
@@ -96,8 +97,7 @@ def measure_by_date(survey: Survey, column: str, where: Filter = ALL) -> pd.Data
     """
     _check_column(survey, column)
     date = f"date_trunc('{date_unit(survey)}', date) AS date"
-    few = int(survey.query("SELECT count(DISTINCT ticker) AS n FROM windows")["n"][0]) <= MOST_LINES
-    if few or where.ticker is not None:
+    if _distinct(survey, "ticker") <= MOST_LINES or where.ticker is not None:
         sql = (
             f'SELECT {date}, ticker, avg("{column}") AS value FROM windows WHERE {where.sql} GROUP BY ALL ORDER BY ALL'
         )
@@ -118,24 +118,40 @@ def daily_quality(survey: Survey, where: Filter = ALL) -> pd.Series:
     """The quality of the predictions of every day, by date.
 
     For classes the hit rate, the share of right predictions. For a regression the rank information coefficient: the
-    Spearman correlation over tickers of the score with the outcome, as alphalens defines it
-    (``factor_information_coefficient``); days with fewer than `FEWEST_TICKERS` tickers have none.
+    Spearman correlation over all tickers of the score with the outcome, as alphalens defines it
+    (``factor_information_coefficient``); days with fewer than `FEWEST_TICKERS` tickers have none, and neither has a
+    single ticker.
     """
     if survey.manifest["classes"]:
         sql = f"SELECT date, avg(correct) AS value FROM windows WHERE NOT isnan(correct) AND {where.sql} GROUP BY date"
-    else:
-        ranks = ", ".join(
-            f"rank() OVER (PARTITION BY date ORDER BY {name}) "
-            f"+ (count(*) OVER (PARTITION BY date, {name}) - 1) / 2 AS rank_of_{name}"
-            for name in ("score", "outcome")
-        )
-        sql = (
-            f"WITH ranked AS (SELECT date, {ranks} FROM windows WHERE NOT isnan(outcome) AND {where.sql}) "
-            "SELECT date, corr(rank_of_score, rank_of_outcome) AS value FROM ranked GROUP BY date "
-            f"HAVING count(*) >= {FEWEST_TICKERS}"
-        )
-    frame = survey.query(f"SELECT * FROM ({sql}) ORDER BY date", where.parameters)
+        frame = survey.query(f"{sql} ORDER BY date", where.parameters)
+        return pd.Series(frame["value"].to_numpy(), pd.DatetimeIndex(frame["date"]))
+    daily = _rank_correlations(survey)
+    if where.ticker is not None:
+        return daily[:0]
+    dates = survey.query(f"SELECT DISTINCT date FROM windows WHERE {where.sql}", where.parameters)["date"]
+    return daily[daily.index.isin(pd.DatetimeIndex(dates))]
+
+
+@lru_cache(maxsize=2)
+def _rank_correlations(survey: Survey) -> pd.Series:
+    """The rank information coefficient of every day, over all tickers."""
+    ranks = ", ".join(
+        f"rank() OVER (PARTITION BY date ORDER BY {name}) "
+        f"+ (count(*) OVER (PARTITION BY date, {name}) - 1) / 2 AS rank_of_{name}"
+        for name in ("score", "outcome")
+    )
+    frame = survey.query(
+        f"WITH ranked AS (SELECT date, {ranks} FROM windows WHERE NOT isnan(outcome)) "
+        "SELECT date, corr(rank_of_score, rank_of_outcome) AS value FROM ranked GROUP BY date "
+        f"HAVING count(*) >= {FEWEST_TICKERS} ORDER BY date"
+    )
     return pd.Series(frame["value"].to_numpy(), pd.DatetimeIndex(frame["date"])).dropna()
+
+
+@lru_cache(maxsize=64)
+def _distinct(survey: Survey, column: str) -> int:
+    return int(survey.query(f"SELECT count(DISTINCT {column}) AS n FROM windows")["n"][0])
 
 
 def rolling_quality(daily: pd.Series, horizon: int, points: int = 120) -> pd.DataFrame:
@@ -199,16 +215,16 @@ def histogram(survey: Survey, column: str, where: Filter = ALL) -> pd.DataFrame:
 
 
 def scatter(survey: Survey, x: str, y: str, where: Filter = ALL) -> pd.DataFrame:
-    """The windows as points: ``window, x, y``; of more than 5,000 an evenly spaced part, the same every time."""
+    """The windows as points: ``window, x, y``; of more than 5,000 every second, third... of the dataset."""
     for column in (x, y):
         _check_column(survey, column)
-    sql = (
-        f'WITH chosen AS (SELECT "window", "{x}" AS x, "{y}" AS y, row_number() OVER (ORDER BY "window") - 1 AS place, '
-        f"count(*) OVER () AS n FROM windows WHERE {where.sql}) "
-        f'SELECT "window", x, y FROM chosen WHERE place % greatest(1, ceil(n / {_MOST_POINTS})::BIGINT) = 0 '
-        'ORDER BY "window"'
+    number = survey.query(f"SELECT count(*) AS n FROM windows WHERE {where.sql}", where.parameters)["n"][0]
+    every = max(1, -(-int(number) // _MOST_POINTS))
+    return survey.query(
+        f'SELECT "window", "{x}" AS x, "{y}" AS y FROM windows '
+        f'WHERE {where.sql} AND "window" % {every} = 0 ORDER BY "window"',
+        where.parameters,
     )
-    return survey.query(sql, where.parameters)
 
 
 def window_table(

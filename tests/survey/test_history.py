@@ -54,6 +54,13 @@ def test_quality_is_the_hit_rate_or_the_rank_correlation_of_every_day(surveyed):
         assert daily[date] == pytest.approx(expected)
 
 
+def test_quality_of_some_days_and_of_one_ticker(surveyed):
+    frame = surveyed.to_frame()
+    calm, alone = (history.daily_quality(surveyed, where) for where in (Filter(regime="calm"), Filter(ticker="T1")))
+    assert set(calm.index) == set(frame[frame["regime"] == "calm"]["date"])
+    assert len(alone) == (len(frame[frame["ticker"] == "T1"]) if "correct" in frame else 0)
+
+
 def test_ties_have_the_mean_of_their_ranks(tmp_path):
     surveyed = survey(make_model("regression"), make_dataset("regression"), tmp_path / "run", progress=False)
     connection = surveyed._connection
