@@ -19,6 +19,7 @@ from stockformer.explainability.groups.comparison import GroupComparison, group_
 from stockformer.explainability.groups.tests import Labels
 from stockformer.explainability.sentences.outputs import FEWEST_DAYS, summarize_outputs
 from stockformer.outputs import OutputDistribution
+from stockformer.survey.history import QUALITY_DAYS, mean_quality
 from stockformer.uncertainty.calibration import calibrate
 
 PAGE = Path(__file__).parents[1] / "docs" / "statistics.md"
@@ -33,8 +34,20 @@ GROUPS = ("volatility", "regimes", "random")
 def main() -> None:
     head = PAGE.read_text(encoding="utf-8").split(MARK)[0]
     parts = [_GROUPS, shift_levels(), _POWER, power(), _TICKERS, ticker_levels(), _CALIBRATION, calibration_levels()]
-    parts += [_VERDICT, verdict_levels()]
+    parts += [_VERDICT, verdict_levels(), _QUALITY, quality_coverage()]
     PAGE.write_text("\n\n".join([head + MARK, *parts]) + "\n", encoding="utf-8")
+
+
+def quality_coverage() -> str:
+    """How often the interval of a mean quality holds the truth, where outcomes of a horizon overlap."""
+    rows, rng = [], np.random.default_rng(5)
+    for days in (QUALITY_DAYS, 4 * QUALITY_DAYS):
+        for horizon in (1, 3, 5, 10, 20):
+            noise = rng.normal(size=(1500, days + horizon - 1))
+            draws = np.stack([np.convolve(one, np.ones(horizon) / horizon, "valid") for one in noise])
+            intervals = [mean_quality(pd.Series(draw), horizon) for draw in draws]
+            rows.append([f"{days}", horizon, _percent(np.mean([low <= 0 <= high for _, low, high in intervals]))])
+    return table(["days", "horizon, days", "coverage"], rows)
 
 
 def shift_levels() -> str:
@@ -274,6 +287,12 @@ _CALIBRATION = f"""\
 Each row is {SETS} data sets of {TICKERS} tickers, with ten bins of equal mass. The confidence is a mean over {LOOKBACK}
 days; right or wrong depends on a return over three days, of which the tickers share 65 %. The model is overconfident by
 the true error everywhere."""
+
+_QUALITY = """\
+## Quality of the predictions over time
+
+The mean quality over days (`stockformer.survey.history.mean_quality`), whose outcomes are means of as many independent
+days as the horizon has, so that the days overlap: how often the 95 % interval holds the truth, of 1,500 draws."""
 
 _VERDICT = f"""\
 ## Overconfident, underconfident: how often it is said

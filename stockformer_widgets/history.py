@@ -24,6 +24,7 @@ from stockformer.charts.history import (
     quality_history,
     quality_summary,
 )
+from stockformer.explainability import WhatIf
 from stockformer.fingerprint import fingerprint
 from stockformer.survey import Survey
 from stockformer.survey import history as windows
@@ -96,7 +97,7 @@ class HistoryView(Pictured):
         self._calendar = windows.calendar(survey)
         self._dates = pd.DatetimeIndex(self._calendar["date"])
         self._charts: dict[str, Chart] = {}
-        self._drawn_sample: int | None = None
+        self._marked: tuple[int | None, WhatIf] = None, WhatIf()
         try:
             session.follow(self._follow)
             self._build()
@@ -228,9 +229,12 @@ class HistoryView(Pictured):
 
     #: Whether the controls are being brought in line with the filter.
     _syncing = False
+    #: Whether filter or measures have changed since the pictures were drawn.
+    _stale = False
 
     def _draw(self) -> None:
         """Bring every picture in line with the filter and the measures."""
+        self._stale = self.paused
         if self.paused:
             return
         with self.message.reporting():
@@ -252,7 +256,7 @@ class HistoryView(Pictured):
         finally:
             self._syncing = False
         filtered = f" ({text(where.words)})" if where.words else ""
-        self.count.value = f"<b>{windows.count_words(self.survey, where)}</b>{filtered}"
+        self._count = f"<b>{windows.count_words(self.survey, where)}</b>{filtered}"
 
     def _draw_calendar(self) -> None:
         where, name = self.where, self.measure.value
@@ -313,7 +317,7 @@ class HistoryView(Pictured):
     def _mark(self) -> None:
         """Mark the session's window everywhere."""
         sample = self.session.sample
-        self._drawn_sample = sample
+        self._marked = sample, self.session.change
         marked: dict[str, int] = {}
         if sample is not None:
             date = self._place["date"][sample]
@@ -328,6 +332,8 @@ class HistoryView(Pictured):
         self.here.visible = self.bin_here.visible = sample is not None
         self.table.selected = -1 if sample is None else int(sample)
         self.legend.value = self._legend(marked.get(DATE))
+        unchanged = " of the model without the what-if" if self.session.change else ""
+        self.count.value = f"{self._count}{unchanged}"
         for name, picture in self.pictures.items():
             chart = self._charts[name]
             assert isinstance(chart.body, Lines)
@@ -350,15 +356,13 @@ class HistoryView(Pictured):
     def _follow(self) -> None:
         if self.session.closed:
             self.close()
-        elif not self.paused and self.session.sample != self._drawn_sample:
+        elif not self.paused and (self.session.sample, self.session.change) != self._marked:
             self._mark()
 
     @observe("paused")
     def _catch_up(self, change: Any) -> None:
-        if not change["new"] and self.comm is not None and self._charts == {}:
-            self._draw()
-        elif not change["new"] and self.comm is not None:
-            self._follow()
+        if not change["new"] and self.comm is not None:
+            self._draw() if self._stale else self._follow()
 
     def _click_date(self, x: float, y: float) -> None:
         """Go to the window of the line nearest to a click."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from ipywidgets import Widget
+from cases import widgets
 from small_market import make_dataset, make_model
 
 from stockformer.survey import survey
@@ -137,6 +137,23 @@ def test_nothing_left_is_said(view):
     assert view.table.rows == []
 
 
+def test_what_changes_while_it_is_not_shown_is_drawn_later(view):
+    view.paused = True
+    view.regime.value = "calm"
+    assert view.count.value == f"<b>{len(view.survey)} windows</b>"
+    view.paused = False
+    calm = (view.survey.to_frame()["regime"] == "calm").sum()
+    assert view.count.value == f"<b>{calm} of {len(view.survey)} windows</b> (calm days)"
+    assert len(view.points.x) == calm
+
+
+def test_a_what_if_does_not_change_the_survey_and_that_is_said(view, session):
+    session.what_if(gate={0: 0.0})
+    assert view.count.value == f"<b>{len(view.survey)} windows</b> of the model without the what-if"
+    session.undo()
+    assert view.count.value == f"<b>{len(view.survey)} windows</b>"
+
+
 def test_a_survey_of_something_else_is_refused(surveyed, session):
     with pytest.raises(ValueError, match="is of other weights than the session's model"):
         HistoryView(surveyed[2], ExtractorSession.from_dataset(make_model(seed=1), surveyed[1]))
@@ -163,12 +180,11 @@ def test_the_explorer_has_a_tab_of_it(surveyed, session):
 
 
 def test_closing_leaves_no_widget(surveyed, session):
-    before = set(Widget._instances if hasattr(Widget, "_instances") else ())
+    before = widgets()
     view = HistoryView(surveyed[2], session)
     view.close()
     assert view.comm is None
-    assert all(one.comm is None for one in (view.table, view.brush, view.points, view.ticker))
-    assert before is not None
+    assert widgets() == before
 
 
 def test_its_picture(view, tmp_path):
