@@ -64,9 +64,9 @@ _RIGHT = {_EVERY: None, "right": True, "wrong": False}
 class HistoryView(Pictured):
     """Every window of a survey: measures over the calendar, against each other, and in a table.
 
-    A click on a line, a point or a row moves the session to that window, which is marked everywhere. Drag over the
-    volatility to look at a part of the calendar. Filters apply to every picture; each can be undone. Two sets of
-    filters are two groups, which are compared on the spot.
+    A click on a line, a point, a bar or a row moves the session to that window, which is marked everywhere. Drag
+    over the volatility to look at a part of the calendar. Filters apply to every picture; each can be undone. Two sets
+    of filters are two groups, which are compared on the spot.
 
     Args:
         survey: of the windows of the session's dataset and of its model's weights.
@@ -188,7 +188,9 @@ class HistoryView(Pictured):
         self.bin_here = bq.Lines(x=[0, 0], y=[0, 1], scales=self.bin_scales | {"y": bq.LinearScale(min=0, max=1)})
         self.bin_here.colors = [HIGHLIGHT]
         self._bin_axes = axis(self.bin_scales["x"], tick_format="~g"), axis(self.bin_scales["y"], side="left")
-        self.histogram = Titled(figure(self.bin_scales, [self.bins, self.bin_here], list(self._bin_axes), 220))
+        drawn = figure(self.bin_scales, [self.bins, self.bin_here], list(self._bin_axes), 220)
+        self._listen(drawn, self._click_bin)
+        self.histogram = Titled(drawn)
         return self.histogram
 
     def _build_groups(self) -> VBox:
@@ -282,7 +284,7 @@ class HistoryView(Pictured):
     def _draw_points(self) -> None:
         x, y = self.against, self.measure
         frame = windows.scatter(self.survey, x.value, y.value, self.where).dropna()
-        self._shown_points = frame
+        self._points_drawn = frame
         for name, one_axis in zip("xy", self._axes, strict=True):
             values = frame[name].to_numpy(dtype=float)
             low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
@@ -365,20 +367,23 @@ class HistoryView(Pictured):
             self._draw() if self._stale else self._follow()
 
     def _click_date(self, x: float, y: float) -> None:
-        """Go to the window of the line nearest to a click."""
-        place, name = int(np.clip(np.floor(x), 0, len(self._dates) - 1)), self.measure.value
-        unit = f"date_trunc('{windows.date_unit(self.survey)}', date)"
-        # Dates that the filter leaves out have no window: the nearest one that has.
-        nearest = self.survey.query(
-            f'SELECT "window" FROM windows WHERE {self.where.sql} '
-            f'ORDER BY abs(date_diff(\'day\', {unit}, CAST(? AS TIMESTAMP))), abs("{name}" - ?), "window" LIMIT 1',
-            [*self.where.parameters, self._dates[place], y],
-        )
+        """Go to the window of the line nearest to a click, on that date or the nearest one that has a window."""
+        place = int(np.clip(np.floor(x), 0, len(self._dates) - 1))
+        days = f"abs(date_diff('day', date_trunc('{windows.date_unit(self.survey)}', date), CAST(? AS TIMESTAMP)))"
+        self._go_nearest(f'{days}, abs("{self.measure.value}" - ?)', self._dates[place], y)
+
+    def _click_bin(self, x: float, y: float) -> None:
+        self._go_nearest(f'abs("{self.measure.value}" - ?)', x)
+
+    def _go_nearest(self, distance: str, *parameters: Any) -> None:
+        """Go to the window with the smallest distance, of those that the filter leaves."""
+        sql = f'SELECT "window" FROM windows WHERE {self.where.sql} ORDER BY {distance}, "window" LIMIT 1'
+        nearest = self.survey.query(sql, [*self.where.parameters, *parameters])
         if len(nearest):
             self._go(int(nearest["window"][0]))
 
     def _click_point(self, x: float, y: float) -> None:
-        frame = self._shown_points
+        frame = self._points_drawn
         spans = [scale.max - scale.min for scale in (self.scales["x"], self.scales["y"])]
         away = ((frame["x"] - x) / spans[0]) ** 2 + ((frame["y"] - y) / spans[1]) ** 2
         if len(away):

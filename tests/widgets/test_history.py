@@ -72,6 +72,14 @@ def test_a_click_on_a_point_and_on_a_row(view, session):
     assert session.sample == 200
 
 
+def test_a_click_on_a_bar_goes_to_the_nearest_value(view, session):
+    view.ticker.value = "T4"
+    frame = view.survey.to_frame()
+    nearest = (frame[frame["ticker"] == "T4"]["market_share"] - 0.61).abs().idxmin()
+    mouse(view.histogram.children[1], 0.61, 3.0)
+    assert session.sample == nearest
+
+
 def test_headers_sort(view):
     view.table._handle_custom_msg({"sort": "error"}, [])
     errors = view.survey.to_frame()["error"].sort_values()
