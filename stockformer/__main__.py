@@ -37,7 +37,7 @@ _SIZES = (
     ("--heads", "nhead", "attention heads per layer"),
     ("--width", "d_model", "width of the model, a multiple of the heads"),
 )
-_DATA = "a CSV with one row per ticker and day, a folder with all_data_*.csv, or a glob"
+_DATA = "a CSV or Parquet file with one row per ticker and day, a folder with all_data_*.csv or *.parquet, or a glob"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--out", default=".", help="folder to write under (default: here)")
     sample.set_defaults(run=_sample)
 
-    train = commands.add_parser("train", parents=[writing], help="train a model on CSV files and save it")
-    train.add_argument("csv", nargs="+", help=f"each {_DATA}")
+    train = commands.add_parser("train", parents=[writing], help="train a model on CSV or Parquet files and save it")
+    train.add_argument("data", nargs="+", help=f"each {_DATA}")
     train.add_argument("--out", required=True, help="checkpoint to write")
     target = train.add_mutually_exclusive_group()
     target.add_argument("--horizon", type=int, default=3, help="trading days ahead to predict (default: %(default)s)")
@@ -178,7 +178,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.bucket_edges and arguments.label_mode != "buckets":
         raise ValueError(f"--bucket-edges has no effect with --label-mode {arguments.label_mode}, expected buckets")
     out = Path(arguments.out)
-    read = [file for path in arguments.csv for file in table_files(Path(path))]
+    read = [file for path in arguments.data for file in table_files(Path(path))]
     check_writable(checkpoint_files(out), inputs=read, make_folders=True, overwrite=arguments.overwrite)
     dataset = StockDataset(
         pd.concat([read_table(file) for file in read], ignore_index=True),
@@ -213,7 +213,7 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
     if arguments.checkpoint is None and _opening_options(arguments):
         raise ValueError(f"{', '.join(_opening_options(arguments))} has no effect without a checkpoint")
     if arguments.checkpoint is not None and arguments.data is None:
-        raise ValueError(f"{arguments.checkpoint} needs a CSV file or a folder after it")
+        raise ValueError(f"{arguments.checkpoint} needs a CSV or Parquet file or a folder after it")
     outputs = [Path(path) for path in (arguments.out, arguments.table) if path is not None]
     read = [] if arguments.checkpoint is None else _files_read(arguments)
     check_writable(outputs, inputs=read, overwrite=arguments.overwrite)

@@ -15,8 +15,9 @@ from stockformer.checkpoint import read_checkpoint
 from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
 from stockformer.features import PRICE_COLUMNS, add_derived_features
-from stockformer.market import ETFS, add_market_features
+from stockformer.market import ETFS, add_market_features, etf_returns
 from stockformer.opening import feature_columns, open_model
+from stockformer.parquet import ArrowStream
 from stockformer.preprocessing import TRAINED_ELSEWHERE, TRAINED_HERE, Preprocessing
 from stockformer.table import check_sizes, counted, in_order, listed, read_table, renamed
 
@@ -59,7 +60,9 @@ class TableCheck:
         return "\n".join([table.to_string(index=False), "", *self.rows, self.verdict])
 
 
-def check_table(data: str | Path | pd.DataFrame, checkpoint: str | Path | None = None, **options: Any) -> TableCheck:
+def check_table(
+    data: str | Path | pd.DataFrame | ArrowStream, checkpoint: str | Path | None = None, **options: Any
+) -> TableCheck:
     """Check a table in any form that `stockformer.open_model` takes, with a model or without.
 
     Args:
@@ -165,7 +168,7 @@ def _rows(named: pd.DataFrame, notes: list[str], preprocessing: Preprocessing) -
 def _compute(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Those of `columns` that follow from prices, volumes and ETF rows, whether the table has them or not."""
     without = rows.drop(columns=list(columns), errors="ignore")
-    market = add_market_features(without, columns)
+    market = add_market_features(without, columns, etf_returns(without))
     kept = {name: rows[name] for name in ("spy_ret_1d", "sector_etf_ret_1d") if name in rows and name not in market}
     try:
         computed = add_derived_features(market.assign(**kept), columns)

@@ -6,9 +6,10 @@ import hashlib
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from stockformer.config import BASE_FEATURE_COLUMNS, LOOKBACK, MARKET_FEATURE_COLUMNS
-from stockformer.features import PRICE_COLUMNS, add_derived_features
+from stockformer.feature_table import FeatureTable, rows_in_order
+from stockformer.features import PRICE_COLUMNS
 from stockformer.inputs import Inputs
-from stockformer.market import ETF_FEATURE_COLUMNS, ETFS, add_market_features, etf_gaps
 from stockformer.model import LABEL_MODES
-from stockformer.preprocessing import TRAINED_HERE, Normalization, Preprocessing, fit_normalization, normalize
-from stockformer.table import check_unique, in_order, listed
+from stockformer.parquet import ArrowStream
+from stockformer.preprocessing import (
+    TRAINED_HERE,
+    Normalization,
+    Preprocessing,
+    check_statistics,
+    fit_normalization,
+    normalize,
+)
+from stockformer.source import Frame, ParquetFiles
+from stockformer.table import as_frame, check_unique, listed
 from stockformer.target_column import TargetColumn
 
 
@@ -73,9 +83,10 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
     another, in the order of their names.
 
     Args:
-        df: one row per ticker and day. Needs ``date``, ``symbol`` (or ``ticker``), ``open, high, low,
-            adjusted_close`` (or ``close``) and ``volume``. A missing feature is computed where it follows from prices,
-            volumes or ETF rows (`stockformer.market.ETFS`; these rows are not samples), else it is empty.
+        df: one row per ticker and day, in a table of pandas or of a library that speaks Arrow, such as polars. Needs
+            ``date``, ``symbol`` (or ``ticker``), ``open, high, low, adjusted_close`` (or ``close``) and ``volume``. A
+            missing feature is computed where it follows from prices, volumes or ETF rows (`stockformer.market.ETFS`;
+            these rows are not samples), else it is empty. `from_parquet` reads files.
         feature_cols: stock features, in the model's order.
         market_feature_cols: market features, or None for a model without market.
         target_col: ``close_{h}d_fwd_return`` or, for a regression, ``volatility_{h}d``: see
@@ -112,7 +123,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
 
     def __init__(
         self,
-        df: pd.DataFrame,
+        df: pd.DataFrame | ArrowStream | ParquetFiles,
         feature_cols: Sequence[str] = BASE_FEATURE_COLUMNS,
         market_feature_cols: Sequence[str] | None = MARKET_FEATURE_COLUMNS,
         target_col: str | None = "close_3d_fwd_return",
@@ -136,8 +147,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             raise ValueError(f"label_mode is {label_mode!r}, expected one of {', '.join(LABEL_MODES)}")
         if not isinstance(lookback, int) or lookback < 1:
             raise ValueError(f"lookback is {lookback!r}, expected at least 1 day")
-        if not isinstance(df, pd.DataFrame):
-            raise TypeError(f"expected a pandas DataFrame, got {type(df).__name__}")
+        source = df if isinstance(df, ParquetFiles) else Frame(as_frame(df))
         self.feature_cols = list(feature_cols)
         self.market_feature_cols = None if market_feature_cols is None else list(market_feature_cols)
         self.target_col = target_col
@@ -153,14 +163,15 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
 
         columns = self.feature_cols + (self.market_feature_cols or [])
         check_unique(columns, "the features asked for")
-        numbers = columns if target_col is None else [*columns, target_col]
-        rows, self.notes = in_order(df, numbers, preprocessing)
+        rows, self.notes = rows_in_order(source, columns, target_col, preprocessing)
         rows = rows.assign(**_targets(rows, self.target_column, preprocessing))
-        rows, known = _add_features(rows, columns, preprocessing, self.notes)
-        self.unavailable = list(known.columns[~known.any()])
+        features = FeatureTable(rows, source, columns, preprocessing)
+        rows, spans = features.samples, features.spans
+        self.notes += features.notes
+        self.unavailable = list(features.known.columns[~features.known.any()])
         if self.horizon is not None and rows[_TARGET].isna().all():
             raise ValueError(f"no row has a target: {target_col} is missing in all {len(rows)} rows")
-        self.prices = rows[["date", *PRICE_COLUMNS]].assign(**_spy_level(rows, columns))
+        self.prices = rows[["date", *PRICE_COLUMNS]].assign(**features.spy)
         self.tickers = rows["symbol"].to_numpy()
         self.target_values = rows[_TARGET].to_numpy(dtype=np.float64)
         self.returns = rows[_RETURN].to_numpy(dtype=np.float64)
@@ -170,12 +181,14 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         self._note_tickers_without_window()
         days = rows["date"] if preprocessing.split_by == "rows" else rows["date"].iloc[self.ends]
         self.train_end = _train_end(rows["date"], days, preprocessing.training_fraction, train_end)
-        filled = _fill(rows, columns, preprocessing)
         training = (rows["date"] <= self.train_end).to_numpy()
         raw = [name for name in columns if name in preprocessing.raw]
         raw += [] if preprocessing.market_is_normalized else self.market_feature_cols or []
         self.normalization = normalization or fit_normalization(
-            filled, self.tickers, training, raw, preprocessing.fewest_training_rows
+            ((ticker, features.filled(ticker)[training[span]]) for ticker, span in spans.items()),
+            columns,
+            raw,
+            preprocessing.fewest_training_rows,
         )
         few = pd.Series(training).groupby(self.tickers, sort=False).sum() < preprocessing.fewest_training_rows
         if normalization is None and few.any():
@@ -183,10 +196,15 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
                 f"features of {listed(list(few.index[few]))} stay as they are, not normalised: fewer than "
                 f"{preprocessing.fewest_training_rows} rows in the training dates"
             )
-        values = normalize(filled, self.tickers, self.normalization)
-        # The statistics of other data would turn missing features into numbers other than 0.
-        values[torch.from_numpy(~known.loc[self.tickers].to_numpy())] = 0.0
-        _check_finite(values, filled, rows)
+        check_statistics(self.normalization, columns, spans)
+        values = torch.from_numpy(source.empty((len(rows), len(columns)), np.float32))
+        for ticker, span in spans.items():
+            filled = features.filled(ticker)
+            scores = normalize(filled.to_numpy(), ticker, self.normalization)
+            # The statistics of other data would turn missing features into numbers other than 0.
+            scores[:, torch.from_numpy(~features.known.loc[ticker].to_numpy())] = 0.0
+            _check_finite(scores, filled, ticker, rows["date"].iloc[span])
+            values[span] = scores
         self._x = values[:, : len(self.feature_cols)]
         self._market_x = values[:, len(self.feature_cols) :]
         self.labels = self._label(self.target_values)
@@ -194,6 +212,30 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         self.target_dates = _target_dates(rows, self.horizon or 0).iloc[self.ends]
         if self.notes:
             warnings.warn("; ".join(self.notes), stacklevel=2)
+
+    @classmethod
+    def from_parquet(cls, path: str | Path, **settings: Any) -> StockDataset:
+        """Every window of the rows in Parquet files, equal to that of their table in memory.
+
+        Memory holds dates, tickers, prices and targets of all rows, and the features of one ticker or of one batch of
+        rows at a time; all other features are in temporary files, which are gone with the dataset. Pickling a dataset
+        reads them into memory.
+
+        Args:
+            path: a file; a folder, of which all files are read, also those in its subfolders, whose names may hold
+                columns (``symbol=AAPL``); or a glob. Rows may be in any order, and a ticker in several files.
+            settings: arguments of `StockDataset`, such as `settings` of another dataset.
+
+        Raises:
+            FileNotFoundError: there is no such file, or none in the folder.
+            ImportError: pyarrow is not installed, the extra ``history``.
+            OSError: the folder of temporary files has too little space.
+            ValueError: a file is damaged, or as for `StockDataset`.
+
+        Example:
+            >>> dataset = StockDataset.from_parquet("data/", lookback=30)
+        """
+        return cls(ParquetFiles(path), **settings)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -239,7 +281,8 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         """SHA-256 of all windows: their inputs, labels, dates, tickers and prices."""
         digest = hashlib.sha256()
         for tensor in (self._x, self._market_x, self.labels):
-            digest.update(tensor.contiguous().numpy().tobytes())
+            for start in range(0, len(tensor), _HASHED):
+                digest.update(tensor[start : start + _HASHED].contiguous().numpy().tobytes())
         for column in (self.ends, self.target_values, *(self.prices[name].to_numpy() for name in self.prices)):
             digest.update(np.ascontiguousarray(column).tobytes())
         names = [*self.tickers, *self.feature_cols, *(self.market_feature_cols or []), self.target_col, self.train_end]
@@ -355,16 +398,12 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         return torch.from_numpy(np.searchsorted(self.bucket_edges or [], targets * 100, side="right"))
 
 
+#: Rows that are hashed at once.
+_HASHED = 1 << 16
+
 #: Columns of the rows; no table has columns of these names, which a feature of the user's could share.
 _TARGET = "\0target"
 _RETURN = "\0return"
-
-
-def _spy_level(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.Series]:
-    if "spy_ret_1d" not in columns or rows["spy_ret_1d"].isna().all():
-        return {}
-    growth = 1 + rows["spy_ret_1d"].where(np.isfinite(rows["spy_ret_1d"]), 0.0)
-    return {"spy": growth.groupby(rows["symbol"], sort=False).cumprod()}
 
 
 def _threshold(threshold: float) -> float:
@@ -416,71 +455,6 @@ def _targets(rows: pd.DataFrame, target: TargetColumn | None, preprocessing: Pre
     return {name: values.where(np.isfinite(values)) for name, values in ((_TARGET, targets), (_RETURN, returns))}
 
 
-def _add_features(
-    rows: pd.DataFrame, columns: Sequence[str], preprocessing: Preprocessing, notes: list[str]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of samples with all columns, missing values as NaN, prices filled; and, per ticker, which have any value."""
-    computed = [name for name in columns if name not in rows or name in preprocessing.recomputed]
-    rows = _recompute(rows, preprocessing.recomputed)
-    prices = rows[PRICE_COLUMNS].replace([np.inf, -np.inf], np.nan)
-    rows[PRICE_COLUMNS] = prices.groupby(rows["symbol"], sort=False).ffill()
-    rows = add_derived_features(add_market_features(rows, columns), columns)
-    samples = ~rows["symbol"].isin(ETFS)
-    if not samples.any():
-        raise ValueError(f"all rows are of ETFs ({listed(list(rows['symbol'].unique()))}), which are not samples")
-    absent = [name for name in columns if name not in rows]
-    if absent:
-        notes.append(
-            f"{len(absent)} of {len(columns)} features are not in the data and are 0 everywhere, so they get no "
-            f"attribution: {', '.join(absent)}"
-        )
-    from_etfs = [] if samples.all() else [name for name in computed if name in ETF_FEATURE_COLUMNS]
-    gaps = etf_gaps(rows, from_etfs) if from_etfs else []
-    if gaps:
-        notes.append(f"features without a value are 0 or the last known one: {'; '.join(gaps)}")
-    rows = rows[samples].reset_index(drop=True).reindex(columns=[*rows.columns, *absent])
-    values = rows[columns]
-    known = values.notna() & ~np.isinf(values)
-    recomputed = [name for name in columns if name in preprocessing.recomputed]  # with 0 for a missing value
-    known[recomputed] &= values[recomputed] != 0
-    known = known.groupby(rows["symbol"]).any()
-    of_volume = [name for name in computed if name in ("volume_pct", "vol_3d_mean", "vol_10d_mean")]
-    notes += _empty_by_ticker(rows, known.drop(columns=from_etfs), of_volume)
-    return rows, known
-
-
-def _empty_by_ticker(rows: pd.DataFrame, known: pd.DataFrame, of_volume: list[str]) -> Iterator[str]:
-    """Sentences on tickers without any value of a feature that others have, or without a volume to compute one from."""
-    volume = rows["volume"].notna().groupby(rows["symbol"]).any()
-    without_volume = list(volume.index[~volume])
-    if of_volume and without_volume:
-        yield f"{', '.join(of_volume)} of {listed(without_volume)} are 0 everywhere: no row has a volume"
-    tickers: dict[str, list[str]] = {}
-    for ticker, has in known.loc[:, known.any()].iterrows():
-        names = [n for n in has.index[~has] if not (n in of_volume and ticker in without_volume)]
-        if names:
-            tickers.setdefault(listed(names), []).append(str(ticker))
-    for features, whose in tickers.items():
-        yield f"{features} of {listed(whose)} are 0 everywhere: no row has a value"
-
-
-def _recompute(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Replace the table's own features by those computed from prices as they are, gaps included."""
-    without = rows.drop(columns=list(names), errors="ignore")
-    computed = add_derived_features(add_market_features(without, names), names, missing=0.0)
-    new = [name for name in names if name in computed]
-    kept = rows[[name for name in names if name in rows and name not in new]]
-    return computed.assign(**computed[new].fillna(0.0), **kept)
-
-
-def _fill(rows: pd.DataFrame, columns: list[str], preprocessing: Preprocessing) -> pd.DataFrame:
-    values = rows[columns]
-    if preprocessing.infinite_is_missing:
-        values = values.replace([np.inf, -np.inf], np.nan)
-    filled = values.groupby(rows["symbol"], sort=False).ffill().fillna(0.0)
-    return filled.replace([np.inf, -np.inf], 0.0)
-
-
 def _train_end(dates: pd.Series, split: pd.Series, fraction: float, chosen: str | pd.Timestamp | None) -> pd.Timestamp:
     """`chosen`, or the last of `dates` before the one that lies `fraction` into the distinct dates of `split`."""
     if chosen is not None:
@@ -490,13 +464,13 @@ def _train_end(dates: pd.Series, split: pd.Series, fraction: float, chosen: str 
     return end
 
 
-def _check_finite(values: Tensor, filled: pd.DataFrame, rows: pd.DataFrame) -> None:
+def _check_finite(values: Tensor, filled: pd.DataFrame, ticker: str, dates: pd.Series) -> None:
     bad = (~torch.isfinite(values)).nonzero()
     if len(bad):
         row, column = bad[0].tolist()
         raise ValueError(
-            f"{filled.columns[column]} of {rows['symbol'].iloc[row]} is {filled.to_numpy()[row, column]:g} on "
-            f"{rows['date'].iloc[row].date()}, and not finite once it is normalised: expected smaller numbers"
+            f"{filled.columns[column]} of {ticker} is {filled.to_numpy()[row, column]:g} on "
+            f"{dates.iloc[row].date()}, and not finite once it is normalised: expected smaller numbers"
         )
 
 

@@ -34,22 +34,31 @@ _SOURCES = {f"{fund}_{name}": (fund, name) for fund in ("spy", "sector_etf") for
 ETF_FEATURE_COLUMNS: tuple[str, ...] = (*_SOURCES, "sector_rel_ret_1d")
 
 
-def add_market_features(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Append the `columns` that `rows` lack and that can be computed from their ETF rows, joined by date.
+def etf_returns(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns and volatility of the ETFs among the rows, by ticker and date.
+
+    Args:
+        rows: columns ``symbol``, ``date`` and ``adjusted_close``, dates ascending within each ticker.
+    """
+    funds = rows[rows["symbol"].isin(ETFS)]
+    return pd.concat([_returns(group) for _, group in funds.groupby("symbol", sort=False)] or [_returns(funds)])
+
+
+def add_market_features(rows: pd.DataFrame, columns: Sequence[str], returns: pd.DataFrame) -> pd.DataFrame:
+    """Append the `columns` that `rows` lack and that can be computed from returns of ETFs, joined by date.
 
     ``sector_rel_ret_1d`` also needs a stock's return: `stockformer.features.add_derived_features` computes it.
 
     Args:
-        rows: columns ``symbol``, ``date``, ``adjusted_close`` and, for the sector's ETF, ``sector``; dates
-            ascending within each ticker. Values are missing where the ETF has no row on that day.
-        columns: feature names; without any ETF row nothing is appended.
+        rows: a column ``date`` and, for the sector's ETF, ``sector``.
+        columns: feature names.
+        returns: of `etf_returns`; where they are empty nothing is appended. Values are missing where the ETF has no
+            row on that day.
     """
     needed = [*columns, *(("sector_etf_ret_1d",) if "sector_rel_ret_1d" in columns else ())]
     wanted = [name for name in _SOURCES if name in needed and name not in rows]
-    funds = rows[rows["symbol"].isin(ETFS)]
-    if not wanted or funds.empty:
+    if not wanted or returns.empty:
         return rows
-    returns = pd.concat([_returns(group) for _, group in funds.groupby("symbol", sort=False)])
     sector = rows["sector"] if "sector" in rows else pd.Series(None, index=rows.index, dtype=object)
     fund_of = {
         "spy": pd.Series("SPY", index=rows.index),
@@ -65,7 +74,7 @@ def etf_gaps(rows: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """Which of `columns`, computed from ETF rows, have no value for a ticker or on some days, and why.
 
     Args:
-        rows: as for `add_market_features`, with at least one row of an ETF.
+        rows: columns ``symbol``, ``date`` and, for the sector's ETF, ``sector``, with at least one row of an ETF.
     """
     names = {fund: [n for n in columns if n.startswith(fund)] for fund in ("spy", "sector")}
     of_etf = rows["symbol"].isin(ETFS)

@@ -17,6 +17,7 @@ from stockformer.checkpoint import CheckpointInfo, read_checkpoint
 from stockformer.config import BASE_FEATURE_COLUMNS, ENCODER_FEATURE_COLUMNS, LOOKBACK, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
 from stockformer.model import PooledTransformer, warn_of_arch
+from stockformer.parquet import ArrowStream
 from stockformer.preprocessing import TRAINED_ELSEWHERE, Preprocessing
 from stockformer.table import read_table
 from stockformer.target_column import TargetColumn
@@ -26,7 +27,7 @@ _HORIZON = re.compile(r"(?<![a-z])(?:bin(?:ary)?|buck(?:ets?)?|reg(?:ression)?)_
 
 def open_model(
     checkpoint: str | Path,
-    data: str | Path | pd.DataFrame,
+    data: str | Path | pd.DataFrame | ArrowStream,
     *,
     horizon: int | None = None,
     threshold: float | None = None,
@@ -44,8 +45,9 @@ def open_model(
 
     Args:
         checkpoint: a ``.pt`` file.
-        data: a CSV, a folder with ``all_data_*.csv``, a glob or a table: one row per ticker and day.
-            Market features are columns, or come from rows of ETFs and a column ``sector``.
+        data: a CSV or Parquet file, a folder or glob of them, or a table of pandas, polars or pyarrow, as
+            `stockformer.table.read_table` takes: one row per ticker and day. Market features are columns, or come from
+            rows of ETFs and a column ``sector``.
         horizon: how many rows ahead the target is. Where it is not known, no window has a label.
         threshold: the smallest return whose binary label is 1, a fraction; assumed: 0.015.
         bucket_edges: in percent, or ``auto`` for quantiles of all targets; assumed: -1 and 1 for three buckets,

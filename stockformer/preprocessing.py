@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,13 +96,13 @@ TRAINED_ELSEWHERE = Preprocessing(
 
 
 def fit_normalization(
-    filled: pd.DataFrame, tickers: np.ndarray, training: np.ndarray, raw: list[str], fewest_rows: int
+    training: Iterable[tuple[str, pd.DataFrame]], columns: Sequence[str], raw: list[str], fewest_rows: int
 ) -> Normalization:
     """Mean and population standard deviation of the training rows of every ticker.
 
     Args:
-        filled: features without gaps, one row per ticker and day.
-        tickers, training: the ticker of every row, and whether its date is a training date.
+        training: each ticker with its rows in the training dates: features without gaps.
+        columns: names of the features.
         raw: features that stay as they are.
         fewest_rows: a ticker with fewer training rows stays as it is.
 
@@ -111,10 +111,9 @@ def fit_normalization(
     """
     mean: dict[str, list[float]] = {}
     std: dict[str, list[float]] = {}
-    for ticker in dict.fromkeys(tickers):
-        rows = filled[(tickers == ticker) & training]
+    for ticker, rows in training:
         if len(rows) < fewest_rows:
-            mean[ticker], std[ticker] = [0.0] * filled.shape[1], [1.0] * filled.shape[1]
+            mean[ticker], std[ticker] = [0.0] * len(columns), [1.0] * len(columns)
             continue
         if rows.empty:
             raise ValueError(f"{ticker} has no rows in the training dates, so it cannot be normalised")
@@ -132,19 +131,15 @@ def fit_normalization(
         centre[raw], spread[raw] = 0.0, 1.0
         mean[ticker] = centre.tolist()
         std[ticker] = spread.where(spread >= _SMALLEST_DEVIATION, 1.0).tolist()
-    return Normalization(list(filled.columns), mean, std)
+    return Normalization(list(columns), mean, std)
 
 
-def normalize(filled: pd.DataFrame, tickers: np.ndarray, statistics: Normalization) -> Tensor:
-    """z-scores in float32, [rows, features].
-
-    Raises:
-        ValueError: the statistics are for other features, or lack a ticker.
-    """
-    if list(filled.columns) != list(statistics.columns):
+def check_statistics(statistics: Normalization, columns: Sequence[str], tickers: Iterable[str]) -> None:
+    """Raise ValueError if the statistics are for other features, or lack a ticker."""
+    if list(columns) != list(statistics.columns):
         raise ValueError(
             f"the normalisation statistics are for {len(statistics.columns)} columns, expected the "
-            f"{filled.shape[1]} features asked for, in the same order"
+            f"{len(columns)} features asked for, in the same order"
         )
     unknown = sorted(set(tickers) - set(statistics.mean))
     if unknown:
@@ -152,6 +147,9 @@ def normalize(filled: pd.DataFrame, tickers: np.ndarray, statistics: Normalizati
             f"no normalisation statistics for {', '.join(unknown)}; there are some for "
             f"{', '.join(sorted(statistics.mean))} (without normalization= they are made from the training dates)"
         )
-    mean = np.array([statistics.mean[ticker] for ticker in tickers])
-    std = np.array([statistics.std[ticker] for ticker in tickers])
-    return torch.from_numpy((filled.to_numpy() - mean) / std).float()
+
+
+def normalize(filled: np.ndarray, ticker: str, statistics: Normalization) -> Tensor:
+    """z-scores of one ticker's features in float32, [rows, features]."""
+    mean, std = np.array(statistics.mean[ticker]), np.array(statistics.std[ticker])
+    return torch.from_numpy((filled - mean) / std).float()

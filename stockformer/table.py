@@ -9,7 +9,7 @@ import sys
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +18,103 @@ import pandas as pd
 
 from stockformer.features import PRICE_COLUMNS
 from stockformer.market import ETFS
+from stockformer.parquet import ArrowStream, frame_from_arrow, parquet_columns, read_parquet
 from stockformer.preprocessing import Preprocessing
 
 #: 05.01.07, whose day, month and year cannot be told apart.
 _TWO_DIGIT_YEAR = r"\s*\d{1,2}[./-]\d{1,2}[./-]\d{2}(?!\d)"
 #: 05/03/2021, whose day and month are told apart by other rows, if at all.
 _YEAR_LAST = r"\s*(\d{1,2})([./-])(\d{1,2})[./-]\d{4}(?!\d)"
-_TICKER_COLUMNS = ("symbol", "ticker")
+TICKER_COLUMNS = ("symbol", "ticker")
 _SUFFIXES = ("", ".gz", ".bz2", ".xz", ".zip", ".zst")
 
 
-def read_table(data: str | Path | pd.DataFrame) -> pd.DataFrame:
-    """The rows of a CSV, of the ``all_data_*.csv`` in a folder, of all files that match a glob, or of a table itself.
+def read_table(data: str | Path | pd.DataFrame | ArrowStream) -> pd.DataFrame:
+    """The rows of files, of a pandas table, or of a table of another library that speaks Arrow, such as polars.
 
-    Tickers in files are read as text, such as NA and 0700, and dates file by file.
+    Tickers in files are read as text, such as NA and 0700, and dates file by file. Memory holds the whole table:
+    `stockformer.dataset.StockDataset.from_parquet` reads Parquet files that are too large for that.
+
+    Args:
+        data: a CSV or Parquet file; a folder, of which the ``all_data_*.csv`` are read, else all Parquet files in it
+            and its subfolders, whose names may hold columns (``symbol=AAPL``); a glob; or a table.
 
     Raises:
         FileNotFoundError: there is no such file, or none in the folder.
-        ValueError: a file is not a CSV, names a column more than once, or has rows without a date or ticker.
+        ImportError: Parquet files and tables other than of pandas need pyarrow, the extra ``history``.
+        TypeError: it is not a table.
+        ValueError: a file cannot be read, names a column more than once, or has rows without a date or ticker.
     """
-    if isinstance(data, pd.DataFrame):
-        return data
-    return pd.concat([_read_csv(path) for path in table_files(Path(data))], ignore_index=True)
+    if isinstance(data, str | Path):
+        return pd.concat([_read_file(path) for path in table_files(Path(data))], ignore_index=True)
+    return as_frame(data)
+
+
+def as_frame(table: pd.DataFrame | ArrowStream) -> pd.DataFrame:
+    """A table as pandas has it.
+
+    Raises:
+        TypeError: it is not a table.
+        ValueError: it cannot be read.
+    """
+    if isinstance(table, pd.DataFrame):
+        return table
+    if not hasattr(table, "__arrow_c_stream__"):
+        raise TypeError(f"expected a pandas DataFrame or an Arrow table, such as of polars, got {type(table).__name__}")
+    return frame_from_arrow(table)
 
 
 def table_files(path: Path) -> list[Path]:
-    """The CSV files that `read_table` reads."""
+    """The CSV or Parquet files that `read_table` reads."""
     if path.is_file():
         return [path]
     if path.is_dir():
         files = [file for suffix in _SUFFIXES for file in path.glob(f"all_data_*.csv{suffix}")]
-        missing = f"the folder {path} holds no all_data_*.csv"
+        files = files or [file for file in path.rglob("*") if is_parquet(file) and not _is_hidden(file, path)]
+        missing = f"the folder {path} holds no all_data_*.csv and no *.parquet"
     else:
         files = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
-        missing = f"there is no CSV file {path}"
+        missing = f"there is no CSV or Parquet file {path}"
     if not files:
         raise FileNotFoundError(missing)
     return sorted(files)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is a Parquet file, by its name."""
+    return path.suffix.lower() == ".parquet" and path.is_file()
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    """Whether a writer has not finished it, or does not mean it to be read, by the names used for that."""
+    return any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    return dated_parquet(path) if is_parquet(path) else _read_csv(path)
+
+
+def dated_parquet(path: Path, columns: Container[str] | None = None) -> pd.DataFrame:
+    """The rows of a Parquet file with dates that are read; of its columns those in `columns`, by default all.
+
+    Raises:
+        ValueError: it cannot be read, names a column more than once, or has rows without a date or ticker.
+    """
+    names = parquet_columns(path)
+    try:
+        check_unique(names, "the headers")
+        _check_keys(names)
+        wanted = [name for name in names if columns is None or name in columns]
+        batches = list(read_parquet(path, wanted))
+        if not batches:
+            raise ValueError("it has no rows")
+        rows, note = _with_dates(pd.concat(batches, ignore_index=True))
+    except ValueError as error:
+        said = str(error)
+        raise error if said.startswith(str(path)) else ValueError(f"{path}: {said}") from None
+    if note:
+        warnings.warn(f"{path}: {note}", stacklevel=4)
+    return rows
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -62,7 +122,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         # pandas renames a repeated header, so a column would be dropped silently.
         header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna().tolist()
         check_unique(header, "the headers")
-        names = [name for name in _TICKER_COLUMNS if name in header]
+        names = [name for name in TICKER_COLUMNS if name in header]
         # NA is a ticker; in other columns it is a missing value.
         tickers = pd.read_csv(path, usecols=names, dtype=str, keep_default_na=False)
         tickers = tickers.where(tickers.map(str.strip) != "")
@@ -115,7 +175,7 @@ def in_order(df: pd.DataFrame, numbers: Sequence[str], preprocessing: Preprocess
         row = rows[twice].iloc[0]
         raise ValueError(f"{row['symbol']} has {row['date'].date()} twice: expected one row per ticker and day")
     numeric = [name for name in dict.fromkeys([*PRICE_COLUMNS, *numbers]) if name in rows]
-    rows[numeric] = _numeric(rows[numeric], rows["symbol"])
+    rows[numeric] = as_numbers(rows[numeric], rows["symbol"])
     return rows, notes
 
 
@@ -132,7 +192,7 @@ def renamed(df: pd.DataFrame, preprocessing: Preprocessing) -> tuple[pd.DataFram
     Several files may name them differently. Where the table has both columns the preferred one is read; the other fills
     in for a row without a ticker, or for a ticker without any price in the preferred column.
     """
-    first, other = sorted(_TICKER_COLUMNS, key=lambda name: name != preprocessing.ticker_column)
+    first, other = sorted(TICKER_COLUMNS, key=lambda name: name != preprocessing.ticker_column)
     rows, notes = df.rename(columns={other: first}) if first not in df else df, []
     if other in rows:
         rows = rows.assign(**{first: rows[first].where(rows[first].notna(), rows[other])}).drop(columns=other)
@@ -166,15 +226,20 @@ def _with_dates(df: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     Raises:
         ValueError: a row has no date or no ticker, or the dates cannot be read.
     """
-    tickers = [name for name in _TICKER_COLUMNS if name in df]
+    _check_keys(list(df.columns))
+    tickers = [name for name in TICKER_COLUMNS if name in df]
     for names, what in ((["date"], "date"), (tickers, "symbol")):
-        if not names or names[0] not in df:
-            raise ValueError(f"there is no column {what}; the columns are {listed(list(df.columns), 8)}")
         empty = int(df[names].isna().all(axis=1).sum())
         if empty:
             raise ValueError(f"{empty} of {len(df)} rows have no {what}")
     dates, note = _dates(df["date"])
     return df.assign(date=dates), note
+
+
+def _check_keys(columns: Sequence[str]) -> None:
+    for names, what in ((("date",), "date"), (TICKER_COLUMNS, "symbol")):
+        if not set(names) & set(columns):
+            raise ValueError(f"there is no column {what}; the columns are {listed(columns, 8)}")
 
 
 def _dates(column: pd.Series) -> tuple[pd.Series, str]:
@@ -197,7 +262,8 @@ def _dates(column: pd.Series) -> tuple[pd.Series, str]:
         raise ValueError(f"the date column cannot be read as dates: {str(error).splitlines()[0]}") from None
     if dates.isna().any():
         raise ValueError(f"{int(dates.isna().sum())} of {len(dates)} rows have no date")
-    return dates.dt.tz_localize(None).dt.normalize(), note
+    # In one unit, so that equal dates have equal bytes.
+    return dates.dt.tz_localize(None).dt.normalize().dt.as_unit("us"), note
 
 
 def _order(dates: pd.Series) -> tuple[bool, str]:
@@ -232,7 +298,15 @@ def check_sizes(columns: pd.DataFrame) -> None:
         raise ValueError(f"columns with numbers too large to read: {', '.join(sorted(huge))}")
 
 
-def _numeric(columns: pd.DataFrame, tickers: pd.Series) -> pd.DataFrame:
+def as_numbers(columns: pd.DataFrame, tickers: pd.Series) -> pd.DataFrame:
+    """Columns as floats.
+
+    Args:
+        tickers: of the rows, by the same index.
+
+    Raises:
+        ValueError: there is text, or a number that is too large for a float.
+    """
     check_sizes(columns)
     try:
         return columns.astype(np.float64)

@@ -122,4 +122,4 @@ def test_the_command(own, tmp_path, capsys):
     assert "high_pct    found" in out
     assert out.endswith("It opens: 58 windows of 60 days.\n")
     assert main(["check", str(tmp_path / "none.csv")]) == 1
-    assert capsys.readouterr().err == f"stockformer: there is no CSV file {tmp_path / 'none.csv'}\n"
+    assert capsys.readouterr().err == f"stockformer: there is no CSV or Parquet file {tmp_path / 'none.csv'}\n"

@@ -334,7 +334,7 @@ def assert_one_line(capsys, message):
 
 def test_errors_of_the_file_system(tmp_path, capsys):
     assert main(["train", str(tmp_path / "none.csv"), "--out", str(tmp_path / "a.pt")]) == 1
-    assert_one_line(capsys, r"there is no CSV file .*none\.csv")
+    assert_one_line(capsys, r"there is no CSV or Parquet file .*none\.csv")
     (tmp_path / "file").write_text("")
     assert main(["sample", "--out", str(tmp_path / "file")]) == 1
     assert_one_line(capsys, "file")
@@ -446,7 +446,7 @@ def test_faithfulness_writes_nothing_when_it_cannot(checkpoint, small_csv, tmp_p
     assert main([*call, "--windows", "100000"]) == 1
     assert_one_line(capsys, "windows is 100000, expected 1 to ")
     assert main(["faithfulness", str(checkpoint), "--out", str(page)]) == 1
-    assert_one_line(capsys, "needs a CSV file or a folder after it")
+    assert_one_line(capsys, "needs a CSV or Parquet file or a folder after it")
     assert not page.exists()
 
 
@@ -532,7 +532,7 @@ def test_days_that_a_report_cannot_be_about(tmp_path, capsys, options, message):
 def test_a_csv_that_does_not_exist(tmp_path, capsys):
     call = ["report", str(ELSEWHERE / "cross_bin_3d.pt"), str(tmp_path / "none.csv"), "--date", "2008-10-15"]
     assert main([*call, "--out", str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err == f"stockformer: there is no CSV file {tmp_path / 'none.csv'}\n"
+    assert capsys.readouterr().err == f"stockformer: there is no CSV or Parquet file {tmp_path / 'none.csv'}\n"
 
 
 OPTIONS = {

@@ -506,7 +506,7 @@ def test_more_bad_options(table, options, message):
 
 
 def test_no_table_and_doubled_headers(table):
-    with pytest.raises(TypeError, match="expected a pandas DataFrame, got list"):
+    with pytest.raises(TypeError, match="expected a pandas DataFrame or an Arrow table, such as of polars, got list"):
         StockDataset([1, 2])
     with pytest.raises(ValueError, match="headers name a column more than once: open"):
         StockDataset(pd.concat([table, table[["open"]]], axis=1), ["f0"], None)

@@ -345,7 +345,7 @@ def test_a_check_calls_absent_market_data_empty(panel):
 
 
 def test_files_that_are_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no CSV file .*none\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"there is no CSV or Parquet file .*none\.csv"):
         open_model(VECTORS / "cross_bin_3d.pt", tmp_path / "none.csv")
-    with pytest.raises(FileNotFoundError, match=r"the folder .* holds no all_data_\*\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"the folder .* holds no all_data_\*\.csv and no \*\.parquet"):
         open_model(VECTORS / "cross_bin_3d.pt", tmp_path)
