@@ -30,7 +30,7 @@ sys.path.insert(0, {here!r})
 import rivals
 from stockformer_widgets import AttentionExplorer
 session = rivals.make_session({length})
-session.saliency()
+session.explanations.saliency()
 """
 OURS, MATPLOTLIB, GRID, TRIP = "AttentionExplorer", "matplotlib, interact", "bqplot, GridHeatMap", "bare round trip"
 CELLS = {

@@ -46,7 +46,7 @@ class Numbers:
         self.gates = np.stack([gate[0].mean(dim=-1).numpy() for gate in capture.gates.values()])  # [layers, T]
         self.days = session.reading.days(len(self.maps[0]))
         features = [name for names in session.feature_names for name in names]
-        totals = np.concatenate([part.abs().sum(dim=0).numpy() for part in session.saliency()])
+        totals = np.concatenate([part.abs().sum(dim=0).numpy() for part in session.explanations.saliency()])
         strongest = np.argsort(-totals)[:SHOWN_FEATURES]
         self.features, self.saliency = [features[i] for i in strongest], totals[strongest]
 

@@ -64,14 +64,15 @@ class SampleComparison(Pictured):
         self._written: list[Reading] = []
         self.add_class("stockformer-comparison")
         shared = set(EXPLAINS)
-        if sessions[0].targets != sessions[1].targets:
+        first, second = (session.explanations for session in sessions)
+        if first.targets != second.targets:
             shared.discard("target")
         if any(one.dataset is None for one in sessions):
             shared.discard("baseline")
         self._links: list[link] = []
         try:
             for name in sorted(shared):
-                self._links.append(link((sessions[0], name), (sessions[1], name)))
+                self._links.append(link((first, name), (second, name)))
             for one in sessions:
                 one.follow(self._follow)
             self._build()

@@ -21,6 +21,7 @@ from stockformer.explainability import randomisation_steps
 from stockformer.sample import load_sample, sample_table
 from stockformer_widgets import ExtractorSession, catalogue
 from stockformer_widgets.export import _visit
+from stockformer_widgets.state.explanations import Explanations
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -45,12 +46,10 @@ def sample_and_files(tmp_path, monkeypatch):
     table.to_csv(tmp_path / "data" / "all_data_0.csv", index=False)
     for ending in (".pt", ".pt.meta"):
         (tmp_path / f"model_bin_3d{ending}").write_bytes((ELSEWHERE / f"cross_bin_3d{ending}").read_bytes())
-    rows, check, rankings = sample_table().query(FEWER), ExtractorSession.check, ExtractorSession._rankings
+    rows, check, rankings = sample_table().query(FEWER), Explanations.check, Explanations._rankings
     monkeypatch.setattr("stockformer.sample.sample_table", rows.copy)
-    monkeypatch.setattr(
-        ExtractorSession, "check", lambda self, windows=None, unit="cell": check(self, windows and 2, unit)
-    )
-    monkeypatch.setattr(ExtractorSession, "_rankings", lambda self, unit: dict(islice(rankings(self, unit).items(), 2)))
+    monkeypatch.setattr(Explanations, "check", lambda self, windows=None, unit="cell": check(self, windows and 2, unit))
+    monkeypatch.setattr(Explanations, "_rankings", lambda self, unit: dict(islice(rankings(self, unit).items(), 2)))
     monkeypatch.setattr("stockformer_widgets.export._visit", lambda *where: islice(_visit(*where), 1))
     monkeypatch.setattr(
         "stockformer_widgets.state.explanations.randomisation_steps",

@@ -26,7 +26,7 @@ from stockformer.explainability import GROUPS, METHODS, kind_title
 from stockformer.explainability.attribution.methods import BY_NAME
 from stockformer_widgets.parts.drawing import MessageLine
 from stockformer_widgets.parts.progress import Work
-from stockformer_widgets.state.explanations import BASELINES
+from stockformer_widgets.state.explanations import BASELINES, EXPLAINS
 from stockformer_widgets.state.observable import Followed
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import LANDMARKS, ExtractorSession
@@ -212,42 +212,39 @@ class SelectionControls(Controls):
         self.children = (self.kind, self.layer, self.head, self.day, *explaining)
         for control, owner, name in self._bound():
             self._on_change(control, self._setter(owner, name))
-        self._follow(session, selection)
+        self._follow(session, session.explanations, selection)
 
-    def _bound(self) -> list[tuple[Any, Selection | ExtractorSession, str]]:
+    def _bound(self) -> list[tuple[Any, Followed, str]]:
         return [
             (self.kind, self.selection, "kind"),
             (self.layer, self.selection, "layer"),
             (self.head, self.selection, "head"),
             (self.day, self.selection, "query"),
-            (self.target, self.session, "target"),
-            (self.method, self.session, "method"),
-            (self.baseline, self.session, "baseline"),
-            (self.groups, self.session, "groups"),
+            *((getattr(self, name), self.session.explanations, name) for name in EXPLAINS),
         ]
 
-    def _setter(self, owner: Selection | ExtractorSession, name: str) -> Callable[[Any], None]:
+    def _setter(self, owner: Followed, name: str) -> Callable[[Any], None]:
         return lambda value: setattr(owner, name, None if value == DEFAULT else value)
 
     def _sync(self) -> None:
-        where, session = self.selection, self.session
+        where, session, explanations = self.selection, self.session, self.session.explanations
         size, reading = where.sizes(), session.reading
         days = reading.days(size["query"])
-        explains = session.explains
+        available, method = explanations.available, BY_NAME[explanations.method]
         with self._quietly():
             offer(self.kind, where.kinds, where.kind, [kind_title(kind) for kind in where.kinds])
             offer(self.layer, range(size["layer"]), where.layer)
             offer(self.head, range(size["head"]), where.head, default="mean")
             offer(self.day, range(len(days)), where.query, days)
-            targets = session.targets
-            predicted = f"predicted: {session.target_name}" if explains and session.target is None else "predicted"
-            offer(self.target, range(len(targets)), session.target, targets, default=predicted)
+            targets, target = explanations.targets, explanations.target
+            predicted = f"predicted: {explanations.target_name}" if available and target is None else "predicted"
+            offer(self.target, range(len(targets)), target, targets, default=predicted)
             for name in ("method", "baseline", "groups"):
-                getattr(self, name).value = getattr(session, name)
-            _show(self.target, explains and bool(targets))
-            _show(self.method, explains)
-            _show(self.baseline, explains and session.dataset is not None and BY_NAME[session.method].from_baseline)
-            _show(self.groups, explains and BY_NAME[session.method].by_group)
+                getattr(self, name).value = getattr(explanations, name)
+            _show(self.target, available and bool(targets))
+            _show(self.method, available)
+            _show(self.baseline, available and session.dataset is not None and method.from_baseline)
+            _show(self.groups, available and method.by_group)
 
 
 def _show(control: Any, shown: bool) -> None:

@@ -1,4 +1,4 @@
-"""What is explained of a session's sample, how, and how far to trust it."""
+"""Explanations of a session's sample: their target and method, results, and faithfulness."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from traitlets import Bool, Dict, Enum, Instance, Int, TraitError, default, validate
+from traitlets import Bool, Dict, Enum, Int, TraitError, validate
 
-from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
 from stockformer.explainability import (
     DAY_RANKINGS,
@@ -31,13 +29,10 @@ from stockformer.explainability import (
     attribution_steps,
     calendar_blocks,
     can_attribute,
-    changed_model,
     choose_target,
-    class_names,
     draw_donors,
     faithfulness_steps,
     has_inflow,
-    in_eval_mode,
     other_windows,
     patching_steps,
     randomisation_steps,
@@ -51,7 +46,7 @@ from stockformer.explainability.faithfulness.rankings import Ranking, choose_bas
 from stockformer.inputs import Inputs
 from stockformer.model import Forecaster
 from stockformer.steps import Steps, run_to_end
-from stockformer_widgets.state.observable import Followed, reacts
+from stockformer_widgets.state.observable import Followed, Follower, reacts
 from stockformer_widgets.state.reading import Reading
 
 #: What methods that move from or to a baseline take for "nothing known".
@@ -74,25 +69,40 @@ def _changed_by(trait: str) -> list[str]:
 
 
 def patching_from(donor: int) -> str:
-    """Name of the result of `Explaining.patching`, see `Explaining.is_explained`."""
+    """Name of the result of `Explanations.patching`, see `Explanations.has`."""
     return f"patching from {donor}"
 
 
-class Explaining(Followed):
-    """The part of an `ExtractorSession` that explains its reading; results are computed once.
-
-    Attributes:
-        model, dataset: of the session.
-    """
+class Explained(Protocol):
+    """What explanations need of a session, see `stockformer_widgets.ExtractorSession`."""
 
     model: nn.Module
     dataset: StockDataset | None
-    _read_sample: int | None  # of the reading
+    refreshed: int
 
-    #: The last successful run.
-    reading = Instance(Reading, allow_none=False, read_only=True)
-    #: What `what_if` changed; nothing at first. It stays when the sample changes.
-    change = Instance(WhatIf, args=(), read_only=True)
+    @property
+    def reading(self) -> Reading: ...
+    @property
+    def change(self) -> WhatIf: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def class_names(self) -> list[str]: ...
+    @property
+    def bucket_edges(self) -> Sequence[float]: ...
+    def as_changed(self) -> AbstractContextManager[None]: ...
+    def follow(self, follower: Follower) -> None: ...
+
+
+class Explanations(Followed):
+    """Explanations of what a session's model predicts for its sample; each is computed once.
+
+    They follow the session: what was computed of another sample, change or weights is dropped.
+
+    Args:
+        session: an open session, which has a reading.
+    """
+
     #: Column of the model's output that is explained, or None for the default of
     #: `stockformer.explainability.choose_target`.
     target = Int(None, allow_none=True)
@@ -111,20 +121,24 @@ class Explaining(Followed):
     randomised = Dict(read_only=True)
     #: Whether a person stopped an attribution that takes long; False again when something else is explained.
     stopped = Bool(False, read_only=True)
-    #: Whether `close` was called.
-    closed = Bool(False, read_only=True)
 
-    def __init__(self, feature_names: Sequence[Sequence[str]] | None) -> None:
+    def __init__(self, session: Explained) -> None:
         super().__init__()
-        self._feature_names = feature_names
-        self._original: Reading
-        self._explained: dict[tuple[Any, ...], Any] = {}
-        self._refreshed = 0  # how often the weights were said to have changed
+        self.session = session
+        self._reading: Reading | None = session.reading
+        self._refreshed = session.refreshed
+        self._results: dict[tuple[Any, ...], Any] = {}
+        session.follow(self._fit)
+
+    def __repr__(self) -> str:
+        if self.session.closed:
+            return "Explanations(closed)"
+        return f"Explanations({self.target_name}, {self.method_name})" if self.available else "Explanations(none)"
 
     @property
-    def explains(self) -> bool:
+    def available(self) -> bool:
         """Whether what is predicted can be attributed to the inputs."""
-        return can_attribute(self.reading.inputs, self.reading.capture.output)
+        return can_attribute(self.session.reading.inputs, self.session.reading.capture.output)
 
     def attribution(self) -> Attribution:
         """Attribution of what is explained, by `method` from `baseline`; see `stockformer.explainability.attribute`."""
@@ -136,31 +150,27 @@ class Explaining(Followed):
         Raises:
             RuntimeError: between two steps something changed that is explained.
         """
-        self._check_open()
-        key = self._attribution_key()
-        if key not in self._explained:
-            sample = self._one_sample()
-            steps = attribution_steps(
-                self.model,
+
+        def compute() -> Steps[Attribution]:
+            sample = self.session.reading.first_sample
+            return attribution_steps(
+                self.session.model,
                 *sample,
                 method=self.method,
                 target=self._target(),
                 baselines=choose_baselines(sample, self.method, self._baselines()),
                 groups=self.groups,
             )
-            self._explained[key] = yield from self._unless_changed(
-                steps, lambda: (self._attribution_key(),), changed=True
-            )
-        found: Attribution = self._explained[key]
-        return found
+
+        return self._once(self._attribution_key, compute)
 
     @property
     def takes_long(self) -> bool:
         """Whether `attribution` would take some seconds, so that a person wants to see it move, and to stop it."""
-        if self._attribution_key() in self._explained:
+        if self._attribution_key() in self._results:
             return False
         bases = _DRAWN if self.baseline == BASELINES[2] else 1
-        shapes = [part.shape[1:] for part in self.reading.inputs]
+        shapes = [part.shape[1:] for part in self.session.reading.inputs]
         return bases * attribution_runs(self.method, shapes, self.groups) > _LONG
 
     def saliency(self) -> tuple[Tensor, ...]:
@@ -169,7 +179,13 @@ class Explaining(Followed):
 
     def trace(self) -> Trace:
         """What attention carried, with its gradients; see `stockformer.explainability.trace_attention`."""
-        return self._explain(trace_attention, "trace")
+        key = self._key("trace")
+        if key not in self._results:
+            with self.session.as_changed():
+                model = self.session.model
+                self._results[key] = trace_attention(model, *self.session.reading.first_sample, target=self._target())
+        trace: Trace = self._results[key]
+        return trace
 
     def head_importance(self) -> pd.DataFrame:
         """How much what is explained depends on each head; see `stockformer.explainability.head_importance`."""
@@ -181,7 +197,7 @@ class Explaining(Followed):
         Raises:
             RuntimeError: between two steps something changed that is explained.
         """
-        return self._explain_steps(partial(head_importance_steps, trace=self.trace()), "heads")
+        return self._steps("heads", partial(head_importance_steps, trace=self.trace()))
 
     def attention_effects(self) -> pd.DataFrame:
         """What flat and shuffled attention do; see `stockformer.explainability.attention_effects`."""
@@ -193,7 +209,7 @@ class Explaining(Followed):
         Raises:
             RuntimeError: between two steps something changed that is explained.
         """
-        return self._explain_steps(partial(attention_effects_steps, target=self._target()), "effects")
+        return self._steps("effects", partial(attention_effects_steps, target=self._target()))
 
     def patching(self, donor: int) -> Patching:
         """What activations of another window do; see `stockformer.explainability.activation_patching`.
@@ -215,8 +231,7 @@ class Explaining(Followed):
         Raises:
             RuntimeError: between two steps something changed that is explained.
         """
-        self._check_open()
-        dataset, sample = self.dataset, self._read_sample
+        dataset, sample = self.session.dataset, self.session.reading.sample
         if dataset is None or sample is None:
             raise ValueError("patching needs a sample of a dataset, whose other windows are the donors")
         windows = [donor, *draw_donors(dataset, sample, without=[donor % len(dataset)])]
@@ -225,7 +240,7 @@ class Explaining(Followed):
         def compute(model: nn.Module, *inputs: Tensor) -> Steps[Patching]:
             return patching_steps(model, inputs, donor_inputs, target=self._target(), random_donors=random_donors)
 
-        return self._explain_steps(compute, patching_from(donor))
+        return self._steps(patching_from(donor), compute)
 
     def donors(self) -> dict[str, int]:
         """Other windows of the sample's ticker by name: the calmest and the most volatile one, as far as prices tell
@@ -234,7 +249,7 @@ class Explaining(Followed):
         Raises:
             ValueError: the sample is not of a dataset.
         """
-        dataset, sample = self.dataset, self._read_sample
+        dataset, sample = self.session.dataset, self.session.reading.sample
         if dataset is None or sample is None:
             raise ValueError("donors are windows of a dataset, and the sample is not of one")
         others = np.array(draw_donors(dataset, sample, len(dataset)), dtype=int)
@@ -245,9 +260,9 @@ class Explaining(Followed):
             found["most volatile window"] = int(others[np.nanargmax(volatility)])
         return found | ({"random window": int(others[0])} if len(others) else {})
 
-    def is_explained(self, what: str) -> bool:
+    def has(self, what: str) -> bool:
         """Whether ``heads`` (`head_importance`), ``effects`` (`attention_effects`) or `patching_from` were computed."""
-        return (what, self.reading, self.target) in self._explained
+        return self._key(what) in self._results
 
     def check(self, windows: int | None = None, unit: str = "cell") -> Faithfulness:
         """Measure how far to trust the explanations, with a progress bar; sets `faithfulness`.
@@ -273,13 +288,12 @@ class Explaining(Followed):
         Raises:
             RuntimeError: between two steps something changed that the check is of.
         """
-        self._check_open()
         rankings, samples = self._rankings(unit), self._checked(windows)
-        blocks = None if self.dataset is None or windows is None else self._blocks(windows)
+        blocks = None if self.session.dataset is None or windows is None else self._blocks(windows)
         others, note = self._others(windows)
         result = yield from self._unless_changed(
             faithfulness_steps(
-                self.model,
+                self.session.model,
                 samples,
                 rankings,
                 training=self._training(),
@@ -290,7 +304,7 @@ class Explaining(Followed):
             lambda: (
                 self.target,
                 (self.baseline, self.groups) if unit == "cell" else None,
-                self.reading if windows is None else None,
+                self.session.reading if windows is None else None,
             ),
         )
         result = replace(result, note=note)
@@ -324,28 +338,28 @@ class Explaining(Followed):
         Raises:
             RuntimeError: between two steps something changed that the check is of.
         """
-        self._check_open()
+        samples = self._checked(None)
         options: dict[str, Any] = {"baselines": self._baselines(), "groups": self.groups}
-        found = yield from self._unless_changed(
-            randomisation_steps(self.model, self._checked(None), column=self.target, **options),
-            lambda: (self.target, self.baseline, self.groups, self.reading),
+        table = yield from self._unless_changed(
+            randomisation_steps(self.session.model, samples, column=self.target, **options),
+            lambda: (self.target, self.baseline, self.groups, self.session.reading),
         )
-        self.set_trait("randomised", found.set_index("method").to_dict("index"))
-        return found
+        self.set_trait("randomised", table.set_index("method").to_dict("index"))
+        return table
 
     @property
     def targets(self) -> list[str]:
         """What the columns of the output stand for; none where the output is one value."""
-        output = self.reading.capture.output
+        output = self.session.reading.capture.output
         if not isinstance(output, Tensor) or output.dim() != 2:
             return []
-        if not isinstance(self.model, Forecaster):
+        if not isinstance(self.session.model, Forecaster):
             return [f"output {column}" for column in range(output.size(1))]
-        if self.model.use_coral:
-            edges = self._bucket_edges()
+        if self.session.model.use_coral:
+            edges = self.session.bucket_edges
             columns = range(output.size(1))
             return [f"P(at least {edges[k]:g} %)" if edges else f"P(class > {k})" for k in columns]
-        return self.class_names
+        return self.session.class_names
 
     @property
     def target_name(self) -> str:
@@ -369,27 +383,12 @@ class Explaining(Followed):
         """How the output is attributed, in words."""
         return str(self.method).replace("_", " ")
 
-    @property
-    def class_names(self) -> list[str]:
-        """What a stock transformer's classes stand for; none for a regression and other models."""
-        return class_names(self.model, self._bucket_edges()) if isinstance(self.model, Forecaster) else []
-
-    @property
-    def feature_names(self) -> list[list[str]]:
-        """Names of the features, one list an input."""
-        return self._names_of(self.reading.inputs)
-
-    @property
-    def unavailable_features(self) -> list[str]:
-        """Features that the dataset has no value for."""
-        if self.dataset is None or self.reading.window is None:
-            return []
-        columns, names = (chain.from_iterable(groups) for groups in (self._dataset_columns(), self.feature_names))
-        return [name for column, name in zip(columns, names, strict=True) if column in self.dataset.unavailable]
+    def _key(self, what: str) -> tuple[Any, ...]:
+        # With the reading: what another thread computes may be ready only after the next one was read.
+        return what, self.session.reading, self.target
 
     def _attribution_key(self) -> tuple[Any, ...]:
-        # With the reading: what another thread computes may be ready only after the next one was read.
-        return ("attribution", self.reading, self.target, self.method, *self.settings(self.method).values())
+        return *self._key("attribution"), self.method, *self.settings(self.method).values()
 
     def settings(self, ranking: str) -> dict[str, str]:
         """The traits among `baseline` and `groups` that change a ranking."""
@@ -403,28 +402,26 @@ class Explaining(Followed):
         Args:
             changed: whether they see the model with the change of `what_if`, which is undone between them.
         """
-        before, refreshed = asked(), self._refreshed
+        before, refreshed = asked(), self.session.refreshed
         while True:
             try:
-                with self._as_changed() if changed else nullcontext():
+                with self.session.as_changed() if changed else nullcontext():
                     share = next(steps)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             yield share
-            if self.closed or asked() != before or self._refreshed != refreshed:
+            if self.session.closed or asked() != before or self.session.refreshed != refreshed:
                 raise RuntimeError("what was measured has changed meanwhile: measure again")
-
-    def _as_changed(self) -> AbstractContextManager[None]:
-        """A context in which the model does what it does with the change of `what_if`."""
-        return changed_model(in_eval_mode(self.model), self.change, self._original.capture, self.reading.donor)
 
     def _rankings(self, unit: str) -> Mapping[str, Ranking]:
         if unit not in ("cell", "day"):
             raise ValueError(f"unit is {unit!r}, expected cell or day")
-        if not self.explains:
-            raise ValueError(f"{type(self.model).__name__} cannot be attributed: it has no inputs [B, T, features]")
+        if not self.available:
+            raise ValueError(
+                f"{type(self.session.model).__name__} cannot be attributed: it has no inputs [B, T, features]"
+            )
         if unit == "day":
-            if not has_inflow(self.model):
+            if not has_inflow(self.session.model):
                 raise ValueError("days are ranked for stock transformers only")
             return DAY_RANKINGS
         options: dict[str, Any] = {"baselines": self._baselines(), "groups": self.groups}
@@ -432,120 +429,88 @@ class Explaining(Followed):
 
     def _checked(self, windows: int | None) -> list[Inputs]:
         """Inputs to measure on."""
-        if self.change:
+        if self.session.change:
             raise ValueError("the model is measured as it is: take the change back first")
         if windows is None:
-            return [self._one_sample()]
-        if self.dataset is None:
+            return [self.session.reading.first_sample]
+        if self.session.dataset is None:
             raise ValueError("windows need a session with a dataset")
         if windows < 2:
             raise ValueError(f"windows is {windows}, expected at least 2; without it the sample is measured")
         return self._like_the_sample(
-            self.dataset.window(index).inputs for index in spread_indices(self.dataset, windows)
+            self.session.dataset.window(index).inputs for index in spread_indices(self.session.dataset, windows)
         )
 
     def _blocks(self, windows: int) -> np.ndarray:
-        assert self.dataset is not None
-        return calendar_blocks(self.dataset, spread_indices(self.dataset, windows))
+        assert self.session.dataset is not None
+        return calendar_blocks(self.session.dataset, spread_indices(self.session.dataset, windows))
 
     def _others(self, windows: int | None) -> tuple[list[list[Inputs]], str]:
         """Inputs of other windows to measure with; or none, and a sentence that says why."""
-        index = self._read_sample
-        if self.dataset is None or index is None:
+        index = self.session.reading.sample
+        if self.session.dataset is None or index is None:
             return [], "Not measured with other windows: the sample is not of a dataset."
-        indices = [index] if windows is None else spread_indices(self.dataset, windows)
-        others, note = other_windows(self.dataset, indices)
+        indices = [index] if windows is None else spread_indices(self.session.dataset, windows)
+        others, note = other_windows(self.session.dataset, indices)
         return [self._like_the_sample(each) for each in others], note
 
     def _training(self) -> list[Inputs]:
         """Inputs of training windows; none without a dataset, or where the inputs have another shape."""
-        if self.reading.window is None or self.dataset is None:
+        if self.session.reading.window is None or self.session.dataset is None:
             return []
-        return self._like_the_sample(training_windows(self.dataset))
+        return self._like_the_sample(training_windows(self.session.dataset))
 
     def _like_the_sample(self, windows: Iterable[Inputs]) -> list[Inputs]:
-        return [inputs.to(self.reading.inputs[0]) for inputs in windows]
+        return [inputs.to(self.session.reading.inputs[0]) for inputs in windows]
 
-    def _one_sample(self) -> Inputs:
-        """The inputs of the first sample: another model may have a batch."""
-        window = self.reading.window
-        return Inputs((part[:1] for part in self.reading.inputs), None if window is None else window.means)
+    def _steps(self, what: str, compute: Callable[..., Steps[Result]]) -> Steps[Result]:
+        """``compute(model, *inputs)`` of the reading, with its change, `_once`."""
+        return self._once(
+            partial(self._key, what), lambda: compute(self.session.model, *self.session.reading.first_sample)
+        )
 
-    def _explain(self, compute: Callable[..., Result], *key: str) -> Result:
-        """``compute(model, *inputs, target=...)`` of the reading, with its change; each is computed once."""
-        self._check_open()
-        which = (*key, self.reading, self.target)
-        if which not in self._explained:
-            with self._as_changed():
-                self._explained[which] = compute(self.model, *self._one_sample(), target=self._target())
-        found: Result = self._explained[which]
-        return found
-
-    def _explain_steps(self, compute: Callable[..., Steps[Result]], what: str) -> Steps[Result]:
-        """As `_explain`, of ``compute(model, *inputs)`` in steps."""
-        self._check_open()
-        key = (what, self.reading, self.target)
-        if key not in self._explained:
-            steps = compute(self.model, *self._one_sample())
-            self._explained[key] = yield from self._unless_changed(
-                steps, lambda: (self.reading, self.target), changed=True
-            )
-        result: Result = self._explained[key]
+    def _once(self, key: Callable[[], tuple[Any, ...]], compute: Callable[[], Steps[Result]]) -> Steps[Result]:
+        """A result in steps, computed once for as long as its key stays the same."""
+        which = key()
+        if which not in self._results:
+            self._results[which] = yield from self._unless_changed(compute(), key, changed=True)
+        result: Result = self._results[which]
         return result
 
     def _target(self) -> Target:
         """What is explained."""
-        return choose_target(self.model, self.reading.capture.output, self.target)
+        return choose_target(self.session.model, self.session.reading.capture.output, self.target)
 
     def _baselines(self) -> tuple[Tensor, ...] | None:
         """Inputs for `baseline`, each [N, T, features]; None for the training mean, which each sample knows."""
         if self.baseline == BASELINES[0]:
             return None
-        assert self.dataset is not None
-        training = np.flatnonzero(self.dataset.end_dates <= self.dataset.train_end)
+        assert self.session.dataset is not None
+        training = np.flatnonzero(self.session.dataset.end_dates <= self.session.dataset.train_end)
         if self.baseline == "calm window":
-            volatility = self.dataset.volatility[training]
+            volatility = self.session.dataset.volatility[training]
             if np.isnan(volatility).all():
                 raise ValueError("no training window has the prices that tell which one is calm")
             chosen = training[[np.nanargmin(volatility)]]
         else:
             chosen = np.random.default_rng(0).choice(training, min(_DRAWN, len(training)), replace=False)
-        windows = [self.dataset.window(int(index)).inputs for index in chosen]
+        windows = [self.session.dataset.window(int(index)).inputs for index in chosen]
         return tuple(torch.cat(part) for part in zip(*windows, strict=True))
 
-    def _bucket_edges(self) -> Sequence[float]:
-        """The edges between classes as returns in percent; none where no dataset tells them."""
-        return () if self.dataset is None else self.dataset.bucket_edges or ()
-
-    def _names_of(self, inputs: Sequence[Tensor]) -> list[list[str]]:
-        if self._feature_names is not None:
-            return [list(names) for names in self._feature_names]
-        if self.dataset is not None:
-            return self._dataset_columns()
-        standard = {len(names): list(names) for names in (BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS)}
-        return [
-            standard.get(part.size(-1), [f"input {number} feature {i}" for i in range(part.size(-1))])
-            for number, part in enumerate(inputs)
-        ]
-
-    def _dataset_columns(self) -> list[list[str]]:
-        assert self.dataset is not None
-        columns = [self.dataset.feature_cols, self.dataset.market_feature_cols]
-        return [list(names) for names in columns if names is not None]
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise RuntimeError("this session is closed")
-
-    def _forget(self, *, weights: bool) -> None:
-        """Let go of what was found for another reading, or for other weights."""
-        self._explained.clear()
-        self._keep({} if weights else self._over_windows(), {})
+    def _fit(self) -> None:
+        """Drop what was computed of an earlier reading, and a target that the output no longer has."""
+        session = self.session
+        reading = None if session.closed else session.reading
+        if reading is self._reading:
+            return
+        old_weights = reading is None or session.refreshed != self._refreshed
+        self._results.clear()
+        self._keep({} if old_weights else self._over_windows(), {})
         self.set_trait("randomised", {})
-
-    @default("reading")
-    def _no_reading(self) -> Reading:
-        raise RuntimeError("this session is closed")
+        self.set_trait("stopped", False)
+        if reading is not None and self.target is not None and self.target >= len(self.targets):
+            self.target = None
+        self._reading, self._refreshed = reading, session.refreshed
 
     @validate("target")
     def _check_target(self, proposal: Any) -> int | None:
@@ -556,11 +521,11 @@ class Explaining(Followed):
 
     @validate("baseline")
     def _check_baseline(self, proposal: Any) -> str:
-        if proposal["value"] != BASELINES[0] and self.dataset is None:
+        if proposal["value"] != BASELINES[0] and self.session.dataset is None:
             raise TraitError(f"{proposal['value']!r} needs a session with a dataset")
         return str(proposal["value"])
 
-    @reacts("reading", *EXPLAINS)
+    @reacts(*EXPLAINS)
     def _no_longer_stopped(self, change: Any) -> None:
         self.set_trait("stopped", False)
 

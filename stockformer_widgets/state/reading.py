@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from stockformer.dataset import StockDataset, Window
 from stockformer.explainability import Capture
 from stockformer.explainability.attention.activations import Activations
+from stockformer.inputs import Inputs
 from stockformer.model import Forecaster, input_widths
 from stockformer.preprocessing import Normalization
 from stockformer.table import listed
@@ -30,6 +31,7 @@ class Reading:
         capture: what it attended to.
         dates: the T trading days, or None where they are not known.
         window: the dataset's sample, or None for tensors given by hand.
+        sample: its index, or None.
         donor: activations of another sample that the model was run with, see `stockformer.explainability.WhatIf`.
     """
 
@@ -37,11 +39,17 @@ class Reading:
     capture: Capture
     dates: pd.DatetimeIndex | None = None
     window: Window | None = None
+    sample: int | None = None
     donor: Activations = field(default_factory=dict)
 
     def __repr__(self) -> str:
         inputs = " and ".join(str(list(tensor.shape)) for tensor in self.inputs)
         return f"Reading(inputs {inputs}; {self.capture})"
+
+    @property
+    def first_sample(self) -> Inputs:
+        """The inputs of the first sample: another model may have a batch."""
+        return Inputs((part[:1] for part in self.inputs), None if self.window is None else self.window.means)
 
     def days(self, length: int) -> list[str]:
         """Names of `length` steps: their dates, or their numbers where no dates are known."""

@@ -1,11 +1,13 @@
-"""A live model, the sample in it, and what its last forward pass showed."""
+"""A live model, a sample, and the capture of the model's last pass over it."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib import import_module
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from traitlets import Int, TraitError, validate
+from traitlets import Bool, Instance, Int, TraitError, default, validate
 
+from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset, Window
 from stockformer.explainability import (
     OutputDistribution,
@@ -23,6 +26,7 @@ from stockformer.explainability import (
     capture_attention,
     change_inputs,
     changed_model,
+    class_names,
     describe_outputs,
     donor_activations,
     in_eval_mode,
@@ -32,10 +36,11 @@ from stockformer.explainability import (
 )
 from stockformer.explainability.attention.activations import Activations, check_donor
 from stockformer.forward import uncompiled
-from stockformer.model import as_forecaster
-from stockformer_widgets.state.explanations import EXPLAINS, Explaining
+from stockformer.model import Forecaster, as_forecaster
+from stockformer_widgets.state.explanations import EXPLAINS, Explanations
 from stockformer_widgets.state.lifetime import closes_to_the_end
-from stockformer_widgets.state.observable import changing, reacts
+from stockformer_widgets.state.moved import moved_to_explanations
+from stockformer_widgets.state.observable import Followed, changing, reacts
 from stockformer_widgets.state.reading import (
     Reading,
     as_inputs,
@@ -52,8 +57,9 @@ LANDMARKS = ("calmest", "most volatile", "most confident", "most wrong")
 _BATCH = 64
 
 
-class ExtractorSession(Explaining):
-    """Runs a model and keeps what it showed; views follow `reading`.
+@moved_to_explanations
+class ExtractorSession(Followed):
+    """Runs a model on a sample and keeps the capture, `reading`, which views and `explanations` follow.
 
     Setting another `sample` or calling `run`, `refresh` or `what_if` runs the model
     again. A run that fails leaves the session as it was. `close` closes every view of the session too;
@@ -72,6 +78,8 @@ class ExtractorSession(Explaining):
     Attributes:
         doubt: why the dataset's inputs may not be those that the model was trained on, also given as a warning;
             empty where nothing speaks against it.
+        explanations: of the reading: attribution, head importance, patching, faithfulness.
+        refreshed: how often `refresh` ran the model with other weights.
 
     Raises:
         TypeError: `model` is no module, or `dataset` no `StockDataset`.
@@ -83,6 +91,12 @@ class ExtractorSession(Explaining):
         >>> session.reading.capture.map("cross", layer=0).shape
     """
 
+    #: The last successful run.
+    reading = Instance(Reading, allow_none=False, read_only=True)
+    #: What `what_if` changed; nothing at first. It stays when the sample changes.
+    change = Instance(WhatIf, args=(), read_only=True)
+    #: Whether `close` was called.
+    closed = Bool(False, read_only=True)
     #: Index into the dataset, or None for tensors given by hand.
     sample = Int(None, allow_none=True)
 
@@ -95,7 +109,7 @@ class ExtractorSession(Explaining):
         feature_names: Sequence[Sequence[str]] | None = None,
         dates: Sequence[Any] | None = None,
     ) -> None:
-        super().__init__(feature_names)
+        super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"expected a torch.nn.Module as the model, got {type(model).__name__}")
         if not isinstance(dataset, StockDataset | None):
@@ -105,8 +119,10 @@ class ExtractorSession(Explaining):
         model = self.model = uncompiled(model)
         self.dataset = dataset
         self._outputs: OutputDistribution | None = None
-        self._read_sample: int | None = None
-        self._next: tuple[Reading, Reading, int] | None = None
+        self.refreshed = 0
+        self._feature_names = feature_names
+        self._original: Reading | None = None
+        self._next: tuple[Reading, Reading] | None = None
         self._past: list[WhatIf] = []
         self.doubt = ""
         if dataset is not None:
@@ -119,6 +135,7 @@ class ExtractorSession(Explaining):
             self.run(*inputs, dates=dates)
         else:
             self.sample = index
+        self.explanations = Explanations(self)
 
     @classmethod
     def from_dataset(cls, model: nn.Module, dataset: StockDataset, index: int = -1) -> ExtractorSession:
@@ -138,25 +155,21 @@ class ExtractorSession(Explaining):
             ValueError: their number, shape or values do not fit the model.
         """
         self._check_open()
-        original = self._read(inputs, None if dates is None else pd.DatetimeIndex(list(dates)), None)
+        original = self._read(inputs, None if dates is None else pd.DatetimeIndex(list(dates)))
         reading = self._changed(original, self.change)
         with self.hold_trait_notifications():
-            self._publish(original, reading, None)
+            self._publish(original, reading)
             self.sample = None
         return reading
 
     @changing()
     def refresh(self) -> Reading:
         """Run the model again on what it was run on last, for instance after its weights changed."""
-        self._check_open()
-        last, sample = self._original, self._read_sample
-        original = self._read(last.inputs, last.dates, last.window)
+        last = self.original
+        original = self._read(last.inputs, last.dates, last.window, last.sample)
         self._outputs = None
-        self._refreshed += 1
-        reading = self._changed(original, self.change)
-        with self.hold_trait_notifications():
-            self._forget(weights=True)
-            self._publish(original, reading, sample)
+        self.refreshed += 1
+        self._publish(original, self._changed(original, self.change))
         return self.reading
 
     @changing()
@@ -198,7 +211,35 @@ class ExtractorSession(Explaining):
     def original(self) -> Reading:
         """The reading without the change of `what_if`; the same object as `reading` where there is none."""
         self._check_open()
+        assert self._original is not None
         return self._original
+
+    def as_changed(self) -> AbstractContextManager[None]:
+        """A context in which the model does what it does with the change of `what_if`."""
+        return changed_model(in_eval_mode(self.model), self.change, self.original.capture, self.reading.donor)
+
+    @property
+    def feature_names(self) -> list[list[str]]:
+        """Names of the features, one list per input."""
+        return self._names_of(self.reading.inputs)
+
+    @property
+    def unavailable_features(self) -> list[str]:
+        """Features that the dataset has no value for."""
+        if self.dataset is None or self.reading.window is None:
+            return []
+        columns, names = (chain.from_iterable(groups) for groups in (self._dataset_columns(), self.feature_names))
+        return [name for column, name in zip(columns, names, strict=True) if column in self.dataset.unavailable]
+
+    @property
+    def bucket_edges(self) -> Sequence[float]:
+        """The edges between classes as returns in percent; none where no dataset tells them."""
+        return () if self.dataset is None else self.dataset.bucket_edges or ()
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of a stock transformer's classes; none for a regression and other models."""
+        return class_names(self.model, self.bucket_edges) if isinstance(self.model, Forecaster) else []
 
     def effect(self) -> Summary:
         """What the change does to the output, in words and numbers.
@@ -215,8 +256,8 @@ class ExtractorSession(Explaining):
             TypeError: the model is no `stockformer.model.Forecaster`.
         """
         self._check_open()
-        with self._as_changed():
-            found = measure_windows(self.model, *self._one_sample())
+        with self.as_changed():
+            found = measure_windows(self.model, *self.reading.first_sample)
         return {name: float(value) for name, value in found.items()}
 
     def prediction(self, *, original: bool = False) -> OutputDistribution:
@@ -284,12 +325,12 @@ class ExtractorSession(Explaining):
         if self.dataset is None:
             raise ValueError("this session has no dataset to search")
         as_forecaster(self.model)
-        outputs, labels, refreshed = [], [], self._refreshed
+        outputs, labels, refreshed = [], [], self.refreshed
         for part, label in output_batches(self.model, self.dataset, batch_size=_BATCH):
             outputs.append(part)
             labels.append(label)
             yield sum(map(len, labels)) / len(self.dataset)
-            if self._refreshed != refreshed:
+            if self.refreshed != refreshed:
                 raise RuntimeError("the weights have changed meanwhile: scan again")
         known = None if self.dataset.horizon is None else torch.cat(labels)
         self._outputs = self._describe(torch.cat(outputs), known)
@@ -308,7 +349,7 @@ class ExtractorSession(Explaining):
         try:
             other.what_if(**vars(self.change))
             for name in EXPLAINS:
-                setattr(other, name, getattr(self, name))
+                setattr(other.explanations, name, getattr(self.explanations, name))
         except BaseException:
             other.close()
             raise
@@ -329,13 +370,12 @@ class ExtractorSession(Explaining):
                 self.set_trait("closed", True)
                 self.call_followers(errors)
                 self._followers.clear()
-                self._forget(weights=True)
-                self._outputs = self._next = None
+                self._outputs = self._next = self._original = None
                 self._trait_values.pop("reading", None)
-                vars(self).pop("_original", None)
                 self.model, self.dataset = nn.Module(), None
         finally:
             self.unobserve_all()
+            self.explanations.unobserve_all()
         if errors:
             raise errors[0]
 
@@ -370,9 +410,14 @@ class ExtractorSession(Explaining):
         window = self.dataset.window(index)
         index %= len(self.dataset)
         if index != self._read_sample:
-            original = self._read(window.inputs, window.dates, window)
-            self._next = original, self._changed(original, self.change), index
+            original = self._read(window.inputs, window.dates, window, index)
+            self._next = original, self._changed(original, self.change)
         return index
+
+    @property
+    def _read_sample(self) -> int | None:
+        """Index of the reading's sample: not yet `sample` while notifications are held."""
+        return None if self._original is None else self._original.sample
 
     @reacts("sample")
     def _show_sample(self, change: Any) -> None:
@@ -388,19 +433,25 @@ class ExtractorSession(Explaining):
                     self._trait_values["sample"] = change["old"]
                 raise
 
-    def _read(self, inputs: Sequence[Any], dates: pd.DatetimeIndex | None, window: Window | None) -> Reading:
+    def _read(
+        self,
+        inputs: Sequence[Any],
+        dates: pd.DatetimeIndex | None,
+        window: Window | None = None,
+        sample: int | None = None,
+    ) -> Reading:
         tensors = as_inputs(self.model, inputs)
         if self._feature_names is not None:
             check_names(self._feature_names, tensors)
         if dates is not None:
             check_dates(self.model, dates, tensors[0])
         check_finite(self.model, tensors, self._names_of(tensors), dates)
-        return Reading(tensors, capture_attention(self.model, *tensors), dates, window)
+        return Reading(tensors, capture_attention(self.model, *tensors), dates, window, sample)
 
     def _change(self, change: WhatIf) -> Reading:
-        reading = self._changed(self._original, change)
+        reading = self._changed(self.original, change)
         with self.hold_trait_notifications():
-            self._publish(self._original, reading, self._read_sample)
+            self._publish(self.original, reading)
             self.set_trait("change", change)
         return reading
 
@@ -435,17 +486,35 @@ class ExtractorSession(Explaining):
         market = self.dataset.window(index).market_x
         return None if market is None else market[None]
 
-    def _publish(self, original: Reading, reading: Reading, sample: int | None) -> None:
-        with self.hold_trait_notifications():
-            state, traits = vars(self), self._trait_values
-            before = {name: state.get(name) for name in ("_original", "_read_sample", "_next")}, traits.get("reading")
-            self._forget(weights=False)
-            try:
-                self.set_trait("reading", reading)
-                state.update(_original=original, _read_sample=sample, _next=None)
-            except BaseException:  # an interrupt: what belongs together stays together
-                state.update(before[0])
-                traits["reading"] = before[1]
-                raise
-            if self.target is not None and self.target >= len(self.targets):
-                self.target = None
+    def _publish(self, original: Reading, reading: Reading) -> None:
+        before = self._original, self._next, self._trait_values.get("reading")
+        try:
+            self.set_trait("reading", reading)
+            self._original, self._next = original, None
+        except BaseException:  # an interrupt: what belongs together stays together
+            self._original, self._next, self._trait_values["reading"] = before
+            raise
+
+    def _names_of(self, inputs: Sequence[Tensor]) -> list[list[str]]:
+        if self._feature_names is not None:
+            return [list(names) for names in self._feature_names]
+        if self.dataset is not None:
+            return self._dataset_columns()
+        standard = {len(names): list(names) for names in (BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS)}
+        return [
+            standard.get(part.size(-1), [f"input {number} feature {i}" for i in range(part.size(-1))])
+            for number, part in enumerate(inputs)
+        ]
+
+    def _dataset_columns(self) -> list[list[str]]:
+        assert self.dataset is not None
+        columns = [self.dataset.feature_cols, self.dataset.market_feature_cols]
+        return [list(names) for names in columns if names is not None]
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RuntimeError("this session is closed")
+
+    @default("reading")
+    def _no_reading(self) -> Reading:
+        raise RuntimeError("this session is closed")

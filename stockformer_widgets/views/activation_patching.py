@@ -54,7 +54,7 @@ class ActivationPatching(SteppedResult, HeatmapView):
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
         patched = session.sample is not None and bool(stream_paths(session.reading.capture))
-        return super().shows(session) and patched and bool(session.donors())
+        return super().shows(session) and patched and bool(session.explanations.donors())
 
     @classmethod
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
@@ -64,11 +64,11 @@ class ActivationPatching(SteppedResult, HeatmapView):
     @classmethod
     def choices(cls, session: ExtractorSession) -> Mapping[str, Sequence[str]]:
         streams = {"stream": list(stream_paths(session.reading.capture))}
-        return streams if cls.compared else {**streams, "donor": list(session.donors())}
+        return streams if cls.compared else {**streams, "donor": list(session.explanations.donors())}
 
     @classmethod
     def chart_of(cls, session: ExtractorSession, where: Selection, stream: str, donor: str) -> Chart:
-        index = session.donors()[donor]
+        index = session.explanations.donors()[donor]
         assert session.dataset is not None
         window = session.dataset.window(index)
         name = f"the {donor} of {window.ticker}, {window.dates[-1].date()} (sample {index})"
@@ -125,19 +125,19 @@ class ActivationPatching(SteppedResult, HeatmapView):
         super()._redraw(change)
 
     def _donor(self) -> int:
-        return self.session.donors()[self.chosen["donor"]]
+        return self.session.explanations.donors()[self.chosen["donor"]]
 
     def _steps(self) -> Iterator[float]:
-        return self.session.patching_steps(self._donor())
+        return self.session.explanations.patching_steps(self._donor())
 
     def _ready(self) -> bool:
-        return self.session.is_explained(patching_from(self._donor()))
+        return self.session.explanations.has(patching_from(self._donor()))
 
 
 def _map(session: ExtractorSession, donor: int, stream: str, name: str) -> Chart:
-    result = session.patching(donor)
+    result, target = session.explanations.patching(donor), session.explanations.target_name
     assert session.dataset is not None
     donor_days = [str(date.date()) for date in session.dataset.window(donor).dates]
     lengths = result.table.groupby("stream", sort=False)["day"].max() + 1
     days = {str(one): session.reading.days(int(length)) for one, length in lengths.items()}
-    return patching_map(result, stream, days, dict.fromkeys(days, donor_days), name, session.target_name)
+    return patching_map(result, stream, days, dict.fromkeys(days, donor_days), name, target)

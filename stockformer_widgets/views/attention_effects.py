@@ -23,8 +23,9 @@ class AttentionEffects(SteppedPanels):
 
     @classmethod
     def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
-        table, value = session.attention_effects(), session.trace().value
-        return attention_effects(table, where.kind, session.target_name, value)
+        explanations = session.explanations
+        table, value = explanations.attention_effects(), explanations.trace().value
+        return attention_effects(table, where.kind, explanations.target_name, value)
 
     def _steps_of(self, session: ExtractorSession) -> Steps[pd.DataFrame]:
-        return session.attention_effects_steps()
+        return session.explanations.attention_effects_steps()

@@ -10,6 +10,7 @@ from ipywidgets import HTML, Button, HBox, Layout, Widget
 from torch import Tensor
 
 from stockformer.explainability import Summary, summarize_saliency
+from stockformer_widgets.state.explanations import Explanations
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.stepped import SteppedView
@@ -47,31 +48,33 @@ class AttributedView(SteppedView):
 
     @classmethod
     def caveats_of(cls, session: ExtractorSession, where: Selection, *args: Any, **options: str) -> list[str]:
-        caveat = session.attribution().caveat if cls.attributes(**options) else ""
+        caveat = session.explanations.attribution().caveat if cls.attributes(**options) else ""
         return [*super().caveats_of(session, where), *([caveat] if caveat else [])]
 
     def _waits(self) -> bool:
-        return (
-            self._pictured and self.attributes(**self.chosen) and any(one.takes_long for one in self._drawn_sessions())
-        )
+        return self._pictured and self.attributes(**self.chosen) and any(one.takes_long for one in self._explanations())
 
     def _steps(self) -> Iterator[float]:
-        return chain.from_iterable(one.attribution_steps() for one in self._drawn_sessions() if one.takes_long)
+        return chain.from_iterable(one.attribution_steps() for one in self._explanations() if one.takes_long)
 
     def _halted(self) -> bool:
-        return any(one.stopped for one in self._drawn_sessions())
+        return any(one.stopped for one in self._explanations())
 
     def _stop(self, button: Button) -> None:
         self._set_stopped(True)
 
     def _set_stopped(self, stopped: bool) -> None:
-        for session in self._drawn_sessions():
-            session.set_trait("stopped", stopped)
+        for explanations in self._explanations():
+            explanations.set_trait("stopped", stopped)
+
+    def _explanations(self) -> list[Explanations]:
+        return [session.explanations for session in self._drawn_sessions()]
 
     def _update(self) -> None:
         halted = self._waits() and self._halted()
         self.halt.layout.display = None if halted else "none"
-        self.stopped.value = f"stopped: {self.session.method_name} is not computed, the picture is the one before"
+        method = self.session.explanations.method_name
+        self.stopped.value = f"stopped: {method} is not computed, the picture is the one before"
         super()._update()
 
     def _catch_up(self) -> None:
@@ -81,5 +84,6 @@ class AttributedView(SteppedView):
 
 def attribution_summary(session: ExtractorSession, parts: Sequence[Tensor]) -> Summary:
     """What a session's attribution by feature means, one [days, features] per input."""
-    together = session.settings(session.method).get("groups") == "day"
+    explanations = session.explanations
+    together = explanations.settings(explanations.method).get("groups") == "day"
     return Summary(_MOVED_TOGETHER, ()) if together else summarize_saliency(list(parts))

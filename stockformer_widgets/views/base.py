@@ -69,9 +69,9 @@ class View(Pictured):
 
     #: What a screen reader calls the view.
     label = ""
-    #: Traits of the selection and of the session that change the picture.
+    #: Traits of the selection and of the session's explanations that change the picture; so does every reading.
     follows: tuple[str, ...] = ()
-    follows_session: tuple[str, ...] = ("reading",)
+    follows_explanations: tuple[str, ...] = ()
     #: Which attention is drawn: that of the selected ``layer``, of the selected ``kind``, ``all`` or none.
     attention: ClassVar[str] = ""
     #: Whether it needs a model whose output can be attributed to its inputs.
@@ -125,7 +125,7 @@ class View(Pictured):
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
         """Whether the session's model has what this view draws."""
-        return session.explains or not cls.attributed
+        return session.explanations.available or not cls.attributed
 
     @classmethod
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
@@ -313,14 +313,17 @@ class View(Pictured):
 
     def _state(self, of_selection: Sequence[str]) -> tuple[Any, ...]:
         """What a picture is drawn from; equal states give equal pictures."""
+        sessions = self.selection.open_sessions
         return (
-            *(getattr(session, name) for session in self.selection.open_sessions for name in self.follows_session),
+            *(session.reading for session in sessions),
+            *(getattr(session.explanations, name) for session in sessions for name in self.follows_explanations),
             *(getattr(self.selection, name) for name in of_selection),
         )
 
     def _followed(self) -> tuple[Followed, ...]:
         # A map's colours and a comparison depend on every session of the selection.
-        return *self.selection.sessions, self.selection
+        sessions = self.selection.sessions
+        return *sessions, *(session.explanations for session in sessions), self.selection
 
     def _follow(self) -> None:
         if self.session.closed:

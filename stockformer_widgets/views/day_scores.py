@@ -41,7 +41,7 @@ class DayScores(AttributedView, LinesView):
 
     label = "What reaches the prediction by day"
     attention = "all"
-    follows_session = ("reading", *EXPLAINS, "faithfulness", "sample_faithfulness")
+    follows_explanations = (*EXPLAINS, "faithfulness", "sample_faithfulness")
     follows = ("query", "shown_queries")
     height = 190
 
@@ -59,13 +59,15 @@ class DayScores(AttributedView, LinesView):
 
     @classmethod
     def chart_of(cls, session: ExtractorSession, where: Selection, by: str) -> Chart:
-        attributed = cls.attributes(by=by)
-        parts = [part.sum(dim=-1) for part in session.saliency()] if attributed else _SCORES[by](session.trace())
-        chart = day_scores(
-            parts, [session.reading.days(len(part)) for part in parts], session.method_name if attributed else by
-        )
-        ranking = session.method if attributed else by
+        explanations = session.explanations
+        if cls.attributes(by=by):
+            ranking, name = explanations.method, explanations.method_name
+            parts = [part.sum(dim=-1) for part in explanations.saliency()]
+        else:
+            ranking, name = by, by
+            parts = list(_SCORES[by](explanations.trace()))
+        chart = day_scores(parts, [session.reading.days(len(part)) for part in parts], name)
         return chart.noting(
-            Note(f"for {session.target_name}" if by in (_ATTRIBUTION, "relevance") else ""),
+            Note(f"for {explanations.target_name}" if by in (_ATTRIBUTION, "relevance") else ""),
             trust_note(session, ranking, "day") if ranking in DAY_RANKINGS else Note(""),
         )

@@ -11,6 +11,7 @@ from stockformer.explainability import faithfulness_verdict, negative_control
 from stockformer.explainability.attribution.methods import BY_NAME
 from stockformer.explainability.faithfulness.curves import REMOVALS
 from stockformer.sample import sample_faithfulness, shipped_name
+from stockformer_widgets.state.explanations import Explanations
 from stockformer_widgets.state.session import ExtractorSession
 
 _shipped = cache(sample_faithfulness)
@@ -21,7 +22,8 @@ def trust_note(session: ExtractorSession, ranking: str, unit: str) -> Note:
     """What a ranking of cells or days is better than: over windows, as measured here or shipped, and on the sample."""
     if session.change:
         return Note(f"faithfulness not measured for the changed model, {_SEE}")
-    measured = session.faithfulness.get(unit), session.sample_faithfulness.get(unit)
+    explanations = session.explanations
+    measured = explanations.faithfulness.get(unit), explanations.sample_faithfulness.get(unit)
     verdicts = [
         _verdict(
             ranking, f"on {result.measured_on}", result.table, None if result.second is None else result.second.table
@@ -30,18 +32,19 @@ def trust_note(session: ExtractorSession, ranking: str, unit: str) -> Note:
         if result is not None and ranking in result.scores
     ]
     over_windows = measured[0] is not None and measured[0].samples > 1 and ranking in measured[0].scores
-    if not over_windows and _is_usual(session, ranking, unit) and (name := shipped_name(session.model)) is not None:
+    usual = _is_usual(explanations, ranking, unit)
+    if not over_windows and usual and (name := shipped_name(session.model)) is not None:
         verdicts.insert(0, _verdict(ranking, "on 64 windows", *(_shipped(unit, name, removal) for removal in REMOVALS)))
     if not verdicts:
         return Note(f"faithfulness not measured yet, {_SEE}")
     return Note("; ".join(one.text for one in verdicts), " ".join(one.detail for one in verdicts))
 
 
-def _is_usual(session: ExtractorSession, ranking: str, unit: str) -> bool:
+def _is_usual(explanations: Explanations, ranking: str, unit: str) -> bool:
     """Whether what is explained is what the shipped table was measured for."""
-    settings = session.settings(ranking) if unit == "cell" else {}
-    matters = {"target": session.target, **settings}
-    return all(value == session.traits()[name].default_value for name, value in matters.items())
+    settings = explanations.settings(ranking) if unit == "cell" else {}
+    matters = {"target": explanations.target, **settings}
+    return all(value == explanations.traits()[name].default_value for name, value in matters.items())
 
 
 def _verdict(ranking: str, on: str, table: pd.DataFrame, second: pd.DataFrame | None = None) -> Note:
@@ -54,14 +57,14 @@ def _verdict(ranking: str, on: str, table: pd.DataFrame, second: pd.DataFrame | 
 
 def control_note(session: ExtractorSession) -> Note:
     """Whether features without data get exactly 0, as they must; empty where there are none, or nobody knows yet."""
-    unavailable = session.unavailable_features
-    if not unavailable or session.takes_long:
+    unavailable, explanations = session.unavailable_features, session.explanations
+    if not unavailable or explanations.takes_long:
         return Note("")
-    largest = negative_control(session.saliency(), session.feature_names, unavailable)
+    largest = negative_control(explanations.saliency(), session.feature_names, unavailable)
     number = f"{len(unavailable)} of {sum(map(len, session.feature_names))} features"
     if largest == 0:
         sentence = f"{number} have no data; their attribution is exactly 0, as expected"
-    elif BY_NAME[session.method].sensitivity:
+    elif BY_NAME[explanations.method].sensitivity:
         sentence = f"{number} have no data, but would count if they had (at most {largest:.3g})"
     else:
         sentence = f"{number} have no data, but one has an attribution of {largest:.3g}: do not trust this picture"
@@ -70,7 +73,7 @@ def control_note(session: ExtractorSession) -> Note:
 
 def completeness_note(session: ExtractorSession) -> Note:
     """How far the attribution is from adding up, where its method promises that it does."""
-    attribution = session.attribution()
+    attribution = session.explanations.attribution()
     error = attribution.completeness_error
     if error is None or attribution.reference is None:
         return Note("")

@@ -20,6 +20,7 @@ from stockformer.explainability import (
 )
 from stockformer_widgets.parts.drawing import clicked_step, neighbour, notes_html, text
 from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import View
@@ -46,16 +47,7 @@ class FaithfulnessCheck(View):
 
     label = "Faithfulness of the explanations"
     attributed = True
-    follows_session = (
-        "reading",
-        "target",
-        "method",
-        "baseline",
-        "groups",
-        "faithfulness",
-        "sample_faithfulness",
-        "randomised",
-    )
+    follows_explanations = (*EXPLAINS, "faithfulness", "sample_faithfulness", "randomised")
     horizontal = vertical = "ranking"
     indent = LEFT
 
@@ -97,11 +89,12 @@ class FaithfulnessCheck(View):
 
     def _measure(self, button: Button) -> None:
         with self.message.reporting():
-            self.work.start(self.session.check_steps(_WINDOWS[self.chosen["on"]], _UNITS[self.chosen["rank"]]))
+            on, unit = _WINDOWS[self.chosen["on"]], _UNITS[self.chosen["rank"]]
+            self.work.start(self.session.explanations.check_steps(on, unit))
 
     def _randomise(self, button: Button) -> None:
         with self.message.reporting():
-            self.work.start(self.session.randomised_steps())
+            self.work.start(self.session.explanations.randomised_steps())
 
     def _enable(self, change: Any) -> None:
         """One computation at a time."""
@@ -113,7 +106,7 @@ class FaithfulnessCheck(View):
         results = _results(session, rank, on)
         if not results:
             return Chart("Faithfulness: not measured yet", Panels(()), summary=Summary(_NOT_YET, ()))
-        return faithfulness(results[0], session.method)
+        return faithfulness(results[0], session.explanations.method)
 
     def _draw(self) -> None:
         self.picture.draw(self._body, {})
@@ -121,12 +114,12 @@ class FaithfulnessCheck(View):
         for result in self._measured[:1]:
             self._names = list(result.table["ranking"])
             parts = [_verdicts(result), _agreement(result)] if self._body.panels else []
-        if self.session.randomised:
-            parts.append(_random(self.session.randomised))
+        if randomised := self.session.explanations.randomised:
+            parts.append(_random(randomised))
         self.table.value = "".join(parts)
 
     def _selected(self) -> int | None:
-        method = self.session.method
+        method = self.session.explanations.method
         return self._names.index(method) if method in self._names else None
 
     def _place(self, x: float, y: float) -> int:
@@ -140,13 +133,14 @@ class FaithfulnessCheck(View):
 
     def _select(self, place: int | None) -> None:
         if place is not None and self._names[place] in METHODS:
-            self.session.method = self._names[place]
+            self.session.explanations.method = self._names[place]
 
     def _step(self, name: str, by: int) -> None:
         if name != "ranking":
             super()._step(name, by)
         elif methods := [name for name in self._names if name in METHODS]:
-            self.session.method = neighbour(methods, self.session.method, by)
+            explanations = self.session.explanations
+            explanations.method = neighbour(methods, explanations.method, by)
 
     def _describe(self, place: int | None) -> str:
         if place is None or not self._measured:
@@ -164,7 +158,8 @@ class FaithfulnessCheck(View):
 def _results(session: ExtractorSession, rank: str, on: str) -> list[Faithfulness]:
     """What was measured of a unit, over windows and on the sample, the chosen one first."""
     unit, windows = _UNITS[rank], _WINDOWS[on] is not None
-    results = [each[unit] for each in (session.faithfulness, session.sample_faithfulness) if unit in each]
+    measured = session.explanations.faithfulness, session.explanations.sample_faithfulness
+    results = [each[unit] for each in measured if unit in each]
     return sorted(dict.fromkeys(results), key=lambda result: (result.samples > 1) != windows)
 
 

@@ -43,7 +43,7 @@ class FlowHeatmap(DayMapView):
     label = "What attention carries"
     attributed = True
     attention = "all"
-    follows_session = ("reading", "target", "faithfulness", "sample_faithfulness")
+    follows_explanations = ("target", "faithfulness", "sample_faithfulness")
     indent = 20
 
     @classmethod
@@ -67,14 +67,14 @@ class FlowHeatmap(DayMapView):
             trust = trust_note(session, shows, "day")
             trust = replace(trust, text=f"days by {shows}: {trust.text}")
         return flow_map(cls.cells_of(session, where, mask, "value", shows=shows), weights, title).noting(
-            Note(f"for {session.target_name}" if shows in ("weight x gradient", "relevance") else ""),
+            Note(f"for {session.explanations.target_name}" if shows in ("weight x gradient", "relevance") else ""),
             trust,
             market_note(session, where.kind),
         )
 
     @classmethod
     def map_of(cls, session: ExtractorSession, where: Selection, shows: str) -> Tensor:
-        trace = session.trace()
+        trace = session.explanations.trace()
         if shows in _OF_ALL:
             flow = _OF_ALL[shows](trace)
             part = {"self": flow.stock, "cross": flow.market, "market": flow.market_self}[where.kind]

@@ -27,7 +27,8 @@ class HeadImportance(SteppedPanels):
 
     @classmethod
     def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
-        return head_importance(session.head_importance(), where.kind, where.layer, session.target_name)
+        explanations = session.explanations
+        return head_importance(explanations.head_importance(), where.kind, where.layer, explanations.target_name)
 
     def _steps_of(self, session: ExtractorSession) -> Steps[pd.DataFrame]:
-        return session.head_importance_steps()
+        return session.explanations.head_importance_steps()

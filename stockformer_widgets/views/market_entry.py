@@ -22,11 +22,11 @@ class MarketEntry(LinesView):
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
         capture = session.reading.capture
-        return bool(capture.gates) and "cross" in capture.kinds and session.explains
+        return bool(capture.gates) and "cross" in capture.kinds and session.explanations.available
 
     @classmethod
     def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
-        trace = session.trace()
+        trace = session.explanations.trace()
         entries = market_entry(trace)
         gates = [layer.gate for layer in trace.kinds["cross"] if layer.gate is not None]
         return by_day.market_entry(entries, gates, session.reading.days(len(entries[0])), where.layer)

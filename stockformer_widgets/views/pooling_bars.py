@@ -14,7 +14,7 @@ class PoolingBars(LinesView):
     """Pooling weight of every day, the three largest in a second colour. A click selects the day."""
 
     label = "Pooling weight by day"
-    follows_session = ("reading", "faithfulness", "sample_faithfulness")
+    follows_explanations = ("faithfulness", "sample_faithfulness")
     follows = ("query", "shown_queries")
     height = 120
 

@@ -22,7 +22,7 @@ class Prediction(BarsView):
     """
 
     label = "Prediction"
-    follows_session = ("reading", "target")
+    follows_explanations = ("target",)
     vertical = "target"
     row_height, left = 24, 150
 
@@ -36,11 +36,11 @@ class Prediction(BarsView):
 
     @classmethod
     def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
-        outputs, classes = session.prediction(), session.class_names
+        outputs, classes, targets = session.prediction(), session.class_names, session.explanations.targets
         if cls.compared:  # by class: the true one and what was before are of one sample
-            return prediction(replace(outputs, labels=None), classes or None, session.targets, unit=_unit(session))
+            return prediction(replace(outputs, labels=None), classes or None, targets, unit=_unit(session))
         before = session.prediction(original=True) if session.change else None
-        chart = prediction(outputs, classes or None, session.targets, before=before, unit=_unit(session))
+        chart = prediction(outputs, classes or None, targets, before=before, unit=_unit(session))
         chart = chart.noting(_effect_note(session), _volatility_note(session))
         if not classes or outputs.labels is None:
             return chart
@@ -50,33 +50,34 @@ class Prediction(BarsView):
     @property
     def _first_target(self) -> int:
         """The place of the first bar that can be explained: CORAL's thresholds are below the classes."""
-        return len(self._body.names.names) - len(self.session.targets)
+        return len(self._body.names.names) - len(self.session.explanations.targets)
 
     def _place_on(self, axis: Axis, field: str) -> int | None:
-        target = self.session.target
+        target = self.session.explanations.target
         return None if target is None else self._first_target + target
 
     def _select(self, place: int) -> None:
-        chosen = place - self._first_target
-        if self.session.targets and chosen >= 0:
-            self.session.target = None if chosen == self.session.target else chosen
+        chosen, explanations = place - self._first_target, self.session.explanations
+        if explanations.targets and chosen >= 0:
+            explanations.target = None if chosen == explanations.target else chosen
 
     def _unselect(self) -> None:
         super()._unselect()
-        self.session.target = None
+        self.session.explanations.target = None
 
     def _step(self, name: str, by: int) -> None:
-        targets = self.session.targets
+        explanations = self.session.explanations
+        targets = explanations.targets
         if name != "target":
             super()._step(name, by)
         elif targets:
-            column = self.session.explained_column
+            column = explanations.explained_column
             now = None if column is None else targets[column]
-            self.session.target = targets.index(neighbour(targets, now, by))
+            explanations.target = targets.index(neighbour(targets, now, by))
 
     def _describe(self, place: int | None) -> str:
         if place is None:
-            return f"saliency explains <b>{text(self.session.target_name)}</b>"
+            return f"saliency explains <b>{text(self.session.explanations.target_name)}</b>"
         return super()._describe(place)
 
 

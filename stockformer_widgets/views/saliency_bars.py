@@ -26,7 +26,7 @@ class SaliencyBars(AttributedView, BarsView):
     """
 
     label = "Saliency by feature"
-    follows_session = ("reading", *EXPLAINS, "faithfulness", "sample_faithfulness")
+    follows_explanations = (*EXPLAINS, "faithfulness", "sample_faithfulness")
     content = ("query",)
     follows = (*content, "feature")
     vertical = "feature"
@@ -39,7 +39,8 @@ class SaliencyBars(AttributedView, BarsView):
 
     @classmethod
     def chart_of(cls, session: ExtractorSession, where: Selection, over: str, values: str) -> Chart:
-        parts, when = session.saliency(), _ALL
+        explanations, when = session.explanations, _ALL
+        parts = explanations.saliency()
         if over != _ALL:
             days = [where.place("query", len(part)) for part in parts]
             when = session.reading.days(len(parts[0]))[days[0]]
@@ -47,13 +48,13 @@ class SaliencyBars(AttributedView, BarsView):
         chart = saliency_bars(
             parts,
             session.feature_names,
-            session.method_name,
-            f"{session.target_name}, {when}",
+            explanations.method_name,
+            f"{explanations.target_name}, {when}",
             signed=values == "signed",
             most=cls.most,
             summary=attribution_summary(session, parts),
         )
-        trust = trust_note(session, session.method, "cell")
+        trust = trust_note(session, explanations.method, "cell")
         return chart.noting(completeness_note(session), control_note(session), trust)
 
     def _select(self, place: int) -> None:

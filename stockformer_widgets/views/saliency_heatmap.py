@@ -21,7 +21,7 @@ class SaliencyHeatmap(AttributedView, HeatmapView):
     """
 
     label = "Saliency by feature and day"
-    follows_session = ("reading", *EXPLAINS)
+    follows_explanations = EXPLAINS
     follows = ("feature", "query", "shown_queries")
     horizontal, vertical = "query", "feature"
     left = 150
@@ -30,8 +30,9 @@ class SaliencyHeatmap(AttributedView, HeatmapView):
 
     @classmethod
     def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
-        parts = session.saliency()
-        what = f"{session.method_name} for {session.target_name}"
+        explanations = session.explanations
+        parts = explanations.saliency()
+        what = f"{explanations.method_name} for {explanations.target_name}"
         days = [session.reading.days(len(part)) for part in parts]
         summary = attribution_summary(session, parts)
         return saliency_map(parts, session.feature_names, days, what, most=cls.most, summary=summary)

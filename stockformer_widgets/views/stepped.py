@@ -74,7 +74,7 @@ class SteppedView(View):
 class SteppedResult(SteppedView):
     """A view of a result that takes long; there is no picture before it is ready."""
 
-    follows_session = ("reading", "target")
+    follows_explanations = ("target",)
     attributed = True
     doing = "measuring"
 
@@ -112,7 +112,7 @@ class SteppedPanels(SteppedResult, PanelsView):
 
     attention = "all"
 
-    #: Name of the result, see `ExtractorSession.is_explained`.
+    #: Name of the result, see `Explanations.has`.
     what: ClassVar[str]
 
     def _steps_of(self, session: ExtractorSession) -> Steps[pd.DataFrame]:
@@ -123,4 +123,4 @@ class SteppedPanels(SteppedResult, PanelsView):
         return chain.from_iterable(map(self._steps_of, self._drawn_sessions()))
 
     def _ready(self) -> bool:
-        return all(one.is_explained(self.what) for one in self._drawn_sessions())
+        return all(one.explanations.has(self.what) for one in self._drawn_sessions())

@@ -21,7 +21,7 @@ explorer = AttentionExplorer(session, survey=sample_survey())
 explorer.selection.layer, explorer.selection.query, explorer.selection.key = 1, 15, 20
 explorer
 """
-CHECKED = CELL.replace("explorer =", "session.check()\nexplorer =")
+CHECKED = CELL.replace("explorer =", "session.explanations.check()\nexplorer =")
 COMPARISON = """
 from stockformer.sample import load_sample
 from stockformer_widgets import ExtractorSession, SampleComparison

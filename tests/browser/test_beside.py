@@ -135,7 +135,7 @@ thread.join()
 alone = capture_attention(model, *session.original.inputs)
 same = all(torch.equal(weights, alone.attention[path]) for path, weights in session.original.capture.attention.items())
 print(json.dumps([[counts, same, session.reading.capture.map("cross", 1).tolist(),
-    [part.tolist() for part in session.attribution().parts]]]))
+    [part.tolist() for part in session.explanations.attribution().parts]]]))
 """
 
 

@@ -53,7 +53,7 @@ def printed(page: Page, cell: int) -> list:
 
 
 MANY = """
-session.method = "gradient"  # one pass a sample
+session.explanations.method = "gradient"  # one pass a sample
 alive = count()
 for index in range(30):
     session.sample = index

@@ -192,7 +192,7 @@ def test_a_session_checks_the_numbers_that_it_draws(opened, windows, means, monk
     monkeypatch.setattr(explaining, "training_windows", lambda dataset: [])
     monkeypatch.setattr(faithfulness, "_ORDERS", 80)
     with ExtractorSession.from_dataset(model, dataset, 0) as session:
-        over = session.check(windows=2)
+        over = session.explanations.check(windows=2)
         for number, (window, mean) in enumerate(zip(windows, means, strict=True)):
             target = target_of(model, window.inputs)
             if value_at(model, target, window.inputs) < value_at(model, target, mean):
@@ -202,19 +202,21 @@ def test_a_session_checks_the_numbers_that_it_draws(opened, windows, means, monk
                 parts = attribute(model, *window.inputs, method=method, target=target, baselines=mean).parts
                 wanted = torch.cat([part.flatten() for part in parts])[moved]
                 np.testing.assert_allclose(over.scores[method][number], wanted, rtol=1e-3, atol=1e-4)
-        alone = session.check()
-        for session.method in methods:
-            drawn = torch.cat([part.flatten() for part in session.saliency()])
+        alone = session.explanations.check()
+        for session.explanations.method in methods:
+            drawn = torch.cat([part.flatten() for part in session.explanations.saliency()])
             cells = torch.cat([part.flatten() for part in windows[0].inputs.distance]) != 0
-            sign = np.sign(alone.scores[session.method][0] @ drawn[cells].double().numpy())
-            np.testing.assert_allclose(alone.scores[session.method][0], sign * drawn[cells].numpy(), rtol=1e-5)
+            sign = np.sign(alone.scores[session.explanations.method][0] @ drawn[cells].double().numpy())
+            np.testing.assert_allclose(
+                alone.scores[session.explanations.method][0], sign * drawn[cells].numpy(), rtol=1e-5
+            )
         from_mean = {}
-        for session.method in methods:
-            from_mean[session.method] = session.saliency()
-        session.baseline = "calm window"
-        for session.method in methods:
-            same = all(map(torch.equal, session.saliency(), from_mean[session.method]))
-            assert same == (session.method == "input_x_gradient")
+        for session.explanations.method in methods:
+            from_mean[session.explanations.method] = session.explanations.saliency()
+        session.explanations.baseline = "calm window"
+        for session.explanations.method in methods:
+            same = all(map(torch.equal, session.explanations.saliency(), from_mean[session.explanations.method]))
+            assert same == (session.explanations.method == "input_x_gradient")
 
 
 def test_the_page_of_the_command_line_measures_from_the_mean(opened, windows, means, tmp_path, monkeypatch):

@@ -414,7 +414,7 @@ def test_compiled_models(which, make_model, inputs):
     with torch.no_grad(), changed_model(runs, change, capture):
         assert torch.equal(runs(*one), changed)
     with ExtractorSession(model, *one) as session:
-        assert session.explains
+        assert session.explanations.available
         session.what_if(**vars(change))
         assert torch.equal(session.reading.capture.output, changed)
 

@@ -201,7 +201,7 @@ PAIRS = [(name, kind) for name, (_, kinds) in SESSIONS.items() for kind in ALL_V
 def make_session(name: str = "dataset", method: str | None = None) -> ExtractorSession:
     session = SESSIONS[name][0]()
     if method is not None:
-        session.method = method
+        session.explanations.method = method
     return session
 
 

@@ -31,7 +31,7 @@ def entropy(maps: np.ndarray) -> np.ndarray:
 
 def margin(session, **change) -> float:
     """What is explained of the session's sample, with a change of the model."""
-    column = session.explained_column
+    column = session.explanations.explained_column
     with make_session() as other:
         other.what_if(**change)
         output = other.reading.capture.output[0]

@@ -194,14 +194,14 @@ def test_both_renderers_draw_what_was_before_a_change(session):
 def test_both_renderers_draw_what_was_measured(session):
     view = FaithfulnessCheck(session)
     assert [axes for axes in draw(view.chart).axes if axes.lines] == []
-    result = session.check()
+    result = session.explanations.check()
     check(view)
     kinds = result.curves.set_index(["kind", "ranking", "fraction"])["value"]
     for (_, body), kind in zip(view.chart.body.panels, ("deletion", "insertion"), strict=True):
         assert body.x.names[10] == "10%"
         for line, ranking in zip(body.lines, result.table["ranking"], strict=True):
             assert line.values[10] == pytest.approx(kinds[kind, ranking, 0.1])
-            assert line.emphasis == (ranking in (session.method, "random"))
+            assert line.emphasis == (ranking in (session.explanations.method, "random"))
 
 
 def test_both_renderers_mark_the_selected_layer_and_head(session):

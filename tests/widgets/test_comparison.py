@@ -148,7 +148,7 @@ def test_rows_gates_and_pooling_lie_over_each_other(comparison):
 
 def test_saliency_is_sorted_by_difference(comparison):
     shown = view(comparison, SaliencyBars)
-    comparison.sessions[0].method = "input_x_gradient"
+    comparison.sessions[0].explanations.method = "input_x_gradient"
     frame = shown.to_frame()
     parts = [input_times_gradient(session) for session in comparison.sessions]
     sums = [np.concatenate([np.abs(part).sum(axis=0) for part in each]) for each in parts]
@@ -164,7 +164,7 @@ def test_saliency_is_sorted_by_difference(comparison):
 def test_a_feature_that_is_not_among_the_most_different_has_its_numbers_too(session, monkeypatch):
     monkeypatch.setattr(SaliencyBars, "most", 2)
     with SampleComparison(session, 3, 30) as comparison:
-        comparison.sessions[0].method = "input_x_gradient"
+        comparison.sessions[0].explanations.method = "input_x_gradient"
         shown = view(comparison, SaliencyBars)
         name, a, b = shown.to_frame().iloc[2][["feature", "a", "b"]]
         assert len(shown.picture.bars.y) == 2
@@ -217,7 +217,7 @@ def test_gates_and_saliency_differ_by_name(comparison):
 def test_heads_of_both_are_measured(comparison):
     open_all(comparison)
     frame = view(comparison, HeadImportance).to_frame()
-    layers = [session.head_importance() for session in comparison.sessions]
+    layers = [session.explanations.head_importance() for session in comparison.sessions]
     expected = [table.query("kind == 'cross' and layer == 0")["ablation"].to_numpy() for table in layers]
     for name, values in zip("ab", expected, strict=True):
         measured = frame[frame["panel"].str.contains("without")][name]
@@ -257,9 +257,9 @@ def test_the_numbers(comparison):
 
 def test_method_and_target_are_the_same_in_both(comparison):
     comparison.look.method.value = "gradient"
-    assert [session.method for session in comparison.sessions] == ["gradient", "gradient"]
-    comparison.sessions[1].target = 0
-    assert comparison.sessions[0].target == 0
+    assert [session.explanations.method for session in comparison.sessions] == ["gradient", "gradient"]
+    comparison.sessions[1].explanations.target = 0
+    assert comparison.sessions[0].explanations.target == 0
 
 
 def test_two_checkpoints_of_other_sizes():
@@ -391,10 +391,10 @@ def test_models_that_predict_different_things(names):
 
 def test_two_samples_of_a_session_take_its_change_target_and_method_along(session):
     session.what_if(gate={0: 0.25})
-    session.method, session.target = "gradient", 1
+    session.explanations.method, session.explanations.target = "gradient", 1
     with SampleComparison(session, 3, 30) as comparison:
         for one in comparison.sessions:
-            assert (one.change, one.method, one.target) == (session.change, "gradient", 1)
+            assert (one.change, one.explanations.method, one.explanations.target) == (session.change, "gradient", 1)
         assert [plain(heading.value)[2:] for heading in comparison.headings] == [
             f"{name}: {one.title}" for name, one in zip("AB", comparison.sessions, strict=True)
         ]

@@ -212,7 +212,7 @@ def test_a_sample_draws_each_shown_view_once(session, draws):
     assert draws == dict.fromkeys([AttentionHeatmap, AttentionRow], 1)
     draws.clear()
     explorer.selection.query = 2
-    session.target = 0
+    session.explanations.target = 0
     followers = [AttentionHeatmap, AttentionRow, GateTimeline, PoolingBars, PriceStrip, SaliencyBars, Prediction]
     assert draws == Counter([*followers, SaliencyBars])
 
@@ -221,7 +221,7 @@ def test_a_sample_draws_each_shown_view_once(session, draws):
 
 
 def test_many_samples_leave_everything_as_it_was(session):
-    session.method = "gradient"
+    session.explanations.method = "gradient"
     explorer = AttentionExplorer(session)
     open_all(explorer)
     explorer.tabs.selected_index = 0
@@ -233,9 +233,9 @@ def test_many_samples_leave_everything_as_it_was(session):
         if change % 10 == 0:
             explorer.selection.kind = explorer.selection.kinds[change // 10 % 3]
             explorer.selection.layer = change // 10 % explorer.selection.sizes()["layer"]
-            session.target = change // 10 % 2
+            session.explanations.target = change // 10 % 2
     assert (widgets(), [count() for count in counts]) == before
-    assert len(session._explained) <= 4
+    assert len(session.explanations._results) <= 4
 
 
 def test_every_name_can_be_sent_to_the_page(session):

@@ -109,7 +109,7 @@ def test_where_the_person_looks_goes_along(session, tmp_path):
 
 def test_samples_are_those_of_the_dataset_and_the_session_stays(session, tmp_path):
     session.what_if(gate={0: 0.5})
-    session.method, session.target = "gradient", 1
+    session.explanations.method, session.explanations.target = "gradient", 1
     explorer = AttentionExplorer(session)
     before = widgets(), observers(session), session.reading
     bundle, data = read(explorer.export_html(tmp_path / "page.html", samples=[3, -1]))

@@ -120,7 +120,7 @@ def test_the_training_mean_of_raw_features_is_not_0(panel):
         # From the mean to the sample, not from 0.
         at_mean = [part.expand_as(x) for part, x in zip(window.means, session.reading.inputs, strict=True)]
         expected = attribute(session.model, *session.reading.inputs, baselines=at_mean)
-        assert torch.equal(session.saliency()[1], expected.parts[1])
+        assert torch.equal(session.explanations.saliency()[1], expected.parts[1])
         session.what_if(features=["nonfarm_payroll"], days=(3, 5))
         changed = session.reading.inputs[1][0, :, place]
         assert changed[3:6].tolist() == [market[place].item()] * 3

@@ -39,7 +39,7 @@ def test_its_prediction_targets_and_landmarks(session):
     everything = probabilities(session.model)
     assert isinstance(session.model, Forecaster)
     assert not isinstance(session.model, PooledTransformer)
-    assert session.targets == ["DOWN", "UP"]
+    assert session.explanations.targets == ["DOWN", "UP"]
     torch.testing.assert_close(session.prediction().probabilities[0], everything[-1])
     assert Prediction(session).to_frame()["value"].to_numpy() == pytest.approx(everything[-1].numpy(), rel=1e-5)
     labels = torch.stack([y for _, y, _ in dataset()]).long()
@@ -51,8 +51,8 @@ def test_what_is_explained_is_the_margin_of_the_likelier_class(session):
     logits = session.model(*session.reading.inputs)[0].detach()
     column = int(logits.argmax())
     value = float(logits[column] - logits[1 - column])
-    assert session.target_name == ["DOWN over UP", "UP over DOWN"][column]
-    assert session.attribution().value == pytest.approx(value, rel=1e-5)
+    assert session.explanations.target_name == ["DOWN over UP", "UP over DOWN"][column]
+    assert session.explanations.attribution().value == pytest.approx(value, rel=1e-5)
 
 
 def test_the_explorer_the_comparison_the_groups_and_the_report_know_it(session, tmp_path):

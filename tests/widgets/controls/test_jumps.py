@@ -88,7 +88,7 @@ def is_scanning(explorer) -> bool:
 def long_session() -> ExtractorSession:
     """200 windows: a scan of four batches."""
     with ExtractorSession.from_dataset(model(), dataset(days=110), index=5) as made:
-        made.method = "input_x_gradient"
+        made.explanations.method = "input_x_gradient"
         yield made
 
 

@@ -69,7 +69,7 @@ def test_a_day_without_trading_goes_to_the_last_one_before(session, explorer):
     explorer.samples.date.value = sunday
     assert session.reading.dates[-1] == friday
     assert explorer.samples.date.value == sunday  # as it was typed
-    session.target = 0
+    session.explanations.target = 0
     assert explorer.samples.date.value == sunday
     explorer.samples.next.click()
     assert shown_sample(explorer) == sample_of(session, session.sample)

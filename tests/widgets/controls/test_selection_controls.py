@@ -24,9 +24,9 @@ def test_traits_move_controls(session, explorer):
     assert (look.kind.value, look.layer.value, look.head.value, look.day.value) == ("self", 1, 0, 3)
     where.head = None
     assert look.head.label == "mean"
-    session.target, session.method = 1, "gradient"
+    session.explanations.target, session.explanations.method = 1, "gradient"
     assert (look.target.value, look.method.value) == (1, "gradient")
-    session.target = None
+    session.explanations.target = None
     assert look.target.label.startswith("predicted: ")
     where.kind = "market"
     assert labels(look.layer) == ["0"]
@@ -43,9 +43,9 @@ def test_controls_move_traits(session, explorer):
     look.head.label = "mean"
     assert where.head is None
     look.target.value, look.method.value = 0, "gradient"
-    assert (session.target, session.method) == (0, "gradient")
+    assert (session.explanations.target, session.explanations.method) == (0, "gradient")
     look.target.label = look.target.options[0][0]
-    assert session.target is None
+    assert session.explanations.target is None
     assert shown_message(explorer) == ""
 
 

@@ -95,20 +95,20 @@ def test_arrows_down_the_outcomes():
     largest = int(session.reading.capture.output[0].argmax())
     assert 0 < largest < 3
     press(view, "ArrowDown")
-    assert session.target == largest + 1
+    assert session.explanations.target == largest + 1
     press(view, "ArrowUp", 2)
-    assert session.target == largest - 1
+    assert session.explanations.target == largest - 1
     press(view, "ArrowDown", 99)
-    assert session.target == 3
+    assert session.explanations.target == 3
     press(view, "ArrowUp", 99)
-    assert session.target == 0
+    assert session.explanations.target == 0
 
 
 def test_arrows_where_there_is_no_outcome_to_choose():
     session = make_session("regression")
     view = Prediction(session)
     press(view, "ArrowDown")
-    assert session.target is None
+    assert session.explanations.target is None
     assert shown_message(view) == ""
 
 

@@ -21,10 +21,10 @@ def session() -> ExtractorSession:
 
 
 def test_saliency_follows_the_sample(session):
-    first = session.saliency()
-    assert all(map(torch.equal, session.saliency(), first))
+    first = session.explanations.saliency()
+    assert all(map(torch.equal, session.explanations.saliency(), first))
     session.sample = 12
-    assert not torch.equal(session.saliency()[0], first[0])
+    assert not torch.equal(session.explanations.saliency()[0], first[0])
 
 
 @pytest.mark.parametrize(
@@ -53,22 +53,22 @@ def test_saliency_follows_the_sample(session):
 )
 def test_names_of_outputs(name, targets, classes):
     session = make_session(name)
-    assert session.targets == targets
+    assert session.explanations.targets == targets
     assert session.class_names == classes
     if not targets:
-        assert session.target_name == "the value"
+        assert session.explanations.target_name == "the value"
         return
     binary = targets == ["DOWN", "UP"]
     largest = int(session.reading.capture.output[0].argmax())
     if name.startswith("coral"):
-        assert (session.target_name, session.explained_column) == ("the expected rank", None)
+        assert (session.explanations.target_name, session.explanations.explained_column) == ("the expected rank", None)
     else:
-        assert session.target_name == (explained_name(session) if binary else targets[largest])
-        assert session.explained_column == largest
+        assert session.explanations.target_name == (explained_name(session) if binary else targets[largest])
+        assert session.explanations.explained_column == largest
     for target, named in enumerate(targets):
-        session.target = target
-        assert session.target_name == (explained_name(session, target) if binary else named)
-        assert session.explained_column == target
+        session.explanations.target = target
+        assert session.explanations.target_name == (explained_name(session, target) if binary else named)
+        assert session.explanations.explained_column == target
 
 
 @pytest.mark.parametrize(
@@ -76,24 +76,24 @@ def test_names_of_outputs(name, targets, classes):
 )
 def test_a_target_that_does_not_exist_is_refused(name, columns):
     session = make_session(name)
-    session.target = columns - 1 if columns else None
-    before = session.target
+    session.explanations.target = columns - 1 if columns else None
+    before = session.explanations.target
     for target in (-1, columns, columns + 5):
         with pytest.raises(TraitError, match=f"target is {target}, but the model's output has {columns} columns"):
-            session.target = target
-        assert session.target == before
-    session.target = None
-    assert session.target is None
+            session.explanations.target = target
+        assert session.explanations.target == before
+    session.explanations.target = None
+    assert session.explanations.target is None
 
 
 def test_a_method_that_does_not_exist_is_refused():
     session = make_session()
     with pytest.raises(TraitError, match="shap"):
-        session.method = "shap"
-    assert session.method == "integrated_gradients"
-    assert session.method_name == "integrated gradients"
-    session.method = "gradient"
-    assert session.method_name == "gradient"
+        session.explanations.method = "shap"
+    assert session.explanations.method == "integrated_gradients"
+    assert session.explanations.method_name == "integrated gradients"
+    session.explanations.method = "gradient"
+    assert session.explanations.method_name == "gradient"
 
 
 class Wide(nn.Module):
@@ -109,24 +109,24 @@ class Wide(nn.Module):
 
 def test_a_target_that_a_new_input_lacks_is_dropped():
     session = ExtractorSession(Wide(), torch.randn(1, 6, 4))
-    session.target = 4
+    session.explanations.target = 4
     session.run(torch.randn(1, 5, 4))
-    assert session.target == 4
+    assert session.explanations.target == 4
     session.run(torch.randn(1, 3, 4))
-    assert session.target is None
-    assert len(session.saliency()) == 1
+    assert session.explanations.target is None
+    assert len(session.explanations.saliency()) == 1
 
 
 @pytest.mark.parametrize("name", ["dataset", "coral", "regression", "encoder", "bare attention"])
 @pytest.mark.parametrize("method", ["input_x_gradient", "gradient"])
 def test_saliency_is_the_gradient_of_the_target(name, method):
     session = make_session(name)
-    session.method = method
+    session.explanations.method = method
     compute = gradients if method == "gradient" else input_times_gradient
-    for target in (None, *range(len(session.targets))):
-        session.target = target
+    for target in (None, *range(len(session.explanations.targets))):
+        session.explanations.target = target
         expected = compute(session, target)
-        for part, values in zip(session.saliency(), expected, strict=True):
+        for part, values in zip(session.explanations.saliency(), expected, strict=True):
             np.testing.assert_allclose(part, values, rtol=1e-4, atol=1e-7)
 
 
@@ -135,17 +135,17 @@ def test_an_attribution_is_computed_once_for_each_method_and_target():
     found = {}
     for method in ("input_x_gradient", "gradient"):
         for target in (None, 0, 1):
-            session.method, session.target = method, target
-            found[method, target] = session.attribution()
+            session.explanations.method, session.explanations.target = method, target
+            found[method, target] = session.explanations.attribution()
     assert len({id(parts) for parts in found.values()}) == 6
     for (method, target), parts in found.items():
-        session.method, session.target = method, target
-        assert session.attribution() is parts
+        session.explanations.method, session.explanations.target = method, target
+        assert session.explanations.attribution() is parts
     session.sample = 9
-    assert session.attribution() is not found["gradient", 1]
-    again = session.attribution()
+    assert session.explanations.attribution() is not found["gradient", 1]
+    again = session.explanations.attribution()
     session.run(*(tensor[0] for tensor in session.reading.inputs))
-    assert session.attribution() is not again
+    assert session.explanations.attribution() is not again
 
 
 def test_baselines():
@@ -154,33 +154,37 @@ def test_baselines():
     training = [index for index in range(len(data)) if data.end_dates[index] <= data.train_end]
     calmest = min(training, key=lambda index: data.volatility[index])
     output = session.model(*session.reading.inputs)[0]
-    session.baseline = "calm window"
+    session.explanations.baseline = "calm window"
     window = data.window(calmest)
     at_rest = session.model(window.x[None], window.market_x[None])[0]
-    found = session.attribution()
+    found = session.explanations.attribution()
     assert found.reference == pytest.approx(float(explained(session, at_rest, int(output.argmax())).detach()), abs=1e-6)
     assert abs(found.completeness_error) < 0.02 * abs(found.value - found.reference)
-    parts = {name: session.saliency() for session.baseline in BASELINES for name in [session.baseline]}
+    parts = {
+        name: session.explanations.saliency()
+        for session.explanations.baseline in BASELINES
+        for name in [session.explanations.baseline]
+    }
     assert not torch.equal(parts["calm window"][0], parts["training mean"][0])
     assert not torch.equal(parts["random training windows"][0], parts["training mean"][0])
-    session.baseline = "random training windows"
+    session.explanations.baseline = "random training windows"
     again = ExtractorSession.from_dataset(session.model, data, session.sample)
-    again.baseline = "random training windows"
-    assert torch.equal(again.saliency()[0], session.saliency()[0])
+    again.explanations.baseline = "random training windows"
+    assert torch.equal(again.explanations.saliency()[0], session.explanations.saliency()[0])
 
 
 def test_a_baseline_of_windows_needs_a_dataset():
     session = make_session("by hand")
     with pytest.raises(TraitError, match="'calm window' needs a session with a dataset"):
-        session.baseline = "calm window"
-    assert session.baseline == "training mean"
+        session.explanations.baseline = "calm window"
+    assert session.explanations.baseline == "training mean"
 
 
 def test_groups_move_together():
     session = make_session(method="occlusion")
-    by_feature = session.saliency()[0]
-    session.groups = "day"
-    by_day = session.saliency()[0]
+    by_feature = session.explanations.saliency()[0]
+    session.explanations.groups = "day"
+    by_day = session.explanations.saliency()[0]
     present = session.reading.inputs[0][0] != 0
     for values, lines in ((by_feature.T, present.T), (by_day, present)):
         for line, there in zip(values, lines, strict=True):
@@ -189,18 +193,24 @@ def test_groups_move_together():
 
 def test_what_attention_carried_follows_sample_change_and_target():
     session = make_session()
-    trace, table, effects = session.trace(), session.head_importance(), session.attention_effects()
-    assert session.trace() is trace
-    assert session.head_importance() is table
+    trace, table, effects = (
+        session.explanations.trace(),
+        session.explanations.head_importance(),
+        session.explanations.attention_effects(),
+    )
+    assert session.explanations.trace() is trace
+    assert session.explanations.head_importance() is table
     assert len(table) == sum(len(layers) * layers[0].size(1) for layers in session.reading.capture.kinds.values())
-    session.target = 1 - session.explained_column
-    assert session.trace().value == pytest.approx(-trace.value)
-    session.target = None
+    session.explanations.target = 1 - session.explanations.explained_column
+    assert session.explanations.trace().value == pytest.approx(-trace.value)
+    session.explanations.target = None
     session.what_if(gate={0: 0.0, 1: 0.0})
-    assert all((layer.gate == 0).all() for layer in session.trace().kinds["cross"])
-    assert (session.attention_effects().query("kind == 'cross'")[["flat", "permuted"]] == 0).all(axis=None)
-    assert (session.head_importance().query("kind == 'cross'")[["gradient", "ablation"]] == 0).all(axis=None)
-    assert not session.attention_effects().equals(effects)
+    assert all((layer.gate == 0).all() for layer in session.explanations.trace().kinds["cross"])
+    assert (session.explanations.attention_effects().query("kind == 'cross'")[["flat", "permuted"]] == 0).all(axis=None)
+    assert (session.explanations.head_importance().query("kind == 'cross'")[["gradient", "ablation"]] == 0).all(
+        axis=None
+    )
+    assert not session.explanations.attention_effects().equals(effects)
 
 
 def test_prediction_of_every_kind():

@@ -25,11 +25,11 @@ def test_close_frees_what_the_session_holds():
     network = model()
     session = ExtractorSession.from_dataset(network, dataset(), index=5)
     session.sample = 6
-    session.saliency(), session.find("most wrong")
+    session.explanations.saliency(), session.find("most wrong")
     heard = []
     session.observe(heard.append, "sample")
     hooks = global_hooks()
-    held = [weakref.ref(network), weakref.ref(session.reading), weakref.ref(session.saliency()[0])]
+    held = [weakref.ref(network), weakref.ref(session.reading), weakref.ref(session.explanations.saliency()[0])]
     session.close()
     session.close()
     del network
@@ -64,7 +64,7 @@ def test_a_closed_session_says_so():
     for use in (
         lambda: session.run(x, market_x),
         set_sample,
-        session.saliency,
+        session.explanations.saliency,
         session.prediction,
         lambda: session.find("calmest"),
         lambda: next(session.scan()),

@@ -86,14 +86,15 @@ def test_everything_follows_whatever_an_observer_raises(session):
         raise RuntimeError("no picture today")
 
     selection = Selection(session)
-    for owner, names in ((session, ["reading", "change", "method"]), (selection, ["layer", "query"])):
-        owner.observe(fail, names)
+    session.observe(fail, ["reading", "change"])
+    session.explanations.observe(fail, "method")
+    selection.observe(fail, ["layer", "query"])
     explorer = AttentionExplorer(session, selection)
     steps = (
         lambda: setattr(session, "sample", 100),
         lambda: setattr(selection, "layer", 2),
         lambda: session.what_if(gate={2: 0.0}),
-        lambda: setattr(session, "method", "gradient"),
+        lambda: setattr(session.explanations, "method", "gradient"),
     )
     for step in steps:
         with pytest.raises(RuntimeError, match="no picture"):
@@ -130,6 +131,6 @@ def test_a_sample_that_is_set_while_notifications_are_held():
     session = make_session()
     with session.hold_trait_notifications():
         session.sample = 9
-        session.method = "gradient"
+        session.explanations.method = "gradient"
     assert session.sample == 9
     assert list(session.reading.dates) == list(session.dataset.window(9).dates)

@@ -34,7 +34,7 @@ def outputs(session):
 def test_closed_gates_make_the_market_irrelevant_exactly(session):
     session.what_if(gate=CLOSED)
     output = session.reading.capture.output
-    stock, market = session.saliency()
+    stock, market = session.explanations.saliency()
     assert stock.any()
     assert not market.any()
     session.what_if(gate=CLOSED, market_from=30)
@@ -234,7 +234,7 @@ def test_a_patched_sample_is_undone(session):
     session.sample = 9
     assert torch.equal(session.reading.capture.output, donor.original.capture.output)
     # The last layer is the donor's, so nothing of the sample reaches the output.
-    assert not any(part.any() for part in session.saliency())
+    assert not any(part.any() for part in session.explanations.saliency())
     session.sample = session.dataset.index_of(original.dates[-1], original.window.ticker)
     session.undo()
     assert torch.equal(session.reading.capture.output, original.capture.output)

@@ -16,9 +16,9 @@ from stockformer_widgets.views.compared import compared
 
 def by_what_if(session, donor, stream, layer, day):
     """The effect of one patch on the target, by another way: a what-if of the session."""
-    before = session._target()(session.reading.capture.output).item()
+    before = session.explanations._target()(session.reading.capture.output).item()
     session.what_if(patch_from=donor, patch_days=[(stream, layer, day)])
-    after = session._target()(session.reading.capture.output)
+    after = session.explanations._target()(session.reading.capture.output)
     session.undo()
     return after.item() - before
 
@@ -46,16 +46,16 @@ def test_a_cell_is_what_the_what_if_does(stream):
 def test_the_donor_is_never_the_sample_itself():
     session = make_session("regression")
     for name in ("calmest window", "most volatile window"):
-        session.sample = session.donors()[name]
-        assert session.sample not in session.donors().values()
-    assert list(session.donors()) == ["calmest window", "most volatile window", "random window"]
+        session.sample = session.explanations.donors()[name]
+        assert session.sample not in session.explanations.donors().values()
+    assert list(session.explanations.donors()) == ["calmest window", "most volatile window", "random window"]
     # Of windows of one day no price tells how volatile they are.
-    assert list(make_session("one day").donors()) == ["random window"]
+    assert list(make_session("one day").explanations.donors()) == ["random window"]
 
 
 def test_the_sentence():
     session = make_session("regression")
-    donor = session.donors()["calmest window"]
+    donor = session.explanations.donors()["calmest window"]
     donors = [session.dataset.window(index).inputs for index in draw_donors(session.dataset, 5, without=[donor])]
     inputs = session.dataset.window(donor).inputs
     found = activation_patching(session.model, session.reading.inputs, inputs, random_donors=donors)
@@ -110,9 +110,9 @@ def test_without_a_dataset_there_is_no_donor():
     by_hand = make_session("by hand")
     assert not ActivationPatching.shows(by_hand)
     with pytest.raises(ValueError, match="patching needs a sample of a dataset, whose other windows are the donors"):
-        by_hand.patching(3)
+        by_hand.explanations.patching(3)
     with pytest.raises(ValueError, match="donors are windows of a dataset, and the sample is not of one"):
-        by_hand.donors()
+        by_hand.explanations.donors()
 
 
 def test_it_is_computed_in_steps_and_stopped(session, monkeypatch):

@@ -20,7 +20,7 @@ VIEWS = [SaliencyBars, SaliencyHeatmap, DayScores]
 
 def slow(session) -> None:
     with session.hold_trait_notifications():
-        session.method, session.groups = "shapley_sampling", "week x feature"
+        session.explanations.method, session.explanations.groups = "shapley_sampling", "week x feature"
 
 
 async def until(condition) -> None:
@@ -39,13 +39,13 @@ def session(monkeypatch):
 
 
 def test_only_what_is_not_known_yet_takes_long(session):
-    assert not session.takes_long
+    assert not session.explanations.takes_long
     slow(session)
-    assert session.takes_long
-    session.attribution()
-    assert not session.takes_long
+    assert session.explanations.takes_long
+    session.explanations.attribution()
+    assert not session.explanations.takes_long
     session.sample = 3
-    assert session.takes_long
+    assert session.explanations.takes_long
 
 
 @pytest.mark.parametrize("kind", VIEWS)
@@ -65,9 +65,9 @@ def test_the_last_picture_stays_until_it_is_done(session, kind):
                 *window.inputs,
                 method="shapley_sampling",
                 groups="week x feature",
-                target=session._target(),
+                target=session.explanations._target(),
             )
-            assert torch.equal(session.attribution().parts[0], expected.parts[0])
+            assert torch.equal(session.explanations.attribution().parts[0], expected.parts[0])
             assert not np.allclose(view.to_frame().iloc[:, -1], before.iloc[:, -1])
 
     asyncio.run(run())
@@ -82,7 +82,7 @@ def test_a_stop_keeps_the_method_and_says_so(session, kind):
             await until(lambda: view.work.progress.value > 0)
             view.work.stopper.click()
             await until(lambda: not view.work.running)
-            assert session.method == "shapley_sampling"
+            assert session.explanations.method == "shapley_sampling"
             assert (view.plot.title, shown_message(view)) == (title, "")
             assert view.halt.layout.display is None
             assert view.stopped.value == "stopped: shapley sampling is not computed, the picture is the one before"
@@ -95,9 +95,9 @@ def test_a_stop_keeps_the_method_and_says_so(session, kind):
             assert view.halt.layout.display == "none"
             view.work.stopper.click()
             await until(lambda: not view.work.running)
-            session.method = "input_x_gradient"
+            session.explanations.method = "input_x_gradient"
             assert "input x gradient" in view.plot.title
-            assert (view.halt.layout.display, session.stopped) == ("none", False)
+            assert (view.halt.layout.display, session.explanations.stopped) == ("none", False)
 
     asyncio.run(run())
 
@@ -112,7 +112,7 @@ def test_another_sample_begins_anew_and_nothing_is_said(session):
             view.selection.query = 2  # of no consequence for what is computed
             await until(lambda: not view.work.running)
             assert shown_message(view) == ""
-            assert not session.takes_long
+            assert not session.explanations.takes_long
             assert view.plot.title.endswith("all days")
 
     asyncio.run(run())
@@ -141,9 +141,9 @@ def test_nothing_is_computed_off_the_screen(session):
             explorer.tabs.selected_index = list(explorer.tabs.titles).index("Gates")
             assert not bars.work.running
             await asyncio.sleep(0.02)
-            assert session.takes_long
+            assert session.explanations.takes_long
             explorer.tabs.selected_index = 0
-            await until(lambda: not session.takes_long and not bars.work.running)
+            await until(lambda: not session.explanations.takes_long and not bars.work.running)
             assert "shapley sampling" in bars.plot.title
 
     asyncio.run(run())
@@ -165,10 +165,10 @@ def test_the_first_of_another_models_batch_is_explained():
     batch = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(1))
     model = Rows()
     with ExtractorSession(model, batch) as session:
-        assert torch.equal(session.saliency()[0], attribute(model, batch[:1]).parts[0])
-        assert session.attention_effects().shape == (1, 4)
-        assert len(session.head_importance()) == 2
-        assert session.check().samples == 1
+        assert torch.equal(session.explanations.saliency()[0], attribute(model, batch[:1]).parts[0])
+        assert session.explanations.attention_effects().shape == (1, 4)
+        assert len(session.explanations.head_importance()) == 2
+        assert session.explanations.check().samples == 1
         assert "all days sum to" in "".join(lines(SaliencyBars(session)))
 
 
@@ -176,7 +176,7 @@ def test_new_weights_are_drawn_once(session, monkeypatch):
     drawn = []
     draw = SaliencyBars._draw
     with SaliencyBars(session):
-        session.check()
+        session.explanations.check()
         monkeypatch.setattr(SaliencyBars, "_draw", lambda view: (drawn.append(session.reading), draw(view)))
         session.refresh()
     assert drawn == [session.reading]
@@ -202,7 +202,7 @@ def test_the_last_change_is_the_one_that_stays_drawn_whatever_thread_it_came_fro
         session.sample = 9
         changed.set()
         thread.join()
-        expected = attribute(session.model, *session.dataset.window(9).inputs, target=session._target())
-        assert torch.equal(session.attribution().parts[0], expected.parts[0])
+        expected = attribute(session.model, *session.dataset.window(9).inputs, target=session.explanations._target())
+        assert torch.equal(session.explanations.attribution().parts[0], expected.parts[0])
         said = f"the target changes by {expected.value - expected.reference:.4g} "
         assert all(said in "".join(lines(one)) for one in (view, other))

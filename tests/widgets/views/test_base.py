@@ -300,7 +300,7 @@ def test_draws_once_for_a_sample(session, kind, draws):
 def test_draws_when_what_is_explained_changes(session, kind, trait, value, draws):
     view = kind(session)
     draws.clear()
-    setattr(session, trait, value)
+    setattr(session.explanations, trait, value)
     assert draws[kind] == (kind in {"target": BY_TARGET, "method": BY_METHOD}[trait])
     assert words(view) == words(kind(session))
 
@@ -351,8 +351,8 @@ def test_marks_change_and_widgets_stay(session, kind):
     everything, shown = widgets(), [id(part) for part in parts(view)]
     marks = [[id(mark) for mark in figure.marks] for figure in figures(view)]
     session.sample = 9
-    session.target = 0
-    session.method = "gradient"
+    session.explanations.target = 0
+    session.explanations.method = "gradient"
     for trait, value in ELSEWHERE.items():
         setattr(view.selection, trait, value)
     press(view, "ArrowUp")
@@ -442,14 +442,14 @@ def test_a_callback_on_the_session_that_raises_is_said(session):
     def fail(change):
         raise RuntimeError("not this one")
 
-    session.observe(fail, "target")
+    session.explanations.observe(fail, "target")
     mouse(view.figure, "click", 0.1, 0.5)
     assert shown_message(view) == "not this one"
-    assert session.target == 0
-    session.unobserve(fail, "target")
+    assert session.explanations.target == 0
+    session.explanations.unobserve(fail, "target")
     mouse(view.figure, "click", 0.1, 1.5)
     assert shown_message(view) == ""
-    assert session.target == 1
+    assert session.explanations.target == 1
 
 
 def test_a_message_is_text_and_never_markup(session):
@@ -519,7 +519,7 @@ def test_weights_that_are_no_numbers_name_no_class():
 
 @every_view
 def test_a_view_that_no_page_shows_waits_until_one_does(session, kind, draws):
-    session.method = "input_x_gradient"
+    session.explanations.method = "input_x_gradient"
     view = kind(session)
     for places in (1, 2, 1):
         tell(view, places=places)

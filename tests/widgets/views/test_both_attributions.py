@@ -37,8 +37,8 @@ def test_keys_reach_every_feature(kind):
 )
 def test_what_is_explained_is_said(name, explained):
     session = make_session(name, "input_x_gradient")
-    session.target = 0 if session.targets else None
-    values = input_times_gradient(session, 0 if session.targets else None)
+    session.explanations.target = 0 if session.explanations.targets else None
+    values = input_times_gradient(session, 0 if session.explanations.targets else None)
     for kind in (SaliencyBars, SaliencyHeatmap):
         view = kind(session)
         assert f" for {explained}" in view.plot.title

@@ -63,18 +63,19 @@ def test_of_the_shipped_model_the_shipped_table_speaks(sample):
     with ExtractorSession.from_dataset(model, dataset, 615) as shipped:
         for method in ("occlusion", "gradient"):
             row = sample_faithfulness("cell").set_index("ranking").loc[method]
-            shipped.method = method
+            shipped.explanations.method = method
             said, areas = said_by(SaliencyBars(shipped))
             assert said == f"{row['verdict']} on 64 windows"
             assert areas.startswith(f"{method} is {row['verdict']}: deletion {row['deletion']:.2f} (random 0.")
         pooled = sample_faithfulness("day").set_index("ranking").loc["pooling"]
         pooling = PoolingBars(shipped)
         assert lines(pooling)[-1] == f"{pooled['verdict']} on 64 windows"
-        shipped.baseline = "calm window"  # of which the table knows nothing, and which does not change a gradient
+        # Of which the table knows nothing, and which does not change a gradient.
+        shipped.explanations.baseline = "calm window"
         assert lines(SaliencyBars(shipped))[-1] == f"{row['verdict']} on 64 windows"
-        shipped.method = "occlusion"
+        shipped.explanations.method = "occlusion"
         assert lines(SaliencyBars(shipped))[-1] == NOT_YET
-        shipped.baseline = "training mean"
+        shipped.explanations.baseline = "training mean"
         shipped.what_if(gate={0: 0.0})
         assert lines(pooling)[-1] == "faithfulness not measured for the changed model, see Faithfulness"
 
@@ -83,7 +84,7 @@ def test_of_the_model_of_volatility_its_own_table_speaks():
     dataset, model = shipped_sample("volatility")
     with ExtractorSession.from_dataset(model, dataset, 653) as shipped:
         one, two = (
-            sample_faithfulness("cell", "volatility", removal).set_index("ranking").loc[shipped.method]
+            sample_faithfulness("cell", "volatility", removal).set_index("ranking").loc[shipped.explanations.method]
             for removal in REMOVALS
         )
         said, areas = said_by(SaliencyBars(shipped))
@@ -110,7 +111,7 @@ def test_of_another_model_nothing_is_said_before_it_was_measured(session):
 
 def test_a_verdict_is_not_about_the_changed_model(session):
     view = SaliencyBars(session)
-    session.check(windows=4)
+    session.explanations.check(windows=4)
     session.what_if(gate={0: 0.0})
     assert lines(view)[-1] == "faithfulness not measured for the changed model, see Faithfulness"
     session.undo()
@@ -120,20 +121,20 @@ def test_a_verdict_is_not_about_the_changed_model(session):
 @pytest.mark.parametrize(("windows", "on"), [(None, "on this sample"), (4, "on 4 windows")])
 def test_what_was_measured_here_is_said(session, windows, on):
     view = SaliencyBars(session)
-    result = session.check(windows)
+    result = session.explanations.check(windows)
     table = result.table.set_index("ranking")
     for method in ("integrated_gradients", "gradient"):
-        session.method = method
+        session.explanations.method = method
         said, areas = said_by(view)
         assert said == verdict_of(result, method, on)
         assert f"insertion {table.loc[method, 'insertion']:.2f} (random" in areas
-    session.method, session.baseline = "occlusion", "calm window"
+    session.explanations.method, session.explanations.baseline = "occlusion", "calm window"
     assert lines(view)[-1] == NOT_YET
 
 
 def test_each_score_of_days_has_its_verdict(session):
     view = DayScores(session)
-    result = session.check(unit="day")
+    result = session.explanations.check(unit="day")
     for name in ("relevance", "rollout", "mean attention"):
         view.controls["by"].value = name
         said, areas = said_by(view)
@@ -141,9 +142,9 @@ def test_each_score_of_days_has_its_verdict(session):
         assert areas.startswith(f"{name} is ")
     view.controls["by"].value = "attribution"
     for method in ("integrated_gradients", "occlusion"):
-        session.method = method
+        session.explanations.method = method
         assert said_by(view)[0] == verdict_of(result, method, "on this sample")
-    session.method = "gradient"  # by which no days are ranked
+    session.explanations.method = "gradient"  # by which no days are ranked
     assert "<abbr" not in view.readout.value
     assert lines(SaliencyBars(session))[-1] == NOT_YET  # cells were not measured
 
@@ -157,7 +158,7 @@ def test_how_far_it_adds_up_is_said(session):
     said = next(line for line in lines(SaliencyBars(session)) if line.startswith("all days sum to "))
     assert float(said.split()[9]) == pytest.approx(float(margin) * (1 if column == 0 else -1), rel=1e-3)
     assert float(said.split()[-1].rstrip(")")) < 1e-3
-    session.method = "input_x_gradient"
+    session.explanations.method = "input_x_gradient"
     assert not [line for line in lines(SaliencyBars(session)) if line.startswith("all days sum to ")]
 
 
@@ -168,11 +169,11 @@ def _ends(model, inputs):
 def test_the_control_is_read_and_not_promised(session, monkeypatch):
     assert "1 of 7 features have no data; their attribution is exactly 0, as expected" in lines(SaliencyBars(session))
     monkeypatch.setattr(ExtractorSession, "unavailable_features", ["f4", "f1"])
-    largest = float(session.attribution().parts[0][:, 1].abs().max())
+    largest = float(session.explanations.attribution().parts[0][:, 1].abs().max())
     line = f"2 of 7 features have no data, but one has an attribution of {largest:.3g}: do not trust this picture"
     assert line in lines(SaliencyBars(session))
-    session.method = "gradient"  # it says what would be
-    largest = max(float(part.abs().max()) for part in session.attribution().parts[0][:, [1, 4]].T)
+    session.explanations.method = "gradient"  # it says what would be
+    largest = max(float(part.abs().max()) for part in session.explanations.attribution().parts[0][:, [1, 4]].T)
     line = f"2 of 7 features have no data, but would count if they had (at most {largest:.3g})"
     assert line in lines(SaliencyBars(session))
 
@@ -188,13 +189,13 @@ def test_features_without_data_are_known_by_other_names_too(session):
 
 def test_what_was_measured_over_windows_and_on_the_sample_are_both_said(session, sample):
     view = SaliencyBars(session)
-    over_windows, alone = session.check(windows=4), session.check()
+    over_windows, alone = session.explanations.check(windows=4), session.explanations.check()
     verdicts = [
         verdict_of(result, "integrated_gradients", on)
         for result, on in ((over_windows, "on 4 windows"), (alone, "on this sample"))
     ]
-    assert session.faithfulness["cell"] is over_windows
-    assert session.sample_faithfulness["cell"] is alone
+    assert session.explanations.faithfulness["cell"] is over_windows
+    assert session.explanations.sample_faithfulness["cell"] is alone
     assert lines(view)[-1] == "; ".join(verdicts)
     session.sample = 9
     assert lines(view)[-1] == verdicts[0]
@@ -202,7 +203,7 @@ def test_what_was_measured_over_windows_and_on_the_sample_are_both_said(session,
     with ExtractorSession.from_dataset(model, dataset, 615) as shipped:
         view = PoolingBars(shipped)
         row = sample_faithfulness("day").set_index("ranking").loc["pooling"]
-        shipped.set_trait("sample_faithfulness", {"day": session.check(unit="day")})
+        shipped.explanations.set_trait("sample_faithfulness", {"day": session.explanations.check(unit="day")})
         over_windows, on_the_sample = lines(view)[-1].split("; ")
         assert over_windows == f"{row['verdict']} on 64 windows"
         assert " on this sample" in on_the_sample
@@ -211,43 +212,43 @@ def test_what_was_measured_over_windows_and_on_the_sample_are_both_said(session,
 def test_what_does_not_change_a_method_does_not_take_its_verdict(session):
     """Groups count for occlusion and Shapley sampling only, a baseline for those that have one."""
     view = SaliencyBars(session)
-    result = session.check(windows=4)
+    result = session.explanations.check(windows=4)
 
     def said_of(method):
-        session.method = method
+        session.explanations.method = method
         return lines(view)[-1]
 
-    session.groups = "day"
+    session.explanations.groups = "day"
     for method in ("integrated_gradients", "gradient", "gradient_shap"):
         assert said_of(method) == verdict_of(result, method, "on 4 windows")
     for method in ("occlusion", "shapley_sampling"):
         assert said_of(method) == NOT_YET
-    session.baseline = "calm window"
+    session.explanations.baseline = "calm window"
     for method in ("input_x_gradient", "gradient", "smooth_grad"):
         assert said_of(method) == verdict_of(result, method, "on 4 windows")
     for method in ("integrated_gradients", "gradient_shap"):
         assert said_of(method) == NOT_YET
-    session.target = 0
+    session.explanations.target = 0
     assert said_of("gradient") == NOT_YET
 
 
 def test_an_attribution_is_not_computed_again_for_what_does_not_change_it(session):
-    attribution = session.attribution()
-    session.groups = "day"
-    assert session.attribution() is attribution
-    session.method = "gradient"
-    gradient = session.attribution()
-    session.baseline = "calm window"
-    assert session.attribution() is gradient
+    attribution = session.explanations.attribution()
+    session.explanations.groups = "day"
+    assert session.explanations.attribution() is attribution
+    session.explanations.method = "gradient"
+    gradient = session.explanations.attribution()
+    session.explanations.baseline = "calm window"
+    assert session.explanations.attribution() is gradient
 
 
 def test_features_that_were_moved_together_are_not_told_apart(session):
     view = SaliencyBars(session)
-    session.method, session.groups = "occlusion", "day"
+    session.explanations.method, session.explanations.groups = "occlusion", "day"
     assert plain(view.summary.value).startswith("The features of a day were moved together")
     values = view.to_frame().query("input == 1")["value"]
     assert values.nunique() < len(values) or len(values) == 1
-    session.method = "integrated_gradients"  # which moves no groups
+    session.explanations.method = "integrated_gradients"  # which moves no groups
     assert not plain(view.summary.value).startswith("The features of a day")
 
 
@@ -270,13 +271,13 @@ def test_what_does_not_add_up_is_said_wherever_it_is_drawn(monkeypatch, tmp_path
     pictures = []
     monkeypatch.setattr(Figure, "supxlabel", lambda figure, words, **options: pictures.append(words))
     with ExtractorSession(Rough(), inputs) as session:
-        caveat = session.attribution().caveat
+        caveat = session.explanations.attribution().caveat
         said = re.match(
             r"integrated gradients do not add up within 1% with 128 points: they sum to (\S+), and the target changes "
             r"by (\S+); between the baseline and the input the model is too rough for them$",
             caveat,
         )
-        total = sum(float(part.double().sum()) for part in session.attribution().parts)
+        total = sum(float(part.double().sum()) for part in session.explanations.attribution().parts)
         change = math.sin(5e4 * 0.987**2)
         assert [float(number) for number in said.groups()] == pytest.approx([total, change], rel=1e-3)
         assert total != pytest.approx(change, rel=0.1)
@@ -285,10 +286,10 @@ def test_what_does_not_add_up_is_said_wherever_it_is_drawn(monkeypatch, tmp_path
             view.save_png(tmp_path / "a.png")
             assert caveat in html.unescape(view.summary.value)
             assert pictures.pop().replace("\n", " ") == caveat
-        session.method = "gradient"
+        session.explanations.method = "gradient"
         for view in views:
             assert "add up" not in view.summary.value
-        session.method = "integrated_gradients"
+        session.explanations.method = "integrated_gradients"
         page = ExplorerPage(session)
         views = unpacked(page.bundle["samples"][0]["views"], page.bundle, page.data)
         for name in ("SaliencyBars", "SaliencyHeatmap", "DayScores"):

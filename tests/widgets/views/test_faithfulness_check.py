@@ -28,6 +28,7 @@ from stockformer.dataset import StockDataset
 from stockformer.explainability import METHODS, REFERENCES, randomisation_check
 from stockformer_widgets import AttentionExplorer, ExtractorSession, FaithfulnessCheck, SaliencyBars
 from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.state.explanations import Explanations
 
 pytestmark = pytest.mark.usefixtures("few_orders")
 
@@ -35,9 +36,9 @@ pytestmark = pytest.mark.usefixtures("few_orders")
 @pytest.fixture
 def two_methods(monkeypatch):
     """Where more than the sample is measured, and what is not what is tested: two methods beside the references."""
-    rankings = ExtractorSession._rankings
+    rankings = Explanations._rankings
     monkeypatch.setattr(
-        ExtractorSession, "_rankings", lambda session, unit: dict(islice(rankings(session, unit).items(), 2))
+        Explanations, "_rankings", lambda explanations, unit: dict(islice(rankings(explanations, unit).items(), 2))
     )
 
 
@@ -47,7 +48,7 @@ def view(session):
 
 
 def test_nothing_is_measured_or_drawn_at_first(session, view):
-    assert session.faithfulness == {}
+    assert session.explanations.faithfulness == {}
     assert view.picture.grid.children == ()
     assert "Not measured yet" in plain(view.summary.value)
 
@@ -57,7 +58,7 @@ def test_curves_and_verdicts(session, view, windows, unit):
     view.controls["on"].value = "this sample" if windows is None else f"{windows} windows"
     view.controls["rank"].value = {"cell": "features by day", "day": "days"}[unit]
     view.measure.click()
-    found = session.faithfulness[unit]
+    found = session.explanations.faithfulness[unit]
     assert (found.samples, found.unit) == (windows or 1, unit)
     names = [name for name in found.table["ranking"] if name != "random"]
     for panel, kind in zip(view.picture.pictures, ("deletion", "insertion"), strict=True):
@@ -82,15 +83,15 @@ def test_curves_and_verdicts(session, view, windows, unit):
 
 
 def test_a_click_on_a_curve_takes_its_method(session, view):
-    session.check()
-    name = [one for one in session.faithfulness["cell"].table["ranking"] if one != "random"][-1]
-    curve = session.faithfulness["cell"].curves.query("ranking == @name and kind == 'deletion'")
+    session.explanations.check()
+    name = [one for one in session.explanations.faithfulness["cell"].table["ranking"] if one != "random"][-1]
+    curve = session.explanations.faithfulness["cell"].curves.query("ranking == @name and kind == 'deletion'")
     mouse(view.picture.pictures[0].figure, "click", 10.5, float(curve.query("fraction == 0.1")["value"].iloc[0]))
-    assert session.method == name
+    assert session.explanations.method == name
     assert lines(view)[0].startswith(name.replace("_", " "))
     press(view, "ArrowUp", 20)
     press(view, "ArrowLeft", 20)
-    assert session.method == session.faithfulness["cell"].table["ranking"].iloc[0]
+    assert session.explanations.method == session.explanations.faithfulness["cell"].table["ranking"].iloc[0]
 
 
 def test_random_weights(session, view):
@@ -107,25 +108,25 @@ def test_random_weights(session, view):
 
 @pytest.mark.parametrize("trait", ["target", "baseline", "groups"])
 def test_what_is_explained_otherwise_is_measured_anew(session, view, trait):
-    session.check()
-    session.check(unit="day")
+    session.explanations.check()
+    session.explanations.check(unit="day")
     view.randomise.click()
-    setattr(session, trait, {"target": 0, "baseline": "calm window", "groups": "day"}[trait])
+    setattr(session.explanations, trait, {"target": 0, "baseline": "calm window", "groups": "day"}[trait])
     if trait == "target":
-        assert session.faithfulness == session.randomised == {}
+        assert session.explanations.faithfulness == session.explanations.randomised == {}
         assert view.picture.grid.children == ()
         return
     by_group = {"occlusion", "shapley_sampling"}
     stale = {"baseline": by_group | {"integrated_gradients", "gradient_shap"}, "groups": by_group}[trait]
     kept = {method for method in METHODS if method not in stale}
-    assert set(session.faithfulness["cell"].scores) == {*kept, "|input|", "fixed linear"}
-    assert set(session.randomised) == kept
+    assert set(session.explanations.faithfulness["cell"].scores) == {*kept, "|input|", "fixed linear"}
+    assert set(session.explanations.randomised) == kept
     assert "occlusion" not in plain(view.table.value)
-    assert "occlusion" in session.faithfulness["day"].scores
+    assert "occlusion" in session.explanations.faithfulness["day"].scores
 
 
 def test_cells_and_days_are_kept_beside_each_other(session, view):
-    session.check()
+    session.explanations.check()
     view.controls["rank"].value = "days"
     assert view.picture.grid.children == ()
     view.measure.click()
@@ -139,54 +140,54 @@ def test_nothing_to_measure_is_said(session, view, two_methods):
     with torch.no_grad():
         session.model.cls_head[3].weight.zero_()
     session.refresh()
-    session.check()
+    session.explanations.check()
     assert plain(view.summary.value).startswith("On this sample there is nothing to measure")
     assert view.picture.grid.children == ()
     assert lines(SaliencyBars(session))[-1] == "not measurable on this sample"
 
 
 def test_new_weights_end_a_check_and_forget_the_last(session, two_methods):
-    session.check(windows=16)
-    steps = session.check_steps(16)
+    session.explanations.check(windows=16)
+    steps = session.explanations.check_steps(16)
     next(steps)
     session.refresh()
-    assert session.faithfulness == {}
+    assert session.explanations.faithfulness == {}
     with pytest.raises(RuntimeError, match="changed meanwhile: measure again"):
         next(steps)
-    steps = session.check_steps(16)
+    steps = session.explanations.check_steps(16)
     next(steps)
     session.close()
     with pytest.raises(RuntimeError, match="changed meanwhile"):
         next(steps)
-    assert session.faithfulness == {}
+    assert session.explanations.faithfulness == {}
 
 
 def test_arrows_pass_rankings_that_are_no_method(session, view):
     view.controls["rank"].value = "days"
-    session.check(unit="day")
-    session.method = "gradient"
+    session.explanations.check(unit="day")
+    session.explanations.method = "gradient"
     press(view, "ArrowDown", 30)
-    order = [name for name in session.faithfulness["day"].table["ranking"] if name in METHODS]
-    assert session.method in order
+    order = [name for name in session.explanations.faithfulness["day"].table["ranking"] if name in METHODS]
+    assert session.explanations.method in order
     press(view, "ArrowUp", 30)
-    assert session.method == order[0]
+    assert session.explanations.method == order[0]
     press(view, "ArrowDown", 30)
-    assert session.method == order[-1]
+    assert session.explanations.method == order[-1]
 
 
 def test_windows_survive_another_sample_and_the_sample_does_not(session, view, two_methods):
-    session.check(windows=16)
+    session.explanations.check(windows=16)
     session.sample = 9
-    assert session.faithfulness["cell"].samples == 16
-    session.check()
-    assert session.faithfulness["cell"].samples == 16
+    assert session.explanations.faithfulness["cell"].samples == 16
+    session.explanations.check()
+    assert session.explanations.faithfulness["cell"].samples == 16
     session.sample = 5
-    assert session.faithfulness["cell"].samples == 16
-    assert session.sample_faithfulness == {}
+    assert session.explanations.faithfulness["cell"].samples == 16
+    assert session.explanations.sample_faithfulness == {}
 
 
 def test_the_one_that_is_chosen_is_shown_and_the_other_is_said(session, view, two_methods):
-    results = {"16 windows": session.check(windows=16), "this sample": session.check()}
+    results = {"16 windows": session.explanations.check(windows=16), "this sample": session.explanations.check()}
     for chosen, other in permutations(results):
         view.controls["on"].value = chosen
         expected = results[chosen].table["deletion"].round(2)
@@ -196,14 +197,14 @@ def test_the_one_that_is_chosen_is_shown_and_the_other_is_said(session, view, tw
 
 
 def test_the_formula_comes_from_training_windows(session, view):
-    assert "fixed linear" in session.check().scores
+    assert "fixed linear" in session.explanations.check().scores
     with make_session("by hand") as by_hand:
-        assert "fixed linear" not in by_hand.check().scores
+        assert "fixed linear" not in by_hand.explanations.check().scores
 
 
 def test_one_window_is_refused(session):
     with pytest.raises(ValueError, match="windows is 1, expected at least 2; without it the sample is measured"):
-        session.check(windows=1)
+        session.explanations.check(windows=1)
 
 
 def test_a_change_of_the_model_is_refused_in_a_sentence(session, view):
@@ -213,7 +214,7 @@ def test_a_change_of_the_model_is_refused_in_a_sentence(session, view):
     session.what_if()
     view.measure.click()
     assert shown_message(view) == ""
-    assert session.faithfulness
+    assert session.explanations.faithfulness
 
 
 def test_what_there_is_to_measure():
@@ -243,10 +244,10 @@ def test_it_can_be_watched_and_stopped(session, view, two_methods):
         await asyncio.sleep(0.01)
         assert not view.work.running
         assert not view.measure.disabled
-        assert session.faithfulness == {}
+        assert session.explanations.faithfulness == {}
         view.controls["on"].value = "this sample"
         view.measure.click()
-        while view.work.running or not session.faithfulness:
+        while view.work.running or not session.explanations.faithfulness:
             await asyncio.sleep(0.01)
         assert len(view.picture.grid.children) == 2
 
@@ -261,10 +262,10 @@ def test_the_kernel_answers_meanwhile(session, two_methods):
         view.controls["on"].value = "16 windows"
         view.measure.click()
         await asyncio.sleep(0.01)
-        session.target = 0  # what is measured is of another target
+        session.explanations.target = 0  # what is measured is of another target
         while view.work.running:
             await asyncio.sleep(0.01)
-        assert session.faithfulness == {}
+        assert session.explanations.faithfulness == {}
         assert shown_message(view) == "what was measured has changed meanwhile: measure again"
         view.measure.click()
         await asyncio.sleep(0.01)
@@ -282,7 +283,7 @@ def test_closing_stops_it(session, who):
         await asyncio.sleep(0.01)
         (view if who == "view" else session).close()
         await asyncio.wait_for(asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}), 10)
-        assert not view.session.faithfulness
+        assert not view.session.explanations.faithfulness
 
     before = widgets()
     view = FaithfulnessCheck(session)
@@ -334,10 +335,10 @@ def test_a_step_that_fails_is_said_and_the_next_work_runs():
 
 def test_without_another_window_the_second_removal_is_said_to_be_missing(few_orders):
     by_hand = make_session("by hand")
-    assert by_hand.check().second is None
+    assert by_hand.explanations.check().second is None
     words = "Not measured with other windows: the sample is not of a dataset."
     assert plain(FaithfulnessCheck(by_hand).summary.value).startswith("On this sample, better than random orders: ")
     assert words in plain(FaithfulnessCheck(by_hand).summary.value)
     alone = StockDataset(table(11).query("symbol == 'AAA'"), STOCK, MARKET, lookback=DAYS, label_mode="regression")
     session = ExtractorSession.from_dataset(model("regression"), alone)
-    assert session.check().note == "Not measured with other windows: sample 0 is the only window of AAA."
+    assert session.explanations.check().note == "Not measured with other windows: sample 0 is the only window of AAA."

@@ -26,7 +26,7 @@ def _close_figures():
 @pytest.mark.parametrize(("name", "kind"), MAPS, ids=[f"{name}-{kind.__name__}" for name, kind in MAPS])
 def test_both_renderers_draw_the_cells(name, kind):
     # Integrated gradients take long where they do not converge.
-    with make_session(name, "input_x_gradient" if "method" in kind.follows_session else None) as session:
+    with make_session(name, "input_x_gradient" if "method" in kind.follows_explanations else None) as session:
         view = kind(session, Selection(session, query=0))
         chart, body = view.chart, view.chart.body
         low, high = body.scale.low, body.scale.high

@@ -106,11 +106,11 @@ def test_prediction_follows_the_sample(session):
 def test_a_click_selects_what_is_explained_and_a_second_one_the_largest(session, y, target):
     view = Prediction(session)
     mouse(view.figure, "click", 0.1, y)
-    assert session.target == target
+    assert session.explanations.target == target
     assert list(view.picture.bars.opacities) == [1.0 if row == target else 0.4 for row in range(2)]
     assert view.keyboard.says.startswith(["DOWN", "UP"][target])
     mouse(view.figure, "click", 0.1, y)
-    assert session.target is None
+    assert session.explanations.target is None
     assert set(view.picture.bars.opacities) == {1.0}
 
 
@@ -123,7 +123,7 @@ def test_the_outcome_under_the_mouse(session):
     for place, name in enumerate(("DOWN", "UP")):
         mouse(view.figure, "mousemove", 0.1, place + 0.2)
         assert lines(view)[0] == f"{name}{' (true)' if place == true else ''} {chances[place]:.4g}"
-    assert session.target is None
+    assert session.explanations.target is None
     mouse(view.figure, "mouseleave")
     assert f"saliency explains {larger}" in lines(view)[0]
 
@@ -133,10 +133,10 @@ def test_a_coral_model_explains_its_thresholds():
     view = Prediction(session)
     for row in range(4):
         mouse(view.figure, "click", 0.1, row + 0.5)
-        assert session.target is None
+        assert session.explanations.target is None
     for row in (4, 5, 6):
         mouse(view.figure, "click", 0.1, row + 0.5)
-        assert session.target == row - 4
+        assert session.explanations.target == row - 4
         assert np.argmax(view.picture.bars.opacities) == row
 
 
@@ -145,7 +145,7 @@ def test_a_regression_has_nothing_to_choose():
     view = Prediction(session)
     for y in (0.5, 1.5):
         mouse(view.figure, "click", 0.1, y)
-        assert session.target is None
+        assert session.explanations.target is None
         assert view.message.layout.display == "none"
 
 
@@ -159,6 +159,6 @@ def test_a_prediction_of_tensors_given_by_hand_knows_no_truth(session):
 def test_escape_explains_the_largest_again(session):
     view = Prediction(session)
     press(view, "ArrowDown")
-    assert session.target is not None
+    assert session.explanations.target is not None
     press(view, "Escape")
-    assert session.target is None
+    assert session.explanations.target is None

@@ -32,7 +32,7 @@ def session():
 
 @pytest.fixture
 def large(large):
-    large.method = "input_x_gradient"
+    large.explanations.method = "input_x_gradient"
     return large
 
 
@@ -49,7 +49,7 @@ def shown_bars(view) -> dict[str, float]:
 )
 def test_bars(session, method, target, span, sign):
     view = SaliencyBars(session, Selection(session, query=3))
-    session.method, session.target = method, target
+    session.explanations.method, session.explanations.target = method, target
     view.controls["over"].value, view.controls["values"].value = span, sign
     compute = gradients if method == "gradient" else input_times_gradient
     parts = compute(session, target)

@@ -32,7 +32,7 @@ def session():
 
 @pytest.fixture
 def large(large):
-    large.method = "input_x_gradient"
+    large.explanations.method = "input_x_gradient"
     return large
 
 
@@ -50,7 +50,7 @@ def test_a_png_has_the_cells_of_the_screen(session):
 @pytest.mark.parametrize("method", ["input_x_gradient", "gradient"])
 @pytest.mark.parametrize("target", [None, 0])
 def test_heatmap_frame(session, method, target):
-    session.method, session.target = method, target
+    session.explanations.method, session.explanations.target = method, target
     compute = gradients if method == "gradient" else input_times_gradient
     parts = compute(session, target)
     frame = SaliencyHeatmap(session).to_frame()
@@ -69,7 +69,7 @@ def test_heatmap_frame(session, method, target):
 def test_heatmap_pixels(large):
     view = SaliencyHeatmap(large)
     for target in (None, 0):
-        large.target = target
+        large.explanations.target = target
         values = np.concatenate(input_times_gradient(large, target), axis=1)
         names = [name for group in large.feature_names for name in group]
         top = strongest(np.abs(values).sum(axis=0), 24)

@@ -38,7 +38,9 @@ def session(monkeypatch):
 
 
 def table(session, kind):
-    return (session.head_importance if kind is HeadImportance else session.attention_effects)()
+    return (
+        session.explanations.head_importance if kind is HeadImportance else session.explanations.attention_effects
+    )()
 
 
 def picture(view) -> list[np.ndarray]:
@@ -55,7 +57,7 @@ def test_it_is_drawn_when_it_is_ready(session, kind):
             assert not visible(view)
             await until(lambda: 0 < view.work.progress.value < 1)
             assert view.picture.pictures == []
-            assert not session.is_explained(VIEWS[kind])
+            assert not session.explanations.has(VIEWS[kind])
             await until(lambda: not view.work.running)
             assert visible(view)
             assert view.readout.value
@@ -75,8 +77,8 @@ def test_what_is_out_of_date_is_dropped(session, kind):
             session.sample = 9
             view.selection.layer = 1  # of no consequence for what is computed
             await until(lambda: not view.work.running)
-            assert (VIEWS[kind], first, None) not in session._explained
-            assert session.is_explained(VIEWS[kind])
+            assert (VIEWS[kind], first, None) not in session.explanations._results
+            assert session.explanations.has(VIEWS[kind])
             drawn = picture(view)
             assert view.message.layout.display == "none"
         with make_session() as other:
@@ -100,7 +102,7 @@ def test_a_stop_stops_until_there_is_another_sample(session, kind):
             view.selection.layer = 1
             assert not view.work.running
             assert not visible(view)
-            assert not session.is_explained(VIEWS[kind])
+            assert not session.explanations.has(VIEWS[kind])
             session.sample = 9
             await until(lambda: visible(view))
             assert "Stopped" not in view.readout.value
@@ -111,10 +113,10 @@ def test_a_stop_stops_until_there_is_another_sample(session, kind):
 def test_every_session_that_is_drawn_is_waited_for(session, kind):
     async def run():
         with make_session() as other, compared(kind)(Selection(session, other)) as view:
-            await until(lambda: session.is_explained(VIEWS[kind]))
+            await until(lambda: session.explanations.has(VIEWS[kind]))
             assert not visible(view)
             await until(lambda: visible(view))
-            assert other.is_explained(VIEWS[kind])
+            assert other.explanations.has(VIEWS[kind])
 
     asyncio.run(run())
 
@@ -137,9 +139,9 @@ def test_nothing_is_computed_off_the_screen(session, kind):
             session.sample = 4
             await asyncio.sleep(0.05)
             assert not view().work.running
-            assert not session.is_explained(VIEWS[kind])
+            assert not session.explanations.has(VIEWS[kind])
             explorer.tabs.selected_index = titles.index(TABS[kind])
             await until(lambda: visible(view()))
-            assert session.is_explained(VIEWS[kind])
+            assert session.explanations.has(VIEWS[kind])
 
     asyncio.run(run())
