@@ -15,24 +15,24 @@ from traitlets import link
 from stockformer.explainability.attention.statistics import divergence
 from stockformer.model import Forecaster
 from stockformer_widgets.catalogue import PAGES, AttentionHeatmap, Prediction, View
+from stockformer_widgets.components.drawing import STREAM_COLORS, MessageLine, text
+from stockformer_widgets.components.snapshot import SnapshotBox, arrange
 from stockformer_widgets.controls.selectors import SampleControls, SelectionControls
 from stockformer_widgets.export import PageSample, pack, write_page
-from stockformer_widgets.parts.drawing import STREAM_COLORS, MessageLine, text
-from stockformer_widgets.parts.picture import Pictured, arrange
 from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.tabs import Columns, Slot, ViewTabs
-from stockformer_widgets.views.base import close_parts
+from stockformer_widgets.views.base import close_children
 
 
-class SampleComparison(Pictured):
+class SampleComparison(SnapshotBox):
     """Two samples, A and B, under one selection: maps on one colour scale and their difference, the rest overlaid.
 
     The tabs are those of the explorer; what cannot be drawn as one is side by side. Days align by their distance
-    from the prediction. What only one of the two has is left out, and a line says so. `close` frees every widget,
+    from the prediction. What only one of the two has is left out, as a line above says. `close` frees every widget,
     and the sessions that the comparison made itself.
 
     Args:
@@ -100,8 +100,8 @@ class SampleComparison(Pictured):
             pairs = list(zip(kinds[0][kind], kinds[1][kind], strict=False))
             if all(a.shape[-2:] == b.shape[-2:] for a, b in pairs):
                 means = [(a[0].mean(dim=0), b[0].mean(dim=0)) for a, b in pairs]
-                found = [float(divergence(a, b)) for a, b in means if a.any() and b.any()]  # neither switched off
-                rows.append((f"{kind} divergence", math.nan, math.nan, float(np.mean(found)) if found else math.nan))
+                values = [float(divergence(a, b)) for a, b in means if a.any() and b.any()]  # neither switched off
+                rows.append((f"{kind} divergence", math.nan, math.nan, float(np.mean(values)) if values else math.nan))
         return pd.DataFrame(rows, columns=["measure", "a", "b", "difference"])
 
     def export_html(self, path: str | Path) -> Path:
@@ -130,7 +130,7 @@ class SampleComparison(Pictured):
         self._written = []
         for view in self.views if hasattr(self, "tabs") else []:
             view.close()
-        close_parts(self)
+        close_children(self)
         for session in self._own:
             session.close()
         super().close()
@@ -197,7 +197,7 @@ class SampleComparison(Pictured):
                 words = " and ".join(f"{n} layers, {h} heads, {q} x {k} days" for n, h, q, k in shapes)
                 lines.append(f"{kind} attention: A and B have {words}; what both have is compared.")
         if all(map(Prediction.shows, self.sessions)) and not Prediction.compares(*self.sessions):
-            lines.append("A and B predict different things: their predictions stand side by side.")
+            lines.append("A and B predict different things: their predictions are side by side.")
         return lines
 
     def _follow(self) -> None:

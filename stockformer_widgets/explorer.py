@@ -10,25 +10,25 @@ from ipywidgets import HTML, HBox, Layout, ToggleButton
 
 from stockformer.survey import Survey
 from stockformer_widgets.catalogue import View
+from stockformer_widgets.components.drawing import HIGHLIGHT, MessageLine, text
+from stockformer_widgets.components.snapshot import SnapshotBox, arrange
 from stockformer_widgets.controls.selectors import SampleControls, SelectionControls
 from stockformer_widgets.controls.what_if import WhatIfControls
 from stockformer_widgets.export import pack_samples, write_page
 from stockformer_widgets.history import HistoryView
-from stockformer_widgets.parts.drawing import HIGHLIGHT, MessageLine, text
-from stockformer_widgets.parts.picture import Pictured, arrange
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.tabs import ViewTabs, pages_of, with_history
-from stockformer_widgets.views.base import check_state, close_parts
+from stockformer_widgets.views.base import check_state, close_children
 
 
-class AttentionExplorer(Pictured):
+class AttentionExplorer(SnapshotBox):
     """A session on the screen: choose sample, map, layer, head and day; click to look closer.
 
     Views that the model has nothing for are left out: an encoder-only model has
-    no cross-attention and no gates. Views on a tab that is not shown are not
+    no cross-attention and no gates. Views on a tab that is not open are not
     drawn. `close` frees every widget; so does closing the session.
 
     Args:
@@ -89,7 +89,7 @@ class AttentionExplorer(Pictured):
         self._read = None
         for view in self.views if hasattr(self, "tabs") else []:
             view.close()
-        close_parts(self)
+        close_children(self)
         super().close()
 
     def __enter__(self) -> AttentionExplorer:
@@ -106,7 +106,7 @@ class AttentionExplorer(Pictured):
         self.headline, self.message = HTML(), MessageLine()
         self.changing = ToggleButton(
             description="what if…",
-            tooltip="change parts of the model",
+            tooltip="change gates, attention, heads or inputs",
             layout=Layout(width="84px", margin="0 0 0 16px"),
         )
         self.changes = WhatIfControls(self.session, self.selection, self.message)
@@ -142,12 +142,12 @@ class AttentionExplorer(Pictured):
 
 
 def _headline(session: ExtractorSession) -> str:
-    """Whose day it is, and what came of it."""
+    """Ticker, day and outcome of the sample."""
     window, dataset = session.reading.window, session.dataset
     if window is None or dataset is None:
         batch = next(iter(session.reading.capture.attention.values())).size(0)
         return "<b>tensors given by hand</b>" + (f", the first of the batch's {batch}" if batch > 1 else "")
-    said = [f"<b>{text(window.ticker)}, {window.dates[-1].date()}</b>"]
+    facts = [f"<b>{text(window.ticker)}, {window.dates[-1].date()}</b>"]
     if dataset.target_column is not None:
-        said.append(dataset.target_column.describe(window.target_value))
-    return " &nbsp; ".join([*said, *map(text, filter(None, [dataset.assumption, session.doubt]))])
+        facts.append(dataset.target_column.describe(window.target_value))
+    return " &nbsp; ".join([*facts, *map(text, filter(None, [dataset.assumption, session.doubt]))])

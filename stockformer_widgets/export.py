@@ -1,4 +1,4 @@
-"""The explorer without Python: as a page that is one file, and as a widget that needs no kernel."""
+"""The explorer without Python: as a page in one file, and as a widget that needs no kernel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from stockformer_widgets.state.lifetime import closes_to_the_end
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.tabs import Columns, Slot, pages_of, slots
-from stockformer_widgets.views.base import close_parts
+from stockformer_widgets.views.base import close_children
 from stockformer_widgets.views.day_maps import market_note
 
 _STATIC = Path(__file__).parent / "static"
@@ -56,15 +56,15 @@ _MADE = (
     f"Made {{day}} by stockformer-widgets {stockformer.__version__}, torch {{torch}}. "
     "Numbers are within 0.05 % of the model's."
 )
-#: Nothing is fetched, and no script runs but the page's own.
+#: Nothing is fetched, and only the page's own script runs.
 _POLICY = "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
 
 
 class ExplorerPage(anywidget.AnyWidget):
     """The explorer of some samples as one anywidget: linked and clickable without a kernel.
 
-    For hosts that run anywidgets only, such as marimo. It holds a copy of the numbers:
-    it does not follow the session.
+    For hosts that run anywidgets only, such as marimo. It holds a copy of the numbers
+    and does not follow the session.
 
     Args:
         session: the model and the sample in it.
@@ -94,7 +94,7 @@ class ExplorerPage(anywidget.AnyWidget):
     def close(self) -> None:
         """Close the widget and its layout."""
         if self.comm is not None:
-            close_parts(self)
+            close_children(self)
         super().close()
 
 
@@ -149,10 +149,10 @@ def pack_samples(
 
 @dataclass(frozen=True)
 class PageSample:
-    """What a page shows under one title.
+    """The content of a page under one title.
 
     Attributes:
-        selection: which the page may move, in turn to everything that it shows.
+        selection: moved by `pack` to every place that the page can show.
         pages: heading -> the places of its views by column.
     """
 
@@ -168,11 +168,11 @@ def _page_sample(session: ExtractorSession) -> PageSample:
 def pack(
     samples: Iterable[PageSample], selection: Selection, sessions: Sequence[ExtractorSession]
 ) -> tuple[dict[str, Any], bytes]:
-    """What a page shows: a ``Bundle`` of ``js/src/page/bundle.ts``, and its arrays.
+    """The content of a page: a ``Bundle`` of ``js/src/page/bundle.ts``, and its arrays.
 
     Args:
         selection: where the page opens.
-        sessions: of whose models the numbers are.
+        sessions: whose models the numbers come from.
     """
     size = selection.sizes()
     sections: dict[str, list[list[str]]] = {}
@@ -207,7 +207,7 @@ def pack(
 
 
 def _sections(named: Mapping[str, list[list[str]]], there: set[str]) -> Iterator[dict[str, Any]]:
-    """Headings and columns of the views that there are."""
+    """Headings and columns of the views that exist."""
     for title, columns in named.items():
         views = [[name for name in column if name in there] for column in columns]
         if any(views):
@@ -215,7 +215,7 @@ def _sections(named: Mapping[str, list[list[str]]], there: set[str]) -> Iterator
 
 
 def _name(slot: Slot, where: Selection) -> str:
-    """What a page calls a view."""
+    """The name of a view in a page."""
     return f"{slot.kind.__name__}{_side(slot, where)}"
 
 
@@ -248,7 +248,7 @@ def _pack_kind(where: Selection, kind: str) -> dict[str, Any]:
 def _pack_view(slot: Slot, where: Selection, charts: _Charts) -> dict[str, Any]:
     """A ``View`` of ``js/src/page/bundle.ts``: the view's chart for every value of the fields that it is made of.
 
-    One that fails says why, as on the screen, and keeps no other away.
+    One that fails shows its error, as on the screen, and does not affect the others.
     """
     kind, side = slot.kind, _side(slot, where)
     content, packed = list(kind.content), {}
@@ -272,7 +272,7 @@ _FIELDS = ("kind", "layer", "head", "query", "key")
 
 
 def _visit(where: Selection, content: Sequence[str], fields: Sequence[str] = _FIELDS) -> Iterator[str]:
-    """Select in turn everything that charts of these fields are made for; gives how the page calls it."""
+    """Select every combination of values of the fields in turn; yields its key in the page."""
     if not fields:
         yield " ".join(_counted(where, name) for name in content)
         return
@@ -295,11 +295,11 @@ def _counted(where: Selection, name: str) -> str:
     return "" if value is None else str(value)
 
 
-_SHORT = 12  # letters of a text that need not be shared
+_SHORT = 12  # length of a text that is not worth sharing
 
 
 class _Charts:
-    """Charts as a page holds them: texts, lists of texts and arrays that recur are there once."""
+    """Charts as stored in a page: texts, lists of texts and arrays that recur are stored once."""
 
     def __init__(self, progress: tqdm[Any]) -> None:
         self._progress = progress
@@ -319,7 +319,7 @@ class _Charts:
         if is_dataclass(value):
             packed = {field.name: self._pack(getattr(value, field.name)) for field in fields(value)}
             if isinstance(value, Line) and list(value.words) == formatted(value.values):
-                packed["words"] = None  # the page says numbers itself
+                packed["words"] = None  # the page formats numbers itself
             return packed | {"type": type(value).__name__}
         if isinstance(value, pd.DataFrame):
             return [{name: self._pack(one) for name, one in row.items()} for row in value.to_dict("records")]
@@ -336,7 +336,7 @@ class _Charts:
         return value
 
     def _place(self, values: np.ndarray) -> int:
-        """Where an array begins among the page's numbers; the rows of one that is there need not be written again."""
+        """Offset of an array in the page's numbers; rows of an array that is there already are not written again."""
         numbers = _rounded(values)
         place = self._arrays.get(numbers.tobytes())
         if place is None:
@@ -349,14 +349,14 @@ class _Charts:
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
-    """Values with 11 significant bits, within 0.05 %: what a screen shows, and half as large when compressed."""
+    """Values with 11 significant bits, within 0.05 %: enough for a screen, and half as large when compressed."""
     bits = np.ascontiguousarray(values, "<f4").view("<u4")
     rounded: np.ndarray = ((bits + 0x1000) & np.uint32(0xFFFFE000)).view("<f4")
     return rounded
 
 
 def _about(session: ExtractorSession) -> list[str]:
-    """Which model made a page's numbers, a line each."""
+    """The model that made a page's numbers, in one line per fact."""
     size = sum(parameter.numel() for parameter in session.model.parameters())
     lines = [f"{type(session.model).__name__}, {size:,} parameters, weights {fingerprint(session.model)[:8]}."]
     if session.change:

@@ -13,7 +13,7 @@ from stockformer.charts.figures import render
 from stockformer.explainability import GroupComparison, plot_group_differences
 from stockformer.explainability.groups.tests import smallest_p
 from stockformer.explainability.sentences.summary import p_value
-from stockformer_widgets.parts.drawing import (
+from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
     NEUTRAL,
     Titled,
@@ -25,14 +25,14 @@ from stockformer_widgets.parts.drawing import (
     text,
     tick_range,
 )
-from stockformer_widgets.parts.picture import Pictured
+from stockformer_widgets.components.snapshot import SnapshotBox
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
-from stockformer_widgets.views.base import close_parts
+from stockformer_widgets.views.base import close_children
 
 _ROW, _LEFT = 21, 150
 
 
-class GroupDifferences(Pictured):
+class GroupDifferences(SnapshotBox):
     """Every measure of a `GroupComparison`: its difference with the interval, in standard deviations, and the table.
 
     Points are the differences between the means of the groups, lines their 95 %
@@ -65,7 +65,7 @@ class GroupDifferences(Pictured):
         """Close every widget of it."""
         if self.comm is None:
             return
-        close_parts(self)
+        close_children(self)
         super().close()
 
     def __repr__(self) -> str:

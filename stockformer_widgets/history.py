@@ -30,8 +30,7 @@ from stockformer.survey import Survey
 from stockformer.survey import history as windows
 from stockformer.survey.context import REGIMES, index_of
 from stockformer.survey.history import ALL, Filter
-from stockformer_widgets.group_differences import GroupDifferences
-from stockformer_widgets.parts.drawing import (
+from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
     MARGIN,
     NEUTRAL,
@@ -48,11 +47,12 @@ from stockformer_widgets.parts.drawing import (
     text,
     tick_range,
 )
-from stockformer_widgets.parts.picture import Pictured, arrange
-from stockformer_widgets.parts.window_table import WindowTable
+from stockformer_widgets.components.snapshot import SnapshotBox, arrange
+from stockformer_widgets.components.window_table import WindowTable
+from stockformer_widgets.group_differences import GroupDifferences
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.base import check_state, close_parts
+from stockformer_widgets.views.base import check_state, close_children
 from stockformer_widgets.views.lines import LinesPicture
 
 _HEIGHTS = {"context": 90, "measure": 200, "quality": 110}
@@ -61,7 +61,7 @@ _EVERY = "all"
 _RIGHT = {_EVERY: None, "right": True, "wrong": False}
 
 
-class HistoryView(Pictured):
+class HistoryView(SnapshotBox):
     """Every window of a survey: measures over the calendar, against each other, and in a table.
 
     A click on a line, a point, a bar or a row moves the session to that window, which is marked everywhere. Drag
@@ -429,7 +429,7 @@ class HistoryView(Pictured):
         if self.comm is None:
             return
         self.session.unfollow(self._follow)
-        close_parts(self)
+        close_children(self)
         super().close()
 
     def __repr__(self) -> str:

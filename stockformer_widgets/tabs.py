@@ -10,8 +10,8 @@ from ipywidgets import HBox, Layout, Tab, VBox, Widget
 
 from stockformer.survey import Survey
 from stockformer_widgets.catalogue import PAGES, View
+from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.history import HistoryView, check_fit
-from stockformer_widgets.parts.drawing import MessageLine
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.compared import compared
@@ -90,11 +90,11 @@ def _slots(columns: Columns) -> list[Slot | HistorySlot]:
 
 
 class ViewTabs(Tab):
-    """Views in tabs. A view is made when its tab is shown for the first time and there is something to show.
+    """Views in tabs. A view is made when its tab is first opened and it has something to show.
 
     Args:
         pages: title of a tab -> its views by column; a tab without any is left out.
-        message: where it is said why a view could not be made.
+        message: reports why a view could not be made.
 
     The first tab is made by `turn`.
     """
@@ -111,7 +111,7 @@ class ViewTabs(Tab):
         return [view for page in self.children for view in page.views]
 
     def turn(self, change: Any = None) -> None:
-        """Draw the tab that is shown and only that."""
+        """Draw the open tab and no other."""
         if self.comm is not None:
             for number, page in enumerate(self.children):
                 page.show(number == self.selected_index)
@@ -141,16 +141,16 @@ class _Page(HBox):
         """The same by column."""
         return [[self._made[slot] for slot in _slots([column]) if slot in self._made] for column in self.items]
 
-    def show(self, shown: bool) -> None:
-        """Draw the views, or leave them undrawn until they are shown again."""
-        if shown:
+    def show(self, visible: bool) -> None:
+        """Draw the views, or pause them until they are visible again."""
+        if visible:
             self._make()
         for view in self.views:
-            view.paused = not shown
+            view.paused = not visible
 
     def _make(self) -> None:
-        """Make the views that there are not yet; one that fails does not keep the others away."""
-        failures: dict[str, list[str]] = {}  # what was said -> of which views
+        """Make the missing views; one that fails does not affect the others."""
+        failures: dict[str, list[str]] = {}  # message -> names of views
         missing = [slot for slot in _slots(self.items) if slot.filled and slot not in self._made]
         for slot in missing:
             try:

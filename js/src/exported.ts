@@ -6,7 +6,7 @@ import { page } from "./page/page";
 async function start(): Promise<void> {
   const loading = document.body.appendChild(document.createElement("p"));
   loading.textContent = "Loading…";
-  await new Promise((shown) => requestAnimationFrame(() => setTimeout(shown)));
+  await new Promise((painted) => requestAnimationFrame(() => setTimeout(painted)));
   const bundle = new TextDecoder().decode(await unpacked("bundle"));
   const bytes = await unpacked("data");
   loading.remove();
@@ -21,5 +21,5 @@ async function unpacked(id: string): Promise<Uint8Array> {
 }
 
 start().catch((error: unknown) => {
-  document.body.append(`This page cannot be shown, its data are damaged: ${error}`);
+  document.body.append(`This page cannot be displayed, its data are damaged: ${error}`);
 });

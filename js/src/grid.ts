@@ -105,11 +105,11 @@ export function headGrid(root: HTMLElement, handlers: GridHandlers, signal: Abor
 
   function cellAt(event: MouseEvent): Cell | null {
     const area = sheet.getBoundingClientRect();
-    const found = find(plan, event.clientX - area.x, event.clientY - area.y);
-    if (found === null) return null;
-    const { layer, head, queries, keys } = maps[found.place.map]!;
-    const query = Math.min(queries - 1, Math.floor(found.down * queries));
-    return { layer, head, query, key: Math.min(keys - 1, Math.floor(found.across * keys)) };
+    const hit = find(plan, event.clientX - area.x, event.clientY - area.y);
+    if (hit === null) return null;
+    const { layer, head, queries, keys } = maps[hit.place.map]!;
+    const query = Math.min(queries - 1, Math.floor(hit.down * queries));
+    return { layer, head, query, key: Math.min(keys - 1, Math.floor(hit.across * keys)) };
   }
 
   box.addEventListener(
@@ -129,9 +129,9 @@ export function headGrid(root: HTMLElement, handlers: GridHandlers, signal: Abor
   });
 
   return {
-    show(shown, values) {
-      [maps, codes] = [shown, values];
-      sorted.offer([MODEL_ORDER, ...Object.keys(shown[0]?.statistics ?? {})]);
+    show(next, values) {
+      [maps, codes] = [next, values];
+      sorted.offer([MODEL_ORDER, ...Object.keys(next[0]?.statistics ?? {})]);
       paint();
       draw();
     },

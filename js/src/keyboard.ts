@@ -14,7 +14,7 @@ interface Page {
 
 interface Traits {
   label: string;
-  says: string;
+  announcement: string;
   asks: number;
   page: Page;
 }
@@ -138,13 +138,13 @@ function attach(
   };
   // Only the view that has the focus speaks.
   const say = () => {
-    if (view === document.activeElement) live.textContent = model.get("says");
+    if (view === document.activeElement) live.textContent = model.get("announcement");
   };
   view.addEventListener("focusin", focusView, { signal });
   view.addEventListener("keydown", press, { signal });
   view.addEventListener("wheel", turn, { signal, passive: false });
   view.addEventListener("focus", say, { signal });
   view.addEventListener("blur", () => (live.textContent = ""), { signal });
-  model.on("change:says", say);
-  signal.addEventListener("abort", () => model.off("change:says", say));
+  model.on("change:announcement", say);
+  signal.addEventListener("abort", () => model.off("change:announcement", say));
 }

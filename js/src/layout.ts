@@ -2,7 +2,7 @@
 
 import type { HeadMap } from "./maps";
 
-/** A map's square in pixels; its caption stands above it. */
+/** A map's square in pixels; its caption is above it. */
 export interface Place {
   map: number;
   x: number;

@@ -1,4 +1,4 @@
-// Attention maps as they cross the wire.
+// Binary encoding of attention maps, shared by widget and page.
 
 import { levelOf } from "./colors";
 
@@ -21,7 +21,7 @@ export type Codes = Uint8Array | Float32Array;
 
 const BYTE_TOP = 254;
 
-/** What gives the weight that a code stands for, NaN for no number. */
+/** Decodes a code to its weight, NaN for no number. */
 function decoder(map: HeadMap, codes: Codes): (code: number) => number {
   if (codes instanceof Float32Array) return (code) => code;
   return (code) => (code > BYTE_TOP ? NaN : (code / BYTE_TOP) * map.largest);
@@ -30,9 +30,9 @@ function decoder(map: HeadMap, codes: Codes): (code: number) => number {
 /** The codes of every map, cut from one row of them. */
 export function split<T extends Codes>(maps: readonly HeadMap[], codes: T): T[] {
   let start = 0;
-  const parts = maps.map(({ queries, keys }) => codes.subarray(start, (start += queries * keys)) as T);
+  const cut = maps.map(({ queries, keys }) => codes.subarray(start, (start += queries * keys)) as T);
   if (start !== codes.length) throw new Error(`${codes.length} codes for maps of ${start} cells`);
-  return parts;
+  return cut;
 }
 
 /** The palette entries of cells, where `whole` is the weight of the last colour. */

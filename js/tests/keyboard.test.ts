@@ -9,7 +9,7 @@ let view: HTMLElement;
 let figure: HTMLElement;
 interface Traits {
   label: string;
-  says: string;
+  announcement: string;
   asks: number;
   page: { id: number; places: number; pressed: Record<string, number>; asks: number };
 }
@@ -29,7 +29,7 @@ beforeEach(() => {
     <div class="stockformer-view"><div class="bqplot" tabindex="0"><b></b></div><div id="part"></div></div>`;
   view = document.querySelector(".stockformer-view")!;
   figure = document.querySelector(".bqplot")!;
-  model = new FakeModel({ label: "Attention map", says: "query 1", asks: 0, page: {} } as Traits);
+  model = new FakeModel({ label: "Attention map", announcement: "query 1", asks: 0, page: {} } as Traits);
   widget = keyboard();
   widget.initialize({ model: model.typed, signal: closing.signal });
   show(closing.signal);
@@ -133,11 +133,11 @@ test("a figure gives its place as a tab stop to the view", () => {
 });
 
 test("only the view with the focus speaks", () => {
-  model.change("says", "query 2");
+  model.change("announcement", "query 2");
   expect(live()).toBe("");
   view.focus();
   expect(live()).toBe("query 2");
-  model.change("says", "query 3");
+  model.change("announcement", "query 3");
   expect(live()).toBe("query 3");
   view.blur();
   expect(live()).toBe("");

@@ -1,1 +1,1 @@
-"""What every picture shows, as values, and how matplotlib draws them."""
+"""Charts as values, and their drawing by matplotlib."""

@@ -1,4 +1,4 @@
-"""Charts of what each feature contributes."""
+"""Charts of attributions by feature."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def saliency_bars(
 
 
 def feature_bars(names: Sequence[str], values: np.ndarray, colors: Sequence[str], label: str) -> Bars:
-    """One bar per feature, in the given order."""
+    """One bar per feature, in the order of the names."""
     return Bars(
         values, formatted(values), colors, Axis(names, "feature", "feature"), Scale(*finite_range([values], 0.0), label)
     )
 
 
 def _shares(parts: Sequence[np.ndarray]) -> Note:
-    """How much of all magnitudes is the stock's, and how much the market's."""
+    """Shares of stock and market in all magnitudes."""
     if len(parts) != 2:
         return Note("")
     totals = np.array([float(np.abs(part).sum()) for part in parts])

@@ -36,7 +36,7 @@ _SERIES = {"adjusted_close": "close", "spy": "SPY"}
 def attention_row(
     row: Tensor, days: Sequence[str], query_day: str, mask: Tensor | None = None, *, dated: bool = True
 ) -> Chart:
-    """What one query attends to: its weights [key] beside a uniform share of the keys that it may attend to.
+    """Attention of one query: its weights [key] beside a uniform share of the keys that it may attend to.
 
     Args:
         days: names of the keys.
@@ -105,7 +105,7 @@ def gate_timeline(gates: Sequence[Tensor], days: Sequence[str], layer: int | Non
 def market_entry(
     entries: Sequence[Tensor], gates: Sequence[Tensor], days: Sequence[str], layer: int | None = None
 ) -> Chart:
-    """``|g * c| / |stream|`` by day, one [T] per layer, with the gates [T, d] that let it in; `layer` stands out."""
+    """``|g * c| / |stream|`` by day, one [T] per layer, with the gates [T, d] that let it in; `layer` is emphasised."""
     entering = torch.stack(list(entries)).numpy()
     means = torch.stack([gate.mean(dim=-1) for gate in gates]).numpy()
     lines = tuple(
@@ -131,7 +131,7 @@ def market_entry(
 
 
 def day_scores(parts: Sequence[Tensor], days: Sequence[Sequence[str]], by: str) -> Chart:
-    """What reaches the prediction from each stock day [T] and, where there is a market, each market day [S].
+    """Scores of each stock day [T] and, if there is a market, of each market day [S].
 
     Args:
         days: names of the days of each part; both end on the same day.

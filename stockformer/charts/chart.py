@@ -16,7 +16,7 @@ import pandas as pd
 
 from stockformer.explainability.sentences.summary import Summary
 
-#: Marks the selection, and what was before a change.
+#: Marks the selection, and values before a change.
 HIGHLIGHT = "#d55e00"
 #: Stock and market, from the palette of Okabe and Ito (2008), as are all colours here.
 STREAM_COLORS = ("#0072b2", "#e69f00")
@@ -50,7 +50,7 @@ class Axis:
 
     @property
     def of_days(self) -> bool:
-        """Whether the places are days, of which a part can be shown and axes of other lengths end on the same one."""
+        """Whether the places are days, which can be zoomed; axes of other lengths end on the same day."""
         return self.sets in ("query", "key")
 
     def name(self, place: int) -> str:
@@ -193,7 +193,7 @@ class Panels:
         return [line for body in bodies for line in body.lines if line.name]
 
     def words(self, place: int) -> dict[str, str]:
-        """Title -> what a panel has at a place, as text: the value of its bar, or its lines at full strength."""
+        """Title -> values of a panel at a place, as text: of its bar, or of its lines at full strength."""
         return {title: words for title, body in self.panels if (words := _words(body, place))}
 
 
@@ -212,7 +212,7 @@ class Heatmap:
         values: [rows, columns].
         rows, columns: down and across.
         scale: values of the first and the last colour, and what a cell holds.
-        sentence: says a cell, with the fields ``row``, ``column`` and ``value``.
+        sentence: describes a cell, with the fields ``row``, ``column`` and ``value``.
         form: format specification of a cell's number; by default the shortest that single precision tells apart.
         palette: name of matplotlib's colour map.
         masked: cells that may not be attended to, bool [rows, columns].
@@ -271,7 +271,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Note:
-    """A remark below a picture, and what explains it on demand."""
+    """A note below a picture, and its explanation on hover."""
 
     text: str
     detail: str = ""
@@ -279,7 +279,7 @@ class Note:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """What one picture shows.
+    """The content of one picture.
 
     Attributes:
         title: above the picture.

@@ -66,7 +66,7 @@ def overlay(one: Chart, other: Chart, most: int | None = None) -> Chart:
 
 
 def _panels(chart: Chart) -> dict[str, Lines | Bars]:
-    """What is drawn, by title; a single body has none."""
+    """Bodies by title; a single body has none."""
     body: Any = chart.body
     return dict(body.panels) if isinstance(body, Panels) else {"": body}
 
@@ -130,7 +130,7 @@ def _renamed(letter: str, body: Lines, color: str, places: int) -> list[Line]:
 
 
 def _places(body: Lines | Bars) -> Sequence[int | str]:
-    """What is aligned: days, counted back from the prediction, or names."""
+    """Keys to align by: days counted back from the prediction, or names."""
     if isinstance(body, Bars):
         return body.names.names
     return range(1 - len(body.x.names), 1) if body.x.of_days else body.x.names

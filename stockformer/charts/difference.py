@@ -1,4 +1,4 @@
-"""What two heatmaps differ in."""
+"""The difference of two heatmaps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def difference(one: Chart, other: Chart, most: int | None = None) -> Chart:
     """A's cells minus B's: days aligned on the last one, other rows and columns by name.
 
     Args:
-        most: rows that are not days are shown in the order of their largest difference, at most so many.
+        most: largest number of rows that are not days; they are ordered by their largest difference.
     """
     bodies: list[Any] = [one.body, other.body]
     rows, *row_places = _align(*(body.rows for body in bodies))

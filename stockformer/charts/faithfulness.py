@@ -21,7 +21,7 @@ _SHARES = np.linspace(0, 1, 101)
 
 
 def faithfulness(result: Faithfulness, method: str | None = None) -> Chart:
-    """Deletion and insertion curves of every ranking beside random orders; `method` stands out, where it is one."""
+    """Deletion and insertion curves of every ranking beside random orders; `method`, if any, is emphasised."""
     kinds = {} if (result.table["verdict"] == UNMEASURED).any() else _TITLES
     return Chart(
         title="Deletion and insertion",

@@ -1,4 +1,4 @@
-"""Charts of attention by head and by layer, and of what the prediction owes to it."""
+"""Charts of attention by head and by layer, and of the target's dependence on it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def head_specialization(maps: Tensor, mask: Tensor | None, days: Sequence[str], 
 
 
 def layer_evolution(kinds: Mapping[str, Sequence[Tensor]], masks: Mapping[str, Masks], kind: str) -> Chart:
-    """Diffuseness and sparsity of the maps by layer, each [heads, query, key], mean of the heads; one kind stands out.
+    """Diffuseness and sparsity of the maps by layer, each [heads, query, key], mean of the heads; `kind` is emphasised.
 
     Args:
         masks: by kind.
@@ -107,7 +107,7 @@ def layer_evolution(kinds: Mapping[str, Sequence[Tensor]], masks: Mapping[str, M
 
 
 def attention_distance(layers: Sequence[Tensor], masks: Masks, title: str) -> Chart:
-    """How many days away the heads of every layer, each [heads, query, key], look (Raghu et al. 2021, figure 3).
+    """Distance in days over which heads attend, [heads, query, key] per layer (Raghu et al. 2021, figure 3).
 
     The heads of a layer are drawn from the nearest to the farthest: one line per rank, not per head.
     """
@@ -134,10 +134,10 @@ def attention_distance(layers: Sequence[Tensor], masks: Masks, title: str) -> Ch
 
 
 def attention_effects(table: pd.DataFrame, kind: str | None, target: str, value: float) -> Chart:
-    """What the target does when a layer's attention is flat or shuffled; see `explainability.attention_effects`.
+    """Change of the target when a layer's attention is flat or shuffled; see `explainability.attention_effects`.
 
     Args:
-        kind: of attention, which stands out.
+        kind: of attention, which is emphasised.
         target, value: name and value of what is explained.
     """
     return Chart(
@@ -188,7 +188,7 @@ def _by_head(values: np.ndarray, words: Sequence[str], top: float, names: Sequen
 
 
 def _by_layer(lines: Mapping[str, Sequence[float]], kind: str | None, form: str, *ends: float) -> Lines:
-    """Lines over the layers by kind of attention, of which one stands out."""
+    """Lines over the layers by kind of attention, of which one is emphasised."""
     layers = max(map(len, lines.values()))
     values = [np.append(line, [np.nan] * (layers - len(line))) for line in lines.values()]
     words = [formatted(line, form) + [""] * (layers - len(line)) for line in lines.values()]

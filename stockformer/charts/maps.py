@@ -18,9 +18,9 @@ from stockformer.explainability.sentences.flow import summarize_flow_map
 from stockformer.explainability.sentences.inputs import summarize_saliency
 from stockformer.explainability.sentences.summary import Summary
 
-#: What the cells of an attention map hold.
+#: Name of the values of an attention map.
 WEIGHT = "weight"
-#: What queries and keys are where nothing else is known.
+#: Names of queries and keys if nothing else is known.
 DAY_LABELS = "query day", "key day"
 Pair = tuple[str, str]
 Names = tuple[Sequence[str], Sequence[str]]
@@ -69,7 +69,7 @@ def attention_map(cells: Heatmap, title: str, *, subject: str = "", dated: bool 
 
 
 def flow_map(cells: Heatmap, weights: Tensor, title: str) -> Chart:
-    """What attention carries, cells by `day_map`, beside the weights [query, key] that it carries it with."""
+    """Values that attention carries, cells by `day_map`, beside the weights [query, key] that it carries it with."""
     values, mask = _tensors(cells)
     return Chart(title, cells, lambda: _map_table(cells), summarize_flow_map(values, weights, mask))
 

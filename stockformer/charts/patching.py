@@ -1,4 +1,4 @@
-"""The map of what each activation of a donor does."""
+"""The map of the effect of each activation of a donor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chart of what the model says."""
+"""The chart of a prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controls above the views: which sample, and where to look in it."""
+"""The controls above the views: sample, map, day and explanation."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from stockformer.charts.figures import well_formed
 from stockformer.dataset import StockDataset
 from stockformer.explainability import GROUPS, METHODS, kind_title
 from stockformer.explainability.attribution.methods import BY_NAME
-from stockformer_widgets.parts.drawing import MessageLine
-from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.components.drawing import MessageLine
+from stockformer_widgets.components.progress import ProgressBar
 from stockformer_widgets.state.explanations import BASELINES, EXPLAINS
-from stockformer_widgets.state.observable import Followed
+from stockformer_widgets.state.observable import Observable
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import LANDMARKS, ExtractorSession
 
-#: The option that stands for None; a Dropdown takes None for "nothing chosen".
+#: The option for None, which a Dropdown takes to mean "nothing chosen".
 DEFAULT = "default"
 
 
 class Controls(HBox):
-    """Controls that set traits and show what they are; what a trait refuses is said in the message line."""
+    """Controls that set traits and display their values; a refused value is reported in the message line."""
 
     def __init__(self, message: MessageLine) -> None:
         super().__init__(layout=Layout(flex_flow="row wrap", align_items="center"))
         self.message = message
         self._syncing = False
-        self._followed: tuple[Followed, ...] = ()
+        self._owners: tuple[Observable, ...] = ()
 
     def _on_change(self, control: Any, act: Callable[[Any], None]) -> None:
         """Call ``act(value)`` when a person changes a control."""
@@ -62,22 +62,22 @@ class Controls(HBox):
 
         button.on_click(clicked)
 
-    def _follow(self, *followed: Followed) -> None:
+    def _follow(self, *owners: Observable) -> None:
         """Keep the controls in line with the traits of these, from now until `close`."""
-        self._followed = followed
-        for owner in followed:
+        self._owners = owners
+        for owner in owners:
             owner.follow(self._keep_up)
         self._sync()
 
     def _keep_up(self) -> None:
-        if not any(isinstance(owner, ExtractorSession) and owner.closed for owner in self._followed):
+        if not any(isinstance(owner, ExtractorSession) and owner.closed for owner in self._owners):
             self._sync()
 
     def close(self) -> None:
         """Stop following."""
         if self.comm is None:
             return
-        for owner in self._followed:
+        for owner in self._owners:
             owner.unfollow(self._keep_up)
         super().close()
 
@@ -114,7 +114,7 @@ class SampleControls(Controls):
             description="jump to",
             **wide(52, 190),
         )
-        self.scan = Work("scanning", message)
+        self.scan = ProgressBar("scanning", message)
         self.children = (
             self.ticker,
             self.date,
@@ -147,7 +147,7 @@ class SampleControls(Controls):
                 return
             self.index.value = sample
             self.ticker.value = window.ticker
-            # A date that stands for the sample stays as it was typed: to rewrite it would disturb the typing.
+            # A date that already names the sample stays as typed: rewriting it would disturb the typing.
             if self.date.value is None or self._last_until(window.ticker, self.date.value) != sample:
                 self.date.value = window.dates[-1].date()
 
@@ -214,7 +214,7 @@ class SelectionControls(Controls):
             self._on_change(control, self._setter(owner, name))
         self._follow(session, session.explanations, selection)
 
-    def _bound(self) -> list[tuple[Any, Followed, str]]:
+    def _bound(self) -> list[tuple[Any, Observable, str]]:
         return [
             (self.kind, self.selection, "kind"),
             (self.layer, self.selection, "layer"),
@@ -223,7 +223,7 @@ class SelectionControls(Controls):
             *((getattr(self, name), self.session.explanations, name) for name in EXPLAINS),
         ]
 
-    def _setter(self, owner: Followed, name: str) -> Callable[[Any], None]:
+    def _setter(self, owner: Observable, name: str) -> Callable[[Any], None]:
         return lambda value: setattr(owner, name, None if value == DEFAULT else value)
 
     def _sync(self) -> None:
@@ -247,8 +247,8 @@ class SelectionControls(Controls):
             _show(self.groups, available and method.by_group)
 
 
-def _show(control: Any, shown: bool) -> None:
-    control.layout.display = None if shown else "none"
+def _show(control: Any, visible: bool) -> None:
+    control.layout.display = None if visible else "none"
 
 
 def offer(

@@ -1,4 +1,4 @@
-"""The controls that change what the model does: what would it say then?"""
+"""The controls of the what-if: change gates, attention, heads or inputs, and see the effect."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from ipywidgets import HTML, Button, Dropdown, IntRangeSlider, Layout, Text, ToggleButton
 
+from stockformer_widgets.components.drawing import MessageLine, text
 from stockformer_widgets.controls.selectors import DEFAULT, Controls, offer, wide
-from stockformer_widgets.parts.drawing import MessageLine, text
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 
@@ -20,7 +20,7 @@ _GATES = {0.0: "0, closed", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1, ope
 class WhatIfControls(Controls):
     """Change the gate, the attention and the head that are selected, the market, or the inputs; undo.
 
-    Every control shows what holds at the selected place, also where Python changed it.
+    Every control shows the change at the selected place, even one made from Python.
     """
 
     def __init__(self, session: ExtractorSession, selection: Selection, message: MessageLine) -> None:
@@ -59,8 +59,8 @@ class WhatIfControls(Controls):
         self._on_click(self.reset, lambda: session.what_if())
         self._follow(session, selection)
 
-    def _change(self, **parts: Any) -> None:
-        self.session.what_if(**vars(replace(self.session.change, **parts)))
+    def _change(self, **fields: Any) -> None:
+        self.session.what_if(**vars(replace(self.session.change, **fields)))
 
     def _set_gate(self, value: Any) -> None:
         gate = {layer: held for layer, held in self.session.change.gate.items() if layer != self.selection.layer}

@@ -1,1 +1,1 @@
-"""What is shown, and where the person looks: sessions, selections, and how they tell."""
+"""Sessions, their explanations, selections, and how changes of them are announced."""

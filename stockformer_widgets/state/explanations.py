@@ -1,4 +1,4 @@
-"""Explanations of a session's sample: their target and method, results, and faithfulness."""
+"""Explanations of a session's sample: target, method, results, and their faithfulness."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ from stockformer.explainability.faithfulness.rankings import Ranking, choose_bas
 from stockformer.inputs import Inputs
 from stockformer.model import Forecaster
 from stockformer.steps import Steps, run_to_end
-from stockformer_widgets.state.observable import Followed, Follower, reacts
+from stockformer_widgets.state.observable import Follower, Observable, reacts
 from stockformer_widgets.state.reading import Reading
 
-#: What methods that move from or to a baseline take for "nothing known".
+#: Baselines of the methods that have one: the inputs that stand for "nothing known".
 BASELINES = ("training mean", "calm window", "random training windows")
-#: Traits that say what is explained, and how.
+#: Traits that define the target and how it is attributed.
 EXPLAINS = ("target", "method", "baseline", "groups")
 _DRAWN = 8  # random training windows
 _LONG = 1000  # runs of the model, some seconds
@@ -94,10 +94,10 @@ class Explained(Protocol):
     def follow(self, follower: Follower) -> None: ...
 
 
-class Explanations(Followed):
+class Explanations(Observable):
     """Explanations of what a session's model predicts for its sample; each is computed once.
 
-    They follow the session: what was computed of another sample, change or weights is dropped.
+    They follow the session: results for an earlier sample, change or weights are dropped.
 
     Args:
         session: an open session, which has a reading.
@@ -108,18 +108,18 @@ class Explanations(Followed):
     target = Int(None, allow_none=True)
     #: How the output is attributed to the inputs, one of `stockformer.explainability.METHODS`.
     method = Enum(METHODS, METHODS[0])
-    #: From where, one of `BASELINES`; methods that need no baseline ignore it.
+    #: The baseline, one of `BASELINES`; methods without one ignore it.
     baseline = Enum(BASELINES, BASELINES[0])
-    #: What occlusion and Shapley sampling move together, one of `stockformer.explainability.GROUPS`.
+    #: Cells that occlusion and Shapley sampling move together, one of `stockformer.explainability.GROUPS`.
     groups = Enum(GROUPS, GROUPS[0])
-    #: What `check` measured, by unit: ``cell`` or ``day`` -> `stockformer.explainability.Faithfulness`. Over windows of
-    #: the dataset, or of the sample where no windows were measured.
+    #: Results of `check` by unit: ``cell`` or ``day`` -> `stockformer.explainability.Faithfulness`. Over windows of the
+    #: dataset, or on the sample if no windows were measured.
     faithfulness = Dict(read_only=True)
-    #: What `check` measured of the sample alone, by unit.
+    #: Results of `check` on the sample alone, by unit.
     sample_faithfulness = Dict(read_only=True)
-    #: What `check_randomised` measured: method -> the row of `stockformer.explainability.randomisation_check`.
+    #: Result of `check_randomised`: method -> the row of `stockformer.explainability.randomisation_check`.
     randomised = Dict(read_only=True)
-    #: Whether a person stopped an attribution that takes long; False again when something else is explained.
+    #: Whether a person stopped a long attribution; False again when target, method or sample change.
     stopped = Bool(False, read_only=True)
 
     def __init__(self, session: Explained) -> None:
@@ -137,18 +137,18 @@ class Explanations(Followed):
 
     @property
     def available(self) -> bool:
-        """Whether what is predicted can be attributed to the inputs."""
+        """Whether the model's output can be attributed to its inputs."""
         return can_attribute(self.session.reading.inputs, self.session.reading.capture.output)
 
     def attribution(self) -> Attribution:
-        """Attribution of what is explained, by `method` from `baseline`; see `stockformer.explainability.attribute`."""
+        """Attribution of the target by `method` from `baseline`; see `stockformer.explainability.attribute`."""
         return run_to_end(self.attribution_steps(), self.method_name, progress=self.takes_long)
 
     def attribution_steps(self) -> Steps[Attribution]:
         """`attribution` in steps.
 
         Raises:
-            RuntimeError: between two steps something changed that is explained.
+            RuntimeError: the reading, the target or a setting changed between two steps.
         """
 
         def compute() -> Steps[Attribution]:
@@ -166,7 +166,7 @@ class Explanations(Followed):
 
     @property
     def takes_long(self) -> bool:
-        """Whether `attribution` would take some seconds, so that a person wants to see it move, and to stop it."""
+        """Whether `attribution` would take seconds, so that it needs a progress bar and a stop button."""
         if self._attribution_key() in self._results:
             return False
         bases = _DRAWN if self.baseline == BASELINES[2] else 1
@@ -174,11 +174,11 @@ class Explanations(Followed):
         return bases * attribution_runs(self.method, shapes, self.groups) > _LONG
 
     def saliency(self) -> tuple[Tensor, ...]:
-        """The signed parts of `attribution`, one [T, features] in float32 an input."""
+        """The signed parts of `attribution`, one [T, features] in float32 per input."""
         return tuple(part.float() for part in self.attribution().parts)
 
     def trace(self) -> Trace:
-        """What attention carried, with its gradients; see `stockformer.explainability.trace_attention`."""
+        """Values that attention carried, with gradients; see `stockformer.explainability.trace_attention`."""
         key = self._key("trace")
         if key not in self._results:
             with self.session.as_changed():
@@ -188,39 +188,39 @@ class Explanations(Followed):
         return trace
 
     def head_importance(self) -> pd.DataFrame:
-        """How much what is explained depends on each head; see `stockformer.explainability.head_importance`."""
+        """How much the target depends on each head; see `stockformer.explainability.head_importance`."""
         return run_to_end(self.head_importance_steps(), "heads", progress=False)
 
     def head_importance_steps(self) -> Steps[pd.DataFrame]:
         """`head_importance` in steps.
 
         Raises:
-            RuntimeError: between two steps something changed that is explained.
+            RuntimeError: the reading, the target or a setting changed between two steps.
         """
         return self._steps("heads", partial(head_importance_steps, trace=self.trace()))
 
     def attention_effects(self) -> pd.DataFrame:
-        """What flat and shuffled attention do; see `stockformer.explainability.attention_effects`."""
+        """Effects of flat and shuffled attention on the target; see `stockformer.explainability.attention_effects`."""
         return run_to_end(self.attention_effects_steps(), "effects", progress=False)
 
     def attention_effects_steps(self) -> Steps[pd.DataFrame]:
         """`attention_effects` in steps.
 
         Raises:
-            RuntimeError: between two steps something changed that is explained.
+            RuntimeError: the reading, the target or a setting changed between two steps.
         """
         return self._steps("effects", partial(attention_effects_steps, target=self._target()))
 
     def patching(self, donor: int) -> Patching:
-        """What activations of another window do; see `stockformer.explainability.activation_patching`.
+        """Effects of patching in activations of another window; see `stockformer.explainability.activation_patching`.
 
-        Beside it are measured random donors, windows of the sample's ticker; the sample must be of a dataset.
+        Random windows of the sample's ticker are measured beside it; the sample must come from a dataset.
 
         Args:
-            donor: index of the dataset's window.
+            donor: index of a window of the dataset.
 
         Raises:
-            ValueError: the sample is not of a dataset, or the model has no stream to patch.
+            ValueError: the sample does not come from a dataset, or the model has no stream to patch.
             IndexError: there is no such window.
         """
         return run_to_end(self.patching_steps(donor), "patching", progress=False)
@@ -229,7 +229,7 @@ class Explanations(Followed):
         """`patching` in steps.
 
         Raises:
-            RuntimeError: between two steps something changed that is explained.
+            RuntimeError: the reading, the target or a setting changed between two steps.
         """
         dataset, sample = self.session.dataset, self.session.reading.sample
         if dataset is None or sample is None:
@@ -243,50 +243,50 @@ class Explanations(Followed):
         return self._steps(patching_from(donor), compute)
 
     def donors(self) -> dict[str, int]:
-        """Other windows of the sample's ticker by name: the calmest and the most volatile one, as far as prices tell
-        which they are, and one drawn at random; none where the ticker has no other.
+        """Other windows of the sample's ticker by name: the calmest and the most volatile one if prices are known, and
+        one drawn at random; empty if the ticker has no other window.
 
         Raises:
-            ValueError: the sample is not of a dataset.
+            ValueError: the sample does not come from a dataset.
         """
         dataset, sample = self.session.dataset, self.session.reading.sample
         if dataset is None or sample is None:
             raise ValueError("donors are windows of a dataset, and the sample is not of one")
         others = np.array(draw_donors(dataset, sample, len(dataset)), dtype=int)
         volatility = dataset.volatility[others]
-        found = {}
+        donors = {}
         if np.isfinite(volatility).any():
-            found["calmest window"] = int(others[np.nanargmin(volatility)])
-            found["most volatile window"] = int(others[np.nanargmax(volatility)])
-        return found | ({"random window": int(others[0])} if len(others) else {})
+            donors["calmest window"] = int(others[np.nanargmin(volatility)])
+            donors["most volatile window"] = int(others[np.nanargmax(volatility)])
+        return donors | ({"random window": int(others[0])} if len(others) else {})
 
     def has(self, what: str) -> bool:
         """Whether ``heads`` (`head_importance`), ``effects`` (`attention_effects`) or `patching_from` were computed."""
         return self._key(what) in self._results
 
     def check(self, windows: int | None = None, unit: str = "cell") -> Faithfulness:
-        """Measure how far to trust the explanations, with a progress bar; sets `faithfulness`.
+        """Measure the faithfulness of the explanations, with a progress bar; sets `faithfulness`.
 
-        What was measured over windows stays when the sample is measured, which also sets `sample_faithfulness`.
+        Results over windows are kept when the sample is measured, which also sets `sample_faithfulness`.
         See `stockformer.explainability.measure_faithfulness`; the fixed linear formula is made from training windows
         of the dataset.
 
         Args:
-            windows: how many of the dataset, evenly spread; by default the sample alone.
+            windows: number of windows of the dataset, evenly spread; by default the sample alone.
             unit: ``cell`` ranks every feature of every day by every method, from `baseline` and in
                 `groups`; ``day`` ranks days, also by attention. Both move them to the training mean.
 
         Raises:
-            ValueError: another unit, less than two windows or more than there are, a session without dataset, one
+            ValueError: unknown unit, fewer than two windows or more than there are, a session without dataset or
                 with a change, or a model that cannot be attributed.
         """
         return run_to_end(self.check_steps(windows, unit), "faithfulness")
 
     def check_steps(self, windows: int | None = None, unit: str = "cell") -> Steps[Faithfulness]:
-        """`check` in steps. One that is left early changes nothing.
+        """`check` in steps. One that is abandoned changes nothing.
 
         Raises:
-            RuntimeError: between two steps something changed that the check is of.
+            RuntimeError: the reading, the target or a setting changed between two steps.
         """
         rankings, samples = self._rankings(unit), self._checked(windows)
         blocks = None if self.session.dataset is None or windows is None else self._blocks(windows)
@@ -333,10 +333,10 @@ class Explanations(Followed):
         return run_to_end(self.randomised_steps(), "random weights")
 
     def randomised_steps(self) -> Steps[pd.DataFrame]:
-        """`check_randomised` in steps. One that is left early changes nothing.
+        """`check_randomised` in steps. One that is abandoned changes nothing.
 
         Raises:
-            RuntimeError: between two steps something changed that the check is of.
+            RuntimeError: the reading, the target or a setting changed between two steps.
         """
         samples = self._checked(None)
         options: dict[str, Any] = {"baselines": self._baselines(), "groups": self.groups}
@@ -349,7 +349,7 @@ class Explanations(Followed):
 
     @property
     def targets(self) -> list[str]:
-        """What the columns of the output stand for; none where the output is one value."""
+        """Names of the output's columns; empty if the output is a single value."""
         output = self.session.reading.capture.output
         if not isinstance(output, Tensor) or output.dim() != 2:
             return []
@@ -363,7 +363,7 @@ class Explanations(Followed):
 
     @property
     def target_name(self) -> str:
-        """What is explained, in words."""
+        """The target in words."""
         if not self.targets:
             return "the value"
         target = self._target()
@@ -375,16 +375,16 @@ class Explanations(Followed):
 
     @property
     def explained_column(self) -> int | None:
-        """The column of the output that is explained; None for a value or an expected rank."""
+        """The output column of the target; None for a value or an expected rank."""
         return self._target().column
 
     @property
     def method_name(self) -> str:
-        """How the output is attributed, in words."""
+        """The method in words."""
         return str(self.method).replace("_", " ")
 
     def _key(self, what: str) -> tuple[Any, ...]:
-        # With the reading: what another thread computes may be ready only after the next one was read.
+        # With the reading: another thread may finish a result only after the next reading.
         return what, self.session.reading, self.target
 
     def _attribution_key(self) -> tuple[Any, ...]:
@@ -397,10 +397,10 @@ class Explanations(Followed):
     def _unless_changed(
         self, steps: Steps[Result], asked: Callable[[], tuple[Any, ...]], *, changed: bool = False
     ) -> Steps[Result]:
-        """Take the steps for as long as what is asked for stays the same.
+        """Take the steps for as long as what `asked` returns stays the same.
 
         Args:
-            changed: whether they see the model with the change of `what_if`, which is undone between them.
+            changed: run each step with the change of `what_if`, which is undone between steps.
         """
         before, refreshed = asked(), self.session.refreshed
         while True:
@@ -411,7 +411,7 @@ class Explanations(Followed):
                 return end.value  # type: ignore[no-any-return]
             yield share
             if self.session.closed or asked() != before or self.session.refreshed != refreshed:
-                raise RuntimeError("what was measured has changed meanwhile: measure again")
+                raise RuntimeError("the sample or the settings changed during the measurement: measure again")
 
     def _rankings(self, unit: str) -> Mapping[str, Ranking]:
         if unit not in ("cell", "day"):
@@ -428,9 +428,9 @@ class Explanations(Followed):
         return {method: partial(rank_cells, method, **options) for method in METHODS}
 
     def _checked(self, windows: int | None) -> list[Inputs]:
-        """Inputs to measure on."""
+        """Inputs to measure faithfulness on."""
         if self.session.change:
-            raise ValueError("the model is measured as it is: take the change back first")
+            raise ValueError("faithfulness is measured on the unchanged model: undo the what-if first")
         if windows is None:
             return [self.session.reading.first_sample]
         if self.session.dataset is None:
@@ -446,16 +446,16 @@ class Explanations(Followed):
         return calendar_blocks(self.session.dataset, spread_indices(self.session.dataset, windows))
 
     def _others(self, windows: int | None) -> tuple[list[list[Inputs]], str]:
-        """Inputs of other windows to measure with; or none, and a sentence that says why."""
+        """Inputs of other windows to measure with; or none, and the reason in a sentence."""
         index = self.session.reading.sample
         if self.session.dataset is None or index is None:
-            return [], "Not measured with other windows: the sample is not of a dataset."
+            return [], "Not measured with other windows: the sample does not come from a dataset."
         indices = [index] if windows is None else spread_indices(self.session.dataset, windows)
         others, note = other_windows(self.session.dataset, indices)
         return [self._like_the_sample(each) for each in others], note
 
     def _training(self) -> list[Inputs]:
-        """Inputs of training windows; none without a dataset, or where the inputs have another shape."""
+        """Inputs of training windows; none without a dataset, or if the sample does not come from it."""
         if self.session.reading.window is None or self.session.dataset is None:
             return []
         return self._like_the_sample(training_windows(self.session.dataset))
@@ -478,7 +478,7 @@ class Explanations(Followed):
         return result
 
     def _target(self) -> Target:
-        """What is explained."""
+        """The target."""
         return choose_target(self.session.model, self.session.reading.capture.output, self.target)
 
     def _baselines(self) -> tuple[Tensor, ...] | None:
@@ -490,7 +490,7 @@ class Explanations(Followed):
         if self.baseline == "calm window":
             volatility = self.session.dataset.volatility[training]
             if np.isnan(volatility).all():
-                raise ValueError("no training window has the prices that tell which one is calm")
+                raise ValueError("no training window has prices, which tell the calm one")
             chosen = training[[np.nanargmin(volatility)]]
         else:
             chosen = np.random.default_rng(0).choice(training, min(_DRAWN, len(training)), replace=False)
@@ -498,7 +498,7 @@ class Explanations(Followed):
         return tuple(torch.cat(part) for part in zip(*windows, strict=True))
 
     def _fit(self) -> None:
-        """Drop what was computed of an earlier reading, and a target that the output no longer has."""
+        """Drop results of an earlier reading, and a target that the output no longer has."""
         session = self.session
         reading = None if session.closed else session.reading
         if reading is self._reading:

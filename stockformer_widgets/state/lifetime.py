@@ -1,4 +1,4 @@
-"""Widgets that open whole or not at all, and close to the end, also where an interrupt of the kernel comes between."""
+"""Widgets that open completely or not at all, and close completely, even if the kernel is interrupted."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ Init = TypeVar("Init", bound=Callable[..., None])
 
 
 class _Making(threading.local):
-    """The widgets that this thread has made, by the opening that it is in; an inner one's are also the outer one's."""
+    """Widgets made by this thread, one list per open `opens_whole`; an inner one's are in the outer one's list too."""
 
     def __init__(self) -> None:
         self.openings: list[list[Widget]] = []
 
 
 _making = _Making()
-_heard_before = Widget._widget_construction_callback
+_earlier_callback = Widget._widget_construction_callback
 
 
 def _made(widget: Widget) -> None:
     for widgets in _making.openings:
         widgets.append(widget)
-    if _heard_before is not None:
-        _heard_before(widget)
+    if _earlier_callback is not None:
+        _earlier_callback(widget)
 
 
-# Not found through what holds them: what is half built holds little, and ipywidgets keeps every open widget alive.
+# Collected on construction: a half-built widget does not yet hold its children, and ipywidgets keeps each one alive.
 Widget.on_widget_constructed(_made)
 
 
 def opens_whole(init: Init) -> Init:
-    """An `__init__` that closes every widget it made where it raises."""
+    """An `__init__` that closes every widget it made if it raises."""
 
     @wraps(init)
     def opened(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -47,7 +47,7 @@ def opens_whole(init: Init) -> Init:
 
         def undo() -> None:
             for widget in reversed(widgets):
-                with suppress(Exception):  # what is half built may lack what its own close needs
+                with suppress(Exception):  # a half-built widget may lack attributes that its own close needs
                     widget.close()
                 Widget.close(widget)
 
@@ -64,7 +64,7 @@ def opens_whole(init: Init) -> Init:
 
 
 def closes_to_the_end(close: Callable[[Any], None]) -> Callable[[Any], None]:
-    """A `close` that may be called twice, and is where an interrupt cuts it short."""
+    """A `close` that may be called twice, and is called again if an interrupt cuts it short."""
 
     @wraps(close)
     def closed(self: Any) -> None:

@@ -1,4 +1,4 @@
-"""State that the package's own parts follow, changed by one thread at a time."""
+"""Observable state, changed by one thread at a time: notifications are serialised across threads."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ _LOCK = threading.RLock()
 
 
 class _Turn:
-    """What the thread that holds the lock has changed so far."""
+    """Changes by the thread that holds the lock, not yet announced."""
 
     open = False
-    changes: ClassVar[list[tuple[Followed, Any]]] = []  # that observers have not heard of
-    owners: ClassVar[dict[Followed, None]] = {}  # whose followers have not heard
+    changes: ClassVar[list[tuple[Observable, Any]]] = []  # for observers
+    owners: ClassVar[dict[Observable, None]] = {}  # for followers
 
 
 @contextmanager
 def changing() -> Iterator[None]:
-    """Change state, and draw it, while no other thread does.
+    """Change state and redraw it while no other thread does either.
 
-    A kernel runs cells in one thread and messages of the page in others. At the end of the outermost of these
-    contexts, the followers of what has changed are called, still inside; then the observers, outside: they are
-    the user's and may wait for another thread. The first error is raised when all have heard.
+    A kernel runs cells in one thread and messages from the page in others. At the end of the outermost of these
+    contexts the followers of every changed object are called while the lock is still held, then the observers
+    without it: observers belong to the user and may wait for another thread. The first error is raised after all
+    have been called.
     """
     if _LOCK._is_owned():  # type: ignore[attr-defined]
         yield
@@ -54,7 +55,7 @@ def changing() -> Iterator[None]:
 
 
 def reacts(*names: str) -> Callable[[Method], Method]:
-    """Mark a method of a `Followed` that changes more of its state when these traits change; it takes the change."""
+    """Mark a method of an `Observable` that changes dependent state when these traits change; it takes the change."""
 
     def mark(method: Method) -> Method:
         method.reacts_to = names  # type: ignore[attr-defined]
@@ -63,11 +64,11 @@ def reacts(*names: str) -> Callable[[Method], Method]:
     return mark
 
 
-class Followed(HasTraits):
-    """Traits with followers, who hear of every change whatever an observer of it raises.
+class Observable(HasTraits):
+    """Traits with followers, which are called after every change even if an observer of it raises.
 
-    Values are checked and set, and `reacts` methods and followers are called, inside `changing`, so that what is
-    drawn is always the newest state, and whole. Observers are called outside of it.
+    Values are validated and set, and `reacts` methods and followers called, inside `changing`, so that a slow redraw
+    can never overwrite a newer one or draw half a change. Observers are called outside it.
     """
 
     #: Trait -> names of the methods that react to it.
@@ -82,7 +83,7 @@ class Followed(HasTraits):
 
     def __init__(self) -> None:
         self._followers: list[Follower] = []
-        self._held: dict[str, Any] | None = None  # the changes that notifications are held of
+        self._held: dict[str, Any] | None = None  # trait -> change, while notifications are held
         super().__init__()
 
     def follow(self, follower: Follower) -> None:
@@ -90,7 +91,7 @@ class Followed(HasTraits):
         self._followers.append(follower)
 
     def unfollow(self, follower: Follower) -> None:
-        """Stop calling a follower; one that does not follow is left alone."""
+        """Stop calling a follower; does nothing if it is not one."""
         if follower in self._followers:
             self._followers.remove(follower)
 
@@ -102,15 +103,15 @@ class Followed(HasTraits):
             super().__setattr__(name, value)
 
     def set_trait(self, name: str, value: Any) -> None:
-        """Set a trait, also one that is read-only."""
+        """Set a trait, even a read-only one."""
         with changing():
             super().set_trait(name, value)
 
     @contextmanager
     def hold_trait_notifications(self) -> Iterator[None]:
-        """Check and tell several changes together, at the end; other threads wait.
+        """Validate and announce several changes together at the end; other threads wait.
 
-        As in traitlets, all of them are taken back where one is refused; but nothing stays held after an interrupt.
+        As in traitlets, all of them are undone if one is refused. Unlike there, an interrupt leaves nothing held.
         """
         state, held = vars(self), dict[str, Any]()
         with changing():
@@ -140,7 +141,7 @@ class Followed(HasTraits):
             self.set_trait(name, self.traits()[name]._cross_validate(self, getattr(self, name)))
 
     def notify_change(self, change: Any) -> None:
-        """Change what depends on it; followers and observers hear at the end of `changing`."""
+        """Update dependent state now; followers and observers are called at the end of `changing`."""
         with changing():
             if self._held is not None:
                 self._held[change["name"]] = Bunch(change, old=self._held.get(change["name"], change)["old"])
@@ -151,7 +152,7 @@ class Followed(HasTraits):
                 getattr(self, name)(change)
 
     def call_followers(self, errors: list[Exception]) -> None:
-        """Call the followers now, not only at the end of `changing`; what they raise is added to `errors`."""
+        """Call the followers now instead of at the end of `changing`, and collect what they raise in `errors`."""
         _Turn.owners.pop(self, None)
         try:
             for follower in list(self._followers):
@@ -159,6 +160,6 @@ class Followed(HasTraits):
                     follower()
                 except Exception as error:
                     errors.append(error)
-        except BaseException:  # an interrupt: they hear with the next change
+        except BaseException:  # an interrupt: they are called with the next change
             _Turn.owners[self] = None
             raise

@@ -1,4 +1,4 @@
-"""What a session reads: a sample, what the model did with it, and what may not enter."""
+"""Readings: a sample and the capture of the model's pass over it, and the checks of a session's inputs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from stockformer.table import listed
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One sample and what the model did with it.
+    """One sample and the capture of the model's pass over it.
 
     Attributes:
         inputs: the tensors that the model was called with, each [1, T, features].
-        capture: what it attended to.
-        dates: the T trading days, or None where they are not known.
-        window: the dataset's sample, or None for tensors given by hand.
+        capture: attention, gates and output of the pass.
+        dates: the T trading days, or None if unknown.
+        window: the window of the dataset, or None for tensors passed by the user.
         sample: its index, or None.
         donor: activations of another sample that the model was run with, see `stockformer.explainability.WhatIf`.
     """
@@ -52,11 +52,11 @@ class Reading:
         return Inputs((part[:1] for part in self.inputs), None if self.window is None else self.window.means)
 
     def days(self, length: int) -> list[str]:
-        """Names of `length` steps: their dates, or their numbers where no dates are known."""
+        """Names of `length` steps: their dates, or their numbers if dates are unknown."""
         return self.dates_of(length) or [f"step {step}" for step in range(length)]
 
     def dates_of(self, length: int) -> list[str] | None:
-        """The dates of `length` steps, None where they are not known."""
+        """The dates of `length` steps, or None if unknown."""
         return self._day_names if len(self._day_names) == length else None
 
     @cached_property
@@ -92,10 +92,10 @@ def _as_tensor(number: int, values: Any) -> Tensor:
 
 
 def check_names(names: Sequence[Sequence[str]], tensors: Sequence[Tensor]) -> None:
-    found = tuple(len(group) for group in names)
+    named = tuple(len(group) for group in names)
     expected = tuple(tensor.size(-1) for tensor in tensors)
-    if found != expected:
-        raise ValueError(f"feature_names has {_words(found)} names for {_words(expected)} features")
+    if named != expected:
+        raise ValueError(f"feature_names has {_words(named)} names for {_words(expected)} features")
     twice = [name for name, times in Counter(name for group in names for name in group).items() if times > 1]
     if twice:
         raise ValueError(f"feature_names has {len(twice)} names more than once, {twice[0]!r} for one")
@@ -107,7 +107,7 @@ def check_finite(
     names: Sequence[Sequence[str]] | None,
     dates: pd.DatetimeIndex | None,
 ) -> None:
-    # Another model may take a mask, where -inf is what hides a day.
+    # Another model may take a mask, in which -inf hides a day.
     other = not isinstance(model, Forecaster)
     unfit = torch.isnan if other else lambda tensor: ~torch.isfinite(tensor)
     for number, tensor in enumerate(tensors):
@@ -125,14 +125,14 @@ def _place(index: Sequence[int], names: Sequence[str] | None, dates: pd.Datetime
     return f"in {names[feature] if names else f'feature {feature}'} on {when}"
 
 
-def check_widths(model: nn.Module, found: tuple[int, ...], whose: str) -> None:
+def check_widths(model: nn.Module, widths: tuple[int, ...], whose: str) -> None:
     expected = input_widths(model)
-    if expected is not None and expected != found:
-        raise ValueError(f"{whose} {_words(found)} features, but {type(model).__name__} takes {_words(expected)}")
+    if expected is not None and expected != widths:
+        raise ValueError(f"{whose} {_words(widths)} features, but {type(model).__name__} takes {_words(expected)}")
 
 
 def check_dates(model: nn.Module, dates: pd.DatetimeIndex, first: Tensor) -> None:
-    # Which dimension of another model's input is time, nobody knows.
+    # The time dimension of another model's input is unknown.
     steps = [first.size(1)] if isinstance(model, Forecaster) else list(first.shape)
     if len(dates) not in steps:
         raise ValueError(f"there are {len(dates)} dates for {' or '.join(map(str, steps))} steps")
@@ -151,7 +151,7 @@ def check_labels(model: nn.Module, dataset: StockDataset) -> None:
 
 
 def doubt_inputs(model: nn.Module, dataset: StockDataset) -> str:
-    """Why the dataset's inputs may not be those that the model was trained on, or nothing."""
+    """Why the dataset's inputs may differ from those that the model was trained on; empty if nothing suggests it."""
     checkpoint = getattr(model, "checkpoint", None)
     if checkpoint is None:
         return ""
@@ -173,7 +173,7 @@ def doubt_inputs(model: nn.Module, dataset: StockDataset) -> str:
 
 
 def _agree(one: Normalization, other: Normalization, ticker: str) -> bool:
-    """Whether two sets of statistics are the same for a ticker, but for rounding."""
+    """Whether two sets of statistics agree for a ticker, up to rounding."""
     if list(one.columns) != list(other.columns) or ticker not in one.mean:
         return False
     pairs = (one.mean, other.mean), (one.std, other.std)

@@ -1,4 +1,4 @@
-"""Where a person looks: the attention map, and the query and key in it."""
+"""The selection: an attention map, and the query and key in it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from typing import Any
 
 from traitlets import Int, TraitError, Tuple, Unicode, validate
 
-from stockformer_widgets.state.observable import Followed, reacts
+from stockformer_widgets.state.observable import Observable, reacts
 from stockformer_widgets.state.session import ExtractorSession
 
-#: What is selected -> the part of it that is shown.
-_SHOWN = {"query": "shown_queries", "key": "shown_keys"}
+#: Selected day -> trait of the days in view.
+_RANGES = {"query": "shown_queries", "key": "shown_keys"}
 _CLOSEST = 8  # days
 
 
-class Selection(Followed):
+class Selection(Observable):
     """Attention kind, layer, head, query step, key step and feature.
 
     Views that share a selection are linked. Values outside of what the
     sessions' models have are refused; when the kind or the sample changes, the
-    rest moves to the nearest that exists. The selected days are always among
-    the shown ones.
+    rest moves to the nearest that exists. The selected days are always in view.
 
     Args:
-        sessions: what is looked at; a value must exist in each of them.
+        sessions: a value must exist in each of them.
         where: initial values of the traits below.
     """
 
@@ -37,7 +36,7 @@ class Selection(Followed):
     head = Int(None, allow_none=True)
     #: Step of the stock day that attends, from 0 = oldest.
     query = Int(0)
-    #: Step of the day that is attended to.
+    #: Step of the day attended to.
     key = Int(0)
     #: Name of a feature, or None.
     feature = Unicode(None, allow_none=True)
@@ -71,7 +70,7 @@ class Selection(Followed):
         return [kind for kind in first if all(kind in other for other in others)]
 
     def sizes(self) -> dict[str, int]:
-        """How many layers, heads, queries and keys there are to select from."""
+        """Numbers of layers, heads, queries and keys to select from."""
         layers = [session.reading.capture.kinds[self.kind] for session in self.open_sessions]
         number = min(len(maps) for maps in layers)
         layer = min(self.layer, number - 1)
@@ -81,13 +80,13 @@ class Selection(Followed):
 
     @property
     def open_sessions(self) -> list[ExtractorSession]:
-        """The sessions that are not closed; all of them where none is open."""
+        """The sessions that are not closed; all of them if none is open."""
         return [session for session in self.sessions if not session.closed] or list(self.sessions)
 
     def step(self, name: str, by: int) -> None:
-        """Move ``layer``, ``query`` or ``key`` on by so many, as far as there are any.
+        """Move ``layer``, ``query`` or ``key`` by so many, up to the first or the last.
 
-        ``head`` goes round: the mean, then head 0 and so on.
+        ``head`` wraps around: the mean, then head 0 and so on.
         """
         size = self.sizes()[name]
         if name == "head":
@@ -98,7 +97,7 @@ class Selection(Followed):
             setattr(self, name, min(max(getattr(self, name) + by, 0), size - 1))
 
     def place(self, name: str, length: int) -> int:
-        """Where the ``query`` or ``key`` day lies in a sequence of `length` days.
+        """Place of the ``query`` or ``key`` day in a sequence of `length` days.
 
         Sequences of different lengths end on the same day; a day before the
         sequence begins is its first.
@@ -107,25 +106,25 @@ class Selection(Followed):
         return max(length - self.sizes()[name] + step, 0)
 
     def span(self, name: str, length: int) -> tuple[int, int]:
-        """Where the shown ``query`` or ``key`` days begin and end in a sequence of `length` days; see `place`."""
-        shown = getattr(self, _SHOWN[name])
-        if shown is None:
+        """Begin and end of the ``query`` or ``key`` days in view in a sequence of `length` days; see `place`."""
+        days = getattr(self, _RANGES[name])
+        if days is None:
             return 0, length
         before = length - self.sizes()[name]
-        return max(shown[0] + before, 0), max(shown[1] + before + 1, 1)
+        return max(days[0] + before, 0), max(days[1] + before + 1, 1)
 
     def show(self, queries: tuple[int, int] | None, keys: tuple[int, int] | None) -> None:
-        """Show these days, or all; what is selected moves among them."""
+        """Bring these days into view, or all of them; the selected days move into view."""
         with self.hold_trait_notifications():
-            for name, shown in (("query", queries), ("key", keys)):
-                if shown is not None:
-                    setattr(self, name, min(max(getattr(self, name), shown[0]), shown[1]))
-                setattr(self, _SHOWN[name], shown)
+            for name, days in (("query", queries), ("key", keys)):
+                if days is not None:
+                    setattr(self, name, min(max(getattr(self, name), days[0]), days[1]))
+                setattr(self, _RANGES[name], days)
 
     def zoom(self, times: int) -> None:
-        """Halve the shown days so many times, around the selected ones; a negative number doubles them."""
+        """Halve the days in view so many times, around the selected ones; a negative number doubles them."""
         spans = {}
-        for name in _SHOWN:
+        for name in _RANGES:
             size = self.sizes()[name]
             first, stop = self.span(name, size)
             length = min(max(round((stop - first) / 2**times), min(_CLOSEST, size)), size)
@@ -134,9 +133,9 @@ class Selection(Followed):
         self.show(spans["query"], spans["key"])
 
     def pan(self, steps: int) -> None:
-        """Show later days, or with a negative number earlier ones: a step is a quarter of those shown."""
+        """Move the view to later days, or with a negative number to earlier ones: a step is a quarter of it."""
         spans = {}
-        for name in _SHOWN:
+        for name in _RANGES:
             size = self.sizes()[name]
             first, stop = self.span(name, size)
             start = min(max(first + steps * max(1, (stop - first) // 4), 0), size - (stop - first))
@@ -144,7 +143,7 @@ class Selection(Followed):
         self.show(spans["query"], spans["key"])
 
     def select(self, name: str, place: int, length: int) -> None:
-        """Select the ``query`` or ``key`` that is the day at `place` of `length`; see `place`."""
+        """Select the ``query`` or ``key`` day at `place` of `length`; see the method `place`."""
         setattr(self, name, max(self.sizes()[name] - length + place, 0))
 
     @validate("kind")
@@ -163,24 +162,24 @@ class Selection(Followed):
         return value
 
     @validate("shown_queries", "shown_keys")
-    def _check_shown(self, proposal: Any) -> tuple[int, int] | None:
+    def _check_range(self, proposal: Any) -> tuple[int, int] | None:
         name: str = proposal["trait"].name
-        shown: tuple[int, int] | None = proposal["value"]
+        days: tuple[int, int] | None = proposal["value"]
         size = self.sizes()["query" if name == "shown_queries" else "key"]
-        if shown is not None and not 0 <= shown[0] < shown[1] < size:
-            raise TraitError(f"{name} is {shown}, expected the first and the last of some from 0 to {size - 1}")
-        return shown
+        if days is not None and not 0 <= days[0] < days[1] < size:
+            raise TraitError(f"{name} is {days}, expected the first and the last of some from 0 to {size - 1}")
+        return days
 
     @reacts("query", "key")
-    def _keep_in_sight(self, change: Any) -> None:
-        """Move the shown days along with the selected one."""
-        shown = getattr(self, _SHOWN[change["name"]])
-        if shown is not None:
-            beyond = change["new"] - min(max(change["new"], shown[0]), shown[1])
-            setattr(self, _SHOWN[change["name"]], (shown[0] + beyond, shown[1] + beyond))
+    def _keep_in_view(self, change: Any) -> None:
+        """Move the days in view along with the selected one."""
+        days = getattr(self, _RANGES[change["name"]])
+        if days is not None:
+            beyond = change["new"] - min(max(change["new"], days[0]), days[1])
+            setattr(self, _RANGES[change["name"]], (days[0] + beyond, days[1] + beyond))
 
     @reacts("shown_queries", "shown_keys")
-    def _stay_among_the_shown(self, change: Any) -> None:
+    def _stay_in_view(self, change: Any) -> None:
         if change["new"] is not None:
             name = "query" if change["name"] == "shown_queries" else "key"
             setattr(self, name, min(max(getattr(self, name), change["new"][0]), change["new"][1]))
@@ -203,10 +202,10 @@ class Selection(Followed):
             if self.kind not in self.kinds:
                 self.kind = self.kinds[0]
             size = self.sizes()
-            for name, shown in _SHOWN.items():
-                span = getattr(self, shown)
+            for name, days in _RANGES.items():
+                span = getattr(self, days)
                 if span is not None and span[1] >= size[name]:
-                    setattr(self, shown, None)
+                    setattr(self, days, None)
             self.layer = min(self.layer, size["layer"] - 1)
             self.query = min(self.query, size["query"] - 1)
             self.key = min(self.key, size["key"] - 1)
@@ -215,7 +214,7 @@ class Selection(Followed):
 
 
 def _follow(selection: Selection, session: ExtractorSession) -> None:
-    """Fit a selection to every reading for as long as somebody holds it."""
+    """Fit a selection to every reading of a session for as long as the selection is referenced."""
     this = weakref.ref(selection)
 
     def fit() -> None:

@@ -40,7 +40,7 @@ from stockformer.model import Forecaster, as_forecaster
 from stockformer_widgets.state.explanations import EXPLAINS, Explanations
 from stockformer_widgets.state.lifetime import closes_to_the_end
 from stockformer_widgets.state.moved import moved_to_explanations
-from stockformer_widgets.state.observable import Followed, changing, reacts
+from stockformer_widgets.state.observable import Observable, changing, reacts
 from stockformer_widgets.state.reading import (
     Reading,
     as_inputs,
@@ -58,7 +58,7 @@ _BATCH = 64
 
 
 @moved_to_explanations
-class ExtractorSession(Followed):
+class ExtractorSession(Observable):
     """Runs a model on a sample and keeps the capture, `reading`, which views and `explanations` follow.
 
     Setting another `sample` or calling `run`, `refresh` or `what_if` runs the model
@@ -67,17 +67,17 @@ class ExtractorSession(Followed):
 
     Args:
         model: any module that holds `nn.MultiheadAttention`.
-        inputs: what to call it with: tensors, arrays or nested lists, for a stock
-            transformer [T, features] or [1, T, features]. Views show the first
-            sample of another model's batch.
-        dataset: where `sample` looks; without inputs, its `index` is the first.
-        feature_names: one list an input; known for a dataset and for the
+        inputs: arguments of the model: tensors, arrays or nested lists, for a stock
+            transformer [T, features] or [1, T, features]. Of another model's batch,
+            views show the first sample.
+        dataset: the windows that `sample` indexes; without inputs, the session opens at its `index`.
+        feature_names: one list per input; by default those of the dataset or the
             standard 41 + 11 features.
         dates: the T trading days of the inputs.
 
     Attributes:
-        doubt: why the dataset's inputs may not be those that the model was trained on, also given as a warning;
-            empty where nothing speaks against it.
+        doubt: why the dataset's inputs may differ from those that the model was trained on, also raised as a warning;
+            empty if nothing suggests it.
         explanations: of the reading: attribution, head importance, patching, faithfulness.
         refreshed: how often `refresh` ran the model with other weights.
 
@@ -97,7 +97,7 @@ class ExtractorSession(Followed):
     change = Instance(WhatIf, args=(), read_only=True)
     #: Whether `close` was called.
     closed = Bool(False, read_only=True)
-    #: Index into the dataset, or None for tensors given by hand.
+    #: Index into the dataset, or None for tensors passed to `run`.
     sample = Int(None, allow_none=True)
 
     def __init__(
@@ -115,7 +115,7 @@ class ExtractorSession(Followed):
         if not isinstance(dataset, StockDataset | None):
             raise TypeError(f"expected a StockDataset as the dataset, got {type(dataset).__name__}")
         if not inputs and dataset is None:
-            raise ValueError("a session needs inputs for the model or a dataset, found neither")
+            raise ValueError("a session needs inputs for the model or a dataset, got neither")
         model = self.model = uncompiled(model)
         self.dataset = dataset
         self._outputs: OutputDistribution | None = None
@@ -149,7 +149,7 @@ class ExtractorSession(Followed):
 
     @changing()
     def run(self, *inputs: Any, dates: Sequence[Any] | None = None) -> Reading:
-        """Run the model on tensors given by hand; `sample` becomes None.
+        """Run the model on these tensors; `sample` becomes None.
 
         Raises:
             ValueError: their number, shape or values do not fit the model.
@@ -164,7 +164,7 @@ class ExtractorSession(Followed):
 
     @changing()
     def refresh(self) -> Reading:
-        """Run the model again on what it was run on last, for instance after its weights changed."""
+        """Run the model again on its last inputs, for instance after its weights changed."""
         last = self.original
         original = self._read(last.inputs, last.dates, last.window, last.sample)
         self._outputs = None
@@ -174,15 +174,15 @@ class ExtractorSession(Followed):
 
     @changing()
     def what_if(self, **change: Any) -> Reading:
-        """Run the model with parts of it changed, or with nothing changed; the views follow.
+        """Run the model with a change to its attention, gates, heads or inputs, or with none; the views follow.
 
-        The model itself stays as it is. `undo` takes the last change back.
+        The model itself is not modified. `undo` reverts the last change.
 
         Args:
             change: fields of `stockformer.explainability.WhatIf`; they replace those of the last change.
 
         Raises:
-            ValueError, IndexError: something that does not exist is to be changed; all stays as it was.
+            ValueError, IndexError: the change names something that does not exist; the session stays as it was.
 
         Example:
             >>> session.what_if(gate={2: 0.0}, heads_off=[(1, 3)], market_from=500)
@@ -200,7 +200,7 @@ class ExtractorSession(Followed):
 
     @changing()
     def undo(self) -> Reading:
-        """Go back to before the last `what_if`; without one nothing happens."""
+        """Revert the last `what_if`; does nothing without one."""
         self._check_open()
         if self._past:
             self._change(self._past[-1])
@@ -209,13 +209,13 @@ class ExtractorSession(Followed):
 
     @property
     def original(self) -> Reading:
-        """The reading without the change of `what_if`; the same object as `reading` where there is none."""
+        """The reading without the change of `what_if`; the same object as `reading` if there is none."""
         self._check_open()
         assert self._original is not None
         return self._original
 
     def as_changed(self) -> AbstractContextManager[None]:
-        """A context in which the model does what it does with the change of `what_if`."""
+        """A context in which the model runs with the change of `what_if`."""
         return changed_model(in_eval_mode(self.model), self.change, self.original.capture, self.reading.donor)
 
     @property
@@ -225,7 +225,7 @@ class ExtractorSession(Followed):
 
     @property
     def unavailable_features(self) -> list[str]:
-        """Features that the dataset has no value for."""
+        """Features without data in the dataset."""
         if self.dataset is None or self.reading.window is None:
             return []
         columns, names = (chain.from_iterable(groups) for groups in (self._dataset_columns(), self.feature_names))
@@ -233,7 +233,7 @@ class ExtractorSession(Followed):
 
     @property
     def bucket_edges(self) -> Sequence[float]:
-        """The edges between classes as returns in percent; none where no dataset tells them."""
+        """The edges between classes as returns in percent; empty without a dataset of buckets."""
         return () if self.dataset is None else self.dataset.bucket_edges or ()
 
     @property
@@ -242,7 +242,7 @@ class ExtractorSession(Followed):
         return class_names(self.model, self.bucket_edges) if isinstance(self.model, Forecaster) else []
 
     def effect(self) -> Summary:
-        """What the change does to the output, in words and numbers.
+        """Effect of the change on the output, in words and numbers.
 
         Raises:
             TypeError: the model is no `stockformer.model.Forecaster`, so its output has no known meaning.
@@ -257,11 +257,11 @@ class ExtractorSession(Followed):
         """
         self._check_open()
         with self.as_changed():
-            found = measure_windows(self.model, *self.reading.first_sample)
-        return {name: float(value) for name, value in found.items()}
+            measures = measure_windows(self.model, *self.reading.first_sample)
+        return {name: float(value) for name, value in measures.items()}
 
     def prediction(self, *, original: bool = False) -> OutputDistribution:
-        """What the sample's output says, with its label where a dataset has one.
+        """The sample's output as a distribution, with its label if the dataset has one.
 
         Args:
             original: the output without the change of `what_if`.
@@ -282,7 +282,7 @@ class ExtractorSession(Followed):
         return describe_outputs(outputs.float(), self.model, labels, assumption=assumption)
 
     def knows(self, landmark: str) -> bool:
-        """Whether `find` can tell without running the model over the dataset."""
+        """Whether `find` can answer without running the model over the dataset."""
         return self._outputs is not None or landmark in ("calmest", "most volatile")
 
     def find(self, landmark: str) -> int:
@@ -291,7 +291,7 @@ class ExtractorSession(Followed):
         ``calmest`` and ``most volatile`` by the standard deviation of the daily
         returns inside the window; ``most confident`` by the probability of the
         predicted class, or the magnitude of a regression's value; ``most wrong`` by
-        the probability that the true class did not get, or the error of the value.
+        one minus the probability of the true class, or the error of the value.
         The last two run the model, as it is, over the whole dataset, once, with a progress bar.
 
         Raises:
@@ -305,7 +305,7 @@ class ExtractorSession(Followed):
         if landmark in ("calmest", "most volatile"):
             volatility = self.dataset.volatility
             if np.isnan(volatility).all():
-                raise ValueError("no window has the prices that tell its volatility")
+                raise ValueError("no window has prices, which volatility is computed from")
             return int(np.nanargmin(volatility) if landmark == "calmest" else np.nanargmax(volatility))
         if self._outputs is None:
             for _ in tqdm(self.scan(), desc="scanning", unit="batch", total=-(-len(self.dataset) // _BATCH)):
@@ -313,13 +313,13 @@ class ExtractorSession(Followed):
         assert self._outputs is not None
         if landmark == "most wrong":
             return int(self._outputs.errors.argmax())
-        shown = self._outputs
-        return int((shown.outputs.abs() if shown.probabilities is None else shown.confidence).argmax())
+        outputs = self._outputs
+        return int((outputs.outputs.abs() if outputs.probabilities is None else outputs.confidence).argmax())
 
     def scan(self) -> Iterator[float]:
-        """Run the model over the dataset for `find`; yields the share that is done.
+        """Run the model over the dataset for `find`; yields the share done.
 
-        A scan that is left early keeps nothing.
+        A scan that is abandoned keeps nothing.
         """
         self._check_open()
         if self.dataset is None:
@@ -331,7 +331,7 @@ class ExtractorSession(Followed):
             labels.append(label)
             yield sum(map(len, labels)) / len(self.dataset)
             if self.refreshed != refreshed:
-                raise RuntimeError("the weights have changed meanwhile: scan again")
+                raise RuntimeError("the weights changed during the scan: scan again")
         known = None if self.dataset.horizon is None else torch.cat(labels)
         self._outputs = self._describe(torch.cat(outputs), known)
 
@@ -363,7 +363,7 @@ class ExtractorSession(Followed):
 
     @closes_to_the_end
     def close(self) -> None:
-        """Close the views of this session and let go of model, dataset and tensors."""
+        """Close the views of this session and release model, dataset and tensors."""
         errors: list[Exception] = []
         try:
             with changing():
@@ -387,7 +387,7 @@ class ExtractorSession(Followed):
 
     @property
     def title(self) -> str:
-        """Whose day the sample is, and what `what_if` changed, in words."""
+        """Ticker and last day of the sample, and the change of `what_if`, in words."""
         window = self.reading.window
         named = "tensors given by hand" if window is None else f"{window.ticker}, {window.dates[-1].date()}"
         return f"{named} ({self.change})" if self.change else named
@@ -400,7 +400,7 @@ class ExtractorSession(Followed):
 
     @validate("sample")
     def _run_sample(self, proposal: Any) -> int | None:
-        # Run before the value changes: a run that fails leaves the old sample standing.
+        # Run before the value changes: a run that fails leaves the old sample in place.
         self._check_open()
         index: int | None = proposal["value"]
         if index is None:
@@ -422,7 +422,7 @@ class ExtractorSession(Followed):
     @reacts("sample")
     def _show_sample(self, change: Any) -> None:
         index = change["new"]
-        # Unless its check was skipped: by an error while notifications were held.
+        # Validation is skipped if an error occurs while notifications are held.
         if index is not None and self._next is None and index != self._read_sample:
             self._run_sample({"value": index})
         if index is not None and self._next is not None:
@@ -468,7 +468,7 @@ class ExtractorSession(Followed):
             return replace(original, inputs=inputs, capture=capture_attention(self.model, *inputs), donor=donor)
 
     def _donor(self, change: WhatIf, original: Reading) -> Activations:
-        """What a change patches, of the window that it names."""
+        """The activations that a change patches in, from the window that it names."""
         if change.patch_from is None:
             return {}
         if self.dataset is None:

@@ -12,7 +12,7 @@ from stockformer_widgets.views.day_maps import DayMapView, map_title, market_not
 
 
 class AttentionHeatmap(DayMapView):
-    """The selected attention map. A click selects query and key; a box drawn with the mouse is shown larger."""
+    """The selected attention map. A click selects query and key; dragging a box zooms in."""
 
     label = "Attention map"
 

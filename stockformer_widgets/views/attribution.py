@@ -1,4 +1,4 @@
-"""Views of the attribution of what is explained."""
+"""Views of the attribution."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from stockformer_widgets.views.stepped import SteppedView
 
 _MOVED_TOGETHER = (
     "The features of a day were moved together, so they cannot be told apart: each day's value is spread evenly over "
-    "them. What each day contributes is in the tab Flow, by attribution."
+    "them. The contribution of each day is in the tab Flow, by attribution."
 )
 
 
 class AttributedView(SteppedView):
     """A view that draws the session's attribution.
 
-    While one that takes long is computed the last picture stays, and so it does after a stop, until the computation
-    is resumed or something else is explained.
+    While a long one is computed the last picture stays, as it does after a stop, until the computation
+    is resumed or the target or method changes.
     """
 
     attributed = True
@@ -43,7 +43,7 @@ class AttributedView(SteppedView):
 
     @classmethod
     def attributes(cls, **options: str) -> bool:
-        """Whether the attribution is what `chart_of` shows."""
+        """Whether `chart_of` with these options shows the attribution."""
         return True
 
     @classmethod
@@ -74,7 +74,7 @@ class AttributedView(SteppedView):
         halted = self._waits() and self._halted()
         self.halt.layout.display = None if halted else "none"
         method = self.session.explanations.method_name
-        self.stopped.value = f"stopped: {method} is not computed, the picture is the one before"
+        self.stopped.value = f"stopped: {method} is not computed, the picture is the previous one"
         super()._update()
 
     def _catch_up(self) -> None:
@@ -83,7 +83,7 @@ class AttributedView(SteppedView):
 
 
 def attribution_summary(session: ExtractorSession, parts: Sequence[Tensor]) -> Summary:
-    """What a session's attribution by feature means, one [days, features] per input."""
+    """Summary of an attribution by feature, one [days, features] per input."""
     explanations = session.explanations
     together = explanations.settings(explanations.method).get("groups") == "day"
     return Summary(_MOVED_TOGETHER, ()) if together else summarize_saliency(list(parts))

@@ -10,7 +10,7 @@ import numpy as np
 from ipywidgets import Widget
 
 from stockformer.charts.chart import Bars
-from stockformer_widgets.parts.drawing import (
+from stockformer_widgets.components.drawing import (
     MARGIN,
     Titled,
     axis,

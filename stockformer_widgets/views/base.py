@@ -1,4 +1,4 @@
-"""What every view is."""
+"""The base class of all views."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from traitlets import Bool, observe
 from stockformer.charts.chart import Axis, Bars, Chart, Panels
 from stockformer.charts.draw import draw
 from stockformer.charts.figures import closing_on_error, render
-from stockformer_widgets.parts.drawing import (
+from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
     MARGIN,
     MessageLine,
@@ -28,10 +28,10 @@ from stockformer_widgets.parts.drawing import (
     swatches,
     warning_html,
 )
-from stockformer_widgets.parts.keyboard import Keyboard
-from stockformer_widgets.parts.picture import Pictured
+from stockformer_widgets.components.keyboard import Keyboard
+from stockformer_widgets.components.snapshot import SnapshotBox
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
-from stockformer_widgets.state.observable import Followed, changing
+from stockformer_widgets.state.observable import Observable, changing
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 
@@ -53,44 +53,44 @@ _ZOOM = {"+": 1, "-": -1}
 _PAN = {">": 1, "<": -1}
 
 
-class View(Pictured):
-    """A widget that draws a session and a selection, and follows both.
+class View(SnapshotBox):
+    """A widget that draws a session under a selection, and follows both.
 
-    Views with the same session and selection are linked. A view without a given
-    selection makes its own. With the focus on it, arrow keys move what a click on
-    it selects, ``[`` and ``]`` the layer, ``h`` and ``H`` the head, Home and End
+    Views with the same session and selection are linked. Without a selection a view
+    makes its own. When the view has the focus, arrow keys move what a click
+    selects, ``[`` and ``]`` the layer, ``h`` and ``H`` the head, Home and End
     go to the first and the last day, and Escape selects no feature and no class.
-    ``+`` and ``-`` show half or twice as many days around the selected ones, ``<`` and ``>`` earlier and later
-    ones, ``0`` all.
+    ``+`` and ``-`` halve and double the days in view around the selected ones, ``<`` and ``>`` move to earlier and
+    later ones, ``0`` shows all.
 
     Raises:
-        ValueError: the model has nothing for this view.
+        ValueError: the model has nothing to show in this view.
     """
 
-    #: What a screen reader calls the view.
+    #: Name of the view for screen readers.
     label = ""
     #: Traits of the selection and of the session's explanations that change the picture; so does every reading.
     follows: tuple[str, ...] = ()
     follows_explanations: tuple[str, ...] = ()
     #: Which attention is drawn: that of the selected ``layer``, of the selected ``kind``, ``all`` or none.
     attention: ClassVar[str] = ""
-    #: Whether it needs a model whose output can be attributed to its inputs.
+    #: Whether the view needs a model whose output can be attributed to its inputs.
     attributed: ClassVar[bool] = False
     #: What the arrow keys move.
     horizontal, vertical = "key", "query"
-    #: Pixels left of the words.
+    #: Pixels left of the text.
     indent: ClassVar[int] = MARGIN
 
-    #: Fields of the selection that the chart is made of; the others only move marks.
+    #: Fields of the selection that the chart depends on; the others only move marks.
     content: ClassVar[tuple[str, ...]] = ()
-    #: Whether the chart is one of two that are drawn as one.
+    #: Whether the view compares two sessions in one chart.
     compared: ClassVar[bool] = False
-    #: What shows two sessions, where it is not both charts in one, see `views.compared`.
+    #: Base class for the comparison of two sessions if it is more than both charts in one, see `views.compared`.
     comparison: ClassVar[type[Any] | None] = None
-    #: How many named rows or bars are shown at most; all by default.
+    #: Largest number of named rows or bars; all by default.
     most: ClassVar[int | None] = None
 
-    #: While True the view draws nothing; afterwards it catches up.
+    #: While True the view draws nothing; it catches up afterwards.
     paused = Bool(False)
 
     _chart: Chart | None = None
@@ -108,8 +108,8 @@ class View(Pictured):
         self.selection = selection or Selection(session)
         self._drawn: tuple[Any, ...] = ()
         try:
-            for followed in self._followed():
-                followed.follow(self._follow)
+            for owner in self._owners():
+                owner.follow(self._follow)
             self.message = MessageLine()
             self.keyboard = Keyboard(self.label, self._on_key)
             self.keyboard.observe(self._refresh, "visible")
@@ -124,7 +124,7 @@ class View(Pictured):
 
     @classmethod
     def shows(cls, session: ExtractorSession) -> bool:
-        """Whether the session's model has what this view draws."""
+        """Whether the session has something to show in this view."""
         return session.explanations.available or not cls.attributed
 
     @classmethod
@@ -134,7 +134,7 @@ class View(Pictured):
 
     @classmethod
     def choices(cls, session: ExtractorSession) -> Mapping[str, Sequence[str]]:
-        """What can be chosen in the view itself: option of `chart_of` -> its values, the default first."""
+        """Options of `chart_of` with a control in the view: name -> values, the default first."""
         return {}
 
     @classmethod
@@ -144,12 +144,12 @@ class View(Pictured):
 
     @classmethod
     def chart_of(cls, session: ExtractorSession, where: Selection, *args: Any, **options: Any) -> Chart:
-        """What the view shows of a session under a selection, without what is selected."""
+        """The chart of a session under a selection, without marks of the selected place."""
         raise NotImplementedError
 
     @classmethod
     def caveats_of(cls, session: ExtractorSession, where: Selection, *args: Any, **options: Any) -> list[str]:
-        """Why what `chart_of` shows may not be true of the model."""
+        """Reasons why the chart may not be true of the model."""
         if not cls.attention:
             return []
         kind = None if cls.attention == "all" else where.kind
@@ -164,7 +164,7 @@ class View(Pictured):
 
     @property
     def filled(self) -> bool:
-        """Whether there is something to show, of every session that is drawn."""
+        """Whether every drawn session has something to show."""
         return all(map(self.shows, self._drawn_sessions()))
 
     def to_frame(self) -> pd.DataFrame:
@@ -173,7 +173,7 @@ class View(Pictured):
 
     @property
     def chart(self) -> Chart:
-        """What the view shows, without what is selected."""
+        """The chart, without marks of the selected place."""
         made_of = self._state(self.content)
         if self._chart is None or made_of != self._made_of:
             self._chart = self.chart_for(self._drawn_sessions(), self.selection, self.chosen)
@@ -182,12 +182,12 @@ class View(Pictured):
 
     @property
     def chosen(self) -> dict[str, str]:
-        """The options of `chart_of` that are chosen in the view."""
+        """The chosen options of `chart_of`."""
         return {name: control.value for name, control in self.controls.items()}
 
     @property
     def _body(self) -> Any:
-        """What is drawn: a view knows of which type that is."""
+        """The body of the chart; each view draws one type."""
         return self.chart.body
 
     @closing_on_error
@@ -221,15 +221,15 @@ class View(Pictured):
         raise NotImplementedError
 
     def _arranged(self, built: tuple[Widget, ...]) -> tuple[Widget, ...]:
-        """What `_build` made, and the words of the place under the mouse."""
+        """The order of the widgets: those of `_build`, and the readout."""
         return *built, self.readout
 
     def _draw(self) -> None:
-        """Bring the widgets in line with session and selection."""
+        """Update the widgets to session and selection."""
         raise NotImplementedError
 
     def _place(self, x: float, y: float) -> Any:
-        """What is drawn at data coordinates."""
+        """The place at data coordinates."""
         raise NotImplementedError
 
     def _selected(self) -> Any:
@@ -237,7 +237,7 @@ class View(Pictured):
         raise NotImplementedError
 
     def _select(self, place: Any) -> None:
-        """Make a place the selected one."""
+        """Select a place."""
         raise NotImplementedError
 
     def _describe(self, place: Any) -> str:
@@ -245,7 +245,7 @@ class View(Pictured):
         raise NotImplementedError
 
     def _notes(self) -> str:
-        """What is said besides, wherever the mouse is, as HTML."""
+        """Legend and notes below the readout, as HTML."""
         legend = self._body.legend if isinstance(self._body, Bars | Panels) else {}
         names = swatches(list(legend.values()), list(legend), [""] * len(legend))
         return "<br>".join(filter(None, (names, notes_html(self.chart.notes, "<br>"))))
@@ -255,7 +255,7 @@ class View(Pictured):
         return (self.session,)
 
     def _marked(self) -> dict[str, int]:
-        """The selected place on every axis that sets a field of the selection, or marks it."""
+        """Field of the selection -> its place on the axis that sets or marks it."""
         fields = [(field, axis) for axis in self._body.axes for field in (axis.sets, axis.also) if field]
         places = {field: self._place_on(axis, field) for field, axis in fields}
         return {field: place for field, place in places.items() if place is not None}
@@ -286,7 +286,7 @@ class View(Pictured):
 
     @observe("paused")
     def _refresh(self, change: Any = None) -> None:
-        """Draw what changed; a view that fails says so and does not keep the others from drawing."""
+        """Redraw after a change; a view that fails shows its error and does not stop the others."""
         with changing():
             if not self.session.closed:
                 with self.message.reporting():
@@ -298,21 +298,20 @@ class View(Pictured):
             self._catch_up()
 
     def _catch_up(self) -> None:
-        """Draw, unless what is to be drawn is drawn already."""
+        """Draw, unless the picture is up to date."""
         state = self._state(self.follows)
         if state == self._drawn:
             return
-        # Another input may lack what the first one had, prices for instance.
-        shown = self.filled
-        self.layout.display = None if shown else "none"
-        if shown:
+        # Another sample may lack what this one has, prices for instance.
+        self.layout.display = None if self.filled else "none"
+        if self.filled:
             self._draw()
             self._read_out()
             self.summary.value = "".join(map(warning_html, self.chart.caveats)) + summary_html(self.chart.summary)
         self._drawn = state
 
     def _state(self, of_selection: Sequence[str]) -> tuple[Any, ...]:
-        """What a picture is drawn from; equal states give equal pictures."""
+        """The state that a picture depends on; equal states give equal pictures."""
         sessions = self.selection.open_sessions
         return (
             *(session.reading for session in sessions),
@@ -320,8 +319,8 @@ class View(Pictured):
             *(getattr(self.selection, name) for name in of_selection),
         )
 
-    def _followed(self) -> tuple[Followed, ...]:
-        # A map's colours and a comparison depend on every session of the selection.
+    def _owners(self) -> tuple[Observable, ...]:
+        # The colours of a map and a comparison depend on every session of the selection.
         sessions = self.selection.sessions
         return *sessions, *(session.explanations for session in sessions), self.selection
 
@@ -332,8 +331,8 @@ class View(Pictured):
             self._refresh()
 
     def _unfollow(self) -> None:
-        for followed in self._followed():
-            followed.unfollow(self._follow)
+        for owner in self._owners():
+            owner.unfollow(self._follow)
 
     def _redraw(self, change: Any = None) -> None:
         """Draw after a change of the view's own controls."""
@@ -341,7 +340,7 @@ class View(Pictured):
         self._refresh()
 
     def _listen(self, figure: bq.Figure) -> None:
-        """Let a click on a figure select, and the mouse over it read out."""
+        """Let a click on a figure select, and the mouse over it move the readout."""
         mouse = MouseInteraction(
             x_scale=figure.scale_x,
             y_scale=figure.scale_y,
@@ -368,10 +367,10 @@ class View(Pictured):
                 self._write(self._describe(place))
 
     def _read_out(self) -> None:
-        """Say what is selected, for the eye and for a screen reader."""
+        """Describe the selected place, on the screen and for a screen reader."""
         words = self._describe(self._selected())
         self._write(words)
-        self.keyboard.says = plain(words)
+        self.keyboard.announcement = plain(words)
 
     def _write(self, words: str) -> None:
         self.readout.value = "<br>".join(filter(None, (words, self._notes())))
@@ -391,7 +390,7 @@ class View(Pictured):
                 self._step(getattr(self, what, what), by * times)
 
     def _unselect(self) -> None:
-        """Select none of what need not be selected."""
+        """Clear the optional part of the selection."""
         self.selection.feature = None
 
     def _step(self, name: str, by: int) -> None:
@@ -404,7 +403,7 @@ class View(Pictured):
             return
         self._unfollow()
         self._chart, self._made_of, self._drawn = None, (), ()
-        close_parts(self)
+        close_children(self)
         super().close()
 
     def __enter__(self) -> View:
@@ -418,7 +417,7 @@ class View(Pictured):
 
 
 def check_state(session: ExtractorSession, selection: Selection | None) -> None:
-    """Raise unless these are an open session and, if given, a selection in it."""
+    """Raise unless these are an open session and None or a selection of it."""
     if not isinstance(session, ExtractorSession):
         raise TypeError(f"expected an ExtractorSession, got {type(session).__name__}")
     if session.closed:
@@ -431,15 +430,15 @@ def check_state(session: ExtractorSession, selection: Selection | None) -> None:
         raise ValueError("the selection belongs to another session")
 
 
-def close_parts(widget: Widget) -> None:
-    """Close every widget that a widget holds; ipywidgets closes only the one itself."""
-    for part in list(_parts(widget)):
-        if part is not widget:
-            part.close()
+def close_children(widget: Widget) -> None:
+    """Close every widget inside a widget; ipywidgets closes only the outer one."""
+    for one in list(_descendants(widget)):
+        if one is not widget:
+            one.close()
 
 
-def _parts(widget: Widget) -> Iterator[Widget]:
-    """A widget and every widget that it holds, each once."""
+def _descendants(widget: Widget) -> Iterator[Widget]:
+    """A widget and every widget inside it, each once."""
     seen: set[int] = set()
     stack: list[Any] = [widget]
     while stack:

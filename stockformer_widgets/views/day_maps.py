@@ -12,13 +12,13 @@ from stockformer.charts.chart import Heatmap, Note
 from stockformer.charts.figures import day_labels
 from stockformer.charts.maps import WEIGHT, day_map, largest_value
 from stockformer.explainability import kind_title
-from stockformer_widgets.parts.drawing import HIGHLIGHT
+from stockformer_widgets.components.drawing import HIGHLIGHT
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.maps import HeatmapView
 
 _DRAG = ("dragstart", "dragmove", "dragend")
-_ZOOMED = "a part is shown, the sentences are about all days; 0 or a double click shows all"
+_ZOOMED = "zoomed in: the sentences are about all days; 0 or a double click shows all"
 
 
 class DayMapView(HeatmapView):
@@ -26,8 +26,8 @@ class DayMapView(HeatmapView):
 
     Grey is masked or not a number.
 
-    A click selects query and key; a box drawn with the mouse is shown larger, here
-    and in the views by day, a double click shows all days again.
+    A click selects query and key; dragging a box zooms in, here and in
+    the views by day; a double click shows all days again.
     """
 
     content = ("kind", "layer", "head")
@@ -36,7 +36,7 @@ class DayMapView(HeatmapView):
 
     @classmethod
     def map_of(cls, session: ExtractorSession, where: Selection, *args: Any, **options: Any) -> Tensor:
-        """What is shown of a session, [query, key]."""
+        """The map of a session, [query, key]."""
         raise NotImplementedError
 
     @classmethod
@@ -66,7 +66,7 @@ class DayMapView(HeatmapView):
             super()._on_mouse(event, at)
 
     def _drag(self, event: str, x: float, y: float) -> None:
-        """Draw a box from where the drag began, and show what is in it when it ends."""
+        """Draw a box from where the drag began, and zoom into it when it ends."""
         if event == "dragstart":
             self._corner = x, y
         left, top = self._corner
@@ -84,13 +84,13 @@ class DayMapView(HeatmapView):
 
 
 def market_note(session: ExtractorSession, kind: str) -> Note:
-    """Whose market the keys of a kind are, where `what_if` put another one in the place of the sample's."""
+    """The dates of the market that `what_if` replaced the sample's by, for kinds with market keys."""
     index = session.change.market_from
     if index is None or kind not in ("cross", "market") or session.dataset is None:
         return Note("")
     window = session.dataset.window(index)
     first, last = window.dates[0].date(), window.dates[-1].date()
-    return Note(f"what if: the market days are {first} to {last}, read in the place of this sample's")
+    return Note(f"what if: market replaced by {first} to {last}")
 
 
 def map_title(selection: Selection) -> str:

@@ -20,10 +20,10 @@ from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.attribution import AttributedView
-from stockformer_widgets.views.doubts import trust_note
+from stockformer_widgets.views.doubts import faithfulness_note
 from stockformer_widgets.views.lines import LinesView
 
-#: What attention says of the days, by name; `_ATTRIBUTION` asks the model instead.
+#: Scores of days from attention alone, by name; `_ATTRIBUTION` asks the model instead.
 _SCORES: Mapping[str, Callable[[Trace], Sequence[Tensor]]] = {
     "rollout": lambda trace: joint_rollout(trace).days,
     "relevance": lambda trace: relevance(trace).days,
@@ -35,7 +35,7 @@ _ATTRIBUTION = "attribution"
 class DayScores(AttributedView, LinesView):
     """What reaches the prediction from each stock and market day.
 
-    By the session's attribution, summed over the features and signed; or by what attention says: rollout,
+    By the session's attribution, summed over the features and signed; or by attention alone: rollout,
     relevance, or the weights as they are. A click selects the day.
     """
 
@@ -69,5 +69,5 @@ class DayScores(AttributedView, LinesView):
         chart = day_scores(parts, [session.reading.days(len(part)) for part in parts], name)
         return chart.noting(
             Note(f"for {explanations.target_name}" if by in (_ATTRIBUTION, "relevance") else ""),
-            trust_note(session, ranking, "day") if ranking in DAY_RANKINGS else Note(""),
+            faithfulness_note(session, ranking, "day") if ranking in DAY_RANKINGS else Note(""),
         )

@@ -1,4 +1,4 @@
-"""Lines below a view that say how far to trust it."""
+"""Notes below a view on the faithfulness of its explanation."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _shipped = cache(sample_faithfulness)
 _SEE = "see Faithfulness"
 
 
-def trust_note(session: ExtractorSession, ranking: str, unit: str) -> Note:
-    """What a ranking of cells or days is better than: over windows, as measured here or shipped, and on the sample."""
+def faithfulness_note(session: ExtractorSession, ranking: str, unit: str) -> Note:
+    """References that a ranking of cells or days beats: over windows, measured here or shipped, and on the sample."""
     if session.change:
         return Note(f"faithfulness not measured for the changed model, {_SEE}")
     explanations = session.explanations
@@ -41,14 +41,14 @@ def trust_note(session: ExtractorSession, ranking: str, unit: str) -> Note:
 
 
 def _is_usual(explanations: Explanations, ranking: str, unit: str) -> bool:
-    """Whether what is explained is what the shipped table was measured for."""
+    """Whether target and settings are those that the shipped table was measured with."""
     settings = explanations.settings(ranking) if unit == "cell" else {}
     matters = {"target": explanations.target, **settings}
     return all(value == explanations.traits()[name].default_value for name, value in matters.items())
 
 
 def _verdict(ranking: str, on: str, table: pd.DataFrame, second: pd.DataFrame | None = None) -> Note:
-    """The verdict of a table, and where it is another, that of the second measurement."""
+    """The verdict of a table, and that of the second measurement if it differs."""
     verdict = str(table.set_index("ranking")["verdict"][ranking])
     other = verdict if second is None else str(second.set_index("ranking")["verdict"][ranking])
     doubt = f", with other windows {other}" if other != verdict else ""
@@ -56,7 +56,7 @@ def _verdict(ranking: str, on: str, table: pd.DataFrame, second: pd.DataFrame | 
 
 
 def control_note(session: ExtractorSession) -> Note:
-    """Whether features without data get exactly 0, as they must; empty where there are none, or nobody knows yet."""
+    """Whether features without data get exactly 0, as they must; empty if there are none, or before it is known."""
     unavailable, explanations = session.unavailable_features, session.explanations
     if not unavailable or explanations.takes_long:
         return Note("")
@@ -72,7 +72,7 @@ def control_note(session: ExtractorSession) -> Note:
 
 
 def completeness_note(session: ExtractorSession) -> Note:
-    """How far the attribution is from adding up, where its method promises that it does."""
+    """Error of the attribution's sum, for methods that are complete."""
     attribution = session.explanations.attribution()
     error = attribution.completeness_error
     if error is None or attribution.reference is None:

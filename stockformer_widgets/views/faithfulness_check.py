@@ -1,4 +1,4 @@
-"""How far to trust the explanations."""
+"""Faithfulness of the explanations."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from stockformer.explainability import (
     has_inflow,
     summarize_faithfulness,
 )
-from stockformer_widgets.parts.drawing import clicked_step, neighbour, notes_html, text
-from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.components.drawing import clicked_step, neighbour, notes_html, text
+from stockformer_widgets.components.progress import ProgressBar
 from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
@@ -28,7 +28,7 @@ from stockformer_widgets.views.doubts import control_note
 from stockformer_widgets.views.panels import LEFT, PanelsPicture
 
 _UNITS = {"features by day": "cell", "days": "day"}
-#: On how much it is measured -> how many windows, none for the sample.
+#: Choice -> number of windows, None for the sample.
 _WINDOWS = {"this sample": None, "16 windows": 16, "64 windows": 64}
 _NOT_YET = (
     "Not measured yet. What a method ranks first is taken out of the input, or put back first; "
@@ -37,12 +37,12 @@ _NOT_YET = (
 
 
 class FaithfulnessCheck(View):
-    """Deletion and insertion curves of every method and of what it should beat, and a verdict for each.
+    """Deletion and insertion curves of every method and of its references, with a verdict for each.
 
-    Nothing is measured before the button is pressed: on one sample it takes some
-    seconds, on many windows minutes. What was measured on the sample and over windows is kept apart; the view shows
-    the one that is chosen, and the verdict of the other below it. A click on a curve makes its method the
-    session's; so do the arrow keys.
+    Nothing is measured before the button is pressed: one sample takes
+    seconds, many windows minutes. Results on the sample and over windows are kept apart; the view shows
+    the chosen one, and the verdict of the other below it. A click on a curve, or an arrow key, selects its
+    method.
     """
 
     label = "Faithfulness of the explanations"
@@ -53,7 +53,7 @@ class FaithfulnessCheck(View):
 
     @classmethod
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
-        return False  # each is measured by its own button
+        return False  # each session has its own button
 
     @classmethod
     def choices(cls, session: ExtractorSession) -> Mapping[str, Sequence[str]]:
@@ -67,7 +67,7 @@ class FaithfulnessCheck(View):
 
     def close(self) -> None:
         if self.comm is not None:
-            self.work.stop()
+            self.progress.stop()
             self.picture.grid.children = [picture.plot for picture in self.picture.pictures]  # closed with the view
         super().close()
 
@@ -78,11 +78,11 @@ class FaithfulnessCheck(View):
             tooltip="the same methods on a model with random weights, this sample",
             layout=Layout(width="130px"),
         )
-        self.work = Work("measuring", self.message)
-        self.work.layout.observe(self._enable, "display")
+        self.progress = ProgressBar("measuring", self.message)
+        self.progress.layout.observe(self._enable, "display")
         self.measure.on_click(self._measure)
         self.randomise.on_click(self._randomise)
-        self.controls_row.children += (self.measure, self.randomise, self.work)
+        self.controls_row.children += (self.measure, self.randomise, self.progress)
         self.picture = PanelsPicture(self._listen, narrowest=320, height=260, ticks=4)
         self.table = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
         return self.picture.grid, self.table
@@ -90,16 +90,16 @@ class FaithfulnessCheck(View):
     def _measure(self, button: Button) -> None:
         with self.message.reporting():
             on, unit = _WINDOWS[self.chosen["on"]], _UNITS[self.chosen["rank"]]
-            self.work.start(self.session.explanations.check_steps(on, unit))
+            self.progress.start(self.session.explanations.check_steps(on, unit))
 
     def _randomise(self, button: Button) -> None:
         with self.message.reporting():
-            self.work.start(self.session.explanations.randomised_steps())
+            self.progress.start(self.session.explanations.randomised_steps())
 
     def _enable(self, change: Any) -> None:
         """One computation at a time."""
         for button in (self.measure, self.randomise):
-            button.disabled = self.work.running
+            button.disabled = self.progress.running
 
     @classmethod
     def chart_of(cls, session: ExtractorSession, where: Selection, rank: str, on: str) -> Chart:
@@ -110,13 +110,13 @@ class FaithfulnessCheck(View):
 
     def _draw(self) -> None:
         self.picture.draw(self._body, {})
-        self._names, parts = [], []
+        self._names, sections = [], []
         for result in self._measured[:1]:
             self._names = list(result.table["ranking"])
-            parts = [_verdicts(result), _agreement(result)] if self._body.panels else []
+            sections = [_verdicts(result), _agreement(result)] if self._body.panels else []
         if randomised := self.session.explanations.randomised:
-            parts.append(_random(randomised))
-        self.table.value = "".join(parts)
+            sections.append(_random(randomised))
+        self.table.value = "".join(sections)
 
     def _selected(self) -> int | None:
         method = self.session.explanations.method
@@ -156,7 +156,7 @@ class FaithfulnessCheck(View):
 
 
 def _results(session: ExtractorSession, rank: str, on: str) -> list[Faithfulness]:
-    """What was measured of a unit, over windows and on the sample, the chosen one first."""
+    """Results of a unit over windows and on the sample, the chosen one first."""
     unit, windows = _UNITS[rank], _WINDOWS[on] is not None
     measured = session.explanations.faithfulness, session.explanations.sample_faithfulness
     results = [each[unit] for each in measured if unit in each]

@@ -23,7 +23,7 @@ from stockformer.explainability import (
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.day_maps import DayMapView, map_title, market_note
-from stockformer_widgets.views.doubts import trust_note
+from stockformer_widgets.views.doubts import faithfulness_note
 
 _NORM = "norm of weighted values"
 #: Name of a choice -> map of a layer.
@@ -62,13 +62,13 @@ class FlowHeatmap(DayMapView):
             chosen = where.kind, where.layer, where.head
             weights, mask = capture.map(*chosen), capture.mask(*chosen)
             title = f"{map_title(where)}: {shows}"
-        trust = Note("")
+        faithfulness = Note("")
         if shows in _OF_ALL:
-            trust = trust_note(session, shows, "day")
-            trust = replace(trust, text=f"days by {shows}: {trust.text}")
+            faithfulness = faithfulness_note(session, shows, "day")
+            faithfulness = replace(faithfulness, text=f"days by {shows}: {faithfulness.text}")
         return flow_map(cls.cells_of(session, where, mask, "value", shows=shows), weights, title).noting(
             Note(f"for {session.explanations.target_name}" if shows in ("weight x gradient", "relevance") else ""),
-            trust,
+            faithfulness,
             market_note(session, where.kind),
         )
 

@@ -14,8 +14,8 @@ from stockformer.charts.chart import Chart
 from stockformer.charts.figures import day_labels
 from stockformer.charts.maps import day_map, head_grid, head_maps
 from stockformer.explainability import head_statistics, kind_title
-from stockformer_widgets.parts.drawing import Titled, text
-from stockformer_widgets.parts.encoding import describe_maps, display_maps
+from stockformer_widgets.components.drawing import Titled, text
+from stockformer_widgets.components.encoding import describe_maps, display_maps
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import View
@@ -25,14 +25,14 @@ _STATIC = Path(__file__).parents[1] / "static"
 
 
 class MapGrid(anywidget.AnyWidget):
-    """The pictures of a head grid; it works wherever an anywidget does. See ``js/src/head_grid.ts``."""
+    """The maps of a head grid, in any host of anywidgets. See ``js/src/head_grid.ts``."""
 
     _esm = (_STATIC / "head_grid.js").read_text(encoding="utf-8")
     _css = (_STATIC / "head_grid.css").read_text(encoding="utf-8")
 
-    #: What `describe_maps` says of every map.
+    #: `describe_maps` of the grid.
     maps = List(Dict()).tag(sync=True)
-    #: The weights, by `display_maps`.
+    #: `display_maps` of the grid.
     codes = Bytes().tag(sync=True)
     #: The selected layer.
     layer = Int(0).tag(sync=True)
@@ -58,7 +58,7 @@ class HeadGrid(View):
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
         return False  # two grids are compared side by side
 
-    #: What the maps in the page show.
+    #: The chart in the page.
     _painted: Chart | None = None
 
     @classmethod

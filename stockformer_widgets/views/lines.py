@@ -10,7 +10,7 @@ import numpy as np
 from ipywidgets import Widget
 
 from stockformer.charts.chart import Axis, Bars, Line, Lines
-from stockformer_widgets.parts.drawing import (
+from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
     MARGIN,
     Titled,
@@ -27,7 +27,7 @@ from stockformer_widgets.parts.drawing import (
 )
 from stockformer_widgets.views.base import View
 
-#: What is drawn, from the back to the front.
+#: Marks from back to front.
 _LOOKS: dict[str, dict[str, Any]] = {
     "band": {"fill": "between", "fill_opacities": [0.2], "stroke_width": 0, "opacities": [0.0]},
     "area": {"interpolation": "step-after", "fill": "bottom", "stroke_width": 1},
@@ -66,7 +66,7 @@ class LinesPicture:
         self._ticks = ticks
 
     def draw(self, title: str, body: Lines, marked: Mapping[str, int], span: tuple[int, int] | None = None) -> None:
-        """Show lines over the places of a span, all by default, with the places that are `marked` by field."""
+        """Draw lines over the places of a span, all by default, with the places `marked` by field."""
         self.plot.title = title
         needed = dict(self._needed(body))
         for name, mark in self.lines.items():
@@ -168,10 +168,10 @@ def _points(series: Sequence[np.ndarray], places: int, *, stepped: bool) -> tupl
     x, y = [], []
     for values in series:
         at = np.arange(places - len(values), places + stepped) + (0.0 if stepped else 0.5)
-        shown = np.append(values, values[-1:]) if stepped else np.array(values)
-        for last in [] if stepped else np.flatnonzero(np.isfinite(shown))[-1:]:
-            at[last:], shown[last:] = at[last], shown[last]
-        missing = max(2, places + stepped) - len(shown)
+        heights = np.append(values, values[-1:]) if stepped else np.array(values)
+        for last in [] if stepped else np.flatnonzero(np.isfinite(heights))[-1:]:
+            at[last:], heights[last:] = at[last], heights[last]
+        missing = max(2, places + stepped) - len(heights)
         x.append(np.concatenate([at[:1].repeat(missing), at]))
-        y.append(finite(np.concatenate([shown[:1].repeat(missing), shown])))
+        y.append(finite(np.concatenate([heights[:1].repeat(missing), heights])))
     return np.stack(x), np.stack(y)

@@ -8,7 +8,7 @@ import bqplot as bq
 from ipywidgets import HTML, Image, Layout, Widget
 
 from stockformer.charts.chart import Chart, Heatmap
-from stockformer_widgets.parts.drawing import (
+from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
     MARGIN,
     Titled,
@@ -20,7 +20,7 @@ from stockformer_widgets.parts.drawing import (
     set_range,
     text,
 )
-from stockformer_widgets.parts.palette import palette_of
+from stockformer_widgets.components.palette import palette_of
 from stockformer_widgets.views.base import View
 
 _NAMED_DAYS = {"x": 4, "y": 8}
@@ -34,13 +34,13 @@ class HeatmapView(View):
     left: ClassVar[int] = MARGIN
 
     _images: tuple[Image, ...] = ()
-    #: What the cells show, and the rows and columns in sight.
+    #: The chart on the screen, and the rows and columns in view.
     _painted: Chart | None = None
     _framed: tuple[tuple[int, int], ...] = ()
 
     def _build(self) -> tuple[Widget, ...]:
         self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=True)}
-        # The mark redraws when it gets another image, not when the image gets other bytes.
+        # The mark redraws when its image is replaced, not when the image's bytes change.
         self._images = tuple(Image(format="png", layout=self.layout) for _ in range(2))
         self.image = bq.Image(image=self._images[0], scales=self.scales)
         self.crosshair = bq.Lines(
@@ -64,7 +64,7 @@ class HeatmapView(View):
 
     @property
     def _body(self) -> Any:
-        # Of what is on the screen: another attribution may not be computed yet.
+        # Of the chart on the screen: the next attribution may not be computed yet.
         return (self._painted or self.chart).body
 
     def _draw(self) -> None:
@@ -88,7 +88,7 @@ class HeatmapView(View):
         self.plot.title = chart.title
 
     def _frame(self) -> None:
-        """Show the rows and columns that are to be shown."""
+        """Set the axes to the rows and columns in view."""
         axes, spans = {"x": self._body.columns, "y": self._body.rows}, self._spans()
         framed = tuple(spans.get(one.sets, (0, len(one.names))) for one in axes.values())
         if framed == self._framed:

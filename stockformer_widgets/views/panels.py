@@ -9,7 +9,7 @@ import bqplot as bq
 from ipywidgets import GridBox, Layout, Widget
 
 from stockformer.charts.chart import Bars, Lines, Panels
-from stockformer_widgets.parts.drawing import MARGIN, text
+from stockformer_widgets.components.drawing import MARGIN, text
 from stockformer_widgets.views.bars import BarsPicture
 from stockformer_widgets.views.lines import LinesPicture, PlacesView
 

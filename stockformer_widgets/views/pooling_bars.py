@@ -6,7 +6,7 @@ from stockformer.charts.by_day import pooling
 from stockformer.charts.chart import Chart
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.doubts import trust_note
+from stockformer_widgets.views.doubts import faithfulness_note
 from stockformer_widgets.views.lines import LinesView
 
 
@@ -29,4 +29,4 @@ class PoolingBars(LinesView):
         weights = reading.capture.pooling[0]
         length = len(weights)
         chart = pooling(weights, reading.days(length), dated=reading.dates_of(length) is not None)
-        return chart.noting(trust_note(session, "pooling", "day"))
+        return chart.noting(faithfulness_note(session, "pooling", "day"))

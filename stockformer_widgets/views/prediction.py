@@ -1,4 +1,4 @@
-"""What the model says, and how sure it is."""
+"""The prediction and its confidence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from stockformer.charts.chart import Axis, Chart, Note
 from stockformer.charts.prediction import prediction
 from stockformer.model import Forecaster
-from stockformer_widgets.parts.drawing import neighbour, text
+from stockformer_widgets.components.drawing import neighbour, text
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.bars import BarsView
@@ -82,7 +82,7 @@ class Prediction(BarsView):
 
 
 def _unit(session: ExtractorSession) -> str:
-    """What the value of a regression is."""
+    """Unit of a regression's value."""
     target = None if session.dataset is None else session.dataset.target_column
     return "value" if target is None else target.unit
 
@@ -92,14 +92,14 @@ def _volatility_note(session: ExtractorSession) -> Note:
     outputs, dataset = session.prediction(), session.dataset
     if dataset is None or dataset.target_column is None or dataset.target_column.kind != "volatility":
         return Note("")
-    said = [f"predicted: {dataset.target_column.in_percent(float(outputs.outputs[0]))}"]
+    facts = [f"predicted: {dataset.target_column.in_percent(float(outputs.outputs[0]))}"]
     if outputs.labels is not None:
-        said.append(f"true: {dataset.target_column.in_percent(float(outputs.labels[0]))}")
-    return Note(f"{' · '.join(said)} (bars: {_unit(session)})")
+        facts.append(f"true: {dataset.target_column.in_percent(float(outputs.labels[0]))}")
+    return Note(f"{' · '.join(facts)} (bars: {_unit(session)})")
 
 
 def _effect_note(session: ExtractorSession) -> Note:
-    """What the change of `what_if` does to the output."""
+    """Effect of the change of `what_if` on the output."""
     if not session.change:
         return Note("")
     effect = session.effect()

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from stockformer.charts.attribution import saliency_bars
 from stockformer.charts.chart import Chart
-from stockformer_widgets.parts.drawing import neighbour, text
+from stockformer_widgets.components.drawing import neighbour, text
 from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.attribution import AttributedView, attribution_summary
 from stockformer_widgets.views.bars import BarsView
-from stockformer_widgets.views.doubts import completeness_note, control_note, trust_note
+from stockformer_widgets.views.doubts import completeness_note, control_note, faithfulness_note
 
 _ALL = "all days"
 
@@ -54,8 +54,8 @@ class SaliencyBars(AttributedView, BarsView):
             most=cls.most,
             summary=attribution_summary(session, parts),
         )
-        trust = trust_note(session, explanations.method, "cell")
-        return chart.noting(completeness_note(session), control_note(session), trust)
+        faithfulness = faithfulness_note(session, explanations.method, "cell")
+        return chart.noting(completeness_note(session), control_note(session), faithfulness)
 
     def _select(self, place: int) -> None:
         if place == self._selected():

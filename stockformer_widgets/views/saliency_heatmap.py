@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stockformer.charts.chart import Chart
 from stockformer.charts.maps import saliency_map
-from stockformer_widgets.parts.drawing import neighbour
+from stockformer_widgets.components.drawing import neighbour
 from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession

@@ -1,4 +1,4 @@
-"""Views of what takes long to compute."""
+"""Views of results that take long to compute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from ipywidgets import Button, Widget
 
 from stockformer.steps import Steps
-from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.components.progress import ProgressBar
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import View
 from stockformer_widgets.views.panels import PanelsView
@@ -19,24 +19,24 @@ _STOPPED = "Stopped. It starts again with another sample, or when this tab is op
 
 
 class SteppedView(View):
-    """A view of what may take long: computed in steps while the view is on the screen, to watch and to stop.
+    """A view of a result computed in steps while it is on the screen, with a progress bar and a stop button.
 
-    What is out of date before it is ready is dropped.
+    A result that is outdated before it is ready is dropped.
     """
 
     #: Beside the progress bar.
     doing: ClassVar[str]
 
     def _waits(self) -> bool:
-        """Whether what is to be drawn has to be computed first."""
+        """Whether the result has to be computed before it can be drawn."""
         raise NotImplementedError
 
     def _steps(self) -> Iterator[float]:
-        """Compute what is drawn."""
+        """Compute the result."""
         raise NotImplementedError
 
     def _halted(self) -> bool:
-        """Whether a person wants nothing computed."""
+        """Whether a person has stopped the computation for now."""
         return False
 
     def _stop(self, button: Button) -> None:
@@ -47,24 +47,24 @@ class SteppedView(View):
         """A computation begins."""
 
     def _build(self) -> tuple[Widget, ...]:
-        self.work = Work(self.doing, self.message)
-        self.work.layout.margin = f"0 0 0 {self.indent}px"
-        self.work.stopper.on_click(self._stop)
-        #: What the computation that runs, or was stopped, is of.
+        self.progress = ProgressBar(self.doing, self.message)
+        self.progress.layout.margin = f"0 0 0 {self.indent}px"
+        self.progress.stopper.on_click(self._stop)
+        #: State that the running or stopped computation is for.
         self._asked: tuple[Any, ...] = ()
-        return self.work, *super()._build()
+        return self.progress, *super()._build()
 
     def _update(self) -> None:
-        seen, waits = not self.paused and self.keyboard.visible, self._waits()
-        if not seen or not waits or self._halted():
-            self.work.stop()
+        visible, waits = not self.paused and self.keyboard.visible, self._waits()
+        if not visible or not waits or self._halted():
+            self.progress.stop()
             self._asked = ()
             if not waits:
                 super()._update()
         elif (asked := (self._state(()), self.chosen)) != self._asked:
             self._asked = asked
             self._begin()
-            self.work.start(self._steps(), self._catch_up)
+            self.progress.start(self._steps(), self._catch_up)
 
     def _on_mouse(self, event: str, at: dict[str, float]) -> None:
         if not self._waits():
@@ -83,8 +83,8 @@ class SteppedResult(SteppedView):
         raise NotImplementedError
 
     def _build(self) -> tuple[Widget, ...]:
-        work, *self._pictures = super()._build()
-        return work, *self._pictures
+        progress, *self._pictures = super()._build()
+        return progress, *self._pictures
 
     def _waits(self) -> bool:
         return all(map(self.shows, self._drawn_sessions())) and not self._ready()

@@ -191,7 +191,7 @@ def test_two_samples_and_their_difference(opened: Page, tmp_path: Path) -> None:
 def test_a_patched_sample_says_so_and_its_numbers_are_those_of_the_patch(opened: Page, tmp_path: Path) -> None:
     dataset, model = shipped_sample("volatility")
     session = ExtractorSession.from_dataset(model, dataset, dataset.index_of("2008-10-15", "AAPL"))
-    before, donor = float(session.reading.capture.output[0]), session.donors()["calmest window"]
+    before, donor = float(session.reading.capture.output[0]), session.explanations.donors()["calmest window"]
     session.what_if(patch_from=donor, patch_days=[("stock", 0, 13), ("stock", 0, 20), ("market", 0, 19)])
     capture = session.reading.capture
     file = AttentionExplorer(session).export_html(tmp_path / "patched.html", samples=[session.sample, donor])

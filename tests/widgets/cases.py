@@ -259,7 +259,7 @@ def words(view: Widget) -> str:
     """Everything that a view says: text, titles of figures, and what a screen reader gets."""
     said = [part.value for part in parts(view) if isinstance(part, HTML)]
     said += [part.title for part in parts(view) if hasattr(part, "title")]
-    said += [part.says for part in parts(view) if hasattr(part, "says")]
+    said += [part.announcement for part in parts(view) if hasattr(part, "announcement")]
     return plain(" | ".join(said))
 
 

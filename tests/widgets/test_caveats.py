@@ -18,7 +18,7 @@ from stockformer_widgets import (
     LayerEvolution,
     Selection,
 )
-from stockformer_widgets.parts.drawing import plain
+from stockformer_widgets.components.drawing import plain
 from stockformer_widgets.views.compared import compared
 
 

@@ -47,7 +47,7 @@ from stockformer_widgets import (
     SampleComparison,
     Selection,
 )
-from stockformer_widgets.parts import picture
+from stockformer_widgets.components import snapshot
 from stockformer_widgets.views.compared import compared
 
 COMPARED = [kind for kind in ALL_VIEWS if kind not in (FaithfulnessCheck, HeadGrid)]
@@ -307,7 +307,7 @@ def test_other_models(name):
 
 
 def test_pngs(comparison, tmp_path, monkeypatch):
-    monkeypatch.setattr(picture, "_FILE_DPI", 40)
+    monkeypatch.setattr(snapshot, "_FILE_DPI", 40)
     open_all(comparison)
     for number, shown in enumerate(comparison.views):
         assert shown.save_png(tmp_path / f"{number}.png").stat().st_size > 1500

@@ -11,7 +11,7 @@ from ipywidgets import HTML
 
 from stockformer.explainability import compare_groups
 from stockformer_widgets import GroupDifferences
-from stockformer_widgets.parts.drawing import HIGHLIGHT, NEUTRAL
+from stockformer_widgets.components.drawing import HIGHLIGHT, NEUTRAL
 
 NAMES = ("<b>calm</b>", "volatile")
 

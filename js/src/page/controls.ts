@@ -31,7 +31,7 @@ export function controls(store: Store, parent: HTMLElement, signal: AbortSignal)
 
 const counting = (length: number) => Array.from({ length }, (_, place) => String(place));
 
-/** Keys on a view move what is selected; what they moved is said to a screen reader. */
+/** Keys on a view move the selection; a screen reader announces the move. */
 export function keyboard(store: Store, root: HTMLElement, signal: AbortSignal): void {
   const live = element("div", "stockformer-page-live", root);
   live.setAttribute("aria-live", "polite");

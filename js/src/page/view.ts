@@ -2,7 +2,7 @@
 
 import { element } from "../dom";
 import { BARS } from "./bodies/bars";
-import type { Mouse, Place, Renderer, Said } from "./bodies/body";
+import type { Mouse, Place, Renderer, Phrase } from "./bodies/body";
 import { GRID } from "./bodies/grid";
 import { HEATMAP } from "./bodies/heatmap";
 import { LINES } from "./bodies/lines";
@@ -29,7 +29,7 @@ export function view({ store, charts, signal }: Host, parent: HTMLElement, name:
   const title = element("h3", "", root);
   const drawing = element("div", "", root);
   const words = element("p", "stockformer-page-words", root);
-  const said = element("div", "stockformer-page-said", root);
+  const notes = element("div", "stockformer-page-notes", root);
   let chart: Chart | undefined;
   let drawn: { type: Body["type"]; draw: (body: Body, where: Selection) => void } | undefined;
 
@@ -38,14 +38,14 @@ export function view({ store, charts, signal }: Host, parent: HTMLElement, name:
     click: (place) => store.set(renderer().change(chart!.body, place, store.where)),
     hover: (place) => say(place ?? renderer().selected(chart!.body, store.where)),
   };
-  const say = (place: Place) => words.replaceChildren(...renderer().words(chart!.body, place).map(spoken));
+  const say = (place: Place) => words.replaceChildren(...renderer().words(chart!.body, place).map(rendered));
 
   store.follow(() => {
     const content = store.sample.views[name];
     const next = content && charts.of(content, store.where);
     root.hidden = next === undefined;
     if (content === undefined || next === undefined) return;
-    if (next !== chart) tell(said, next);
+    if (next !== chart) tell(notes, next);
     chart = next;
     title.textContent = chart.title;
     root.setAttribute("aria-label", content.label);
@@ -59,17 +59,17 @@ export function view({ store, charts, signal }: Host, parent: HTMLElement, name:
   });
 }
 
-function spoken(said: Said): Node {
-  if (typeof said === "string") return document.createTextNode(`${said} `);
+function rendered(phrase: Phrase): Node {
+  if (typeof phrase === "string") return document.createTextNode(`${phrase} `);
   const around = element("span", "stockformer-page-swatch");
   const square = element("span", "", around);
   square.textContent = "■";
-  square.style.color = said.color;
-  around.append(` ${said.text} `);
+  square.style.color = phrase.color;
+  around.append(` ${phrase.text} `);
   return around;
 }
 
-/** Doubts, sentence, numbers and notes below a picture; how to read a number is there on hover. */
+/** Caveats, notes, sentence and numbers below a picture; a number is explained on hover. */
 function tell(root: HTMLElement, { summary, notes, caveats }: Chart): void {
   root.replaceChildren();
   for (const caveat of caveats) element("p", "stockformer-page-caveat", root).textContent = `⚠ ${caveat}`;

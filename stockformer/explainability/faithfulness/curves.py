@@ -1,9 +1,9 @@
-"""Whether an explanation names what the prediction depends on.
+"""Faithfulness: whether an explanation ranks first what the prediction depends on.
 
-What an explanation ranks first is taken out of the input, or is put alone into an
-empty one, and the target is read again. Empty is the training mean, and in a second measurement another window of the
-same ticker, which, unlike the mean, is an input that occurs. Rankings that do not explain the prediction are
-measured beside it: random orders, the size of the input, and a fixed linear formula.
+The cells that an explanation ranks first are removed from the input, or inserted alone into an
+empty one, and the target is computed again. Empty is the training mean, and in a second measurement another window of
+the same ticker, which, unlike the mean, is an input that occurs. References that do not explain the prediction are
+measured too: random orders, the size of the input, and a fixed linear formula.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from stockformer.targets import Target, explained
 
 #: Shares of the input that are moved, of which the areas under the curves are taken.
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-#: Those that comprehensiveness and sufficiency are means over (DeYoung et al. 2020).
+#: Shares that comprehensiveness and sufficiency are means over (DeYoung et al. 2020).
 BINS = (0.01, 0.05, 0.1, 0.2, 0.5)
 #: A ranking beats a reference where its corrected p is at most this.
 LEVEL = 0.05
@@ -45,10 +45,10 @@ BETTER, NO_BETTER, UNMEASURED = "better than {}", "no better than random", "not 
 
 _ORDERS = 200
 _TRAINING = 256
-#: Those at which random orders are read, whose curves are smooth; symmetric, see `_random_curves`.
+#: Shares at which random orders are read, whose curves are smooth; symmetric, see `_random_curves`.
 _COARSE = (0.0, 0.2, 0.5, 0.8, 1.0)
 _PAIRS = 10  # of random orders in one batch
-#: What is put in the place of what is taken out.
+#: Replacements for removed cells.
 REMOVALS = ("training mean", "other windows")
 
 
@@ -120,7 +120,7 @@ class Faithfulness:
 
 
 def faithfulness_verdict(table: pd.DataFrame, ranking: str, second: pd.DataFrame | None = None) -> str:
-    """How far to trust a ranking of `Faithfulness.table`: a sentence with the areas.
+    """The faithfulness of a ranking of `Faithfulness.table`: a sentence with the areas.
 
     Args:
         second: the table of the second measurement, with other windows; then a further sentence says whether the two
@@ -270,7 +270,7 @@ def _checked(others: Sequence[Sequence[Tensor]], inputs: Inputs, sample: int) ->
 
 
 class _Scores:
-    """What rankings say of a sample, for a target and for its negative."""
+    """Scores of a sample by ranking, for a target and for its negative."""
 
     def __init__(self, model: nn.Module, inputs: Inputs, rankings: Mapping[str, Ranking]) -> None:
         self._model, self._inputs, self._rankings = model, inputs, rankings
@@ -283,7 +283,7 @@ class _Scores:
 
 
 class _Curves:
-    """Curves of rankings over samples, with one thing put in the place of what is taken out."""
+    """Curves of rankings over samples, with one kind of replacement for removed cells."""
 
     def __init__(self, names: Iterable[str], pairs: int, seed: int) -> None:
         self._curves: dict[str, list[np.ndarray]] = {name: [] for name in names}  # each [2, fractions]
@@ -305,18 +305,18 @@ class _Curves:
         target, value, bases = _ends(model, inputs, replacements, column)
         self._scales.append(value - bases.mean())
         for name in self._curves:
-            given = scores(name, target)
+            values = scores(name, target)
             if name in REFERENCES and self._unit == "day":
-                given = [part.sum(dim=-1) for part in given]
-            movable = _Movable(inputs, replacements, by_day=given[0].dim() == 1)
+                values = [part.sum(dim=-1) for part in values]
+            movable = _Movable(inputs, replacements, by_day=values[0].dim() == 1)
             if self._unit not in ("", movable.unit):
                 raise ValueError("some rankings are of cells and some of days: measure them apart")
             self._unit = movable.unit
-            self._scores[name].append(movable.scores(name, given))
+            self._scores[name].append(movable.scores(name, values))
             ties = np.random.default_rng([self._seed, zlib.crc32(name.encode()), sample])
             ranked = np.lexsort((ties.permutation(movable.number), -self._scores[name][-1]))
-            values = [movable.read(model, target, ranked[None], FRACTIONS, draw)[0] for draw in range(len(bases))]
-            self._curves[name].append(np.mean(values, axis=0) - bases.mean())
+            drawn = [movable.read(model, target, ranked[None], FRACTIONS, draw)[0] for draw in range(len(bases))]
+            self._curves[name].append(np.mean(drawn, axis=0) - bases.mean())
             yield
         drawn = []
         for part in _random_curves(movable, model, target, self._pairs, self._seed, bases):
@@ -400,12 +400,12 @@ class _Movable:
         self._unit = unit
         self.number = len(self._units)
 
-    def scores(self, ranking: str, given: Sequence[Tensor]) -> np.ndarray:
+    def scores(self, ranking: str, values: Sequence[Tensor]) -> np.ndarray:
         """Of the units that can be moved, [number]."""
-        wanted = [list(shape[: given[0].dim()]) for shape in self._shapes]
-        if (found := [list(part.shape) for part in given]) != wanted:
-            raise ValueError(f"{ranking} gives scores of shapes {found}, expected {wanted}")
-        flat = torch.cat([part.flatten() for part in given]).cpu()
+        wanted = [list(shape[: values[0].dim()]) for shape in self._shapes]
+        if (shapes := [list(part.shape) for part in values]) != wanted:
+            raise ValueError(f"{ranking} gives scores of shapes {shapes}, expected {wanted}")
+        flat = torch.cat([part.flatten() for part in values]).cpu()
         return flat[self._units.cpu()].double().numpy()
 
     def random_order(self, rng: np.random.Generator) -> np.ndarray:
@@ -554,8 +554,8 @@ def _verdicts(
 def _over(curves: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Curves [samples, ...] of all samples together, as a share; NaN or infinite where there is nothing to share."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: np.ndarray = curves.sum(axis=0) / scale.sum()
-    return found
+        mean: np.ndarray = curves.sum(axis=0) / scale.sum()
+    return mean
 
 
 def _gap(curves: np.ndarray, fractions: Sequence[float]) -> np.ndarray:

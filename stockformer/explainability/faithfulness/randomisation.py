@@ -1,4 +1,4 @@
-"""Checks that an explanation fails which does not look at the model, or sees features that are not there."""
+"""Sanity checks: an explanation that ignores the model, or credits features without data, fails them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def randomisation_check(
     seed: int = 0,
     **options: Any,
 ) -> pd.DataFrame:
-    """How like an attribution is to those of models with random weights (Adebayo et al. 2018), with a progress bar.
+    """Similarity of an attribution to those of models with random weights (Adebayo et al. 2018), with a progress bar.
 
     A method whose picture stays the same shows the input, not the model.
 
@@ -90,23 +90,23 @@ def randomisation_steps(
 def negative_control(
     parts: Sequence[Tensor], feature_names: Sequence[Sequence[str]], unavailable: Sequence[str]
 ) -> float:
-    """The largest magnitude that an attribution gives to features without data: 0, or it is not to be trusted.
+    """The largest magnitude that an attribution gives to features without data: 0, or the attribution is not faithful.
 
     Gradient and SmoothGrad say what the model would do with such a feature, so for them the control says
     nothing.
 
     Args:
-        parts: as from `attribute`, one [T, features] an input.
+        parts: as from `attribute`, one [T, features] per input.
         feature_names: one list an input.
         unavailable: those without data, see `StockDataset`; NaN where there are none.
     """
-    found = [
+    largest = [
         float(part[:, number].abs().max())
         for part, names in zip(parts, feature_names, strict=True)
         for number, name in enumerate(names)
         if name in unavailable
     ]
-    return max(found, default=np.nan)
+    return max(largest, default=np.nan)
 
 
 def _moved(inputs: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rankings of a sample's cells or days: what an explanation says counts most."""
+"""Rankings of a sample's cells or days by importance."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BATCH = 64
 def choose_baselines(
     inputs: Sequence[Tensor], method: str, baselines: Sequence[Tensor] | None = None
 ) -> Sequence[Tensor]:
-    """Those given, for methods that start from a baseline; for the others, and where none are, the training mean."""
+    """`baselines` for methods that start from a baseline; for others, and without any, the training mean."""
     return baselines if baselines is not None and BY_NAME[method].from_baseline else Inputs(inputs).baseline
 
 
@@ -111,7 +111,7 @@ def _rank_by_pooling(model: nn.Module, inputs: Inputs, target: Target) -> list[T
 
 #: Name -> ranking of every feature of every day.
 CELL_RANKINGS: Mapping[str, Ranking] = {method: partial(rank_cells, method) for method in METHODS}
-#: Name -> ranking of the days: what attention says, beside two methods that ask the model.
+#: Name -> ranking of the days: scores from attention, beside two methods that ask the model.
 DAY_RANKINGS: Mapping[str, Ranking] = {
     "mean attention": lambda model, inputs, target: mean_attention(trace_attention(model, *inputs, target=target)),
     "rollout": lambda model, inputs, target: joint_rollout(trace_attention(model, *inputs, target=target)).days,

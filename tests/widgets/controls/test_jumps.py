@@ -104,7 +104,7 @@ def test_a_scan_shows_progress_and_then_goes_there(long_session, training):
         with AttentionExplorer(session) as explorer:
             assert not is_scanning(explorer)
             shares = []
-            explorer.samples.scan.progress.observe(lambda change: shares.append(change["new"]), "value")
+            explorer.samples.scan.bar.observe(lambda change: shares.append(change["new"]), "value")
             explorer.samples.jump.value = "most wrong"
             assert session.sample == 5
             await until(lambda: is_scanning(explorer))
@@ -146,7 +146,7 @@ def test_a_scan_can_be_stopped(long_session):
     async def scan():
         with AttentionExplorer(session) as explorer:
             explorer.samples.jump.value = "most wrong"
-            await until(lambda: explorer.samples.scan.progress.value > 0)
+            await until(lambda: explorer.samples.scan.bar.value > 0)
             explorer.samples.scan.stopper.click()
             await until(lambda: not is_scanning(explorer))
             assert session.sample == 5
@@ -169,7 +169,7 @@ def test_another_jump_replaces_a_scan(long_session):
     async def scan():
         with AttentionExplorer(session) as explorer:
             explorer.samples.jump.value = "most wrong"
-            await until(lambda: explorer.samples.scan.progress.value > 0)
+            await until(lambda: explorer.samples.scan.bar.value > 0)
             explorer.samples.jump.value = "most confident"
             await until(lambda: session.knows("most wrong"))
             await until(lambda: not is_scanning(explorer))
@@ -191,7 +191,7 @@ def test_closing_during_a_scan(closing):
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
         explorer = AttentionExplorer(session, selection)
         explorer.samples.jump.value = "most wrong"
-        await until(lambda: explorer.samples.scan.progress.value > 0)
+        await until(lambda: explorer.samples.scan.bar.value > 0)
         (explorer if closing == "explorer" else session).close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,8 +7,8 @@ from cases import make_session, plain, shown_message
 
 from stockformer.explainability import WhatIf
 from stockformer_widgets import AttentionExplorer, Selection
+from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.controls.what_if import WhatIfControls
-from stockformer_widgets.parts.drawing import MessageLine
 
 
 def test_the_panel_changes_what_is_selected(session, explorer):

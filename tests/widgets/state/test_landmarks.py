@@ -110,5 +110,5 @@ def test_a_window_without_prices_is_not_the_calmest():
 def test_windows_of_one_day_are_neither_calm_nor_volatile():
     session = make_session("one day")
     for landmark in ("calmest", "most volatile"):
-        with pytest.raises(ValueError, match="no window has the prices"):
+        with pytest.raises(ValueError, match="no window has prices"):
             session.find(landmark)

@@ -11,8 +11,8 @@ from ipywidgets import Button
 from traitlets import TraitError
 
 from stockformer_widgets import Selection
-from stockformer_widgets.parts.drawing import MessageLine
-from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.components.drawing import MessageLine
+from stockformer_widgets.components.progress import ProgressBar
 
 SOON = 10  # seconds: fails, instead of waiting for ever
 
@@ -141,11 +141,11 @@ def test_a_session_whose_observer_raises_closes(session):
         session.reading  # noqa: B018
 
 
-# Work
+# Progress
 
 
 def test_work_is_stopped_from_another_thread_in_its_own_loop():
-    work, threads, ready = Work("long", MessageLine()), [], threading.Event()
+    progress, threads, ready = ProgressBar("long", MessageLine()), [], threading.Event()
 
     def steps():
         try:
@@ -157,10 +157,10 @@ def test_work_is_stopped_from_another_thread_in_its_own_loop():
 
     async def main() -> None:
         asyncio.get_running_loop().set_debug(True)  # refuses calls from other threads
-        work.start(steps())
+        progress.start(steps())
         await asyncio.to_thread(ready.wait, SOON)
-        await asyncio.to_thread(work.stop)
-        assert not work.running
+        await asyncio.to_thread(progress.stop)
+        assert not progress.running
         while not threads:
             await asyncio.sleep(0.001)
 
@@ -170,12 +170,12 @@ def test_work_is_stopped_from_another_thread_in_its_own_loop():
 
 
 def test_work_of_a_loop_that_is_gone_can_be_stopped():
-    work = Work("long", MessageLine())
+    progress = ProgressBar("long", MessageLine())
 
     async def main() -> None:
-        work.start(iter([0.1] * 1000))
+        progress.start(iter([0.1] * 1000))
 
     asyncio.run(main())
-    work.stop()
-    assert not work.running
-    assert isinstance(work.stopper, Button)
+    progress.stop()
+    assert not progress.running
+    assert isinstance(progress.stopper, Button)

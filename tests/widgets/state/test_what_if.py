@@ -20,8 +20,8 @@ from stockformer_widgets import (
     SaliencyBars,
     Selection,
 )
+from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.controls.what_if import WhatIfControls
-from stockformer_widgets.parts.drawing import MessageLine
 
 CLOSED = {0: 0.0, 1: 0.0}
 
@@ -174,7 +174,7 @@ def test_another_market_is_named(session):
     view = AttentionHeatmap(session)
     session.what_if(market_from=25)
     dates = session.dataset.window(25).dates
-    assert f"the market days are {dates[0].date()} to {dates[-1].date()}" in plain(view.readout.value)
+    assert f"market replaced by {dates[0].date()} to {dates[-1].date()}" in plain(view.readout.value)
     view.selection.kind = "self"
     assert "market days" not in plain(view.readout.value)
 

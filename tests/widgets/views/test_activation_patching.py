@@ -122,14 +122,14 @@ def test_it_is_computed_in_steps_and_stopped(session, monkeypatch):
         view = ActivationPatching(session)
         plot = view.plot
         assert plot.layout.visibility == "hidden"
-        while not view.work.progress.value:
+        while not view.progress.bar.value:
             await asyncio.sleep(0.001)
-        view.work.stopper.click()
+        view.progress.stopper.click()
         assert "Stopped." in view.readout.value
         assert not view._ready()
         view.controls["donor"].value = "most volatile window"
-        assert view.work.running
-        while view.work.running:
+        assert view.progress.running
+        while view.progress.running:
             await asyncio.sleep(0.001)
         assert plot.layout.visibility == "visible"
         assert view._ready()
@@ -142,7 +142,7 @@ def click(view, row, column):
 
 
 def target(session):
-    return session._target()(session.reading.capture.output).item()
+    return session.explanations._target()(session.reading.capture.output).item()
 
 
 def test_a_patch_of_the_map_is_applied_beside_the_last_and_undone():
@@ -162,7 +162,7 @@ def test_a_patch_of_the_map_is_applied_beside_the_last_and_undone():
             values.append(target(session))
             assert values[-1] - values[-2] == pytest.approx(effect, abs=1e-6)
         assert session.change == WhatIf(
-            patch_from=session.donors()["most volatile window"],
+            patch_from=session.explanations.donors()["most volatile window"],
             patch_days=[("stock", 1, 3), ("market", 0, 6), ("stock", 0, 7)],
         )
         for change in reversed(changes):
@@ -177,7 +177,7 @@ def test_no_patch_is_applied_that_would_do_other_than_the_map_says(session):
         assert not view.apply.disabled
         session.what_if(features=[session.feature_names[0][0]])
         assert not view.apply.disabled
-        donor = session.donors()["random window"]
+        donor = session.explanations.donors()["random window"]
         session.what_if(patch_from=donor, patch_days=[("stock", 1, 3)])
         assert view.apply.disabled
         assert view.apply.tooltip == f"take the patch from sample {donor} back first: a what-if has one donor"

@@ -142,10 +142,10 @@ def test_the_line_below_names_the_cell_under_the_mouse_and_then_the_selected_one
     def named(query, key):
         return f"query {days[query]}, key step {key}, weight {weights[query, key]!s}"
 
-    assert lines(view) == [view.keyboard.says] == [named(4, 4)]
+    assert lines(view) == [view.keyboard.announcement] == [named(4, 4)]
     mouse(view.figure, "mousemove", *place)
     assert lines(view) == [named(*cell)]
-    assert view.keyboard.says == named(4, 4)
+    assert view.keyboard.announcement == named(4, 4)
     assert (view.selection.query, view.selection.key) == (4, 4)
     mouse(view.figure, "mouseleave", *place)
     assert lines(view) == [named(4, 4)]

@@ -52,7 +52,7 @@ def test_row_names_a_key_and_the_three_strongest(unequal):
 
     strongest = "strongest: " + ", ".join(named(key) for key in sorted(range(9), key=lambda key: -row[key])[:3])
     assert lines(view) == [named(4), strongest]
-    assert view.keyboard.says == named(4)
+    assert view.keyboard.announcement == named(4)
     for x, key in ((0.5, 0), (8.99, 8), (9.0, 8), (-1.0, 0)):
         mouse(view.figure, "mousemove", x, 0.1)
         assert lines(view) == [named(key), strongest]
@@ -67,7 +67,7 @@ def test_a_row_without_numbers(unequal):
     assert np.isfinite(drawn(view, "area")[1]).all()
     assert "%" not in lines(view)[0]
     assert "no finite weights" in plain(view.summary.value)
-    assert view.keyboard.says == "step 8 nan"
+    assert view.keyboard.announcement == "step 8 nan"
     assert view.to_frame()[["weight", "share"]].isna().all(axis=None)
 
 

@@ -54,10 +54,10 @@ def test_the_last_picture_stays_until_it_is_done(session, kind):
         with kind(session) as view:
             before, title = view.to_frame(), view.plot.title
             slow(session)
-            await until(lambda: view.work.progress.value > 0)
+            await until(lambda: view.progress.bar.value > 0)
             mouse(view.figure, "mousemove", 1.5, 1.5)  # asks for nothing that is not there
             assert view.plot.title == title
-            await until(lambda: not view.work.running)
+            await until(lambda: not view.progress.running)
             assert "shapley sampling" in view.plot.title
             window = session.dataset.window(session.sample)
             expected = attribute(
@@ -79,22 +79,22 @@ def test_a_stop_keeps_the_method_and_says_so(session, kind):
         with kind(session) as view:
             title = view.plot.title
             slow(session)
-            await until(lambda: view.work.progress.value > 0)
-            view.work.stopper.click()
-            await until(lambda: not view.work.running)
+            await until(lambda: view.progress.bar.value > 0)
+            view.progress.stopper.click()
+            await until(lambda: not view.progress.running)
             assert session.explanations.method == "shapley_sampling"
             assert (view.plot.title, shown_message(view)) == (title, "")
             assert view.halt.layout.display is None
-            assert view.stopped.value == "stopped: shapley sampling is not computed, the picture is the one before"
+            assert view.stopped.value == "stopped: shapley sampling is not computed, the picture is the previous one"
             view._redraw()  # as its own controls do
             await asyncio.sleep(0.02)
-            assert not view.work.running
+            assert not view.progress.running
             assert view.plot.title == title
             view.halt.children[1].click()
-            await until(lambda: view.work.progress.value > 0)
+            await until(lambda: view.progress.bar.value > 0)
             assert view.halt.layout.display == "none"
-            view.work.stopper.click()
-            await until(lambda: not view.work.running)
+            view.progress.stopper.click()
+            await until(lambda: not view.progress.running)
             session.explanations.method = "input_x_gradient"
             assert "input x gradient" in view.plot.title
             assert (view.halt.layout.display, session.explanations.stopped) == ("none", False)
@@ -106,11 +106,11 @@ def test_another_sample_begins_anew_and_nothing_is_said(session):
     async def run():
         with SaliencyBars(session) as view:
             slow(session)
-            await until(lambda: view.work.progress.value > 0)
+            await until(lambda: view.progress.bar.value > 0)
             session.sample = 7
-            await until(lambda: view.work.progress.value > 0)
+            await until(lambda: view.progress.bar.value > 0)
             view.selection.query = 2  # of no consequence for what is computed
-            await until(lambda: not view.work.running)
+            await until(lambda: not view.progress.running)
             assert shown_message(view) == ""
             assert not session.explanations.takes_long
             assert view.plot.title.endswith("all days")
@@ -123,8 +123,8 @@ def test_in_the_explorer_the_other_tab_has_it_too(session):
         with AttentionExplorer(session) as explorer:
             slow(session)
             bars = next(view for view in explorer.views if isinstance(view, SaliencyBars))
-            await until(lambda: bars.work.progress.value > 0)
-            await until(lambda: not bars.work.running)
+            await until(lambda: bars.progress.bar.value > 0)
+            await until(lambda: not bars.progress.running)
             explorer.tabs.selected_index = list(explorer.tabs.titles).index("Features")
             heatmap = next(view for view in explorer.views if isinstance(view, SaliencyHeatmap))
             assert "shapley sampling" in heatmap.plot.title
@@ -137,13 +137,13 @@ def test_nothing_is_computed_off_the_screen(session):
         with AttentionExplorer(session) as explorer:
             bars = next(view for view in explorer.views if isinstance(view, SaliencyBars))
             slow(session)
-            await until(lambda: bars.work.progress.value > 0)
+            await until(lambda: bars.progress.bar.value > 0)
             explorer.tabs.selected_index = list(explorer.tabs.titles).index("Gates")
-            assert not bars.work.running
+            assert not bars.progress.running
             await asyncio.sleep(0.02)
             assert session.explanations.takes_long
             explorer.tabs.selected_index = 0
-            await until(lambda: not session.explanations.takes_long and not bars.work.running)
+            await until(lambda: not session.explanations.takes_long and not bars.progress.running)
             assert "shapley sampling" in bars.plot.title
 
     asyncio.run(run())

@@ -429,7 +429,7 @@ def test_a_callback_that_raises_is_said_and_stops_nothing(session, kind):
     assert shown_message(view) == "no <picture> today"
     assert getattr(view.selection, trait) != before
     same = kind(session, view.selection)
-    assert (view.readout.value, view.keyboard.says) == (same.readout.value, same.keyboard.says)
+    assert (view.readout.value, view.keyboard.announcement) == (same.readout.value, same.keyboard.announcement)
     view.selection.unobserve(fail, trait)
     press(view, "Home")
     assert shown_message(view) == ""

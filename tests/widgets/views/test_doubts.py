@@ -24,7 +24,7 @@ from stockformer_widgets import (
     SaliencyBars,
     SaliencyHeatmap,
 )
-from stockformer_widgets.parts.drawing import plain
+from stockformer_widgets.components.drawing import plain
 from stockformer_widgets.views.doubts import _verdict
 
 pytestmark = pytest.mark.usefixtures("few_orders")

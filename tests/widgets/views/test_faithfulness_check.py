@@ -27,7 +27,7 @@ from cases import (
 from stockformer.dataset import StockDataset
 from stockformer.explainability import METHODS, REFERENCES, randomisation_check
 from stockformer_widgets import AttentionExplorer, ExtractorSession, FaithfulnessCheck, SaliencyBars
-from stockformer_widgets.parts.progress import Work
+from stockformer_widgets.components.progress import ProgressBar
 from stockformer_widgets.state.explanations import Explanations
 
 pytestmark = pytest.mark.usefixtures("few_orders")
@@ -152,12 +152,12 @@ def test_new_weights_end_a_check_and_forget_the_last(session, two_methods):
     next(steps)
     session.refresh()
     assert session.explanations.faithfulness == {}
-    with pytest.raises(RuntimeError, match="changed meanwhile: measure again"):
+    with pytest.raises(RuntimeError, match="changed during the measurement: measure again"):
         next(steps)
     steps = session.explanations.check_steps(16)
     next(steps)
     session.close()
-    with pytest.raises(RuntimeError, match="changed meanwhile"):
+    with pytest.raises(RuntimeError, match="changed during the measurement"):
         next(steps)
     assert session.explanations.faithfulness == {}
 
@@ -210,7 +210,7 @@ def test_one_window_is_refused(session):
 def test_a_change_of_the_model_is_refused_in_a_sentence(session, view):
     session.what_if(gate={0: 0.0})
     view.measure.click()
-    assert shown_message(view) == "the model is measured as it is: take the change back first"
+    assert shown_message(view) == "faithfulness is measured on the unchanged model: undo the what-if first"
     session.what_if()
     view.measure.click()
     assert shown_message(view) == ""
@@ -235,19 +235,19 @@ def test_it_can_be_watched_and_stopped(session, view, two_methods):
         seen = [0.0]
         while len(set(seen)) < 4:
             await asyncio.sleep(0.002)
-            seen.append(view.work.progress.value)
-        assert view.work.running
+            seen.append(view.progress.bar.value)
+        assert view.progress.running
         assert view.measure.disabled
         assert view.randomise.disabled
         assert seen == sorted(seen)
-        view.work.stopper.click()
+        view.progress.stopper.click()
         await asyncio.sleep(0.01)
-        assert not view.work.running
+        assert not view.progress.running
         assert not view.measure.disabled
         assert session.explanations.faithfulness == {}
         view.controls["on"].value = "this sample"
         view.measure.click()
-        while view.work.running or not session.explanations.faithfulness:
+        while view.progress.running or not session.explanations.faithfulness:
             await asyncio.sleep(0.01)
         assert len(view.picture.grid.children) == 2
 
@@ -263,10 +263,10 @@ def test_the_kernel_answers_meanwhile(session, two_methods):
         view.measure.click()
         await asyncio.sleep(0.01)
         session.explanations.target = 0  # what is measured is of another target
-        while view.work.running:
+        while view.progress.running:
             await asyncio.sleep(0.01)
         assert session.explanations.faithfulness == {}
-        assert shown_message(view) == "what was measured has changed meanwhile: measure again"
+        assert shown_message(view) == "the sample or the settings changed during the measurement: measure again"
         view.measure.click()
         await asyncio.sleep(0.01)
         assert shown_message(view) == ""
@@ -320,15 +320,15 @@ def test_a_step_that_fails_is_said_and_the_next_work_runs():
 
     async def run():
         line, done = Line(), []
-        work = Work("counting", line)
-        work.start(fails(), lambda: done.append("first"))
-        while work.running or not line.said:
+        progress = ProgressBar("counting", line)
+        progress.start(fails(), lambda: done.append("first"))
+        while progress.running or not line.said:
             await asyncio.sleep(0.002)
-        work.start(iter([0.5, 1.0]), lambda: done.append("second"))
+        progress.start(iter([0.5, 1.0]), lambda: done.append("second"))
         while not done:
             await asyncio.sleep(0.002)
         assert (line.said, done) == (["no more"], ["second"])
-        assert not work.running
+        assert not progress.running
 
     asyncio.run(run())
 
@@ -336,7 +336,7 @@ def test_a_step_that_fails_is_said_and_the_next_work_runs():
 def test_without_another_window_the_second_removal_is_said_to_be_missing(few_orders):
     by_hand = make_session("by hand")
     assert by_hand.explanations.check().second is None
-    words = "Not measured with other windows: the sample is not of a dataset."
+    words = "Not measured with other windows: the sample does not come from a dataset."
     assert plain(FaithfulnessCheck(by_hand).summary.value).startswith("On this sample, better than random orders: ")
     assert words in plain(FaithfulnessCheck(by_hand).summary.value)
     alone = StockDataset(table(11).query("symbol == 'AAA'"), STOCK, MARKET, lookback=DAYS, label_mode="regression")

@@ -51,7 +51,7 @@ def test_a_click_on_the_gate_heatmap_selects_the_day(session, x, y, day):
 
 def test_the_line_below_the_gate_heatmap(session):
     view = GateHeatmap(session, Selection(session, query=4))
-    assert lines(view) == [view.keyboard.says] == [f"selected day {days_of(session)[4]}"]
+    assert lines(view) == [view.keyboard.announcement] == [f"selected day {days_of(session)[4]}"]
     mouse(view.figure, "mousemove", 2.5, 3.5)
     dimension = int(view.y_axis.tick_labels["3.5"])
     value = gate_of(session, 0)[2, dimension]

@@ -51,7 +51,7 @@ def test_gates_of_the_day_under_the_mouse(session):
             assert f"layer {layer} {means[layer][day]:.3f}" in line
 
     check(lines(view)[0], 4)
-    check(view.keyboard.says, 4)
+    check(view.keyboard.announcement, 4)
     mouse(view.figure, "mousemove", 6.2, 0.5)
     check(lines(view)[0], 6)
     assert view.selection.query == 4

@@ -64,7 +64,7 @@ def test_head_marker_and_words(unequal):
             assert f" {numbers[name][head]:.3g}" in line
         assert days[numbers["peak"][head]] in line
 
-    assert lines(view)[0] == view.keyboard.says == "mean of the heads"
+    assert lines(view)[0] == view.keyboard.announcement == "mean of the heads"
     assert [list(panel.bars.opacities) for panel in view.picture.pictures] == [[1.0, 1.0]] * 5
     mouse(view.picture.pictures[2].figure, "mousemove", 0.3, 0.1)
     check(lines(view)[0], 0)
@@ -72,7 +72,7 @@ def test_head_marker_and_words(unequal):
     view.selection.head = 1
     assert [list(panel.bars.opacities) for panel in view.picture.pictures] == [[0.4, 1.0]] * 5
     check(lines(view)[0], 1)
-    check(view.keyboard.says, 1)
+    check(view.keyboard.announcement, 1)
 
 
 @pytest.mark.parametrize("panel", range(5))

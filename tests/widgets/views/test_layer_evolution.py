@@ -61,7 +61,7 @@ def test_layer_under_the_mouse(unequal):
         sparse = sparsity(maps[layer]).mean()
         return f"layer {layer}: mean diffuseness of the heads {diffuse:.3f}, mean sparsity of the heads {sparse:.3f}"
 
-    assert lines(view)[0] == view.keyboard.says == f"Stock self-attention, {numbers(1)}"
+    assert lines(view)[0] == view.keyboard.announcement == f"Stock self-attention, {numbers(1)}"
     mouse(view.picture.pictures[1].figure, "mousemove", 0.2, 0.5)
     assert lines(view)[0] == f"Stock self-attention, {numbers(0)}"
     assert view.selection.layer == 1

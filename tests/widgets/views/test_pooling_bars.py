@@ -36,7 +36,7 @@ def test_pooling_marks(session):
         days = days_of(session)
         largest = "largest: " + ", ".join(f"{days[day]} {weights[day]:.4g}" for day in top)
         assert lines(view)[:2] == [f"{days[query]} {weights[query]:.4g}", largest]
-        assert view.keyboard.says == f"{days[query]} {weights[query]:.4g}"
+        assert view.keyboard.announcement == f"{days[query]} {weights[query]:.4g}"
         mouse(view.figure, "mousemove", 3.7, 0.0)
         assert lines(view)[:2] == [f"{days[3]} {weights[3]:.4g}", largest]
         mouse(view.figure, "mouseleave")

@@ -108,7 +108,7 @@ def test_a_click_selects_what_is_explained_and_a_second_one_the_largest(session,
     mouse(view.figure, "click", 0.1, y)
     assert session.explanations.target == target
     assert list(view.picture.bars.opacities) == [1.0 if row == target else 0.4 for row in range(2)]
-    assert view.keyboard.says.startswith(["DOWN", "UP"][target])
+    assert view.keyboard.announcement.startswith(["DOWN", "UP"][target])
     mouse(view.figure, "click", 0.1, y)
     assert session.explanations.target is None
     assert set(view.picture.bars.opacities) == {1.0}

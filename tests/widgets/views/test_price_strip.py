@@ -54,7 +54,11 @@ def test_price_strip(session, sample):
         view.selection.query, view.selection.key = query, key
         assert marker(view) == [query + 0.5] * 2
         assert marker(view, "also") == [key + 0.5] * 2
-        for said, day in ((lines(view)[0], query), (view.keyboard.says, query), (_under_the_mouse(view, 5.5), 5)):
+        for said, day in (
+            (lines(view)[0], query),
+            (view.keyboard.announcement, query),
+            (_under_the_mouse(view, 5.5), 5),
+        ):
             assert said.startswith(frame["day"][day])
             assert f"close {close[day]:.2f} ({expected[0, day]:+.1f} %)" in said
             assert f"SPY {expected[1, day]:+.1f} %" in said

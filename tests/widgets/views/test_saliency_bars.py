@@ -125,10 +125,10 @@ def test_a_selected_bar_stands_out(session):
     bars = list(shown_bars(view))
     assert [name for name, opacity in zip(bars, view.picture.bars.opacities, strict=True) if opacity == 1.0] == ["f2"]
     value = shown_bars(view)["f2"]
-    assert lines(view)[0] == view.keyboard.says == f"f2 {value:.4g}"
+    assert lines(view)[0] == view.keyboard.announcement == f"f2 {value:.4g}"
     view.selection.feature = None
     assert set(view.picture.bars.opacities) == {1.0}
-    assert "f2" not in view.keyboard.says
+    assert "f2" not in view.keyboard.announcement
 
 
 def test_a_selected_feature_that_has_no_bar_pales_nothing(large):

@@ -129,7 +129,7 @@ def test_a_click_on_the_heatmap_selects_feature_and_day(session, place, cell):
 def test_the_line_below_the_heatmap(session):
     view = SaliencyHeatmap(session, Selection(session, query=4))
     days, values = days_of(session), np.concatenate(input_times_gradient(session), axis=1)
-    assert lines(view) == [view.keyboard.says] == [f"selected day {days[4]}"]
+    assert lines(view) == [view.keyboard.announcement] == [f"selected day {days[4]}"]
     mouse(view.figure, "mousemove", 2.5, 1.5)
     name = view.y_axis.tick_labels["1.5"]
     said = lines(view)[0]

@@ -55,14 +55,14 @@ def test_it_is_drawn_when_it_is_ready(session, kind):
     async def run():
         with kind(session, Selection(session, kind="self", layer=1)) as view:
             assert not visible(view)
-            await until(lambda: 0 < view.work.progress.value < 1)
+            await until(lambda: 0 < view.progress.bar.value < 1)
             assert view.picture.pictures == []
             assert not session.explanations.has(VIEWS[kind])
-            await until(lambda: not view.work.running)
+            await until(lambda: not view.progress.running)
             assert visible(view)
             assert view.readout.value
             with kind(session, Selection(session, kind="self", layer=1)) as known:
-                assert not known.work.running
+                assert not known.progress.running
                 for one, other in zip(picture(view), picture(known), strict=True):
                     np.testing.assert_array_equal(one, other)
 
@@ -72,11 +72,11 @@ def test_it_is_drawn_when_it_is_ready(session, kind):
 def test_what_is_out_of_date_is_dropped(session, kind):
     async def run():
         with kind(session) as view:
-            await until(lambda: view.work.progress.value > 0)
+            await until(lambda: view.progress.bar.value > 0)
             first = session.reading
             session.sample = 9
             view.selection.layer = 1  # of no consequence for what is computed
-            await until(lambda: not view.work.running)
+            await until(lambda: not view.progress.running)
             assert (VIEWS[kind], first, None) not in session.explanations._results
             assert session.explanations.has(VIEWS[kind])
             drawn = picture(view)
@@ -95,12 +95,12 @@ def test_what_is_out_of_date_is_dropped(session, kind):
 def test_a_stop_stops_until_there_is_another_sample(session, kind):
     async def run():
         with kind(session) as view:
-            await until(lambda: view.work.progress.value > 0)
-            view.work.stopper.click()
-            await until(lambda: not view.work.running)
+            await until(lambda: view.progress.bar.value > 0)
+            view.progress.stopper.click()
+            await until(lambda: not view.progress.running)
             assert "Stopped" in view.readout.value
             view.selection.layer = 1
-            assert not view.work.running
+            assert not view.progress.running
             assert not visible(view)
             assert not session.explanations.has(VIEWS[kind])
             session.sample = 9
@@ -133,12 +133,12 @@ def test_nothing_is_computed_off_the_screen(session, kind):
             await asyncio.sleep(0.05)
             assert view() is None
             explorer.tabs.selected_index = titles.index(TABS[kind])
-            await until(lambda: view().work.progress.value > 0)
+            await until(lambda: view().progress.bar.value > 0)
             explorer.tabs.selected_index = 0
-            await until(lambda: not view().work.running)
+            await until(lambda: not view().progress.running)
             session.sample = 4
             await asyncio.sleep(0.05)
-            assert not view().work.running
+            assert not view().progress.running
             assert not session.explanations.has(VIEWS[kind])
             explorer.tabs.selected_index = titles.index(TABS[kind])
             await until(lambda: visible(view()))

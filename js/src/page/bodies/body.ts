@@ -1,4 +1,4 @@
-// What a page knows of each kind of body.
+// The interface of a renderer of bodies of one type.
 
 import type { Selection } from "../bundle";
 import type { Axis } from "../chart";
@@ -6,8 +6,8 @@ import type { Axis } from "../chart";
 /** A place in a picture: steps along its axes, -1 where nothing is selected. */
 export type Place = readonly number[];
 
-/** Words, and the colour that stands for them. */
-export type Said = string | { text: string; color: string };
+/** A phrase, with the colour of its swatch. */
+export type Phrase = string | { text: string; color: string };
 
 export interface Mouse {
   click(place: Place): void;
@@ -17,14 +17,14 @@ export interface Mouse {
 
 /** How bodies of one type are drawn and read. */
 export interface Renderer<B> {
-  /** Make the elements of a picture in `root`; gives what draws a body in them. */
+  /** Make the elements of a picture in `root`; returns a function that draws a body in them. */
   make(root: HTMLElement, mouse: Mouse, signal: AbortSignal): (body: B, where: Selection) => void;
   /** The selected place. */
   selected(body: B, where: Selection): Place;
-  /** What a click on a place changes. */
+  /** The change of the selection by a click on a place. */
   change(body: B, place: Place, where: Selection): Partial<Selection>;
-  /** What is said of a place. */
-  words(body: B, place: Place): Said[];
+  /** A place in words. */
+  words(body: B, place: Place): Phrase[];
 }
 
 /** The selected place on an axis, by the field that it sets; -1 where there is none. Days end on the same day. */

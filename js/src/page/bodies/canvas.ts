@@ -1,4 +1,4 @@
-// A canvas with axes, which redraws with its width and says where the mouse is.
+// A canvas with axes, which redraws with its width and reports the place of the mouse.
 
 import { format } from "d3-format";
 import { scaleLinear } from "d3-scale";

@@ -1,7 +1,7 @@
 // Lines over places that are shared, the last of each at the end.
 
 import type { Band, Line, Lines } from "../chart";
-import { type Place, type Renderer, changeOn, nameOf, number, placeOn, type Said } from "./body";
+import { type Place, type Renderer, changeOn, nameOf, number, placeOn, type Phrase } from "./body";
 import { columns, type Frame, HIGHLIGHT, nameColumns, nameValues } from "./canvas";
 
 export const LINES: Renderer<Lines> = {
@@ -18,7 +18,7 @@ export const LINES: Renderer<Lines> = {
 };
 
 /** The values at a place, those of one name together. */
-function values(body: Lines, place: number): Said[] {
+function values(body: Lines, place: number): Phrase[] {
   const named = body.lines.filter(({ name }) => name);
   const names = [...new Set(named.map(({ name }) => name))];
   return names.flatMap((name) => {

@@ -2,7 +2,7 @@
 
 import { element } from "../../dom";
 import type { Bars, Lines, Panels } from "../chart";
-import { changeOn, placeOn, type Renderer, type Said } from "./body";
+import { changeOn, placeOn, type Renderer, type Phrase } from "./body";
 import { columns, type Frame, HIGHLIGHT, nameColumns, nameValues } from "./canvas";
 import { LINES } from "./lines";
 
@@ -34,7 +34,7 @@ export const PANELS: Renderer<Panels> = {
   words: (body, [place]) => {
     if (place === undefined || place < 0) return [];
     const axis = axisOf(body.panels[0]![1]);
-    const values = body.panels.flatMap(([title, panel]): Said[] => [
+    const values = body.panels.flatMap(([title, panel]): Phrase[] => [
       `${title}:`,
       ...(panel.type === "Lines" ? LINES.words(panel, [place]).slice(1) : [panel.words[place]!]),
     ]);

@@ -11,7 +11,7 @@ from PIL import Image
 
 from stockformer.explainability import compare_groups
 from stockformer_widgets import AttentionExplorer, AttentionHeatmap, GroupDifferences, PriceStrip, SampleComparison
-from stockformer_widgets.parts.picture import arrange
+from stockformer_widgets.components.snapshot import arrange
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 

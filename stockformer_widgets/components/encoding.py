@@ -1,4 +1,4 @@
-"""A head grid as the front-end takes it."""
+"""Encoding of a head grid for the front-end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def describe_maps(grid: Grid) -> list[dict[str, Any]]:
 
 
 def display_maps(grid: Grid) -> bytes:
-    """Every map, one after the other, row by row, a byte per weight: enough for a picture.
+    """Every map, one after the other, row by row, one byte per weight: enough for a picture.
 
     0 to 254 is 0 to the map's largest weight, 255 is masked or not a number.
     """

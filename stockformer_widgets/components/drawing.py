@@ -1,4 +1,4 @@
-"""The few things that every view draws with."""
+"""bqplot figures and axes, and HTML, in the style of this package."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _QUIET = "color: var(--jp-ui-font-color2, #555)"
 
 
 class MessageLine(HTML):
-    """Where an error is said; takes no room while there is none."""
+    """A line for an error message; hidden while there is none."""
 
     def __init__(self) -> None:
         super().__init__(layout=Layout(display="none"))
@@ -42,7 +42,7 @@ class MessageLine(HTML):
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Show what goes wrong inside, whatever a user's model or callback raises."""
+        """Show any error that a user's model or callback raises inside."""
         self.say("")
         try:
             yield
@@ -53,7 +53,7 @@ class MessageLine(HTML):
 class Titled(VBox):
     """A figure, or another picture, under its title.
 
-    The title is text of our own: bqplot loses one that changes while the page still builds the figure.
+    The title is HTML above the figure: bqplot loses a title that changes while the page still builds the figure.
 
     Args:
         figure: its plot area is between `left` and `RIGHT` pixels.
@@ -66,7 +66,7 @@ class Titled(VBox):
 
     @property
     def title(self) -> str:
-        """What stands above the figure, as plain text."""
+        """The text above the figure."""
         return self._title
 
     @title.setter
@@ -80,7 +80,7 @@ class Titled(VBox):
 def figure(
     scales: dict[str, bq.Scale], marks: Sequence[bq.Mark], axes: Sequence[bq.Axis], height: int, **margins: int
 ) -> bq.Figure:
-    """A bqplot figure in this package's manner; sizes in pixels."""
+    """A bqplot figure in the style of this package; sizes in pixels."""
     return bq.Figure(
         marks=list(marks),
         axes=list(axes),
@@ -95,7 +95,7 @@ def figure(
 
 
 def axis(scale: bq.Scale, label: str = "", **options: Any) -> bq.Axis:
-    """A bqplot axis in this package's manner."""
+    """A bqplot axis in the style of this package."""
     return bq.Axis(scale=scale, label=label, label_color="gray", tick_style={"font-size": "11px"}, **options)
 
 
@@ -130,7 +130,7 @@ def label_steps(
 def name_ticks(named_axis: bq.Axis, names: Mapping[float, str]) -> None:
     """Place and name an axis's ticks.
 
-    The names go first, and keep those that stand: bqplot draws moved ticks with the names it had before.
+    The names are set first and the old ones kept: bqplot draws moved ticks with the names it had before.
     """
     named = {str(place): well_formed(name) for place, name in names.items()}
     named_axis.tick_labels = (named_axis.tick_labels or {}) | named
@@ -147,23 +147,23 @@ def tick_range(number_axis: bq.Axis, low: float, high: float) -> None:
 
 
 def percent(share: float) -> str:
-    """A share in percent, also one that is no number."""
+    """A share in percent, or "not a number"."""
     return f"{share:.1%}" if np.isfinite(share) else "not a number"
 
 
 def exact(value: float) -> str:
-    """A number with as many digits as tell it from every other of single precision."""
+    """A number with the fewest digits that identify it in single precision."""
     return str(np.float32(value))
 
 
 def points(x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
-    """Traits of lines through points [..., n]; a single one is there twice, as bqplot drops dimensions of length 1."""
+    """Traits of lines through points [..., n]; a single one is doubled, since bqplot drops dimensions of length 1."""
     times = 1 if y.shape[-1] > 1 else 2
     return {"x": np.repeat(x, times, axis=-1), "y": np.repeat(finite(y), times, axis=-1)}
 
 
 def finite(values: np.ndarray) -> np.ndarray:
-    """Values to draw: 0 for what is no number; the words beside the picture say so."""
+    """Values to draw: 0 in place of NaN and infinity; the text beside the picture says so."""
     return np.where(np.isfinite(values), values, 0.0)
 
 
@@ -178,7 +178,7 @@ def plain(html_text: str) -> str:
 
 
 def swatches(colors: Sequence[str], names: Sequence[str], values: Sequence[str]) -> str:
-    """A legend with numbers, as HTML."""
+    """A legend with values, as HTML."""
     return " &nbsp; ".join(
         f'<span style="white-space: nowrap"><span style="color: {color}">■</span> {text(name)} <b>{value}</b></span>'
         for color, name, value in zip(colors, names, values, strict=True)
@@ -186,7 +186,7 @@ def swatches(colors: Sequence[str], names: Sequence[str], values: Sequence[str])
 
 
 def summary_html(summary: Summary) -> str:
-    """A summary as HTML: what it means, and its numbers with their formulas on hover."""
+    """A summary as HTML: its sentence, and its numbers with their formulas on hover."""
     numbers = " · ".join(
         f'<abbr class="stockformer-number" title="{text(f"{one.name} = {one.formula}. {one.reading}")}">'
         f"{text(one.name.replace('_', ' '))} <b>{one.value:.3g}</b></abbr>"
@@ -211,7 +211,7 @@ def notes_html(notes: Sequence[Note], between: str = "; ") -> str:
 
 
 def neighbour(names: Sequence[str], current: str | None, by: int) -> str:
-    """The name so many places after the current one, or the first where none is current."""
+    """The name `by` places after the current one, or the first if none is current."""
     if current not in names:
         return names[0]
     return names[min(max(names.index(current) + by, 0), len(names) - 1)]

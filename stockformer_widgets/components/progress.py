@@ -1,4 +1,4 @@
-"""Long computations in the kernel's event loop, which a person can watch and stop."""
+"""A progress bar and a stop button for long computations in the kernel's event loop."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Callable, Iterator
 
 from ipywidgets import Button, FloatProgress, HBox, Layout
 
-from stockformer_widgets.parts.drawing import MessageLine
+from stockformer_widgets.components.drawing import MessageLine
 
 
-class Work(HBox):
-    """The progress of one computation at a time, with a stop button; takes no room while there is none.
+class ProgressBar(HBox):
+    """Progress of one computation at a time, with a stop button; hidden while none runs.
 
-    The kernel answers other messages between the steps. Without an event loop,
+    The kernel handles other messages between the steps. Without an event loop,
     where nobody could press stop, a computation runs to its end at once.
 
     Args:
         description: beside the bar.
-        message: where a failure is said.
+        message: shows a failure.
     """
 
     def __init__(self, description: str, message: MessageLine) -> None:
-        self.progress = FloatProgress(max=1.0, description=description, layout=Layout(width="220px"))
+        self.bar = FloatProgress(max=1.0, description=description, layout=Layout(width="220px"))
         self.stopper = Button(description="stop", tooltip=f"stop {description}", layout=Layout(width="60px"))
         self.stopper.on_click(lambda button: self.stop())
         self._message = message
         self._task: asyncio.Task[None] | None = None
-        super().__init__([self.progress, self.stopper])
+        super().__init__([self.bar, self.stopper])
         self._show(False)
 
     @property
@@ -35,7 +35,7 @@ class Work(HBox):
         return self.layout.display is None
 
     def start(self, steps: Iterator[float], then: Callable[[], None] = lambda: None) -> None:
-        """Take steps that yield the share that is done, then call `then`; what runs already is stopped."""
+        """Take steps that yield the share done, then call `then`; a running computation is stopped first."""
         self.stop()
         try:
             loop = asyncio.get_running_loop()
@@ -48,8 +48,8 @@ class Work(HBox):
             self._show(True)
 
     def stop(self) -> None:
-        """Leave the computation where it is; nothing of it is kept."""
-        # A button of the page, or a cell, can be in another thread than the task, which notices by itself:
+        """Abandon the computation and its partial results."""
+        # A click or a cell may be in another thread than the task, which checks for itself:
         # `Task.cancel` may only be called in the thread of its loop.
         self._task = None
         self._show(False)
@@ -64,7 +64,7 @@ class Work(HBox):
         try:
             with self._message.reporting():
                 for share in steps:
-                    self.progress.value = share
+                    self.bar.value = share
                     await asyncio.sleep(0.001)
                     if self._task is not task:
                         return
@@ -74,5 +74,5 @@ class Work(HBox):
                 self.stop()
 
     def _show(self, running: bool) -> None:
-        self.progress.value = 0.0
+        self.bar.value = 0.0
         self.layout.display = None if running else "none"

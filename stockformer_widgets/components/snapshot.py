@@ -1,4 +1,4 @@
-"""Pictures of widgets, for files and for notebooks that no kernel runs."""
+"""Snapshots of widgets: PNG files, and static images for notebooks without a kernel."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from PIL import Image, ImageDraw, ImageFont
 from stockformer.charts.figures import well_formed
 from stockformer.files import write_whole
 
-#: Dots an inch: of a file, and of what a saved notebook holds.
+#: Dots per inch of a file, and of the image in a saved notebook.
 _FILE_DPI, _NOTEBOOK_DPI = 150, 72
 _GAP = 8  # pixels
 
 
-class Pictured(VBox):
-    """A box with a picture: `save_png` writes it, and a saved notebook holds it beside the widget.
+class SnapshotBox(VBox):
+    """A box with a static image: `save_png` writes it, and a saved notebook contains it beside the widget.
 
-    The notebook's picture is of the moment when the cell ran. Hosts show it where
-    the widget has no kernel: a reopened notebook, a code host, nbconvert.
+    The notebook's image dates from when the cell ran. It is displayed where
+    the widget has no kernel: in a reopened notebook, on a code host, by nbconvert.
     """
 
     def save_png(self, path: str | Path) -> Path:
-        """Write the picture as a PNG, drawn by matplotlib: it needs no browser.
+        """Write the snapshot as a PNG, drawn by matplotlib without a browser.
 
         Raises:
             ValueError: the path does not end in ``.png``.
@@ -40,7 +40,7 @@ class Pictured(VBox):
         return path
 
     def _png(self, dpi: int) -> bytes:
-        """The picture."""
+        """The snapshot as PNG."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any] | None:
@@ -49,7 +49,7 @@ class Pictured(VBox):
             return bundle
         try:
             return bundle | {"image/png": self._png(_NOTEBOOK_DPI)}
-        except Exception as error:  # the widget itself may be fine, or says what is wrong
+        except Exception as error:  # the widget itself may be fine, or shows the error
             warnings.warn(f"the saved notebook will have no picture of {self!r}: {error}", stacklevel=2)
             return bundle
 

@@ -19,7 +19,7 @@ from stockformer_widgets import (
     SaliencyHeatmap,
     Selection,
 )
-from stockformer_widgets.parts.keyboard import Keyboard
+from stockformer_widgets.components.keyboard import Keyboard
 
 every_view = pytest.mark.parametrize("kind", ALL_VIEWS)
 

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 from stockformer.charts.chart import GREY, Heatmap
-from stockformer_widgets.parts.drawing import HIGHLIGHT
+from stockformer_widgets.components.drawing import HIGHLIGHT
 
 _LEVELS = 255  # palette entries for values; one more is for cells without a number
 _BAR = 140  # pixels

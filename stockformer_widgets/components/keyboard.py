@@ -15,7 +15,7 @@ _STATIC = Path(__file__).parents[1] / "static"
 
 
 class Keyboard(anywidget.AnyWidget):
-    """A part of a view, without a picture, that makes the view a tab stop and hears its keys.
+    """An invisible element of a view that makes it a tab stop and receives its keys.
 
     Args:
         label: what a screen reader calls the view.
@@ -23,19 +23,19 @@ class Keyboard(anywidget.AnyWidget):
             often it was pressed since the last call.
     """
 
-    # Their text: of a path anywidget would keep a watcher, and with it every widget that was ever made.
+    # As text: for a path anywidget keeps a watcher, and with it every widget ever made.
     _esm = (_STATIC / "keyboard.js").read_text(encoding="utf-8")
     _css = (_STATIC / "keyboard.css").read_text(encoding="utf-8")
 
     #: Name of the view.
     label = Unicode().tag(sync=True)
-    #: What a screen reader says when the selection moves while the view has the focus.
-    says = Unicode().tag(sync=True)
-    #: How often the pages were asked whether they show the view; those that do answer.
+    #: Announced by a screen reader when the selection moves while the view has the focus.
+    announcement = Unicode().tag(sync=True)
+    #: Number of times that pages were asked whether they show the view; those that do answer.
     asks = Int(0).tag(sync=True)
-    #: What one page tells: its id, in how many places it shows the view, key -> how often it was pressed there so far.
+    #: State of one page: its id, in how many places it shows the view, and key -> number of presses so far.
     page = Dict().tag(sync=True, echo_update=False)
-    #: Whether a page shows the view; also True before any did.
+    #: Whether a page shows the view; True before any has.
     visible = Bool(True)
 
     def __init__(self, label: str, on_keys: Callable[[str, int], None]) -> None:
@@ -44,7 +44,7 @@ class Keyboard(anywidget.AnyWidget):
         self._pressed: dict[float, dict[str, int]] = {}  # by page
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Hear what a page tells. The messages of two pages may come at the same time, in threads of their own."""
+        """Receive the state of a page. Messages of two pages may arrive at the same time, each in its own thread."""
         page = sync_data["page"]
         with changing():
             before = self._pressed.get(page["id"], {})

@@ -1,0 +1,1 @@
+"""Building blocks of views; none of them knows a view."""

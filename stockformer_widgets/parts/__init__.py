@@ -1,1 +1,0 @@
-"""What views are built of, and know nothing of."""
