@@ -717,37 +717,6 @@ def test_no_words_and_no_figures_are_cut(page: Page, width: int) -> None:
         page.set_viewport_size({"width": 1680, "height": 1400})
 
 
-def test_single_views_follow_one_selection_and_a_click_on_a_class_explains_it(
-    page: Page, lab: str, lab_root: Path
-) -> None:
-    dataset, model = shipped_sample()
-    index = dataset.index_of("2008-10-15", "AAPL")
-    cells = [
-        "from ipywidgets import VBox",
-        "from stockformer.sample import load_sample",
-        "from stockformer_widgets import AttentionHeatmap, ExtractorSession, GateTimeline, Prediction, SaliencyBars",
-        "dataset, model = load_sample()",
-        f"session = ExtractorSession.from_dataset(model, dataset, {index})",
-        "heatmap = AttentionHeatmap(session)",
-        "VBox([heatmap, Prediction(session, heatmap.selection), SaliencyBars(session, heatmap.selection)])",
-    ]
-    write_notebook(lab_root / "alone.ipynb", ["\n".join(cells), "GateTimeline(session, heatmap.selection)"])
-    run_notebook(page, lab, "alone.ipynb")
-    view(page, "AttentionHeatmap").locator("image").wait_for()
-    screen.click_cell(page, 25, 30, dataset.lookback)
-    expect(view(page, "GateTimeline")).to_contain_text(f"{dataset.window(index).dates[25].date()} ")
-
-    click(page, "Prediction", 0.1, 0.25)
-    expect(view(page, "Prediction")).to_contain_text("DOWN 0.4")
-    expect(view(page, "SaliencyBars")).to_contain_text("|integrated gradients| for DOWN over UP")
-    settle(page)
-    inputs, names = dataset.window(index).inputs, [*dataset.feature_cols, *dataset.market_feature_cols]
-    parts = attribute(model, *inputs, target=choose_target(model, model(*inputs), 0)).parts
-    totals = pd.Series(torch.cat(parts, dim=1).abs().sum(dim=0).numpy(), index=names)
-    bars = pd.Series(bar_values(page, "SaliencyBars"))
-    np.testing.assert_allclose(bars, totals[bars.index], atol=0.01 * totals.max())
-
-
 def test_the_history_draws_every_window_and_a_click_goes_there(page: Page) -> None:
     open_tab(page, "History")
     page.locator(".stockformer-windows td").first.wait_for()
@@ -804,3 +773,34 @@ def click_date(page: Page, place: int, places: int, value: float) -> None:
     by_value = np.polyfit([float(tick["text"]) for tick in ticks], [tick["y"] for tick in ticks], 1)
     x = drawn.area["x"] + drawn.area["width"] * (place + 0.5) / places
     page.mouse.click(x, drawn.area["y"] + float(np.polyval(by_value, value)))
+
+
+def test_single_views_follow_one_selection_and_a_click_on_a_class_explains_it(
+    page: Page, lab: str, lab_root: Path
+) -> None:
+    dataset, model = shipped_sample()
+    index = dataset.index_of("2008-10-15", "AAPL")
+    cells = [
+        "from ipywidgets import VBox",
+        "from stockformer.sample import load_sample",
+        "from stockformer_widgets import AttentionHeatmap, ExtractorSession, GateTimeline, Prediction, SaliencyBars",
+        "dataset, model = load_sample()",
+        f"session = ExtractorSession.from_dataset(model, dataset, {index})",
+        "heatmap = AttentionHeatmap(session)",
+        "VBox([heatmap, Prediction(session, heatmap.selection), SaliencyBars(session, heatmap.selection)])",
+    ]
+    write_notebook(lab_root / "alone.ipynb", ["\n".join(cells), "GateTimeline(session, heatmap.selection)"])
+    run_notebook(page, lab, "alone.ipynb")
+    view(page, "AttentionHeatmap").locator("image").wait_for()
+    screen.click_cell(page, 25, 30, dataset.lookback)
+    expect(view(page, "GateTimeline")).to_contain_text(f"{dataset.window(index).dates[25].date()} ")
+
+    click(page, "Prediction", 0.1, 0.25)
+    expect(view(page, "Prediction")).to_contain_text("DOWN 0.4")
+    expect(view(page, "SaliencyBars")).to_contain_text("|integrated gradients| for DOWN over UP")
+    settle(page)
+    inputs, names = dataset.window(index).inputs, [*dataset.feature_cols, *dataset.market_feature_cols]
+    parts = attribute(model, *inputs, target=choose_target(model, model(*inputs), 0)).parts
+    totals = pd.Series(torch.cat(parts, dim=1).abs().sum(dim=0).numpy(), index=names)
+    bars = pd.Series(bar_values(page, "SaliencyBars"))
+    np.testing.assert_allclose(bars, totals[bars.index], atol=0.01 * totals.max())
