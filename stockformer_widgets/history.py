@@ -18,6 +18,7 @@ from stockformer.charts.draw import draw
 from stockformer.charts.figures import render
 from stockformer.charts.history import (
     DATE,
+    drift_history,
     market_context,
     measure_histogram,
     measure_history,
@@ -26,7 +27,7 @@ from stockformer.charts.history import (
 )
 from stockformer.explainability import WhatIf
 from stockformer.fingerprint import fingerprint
-from stockformer.survey import Survey
+from stockformer.survey import Survey, drift
 from stockformer.survey import history as windows
 from stockformer.survey.context import REGIMES, index_of
 from stockformer.survey.history import ALL, Filter
@@ -58,6 +59,7 @@ from stockformer_widgets.views.lines import LinesPicture
 _HEIGHTS = {"context": 90, "measure": 200, "quality": 110}
 _ROWS = 100
 _EVERY = "all"
+_BY = ("by date", "by quarter")
 _RIGHT = {_EVERY: None, "right": True, "wrong": False}
 
 
@@ -66,7 +68,8 @@ class HistoryView(SnapshotBox):
 
     A click on a line, a point, a bar or a row moves the session to that window, which is marked everywhere. Drag
     over the volatility to look at a part of the calendar. Filters apply to every picture; each can be undone. Two sets
-    of filters are two groups, which are compared on the spot.
+    of filters are two groups, which are compared on the spot. "by quarter" shows the level of the measure with its
+    interval, and the dates on which it changes by more than chance (`stockformer.survey.drift`).
 
     Args:
         survey: of the windows of the session's dataset and of its model's weights.
@@ -134,6 +137,7 @@ class HistoryView(SnapshotBox):
         measures = [(name.replace("_", " "), name) for name in self.survey.numeric]
         first = "market_share" if "market_share" in self.survey.numeric else measures[0][1]
         self.measure = _choice("measure", measures, first)
+        self.by = _choice("", _BY, _BY[0])
         self.against = _choice("against", measures, "volatility")
         tickers = sorted(set(self._place["ticker"]))
         self.ticker = _choice("ticker", [_EVERY, *tickers], _EVERY)
@@ -143,7 +147,7 @@ class HistoryView(SnapshotBox):
         self.undoing = _button("undo filter", "go back to the filter before", self.undo)
         self.clearing = _button("all windows", "leave out nothing", lambda: setattr(self, "where", ALL))
         self.count = HTML()
-        for control in (self.measure, self.against):
+        for control in (self.measure, self.by, self.against):
             control.observe(lambda change: self._draw(), "value")
         for control in (self.ticker, self.regime, self.correct):
             control.observe(self._chosen, "value")
@@ -158,7 +162,9 @@ class HistoryView(SnapshotBox):
         self.table = WindowTable(self._sort, self._go)
         columns = Layout(flex="1 1 340px", min_width="300px")
         self.children = (
-            _row(self.measure, self.against, self.ticker, self.regime, self.correct, self.undoing, self.clearing),
+            _row(
+                self.measure, self.by, self.against, self.ticker, self.regime, self.correct, self.undoing, self.clearing
+            ),
             self.count,
             self.message,
             *(self.pictures[name].plot for name in ("context", "measure")),
@@ -261,14 +267,12 @@ class HistoryView(SnapshotBox):
         self._count = f"<b>{windows.count_words(self.survey, where)}</b>{filtered}"
 
     def _draw_calendar(self) -> None:
-        where, name = self.where, self.measure.value
+        where = self.where
         daily = windows.daily_quality(self.survey, where)
         quality = windows.quality_name(self.survey)
         self._charts = {
             "context": market_context(self._calendar),
-            "measure": measure_history(
-                windows.measure_by_date(self.survey, name, where), self._calendar, self.measure.label, where.words
-            ),
+            "measure": self._measure_chart(),
             "quality": quality_history(
                 windows.rolling_quality(daily, self.survey.manifest["horizon"] or 1),
                 self._calendar,
@@ -280,6 +284,13 @@ class HistoryView(SnapshotBox):
         measure = self._charts["measure"]
         self.sentence.value = "<br>".join(filter(None, [summary_html(measure.summary), notes_html(measure.notes)]))
         self.quality_sentence.value = summary_html(self._charts["quality"].summary)
+
+    def _measure_chart(self) -> Chart:
+        where, name = self.where, self.measure.value
+        if self.by.value == "by quarter":
+            return drift_history(drift(self.survey, name, where), self._calendar, where.words)
+        by_date = windows.measure_by_date(self.survey, name, where)
+        return measure_history(by_date, self._calendar, self.measure.label, where.words)
 
     def _draw_points(self) -> None:
         x, y = self.against, self.measure
@@ -433,7 +444,7 @@ class HistoryView(SnapshotBox):
         super().close()
 
     def __repr__(self) -> str:
-        return f"HistoryView({self.survey!r})"
+        return f"HistoryView({len(self.survey):,} windows)"
 
 
 def check_fit(survey: Survey, session: ExtractorSession) -> None:

@@ -14,17 +14,12 @@ SEED = PROJECT.parent / "shared" / "seed" / "attention_analysis.md"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 PROSE = re.compile(r"# (Uncomment|Example:|\(Uncomment)")
 
-#: Runs first in every kernel, for speed: the sample is one ticker around a calm day and the crash, and all in the last
-#: months; figures are laid out once; reports have empty figures and check one ranking. All of it is tested elsewhere.
-SMALLER = """
+#: Run first in every kernel, for speed; what is left out is tested elsewhere. Figures are laid out once; reports have
+#: empty figures and check one ranking.
+QUICKER = """
 from matplotlib import pyplot
 from matplotlib_inline.config import InlineBackend
-from stockformer import sample
 from stockformer.reports import explanation as report
-rows = sample.sample_table().query(
-    "symbol == 'AAPL' and ('2006-08' < date < '2007' or '2008-06' < date < '2008-11') or date > '2012-10'"
-)
-sample.sample_table = rows.copy
 InlineBackend.instance(parent=get_ipython()).print_figure_kwargs = {"bbox_inches": None}
 report.CELL_RANKINGS = {"gradient": report.CELL_RANKINGS["gradient"]}
 report.DAY_RANKINGS = {"pooling": report.DAY_RANKINGS["pooling"]}
@@ -33,11 +28,22 @@ Picture = report._Picture
 report._Picture = lambda name, plot, *words: Picture(name, pyplot.figure, *words)
 """
 
+#: The sample is one ticker around a calm day and the crash, and all in the last months.
+SMALLER = """
+from stockformer import sample
+rows = sample.sample_table().query(
+    "symbol == 'AAPL' and ('2006-08' < date < '2007' or '2008-06' < date < '2008-11') or date > '2012-10'"
+)
+sample.sample_table = rows.copy
+"""
+#: These need the windows that the shipped survey is of.
+WHOLE = {"history"}
+
 pytestmark = pytest.mark.slow
 
 
-def run(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(SMALLER))
+def run(notebook: nbformat.NotebookNode, folder: Path, first: str = QUICKER + SMALLER) -> nbformat.NotebookNode:
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
     return nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
 
 
@@ -48,7 +54,7 @@ def printed(notebook: nbformat.NotebookNode) -> str:
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_our_notebooks(path, tmp_path):
-    run(nbformat.read(path, as_version=4), tmp_path)
+    run(nbformat.read(path, as_version=4), tmp_path, QUICKER if path.stem in WHOLE else QUICKER + SMALLER)
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 
 from stockformer.charts.chart import (
     GREY,
+    LINE_COLORS,
     NEUTRAL,
     Axis,
     Band,
@@ -21,6 +24,7 @@ from stockformer.charts.chart import (
     line_colors,
 )
 from stockformer.explainability.sentences.summary import Finding, Summary
+from stockformer.survey.drift import Drift
 from stockformer.table import counted
 
 #: The field that a click on a date sets, of a view's own selection.
@@ -75,6 +79,31 @@ def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, name: str, filt
         make_table=frame.copy,
         summary=_measure_summary(values.mean(axis=1), calendar["volatile"].to_numpy() > 0.5, name),
     ).noting(Note(gaps if without else ""))
+
+
+def drift_history(drift: Drift, calendar: pd.DataFrame, filtered: str = "") -> Chart:
+    """A measure by quarter with its 95 % interval, and its level between the dates on which that changes.
+
+    Args:
+        drift: of `stockformer.survey.drift`.
+        calendar: ``date``, see `market_context`.
+        filtered: which windows are left, in words.
+    """
+    dates, name = pd.DatetimeIndex(calendar["date"]), drift.measure.replace("_", " ")
+    quarters = drift.quarters.set_index("quarter").reindex(dates, method="ffill")
+    ends = quarters[["low", "high"]].bfill().to_numpy(dtype=float)
+    band = Band(ends[:, 0], ends[:, 1], NEUTRAL) if np.isfinite(ends).all() and len(ends) else None
+    lines = (
+        _line("mean of the quarter", quarters["mean"], NEUTRAL, "step"),
+        _line("level between changes", drift.levels.reindex(dates, method="ffill"), LINE_COLORS[1], "step"),
+    )
+    low, high = finite_range([drift.quarters[["mean", "low", "high"]].to_numpy(dtype=float)])
+    return Chart(
+        title=f"{_title(name)} by quarter with its 95 % interval" + (f", {filtered}" if filtered else ""),
+        body=Lines(lines, _dates(calendar["date"]), Scale(low, high, name), band),
+        make_table=drift.quarters.copy,
+        summary=drift.summary,
+    )
 
 
 def quality_history(rolling: pd.DataFrame, calendar: pd.DataFrame, name: str, overall: Summary, days: int) -> Chart:
@@ -170,12 +199,12 @@ def _measure_summary(mean: pd.Series, volatile: np.ndarray, name: str) -> Summar
     return Summary(f"{sentence}. Whether that is more than chance, a comparison of groups says.", tuple(findings))
 
 
-def _line(name: str, values: pd.Series, color: str) -> Line:
+def _line(name: str, values: pd.Series, color: str, shape: Literal["line", "step"] = "line") -> Line:
     """A line from the first value on; drawn straight over dates without a window, whose words are empty."""
     first = values.first_valid_index()
     known = values.loc[first:] if first is not None else values.iloc[:0]
     words = ["" if np.isnan(value) else word for value, word in zip(known, formatted(known), strict=True)]
-    return Line(name, known.interpolate(limit_area="inside").to_numpy(dtype=float), words, color)
+    return Line(name, known.interpolate(limit_area="inside").to_numpy(dtype=float), words, color, shape)
 
 
 def _dates(dates: pd.Series) -> Axis:

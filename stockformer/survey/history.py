@@ -95,7 +95,7 @@ def measure_by_date(survey: Survey, column: str, where: Filter = ALL) -> pd.Data
     With up to `MOST_LINES` tickers there is a column per ticker, else the median over the windows of a date and the
     quantiles `BAND`. Dates without a window have no row.
     """
-    _check_column(survey, column)
+    check_column(survey, column)
     date = f"date_trunc('{date_unit(survey)}', date) AS date"
     if _distinct(survey, "ticker") <= MOST_LINES or where.ticker is not None:
         sql = (
@@ -198,7 +198,7 @@ def quality_by_period(survey: Survey, daily: pd.Series) -> dict[str, tuple[float
 
 def histogram(survey: Survey, column: str, where: Filter = ALL) -> pd.DataFrame:
     """Windows by value: ``low, high`` edge and ``count`` of bins of equal width."""
-    _check_column(survey, column)
+    check_column(survey, column)
     known = f'"{column}" IS NOT NULL AND NOT isnan("{column}") AND {where.sql}'
     ends = survey.query(
         f'SELECT min("{column}") AS low, max("{column}") AS high FROM windows WHERE {known}', where.parameters
@@ -217,7 +217,7 @@ def histogram(survey: Survey, column: str, where: Filter = ALL) -> pd.DataFrame:
 def scatter(survey: Survey, x: str, y: str, where: Filter = ALL) -> pd.DataFrame:
     """The windows as points: ``window, x, y``; of more than 5,000 every second, third... of the dataset."""
     for column in (x, y):
-        _check_column(survey, column)
+        check_column(survey, column)
     number = survey.query(f"SELECT count(*) AS n FROM windows WHERE {where.sql}", where.parameters)["n"][0]
     every = max(1, -(-int(number) // _MOST_POINTS))
     return survey.query(
@@ -260,6 +260,7 @@ def count_words(survey: Survey, where: Filter) -> str:
     return counted(number, "window") if number == len(survey) else f"{number:,} of {counted(len(survey), 'window')}"
 
 
-def _check_column(survey: Survey, column: str) -> None:
+def check_column(survey: Survey, column: str) -> None:
+    """Raise ValueError unless a survey has a column of numbers."""
     if column not in survey.numeric:
         raise ValueError(f"there is no measure {column!r}, only {', '.join(survey.numeric)}")

@@ -8,7 +8,7 @@ import pytest
 from cases import widgets
 from small_market import make_dataset, make_model
 
-from stockformer.survey import survey
+from stockformer.survey import drift, survey
 from stockformer.survey.history import Filter
 from stockformer_widgets import AttentionExplorer, ExtractorSession, GroupDifferences, HistoryView
 
@@ -104,6 +104,20 @@ def test_filters_apply_to_every_picture_and_are_undone(view):
     view.undoing.click()
     assert view.count.value == f"<b>{len(frame)} windows</b>"
     assert view.undoing.disabled
+
+
+def test_by_quarter(view):
+    view.measure.value, view.by.value, view.ticker.value = "error", "by quarter", "T2"
+    frame = view.to_frame()
+    expected = frame.groupby(frame["date"].dt.to_period("Q"))["error"].mean()
+    picture = view.pictures["measure"]
+    assert picture.plot.title == "Error by quarter with its 95 % interval, T2"
+    # Each step ends with the next one's first value; the last value is held to the end.
+    assert list(dict.fromkeys(picture.lines["step"].y[0])) == pytest.approx(list(expected))
+    found = drift(view.survey, "error", Filter(ticker="T2"))
+    assert found.summary.verdict[:-1] in view.sentence.value
+    view.by.value = "by date"
+    assert not picture.lines["step"].visible
 
 
 def test_right_predictions_only(view):
