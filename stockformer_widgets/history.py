@@ -49,6 +49,7 @@ from stockformer_widgets.components.drawing import (
     tick_range,
 )
 from stockformer_widgets.components.snapshot import SnapshotBox, arrange
+from stockformer_widgets.components.syncing import Syncing
 from stockformer_widgets.components.window_table import WindowTable
 from stockformer_widgets.group_differences import GroupDifferences
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
@@ -100,6 +101,7 @@ class HistoryView(SnapshotBox):
         self._calendar = windows.calendar(survey)
         self._dates = pd.DatetimeIndex(self._calendar["date"])
         self._charts: dict[str, Chart] = {}
+        self._syncing = Syncing()
         self._marked: tuple[int | None, WhatIf] = None, WhatIf()
         try:
             session.follow(self._follow)
@@ -222,7 +224,7 @@ class HistoryView(SnapshotBox):
         drawn.interaction = mouse
 
     def _chosen(self, change: Any) -> None:
-        if not self._syncing:
+        if not self._syncing.running:
             ticker, regime = (None if one.value == _EVERY else one.value for one in (self.ticker, self.regime))
             self.where = replace(self.where, ticker=ticker, regime=regime, correct=_RIGHT[self.correct.value])
 
@@ -235,8 +237,6 @@ class HistoryView(SnapshotBox):
         first, last = (int(np.clip(end, 0, len(self._dates) - 1)) for end in ends)
         self.where = replace(self.where, days=(self._dates[first], self._dates[last]))
 
-    #: Whether the controls are being brought in line with the filter.
-    _syncing = False
     #: Whether filter or measures have changed since the pictures were drawn.
     _stale = False
 
@@ -255,14 +255,11 @@ class HistoryView(SnapshotBox):
 
     def _sync(self) -> None:
         where = self.where
-        self._syncing = True
-        try:
+        with self._syncing():
             self.ticker.value, self.regime.value = where.ticker or _EVERY, where.regime or _EVERY
             self.correct.value = next(name for name, value in _RIGHT.items() if value == where.correct)
             self.undoing.disabled = len(self._filters) == 1
             self.clearing.disabled = where == ALL
-        finally:
-            self._syncing = False
         filtered = f" ({text(where.words)})" if where.words else ""
         self._count = f"<b>{windows.count_words(self.survey, where)}</b>{filtered}"
 

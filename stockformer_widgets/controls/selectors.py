@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from stockformer.explainability import GROUPS, METHODS, kind_title
 from stockformer.explainability.attribution.methods import BY_NAME
 from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.components.progress import ProgressBar
+from stockformer_widgets.components.syncing import Syncing
 from stockformer_widgets.state.explanations import BASELINES, EXPLAINS
 from stockformer_widgets.state.observable import Observable
 from stockformer_widgets.state.selection import Selection
@@ -41,14 +41,14 @@ class Controls(HBox):
     def __init__(self, message: MessageLine) -> None:
         super().__init__(layout=Layout(flex_flow="row wrap", align_items="center"))
         self.message = message
-        self._syncing = False
+        self._syncing = Syncing()
         self._owners: tuple[Observable, ...] = ()
 
     def _on_change(self, control: Any, act: Callable[[Any], None]) -> None:
         """Call ``act(value)`` when a person changes a control."""
 
         def changed(change: Any) -> None:
-            if not self._syncing:
+            if not self._syncing.running:
                 with self.message.reporting():
                     act(change["new"])
                 self._sync()
@@ -84,15 +84,6 @@ class Controls(HBox):
     def _sync(self) -> None:
         """Bring the controls in line with the traits."""
         raise NotImplementedError
-
-    @contextmanager
-    def _quietly(self) -> Any:
-        """Changes of controls inside are not a person's."""
-        self._syncing = True
-        try:
-            yield
-        finally:
-            self._syncing = False
 
 
 class SampleControls(Controls):
@@ -139,7 +130,7 @@ class SampleControls(Controls):
         super().close()
 
     def _sync(self) -> None:
-        with self._quietly():
+        with self._syncing():
             self.jump.value = ""
             window, sample = self.session.reading.window, self.session.sample
             if window is None or sample is None:
@@ -160,7 +151,7 @@ class SampleControls(Controls):
     def _date_typed(self, change: Any) -> None:
         """Go to a date, unless it is still being typed: the page sends every step, such as the year 20."""
         day = change["new"]
-        if not self._syncing and day is not None and day.year >= 1000:
+        if not self._syncing.running and day is not None and day.year >= 1000:
             with self.message.reporting():
                 self._go_to(self.ticker.value, day)
 
@@ -231,7 +222,7 @@ class SelectionControls(Controls):
         size, reading = where.sizes(), session.reading
         days = reading.days(size["query"])
         available, method = explanations.available, BY_NAME[explanations.method]
-        with self._quietly():
+        with self._syncing():
             offer(self.kind, where.kinds, where.kind, [kind_title(kind) for kind in where.kinds])
             offer(self.layer, range(size["layer"]), where.layer)
             offer(self.head, range(size["head"]), where.head, default="mean")

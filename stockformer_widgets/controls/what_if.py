@@ -99,7 +99,7 @@ class WhatIfControls(Controls):
         return [one if isinstance(one[0], str) else (first, *one) for one in places]
 
     def _sync(self) -> None:
-        with self._quietly():
+        with self._syncing():
             self._sync_model()
             self._sync_inputs()
 

@@ -300,6 +300,7 @@ def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
         expect(page.locator(".stockformer-explorer")).to_contain_text(f"cross, layer {layer}")
         choose(page, "gate", "0, closed")
         expect(page.locator(".stockformer-explorer")).to_contain_text(f"gate of layer {layer} = 0")
+    expect(view(page, "Prediction")).to_contain_text(f"goes from {before:+.4g} to {after:+.4g}")
     settle(page)
     values = bar_values(page, "Prediction")
     np.testing.assert_allclose(list(values.values()), [after, float(window.y)], atol=0.02)
@@ -311,7 +312,6 @@ def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
     numbers = Figure("", area, [tick for tick in ticks.ticks if not tick["vertical"]], [], [])
     drawn = numbers.value_at(np.array([x - area["x"] for _, x in middles]), vertical=False)
     np.testing.assert_allclose(drawn, [before, float(window.y)], atol=0.02)
-    expect(view(page, "Prediction")).to_contain_text(f"goes from {before:+.4g} to {after:+.4g}")
     np.testing.assert_allclose(line_values(page, "GateTimeline", slice(2, 4)), np.zeros((2, DAYS)), atol=0.005)
     for _ in range(2):
         page.get_by_role("button", name="undo").click()

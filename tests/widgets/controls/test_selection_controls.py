@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from cases import explained_name, labels, make_session, shown_message
 
@@ -120,3 +122,21 @@ def test_a_callback_that_raises_is_said(session, explorer):
     explorer.look.layer.value = 0
     assert shown_message(explorer) == ""
     assert explorer.selection.layer == 0
+
+
+def test_a_person_moves_a_control_while_another_thread_brings_them_in_line(explorer):
+    """The kernel handles the messages of each widget in a thread of its own."""
+    look, syncing, moved = explorer.look, threading.Event(), threading.Event()
+
+    def sync() -> None:
+        with look._syncing():
+            syncing.set()
+            moved.wait(30)
+
+    other = threading.Thread(target=sync)
+    other.start()
+    assert syncing.wait(30)
+    look.day.value = 2
+    moved.set()
+    other.join()
+    assert explorer.selection.query == 2
