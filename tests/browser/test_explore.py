@@ -261,7 +261,9 @@ def test_jumps_to_remarkable_windows(page: Page) -> None:
 
 def test_a_drag_across_the_days_ends_at_the_last(page: Page) -> None:
     click_cell(page, 0, 14)
-    handle = page.locator(".widget-slider:has(.widget-label:text-is('day')) .noUi-handle").first
+    slider = page.locator(".widget-slider:has(.widget-label:text-is('day'))").first
+    expect(slider.locator(".widget-readout")).to_have_text(days(CRASH)[0])  # else the handle moves under the mouse
+    handle = slider.locator(".noUi-handle")
     handle.scroll_into_view_if_needed()
     box, track = handle.bounding_box(), handle.locator("xpath=ancestor::*[contains(@class,'noUi-target')]")
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
