@@ -233,7 +233,7 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             ValueError: a file is damaged, or as for `StockDataset`.
 
         Example:
-            >>> dataset = StockDataset.from_parquet("data/", lookback=30)
+            >>> dataset = StockDataset.from_parquet("parquet/", lookback=30)
         """
         return cls(ParquetFiles(path), **settings)
 

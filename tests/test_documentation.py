@@ -47,6 +47,8 @@ def sample_and_files(tmp_path, monkeypatch):
     for ending in (".pt", ".pt.meta"):
         (tmp_path / f"model_bin_3d{ending}").write_bytes((ELSEWHERE / f"cross_bin_3d{ending}").read_bytes())
     rows, check, rankings = sample_table().query(FEWER), Explanations.check, Explanations._rankings
+    (tmp_path / "parquet").mkdir()
+    rows.query("symbol == 'AAPL'").to_parquet(tmp_path / "parquet" / "AAPL.parquet")
     monkeypatch.setattr("stockformer.sample.sample_table", rows.copy)
     monkeypatch.setattr(Explanations, "check", lambda self, windows=None, unit="cell": check(self, windows and 2, unit))
     monkeypatch.setattr(Explanations, "_rankings", lambda self, unit: dict(islice(rankings(self, unit).items(), 2)))

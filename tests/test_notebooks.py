@@ -37,7 +37,7 @@ rows = sample.sample_table().query(
 sample.sample_table = rows.copy
 """
 #: These need the windows that the shipped survey is of.
-WHOLE = {"history"}
+WHOLE = {"explore", "history"}
 
 pytestmark = pytest.mark.slow
 
