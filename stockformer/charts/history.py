@@ -164,6 +164,8 @@ def quality_summary(name: str, periods: dict[str, tuple[float, float, float]]) -
         name: ``hit rate`` or ``rank information coefficient``.
         periods: name of a period -> mean and both ends of its 95 % interval.
     """
+    if not periods:
+        return Summary(f"{_title(name)}: not known, because no window has a known outcome.", ())
     parts = []
     for period, (mean, low, high) in periods.items():
         interval = f" (95 %: {low:.3g} to {high:.3g})" if np.isfinite(low) else " (too few days for an interval)"

@@ -176,6 +176,17 @@ def test_a_what_if_does_not_change_the_survey_and_that_is_said(view, session):
     assert view.count.value == f"<b>{len(view.survey)} windows</b>"
 
 
+@pytest.mark.parametrize(("label_mode", "name"), [("binary", "Hit rate"), ("regression", "Rank information coef")])
+def test_windows_without_outcomes_have_no_quality(label_mode, name, tmp_path):
+    model, dataset = make_model(label_mode), make_dataset(label_mode, target_col=None)
+    known = survey(model, dataset, tmp_path / "run", progress=False)
+    with ExtractorSession.from_dataset(model, dataset, 3) as session:
+        view = HistoryView(known, session)
+        assert view.quality_sentence.value.startswith(name)
+        assert "not known, because no window has a known outcome." in view.quality_sentence.value
+        view.close()
+
+
 def test_a_survey_of_something_else_is_refused(surveyed, session):
     with pytest.raises(ValueError, match="is of other weights than the session's model"):
         HistoryView(surveyed[2], ExtractorSession.from_dataset(make_model(seed=1), surveyed[1]))
