@@ -7,7 +7,13 @@ const minified = { outdir, bundle: true, minify: true, target: "es2022", charset
 
 await build({
   ...minified,
-  entryPoints: ["src/keyboard.ts", "src/head_grid.ts", "src/window_table.ts", "src/explorer_page.ts"],
+  entryPoints: [
+    "src/keyboard.ts",
+    "src/view_caption.ts",
+    "src/head_grid.ts",
+    "src/window_table.ts",
+    "src/explorer_page.ts",
+  ],
   format: "esm",
 });
 await build({ ...minified, entryPoints: ["src/exported.ts"], format: "iife" });

@@ -81,4 +81,4 @@ class TargetColumn:
     def in_percent(self, value: float) -> str:
         """A value in percent: a return, or a volatility without its logarithm."""
         with np.errstate(over="ignore"):
-            return f"{value:+.1%}" if self.kind == "return" else f"{np.exp(value):.1%} a year"
+            return f"{100 * value:+.1f} %" if self.kind == "return" else f"{100 * np.exp(value):.1f} % a year"

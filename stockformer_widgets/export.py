@@ -23,7 +23,7 @@ from tqdm import tqdm  # as text: a bar of widgets would stay open in the kernel
 from traitlets import Bytes, Dict
 
 import stockformer
-from stockformer.charts.chart import Chart, Line, Panels, formatted
+from stockformer.charts.chart import Chart, Line, Lines, Panels, formatted
 from stockformer.explainability import kind_title
 from stockformer.files import write_whole
 from stockformer.fingerprint import fingerprint
@@ -313,13 +313,16 @@ class _Charts:
         self._progress.update()
         if side:
             chart = replace(chart, title=f"{side}: {chart.title}")
-        return {name: self._pack(getattr(chart, name)) for name in ("title", "body", "summary", "notes", "caveats")}
+        return {
+            name: self._pack(getattr(chart, name))
+            for name in ("title", "body", "summary", "notes", "caveats", "doubt", "legend")
+        }
 
     def _pack(self, value: Any) -> Any:
+        if isinstance(value, Lines):
+            value = replace(value, lines=tuple(_short(line, value.reference) for line in value.lines))
         if is_dataclass(value):
             packed = {field.name: self._pack(getattr(value, field.name)) for field in fields(value)}
-            if isinstance(value, Line) and list(value.words) == formatted(value.values):
-                packed["words"] = None  # the page formats numbers itself
             return packed | {"type": type(value).__name__}
         if isinstance(value, pd.DataFrame):
             return [{name: self._pack(one) for name, one in row.items()} for row in value.to_dict("records")]
@@ -346,6 +349,12 @@ class _Charts:
                 self._arrays.setdefault(part.tobytes(), place + row * part.size)
             self._arrays[numbers.tobytes()] = place
         return place
+
+
+def _short(line: Line, reference: tuple[float, str] | None) -> Line:
+    """A line without the words that the page makes itself."""
+    made = formatted(line.values, line.form, None if reference is None else reference[0])
+    return replace(line, words=()) if list(line.words) == made else line
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

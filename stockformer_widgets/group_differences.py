@@ -89,7 +89,7 @@ class GroupDifferences(SnapshotBox):
         y_axis.tick_values = places
         y_axis.tick_labels = {str(place): name for place, name in zip(places, table["measure"], strict=True)}
         drawn = figure(scales, [zero, self.intervals, self.dots], [x_axis, y_axis], _ROW * len(table) + 36, left=_LEFT)
-        plot = Titled(drawn, _LEFT)
+        plot = Titled(drawn)
         plot.title = f"{' - '.join(self.comparison.names)}, in standard deviations of all windows"
         return plot
 

@@ -189,6 +189,6 @@ def test_a_volatility_has_no_classes(prices, mode):
 
 def test_values_in_words():
     forward, volatility = map(TargetColumn.of_name, ("close_3d_fwd_return", "volatility_10d"))
-    assert forward.describe(0.0123) == "return of the next 3 days: +1.2%"
-    assert forward.of_horizon(1).describe(0.0123) == "return of the next day: +1.2%"
-    assert volatility.describe(math.log(0.25)) == "volatility of the next 10 days: 25.0% a year"
+    assert forward.describe(0.0123) == "return of the next 3 days: +1.2 %"
+    assert forward.of_horizon(1).describe(0.0123) == "return of the next day: +1.2 %"
+    assert volatility.describe(math.log(0.25)) == "volatility of the next 10 days: 25.0 % a year"

@@ -1,14 +1,16 @@
 // @vitest-environment happy-dom
 
 import { beforeEach, expect, test, vi } from "vitest";
-import { number, placeOn } from "../src/page/bodies/body";
+import { placeOn } from "../src/page/bodies/body";
 import { namedSteps } from "../src/page/bodies/canvas";
+import { PANELS } from "../src/page/bodies/panels";
 import { type Bundle, charts, type Packed, type Sample, type View } from "../src/page/bundle";
 import { GRID } from "../src/page/bodies/grid";
 import { HEATMAP } from "../src/page/bodies/heatmap";
 import { LINES } from "../src/page/bodies/lines";
-import type { Axis, Body, Grid, Heatmap, Lines } from "../src/page/chart";
+import type { Axis, Body, Grid, Heatmap, Lines, Panels } from "../src/page/chart";
 import { moved } from "../src/page/controls";
+import { spoken } from "../src/caption";
 import { store } from "../src/page/store";
 import { type Host, view } from "../src/page/view";
 import { browser } from "./fakes";
@@ -81,17 +83,6 @@ test("days are named from the last", () => {
   expect(namedSteps(1, 5)).toEqual([0]);
 });
 
-test("numbers as text", () => {
-  expect([number(0.123456), number(1234567), number(null), number(NaN), number(0), number(0.000001044)]).toEqual([
-    "0.123",
-    "1230000",
-    "not a number",
-    "not a number",
-    "0",
-    "1.04e-6",
-  ]);
-});
-
 test("axes of other lengths end on the same day", () => {
   const where = { ...bundle().selection, query: 2 };
   const days = (length: number) => ({ names: Array<string>(length).fill("") }) as Axis;
@@ -104,7 +95,15 @@ const BODIES: Record<string, (layer: number) => Body> = {
   Lines: (layer) => ({
     type: "Lines",
     lines: [
-      { name: "gate", values: Float32Array.of(1, layer, 3), words: null, color: "red", shape: "line", emphasis: true },
+      {
+        name: "gate",
+        values: Float32Array.of(1, layer, 3),
+        words: [],
+        color: "red",
+        shape: "line",
+        emphasis: true,
+        form: ".4g",
+      },
     ],
     x: axis(DAYS, "query"),
     y: { low: 0, high: 3, label: "", names: [] },
@@ -132,19 +131,27 @@ test("a cell is said by the sentence of its map, a masked one as such", () => {
     rows: { ...axis(["q0", "q1"], "query"), full: ["query 0", "query 1"] },
     columns: axis(["k0", "k1"], "key"),
     scale: { low: 0, high: 1, label: "weight", names: [] },
-    sentence: "{row} to {column}: {value}",
+    sentence: "from {row}, to {column}, weight {value}",
     form: "+.6g",
     palette: "viridis",
     masked: Float32Array.of(0, 1, 0, 0),
     reference: null,
   };
-  const words = [0, 1].flatMap((row) => [0, 1].map((column) => HEATMAP.words(body, [row, column]).join()));
+  const words = [0, 1].flatMap((row) => [0, 1].map((column) => spoken(HEATMAP.words(body, [row, column]))));
   expect(words).toEqual([
-    "query 0 to k0: +0.123",
-    "query 0 to k1: masked",
-    "query 1 to k0: -2",
-    "query 1 to k1: not a number",
+    "from query 0, to k0, weight +0.123",
+    "from query 0, to k1, weight masked",
+    "from query 1, to k0, weight -2",
+    "from query 1, to k1, weight not a number",
   ]);
+  expect(HEATMAP.table(body)).toEqual({
+    columns: ["query", "k0", "k1"],
+    rows: [
+      ["q0", "+0.123", "masked"],
+      ["q1", "-2", "not a number"],
+    ],
+    of: 2,
+  });
 });
 
 test("a grid holds every map, and a click on one selects head, query and key", () => {
@@ -154,7 +161,7 @@ test("a grid holds every map, and a click on one selects head, query and key", (
     rows: axis(["q0", "q1"], "query"),
     columns: axis(["k0", "k1"], "key"),
     scale: { low: 0, high: 1, label: "weight", names: [] },
-    sentence: "{row} {column} {value}",
+    sentence: "query {row}, key {column}, weight {value}",
     form: "",
     palette: "viridis",
     masked: null,
@@ -168,8 +175,9 @@ test("a grid holds every map, and a click on one selects head, query and key", (
   };
   expect(GRID.selected(body, where)).toEqual([1, -1, 1, 1]);
   expect(GRID.change(body, [1, 0, 0, 1], where)).toEqual({ layer: 1, head: 0, query: 1, key: 0 });
-  expect(GRID.words(body, [1, 0, 0, 1])).toEqual(["layer 1, head 0: ", "q0 k1 6"]);
-  expect(GRID.words(body, [1, -1, 0, 1])).toEqual(["layer 1, mean of the heads"]);
+  expect(spoken(GRID.words(body, [1, 0, 0, 1]))).toBe("layer 1, head 0, query q0, key k1, weight 6");
+  expect(spoken(GRID.words(body, [1, -1, 0, 1]))).toBe("layer 1, mean of the heads");
+  expect(GRID.table(body)).toEqual({ columns: ["layer", "head", "recency"], rows: [["0", "0", "0.25"]], of: 1 });
 });
 
 /** A value as a page holds it, and the numbers that it names. */
@@ -192,8 +200,10 @@ function shown(make: (layer: number) => Body, signal = new AbortController().sig
         title: `layer ${layer}`,
         body: make(layer),
         summary: { verdict: `says ${layer}`, findings: [], subject: "" },
-        notes: [{ text: "a note", detail: "why" }],
+        notes: [{ text: "a note", detail: "why", aside: false }],
         caveats: layer ? ["take care"] : [],
+        doubt: null,
+        legend: [],
       },
       numbers,
     ) as Packed;
@@ -232,36 +242,37 @@ test.each(Object.entries(BODIES))(
     const { host, section } = shown(make);
     expect(section.querySelector("h3")!.textContent).toBe("layer 0");
     expect(section.textContent).toContain("says 0");
-    expect(section.querySelector("abbr")!.title).toBe("why");
-    expect(section.querySelector(".stockformer-page-caveat")).toBeNull();
+    expect(section.querySelector(".stockformer-note .stockformer-tip")!.textContent).toBe("why");
+    expect(section.querySelector(".stockformer-caveat")).toBeNull();
     host.store.set({ layer: 1 });
     expect(section.querySelector("h3")!.textContent).toBe("layer 1");
     expect(section.textContent).toContain("says 1");
-    expect(section.querySelector(".stockformer-page-caveat")!.textContent).toBe("⚠ take care");
+    expect(section.querySelector(".stockformer-caveat")!.textContent).toBe("take care");
   },
 );
 
 test("bars are buttons that select, with their value and the one before", () => {
   const { host, section } = shown(BODIES["Bars"]!);
   host.store.set({ layer: 1 });
-  const [one, other] = [...section.querySelectorAll("button")];
+  const bars = () => section.querySelectorAll<HTMLElement>(".stockformer-page-bar-row");
+  const [one, other] = [...bars()];
   expect([one!.textContent, other!.textContent]).toEqual(["b-1 (before 0)", "a1 (before 3)"]);
   const [stripe, dot] = [...other!.querySelectorAll<HTMLElement>(".stockformer-page-bar-track span")];
   expect([stripe!.style.left, stripe!.style.width, dot!.style.left]).toEqual(["25%", "25%", "100%"]);
   other!.click();
   expect(host.store.where.feature).toBe("a");
-  expect(section.querySelectorAll("button")[1]!.getAttribute("aria-pressed")).toBe("true");
-  expect(section.querySelector(".stockformer-page-words")!.textContent).toBe("a 1 (before 3) ");
-  section.querySelectorAll("button")[1]!.click();
+  expect(bars()[1]!.getAttribute("aria-pressed")).toBe("true");
+  expect(section.querySelector(".stockformer-reading")!.textContent).toBe("a 1 (before 3)");
+  bars()[1]!.click();
   expect(host.store.where.feature).toBeNull();
 });
 
 test("the line below a picture says what is selected", () => {
   const { host, section } = shown(BODIES["Lines"]!);
-  const words = () => section.querySelector(".stockformer-page-words")!.textContent;
-  expect(words()).toBe("d2: 3 ");
+  const words = () => section.querySelector(".stockformer-reading")!.textContent;
+  expect(words()).toBe("d2, gate 3");
   host.store.set({ query: 2 });
-  expect(words()).toBe("d0: 1 ");
+  expect(words()).toBe("d0, gate 1");
 });
 
 test("lines of one name are said together, without those that do not reach the place", () => {
@@ -269,8 +280,17 @@ test("lines of one name are said together, without those that do not reach the p
   const [gate] = body.lines;
   const lines = [gate!, { ...gate!, values: Float32Array.of(7, 8) }, { ...gate!, name: "mean", color: "blue" }];
   const texts = (place: number) => LINES.words({ ...body, lines }, [place]);
-  expect(texts(0)).toEqual(["d0:", { text: "gate 1", color: "red" }, { text: "mean 1", color: "blue" }]);
-  expect(texts(1)).toEqual(["d1:", { text: "gate 2, 7", color: "red" }, { text: "mean 2", color: "blue" }]);
+  expect(texts(0)).toEqual([["d0"], ["gate", "1", "red"], ["mean", "1", "blue"]]);
+  expect(texts(1)).toEqual([["d1"], ["gate", "2, 7", "red"], ["mean", "2", "blue"]]);
+  const rows = [
+    ["d0", "1", "1"],
+    ["d1", "2, 7", "2"],
+    ["d2", "3, 8", "3"],
+  ];
+  expect(LINES.table({ ...body, lines })).toEqual({ columns: ["query", "gate", "mean"], rows, of: 3 });
+  const panels = { type: "Panels", panels: [["one", { ...body, lines }]] } as Panels;
+  expect(spoken(PANELS.words(panels, [1]))).toBe("query d1, one gate 2, 7, mean 2");
+  expect(PANELS.table(panels).rows[0]).toEqual(["query d0", "gate 1, mean 1"]);
 });
 
 test("arrays and texts are those of the bundle, and a chart is unpacked once", () => {

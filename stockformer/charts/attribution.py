@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from stockformer.charts.chart import STREAM_COLORS, Axis, Bars, Chart, Note, Scale, finite_range, formatted
+from stockformer.charts.chart import STREAM_COLORS, Axis, Bars, Chart, Note, Scale, finite_range, formatted, share_words
 from stockformer.explainability.sentences.inputs import summarize_saliency
 from stockformer.explainability.sentences.summary import Summary
 
@@ -70,4 +70,4 @@ def _shares(parts: Sequence[np.ndarray]) -> Note:
     shares = totals / (totals.sum() or 1.0)
     if not np.isfinite(shares).all():
         return Note("share of all magnitudes: not a number")
-    return Note(f"share of all magnitudes: stock {shares[0]:.1%}, market {shares[1]:.1%}")
+    return Note(f"share of all magnitudes: stock {share_words(shares[0])}, market {share_words(shares[1])}", aside=True)

@@ -22,6 +22,7 @@ from stockformer.charts.chart import (
     finite_range,
     formatted,
     line_colors,
+    share_words,
 )
 from stockformer.explainability.sentences.attention import summarize_gate, summarize_pooling, summarize_row
 from stockformer.explainability.sentences.flow import summarize_days, summarize_entry
@@ -48,13 +49,16 @@ def attention_row(
     total = float(np.nansum(weights))
     shares = weights / total if total else np.full_like(weights, np.nan)
     allowed = np.where(masked, np.nan, weights)
-    words = ["masked" if hidden else weight for weight, hidden in zip(formatted(weights), masked, strict=True)]
+    among = int((~masked).sum())
+    numbers = formatted(weights, "%", 1 / among if among else None)
+    words = ["masked" if hidden else weight for weight, hidden in zip(numbers, masked, strict=True)]
+    line = Line("weight", weights, words, NEUTRAL, "area", form="%")
     return Chart(
         title=f"What {query_day} attends to",
-        body=_shares([Line("weight", weights, words, NEUTRAL, "area")], Axis(days, "key day", "key"), "weight", masked),
+        body=_shares([line], Axis(days, "key day", "key"), "weight", among),
         make_table=lambda: pd.DataFrame({"key": range(len(row)), "key_day": days, "weight": weights, "share": shares}),
         summary=summarize_row(row, mask, days if dated else None),
-    ).noting(_largest("strongest", allowed, days, words))
+    ).noting(_largest("strongest", allowed, days))
 
 
 def pooling(weights: Tensor, days: Sequence[str], *, dated: bool = True) -> Chart:
@@ -64,20 +68,19 @@ def pooling(weights: Tensor, days: Sequence[str], *, dated: bool = True) -> Char
         dated: whether the names of the days are dates; the sentence calls others steps.
     """
     values = weights.float().numpy()
-    words = formatted(values)
     largest = np.full_like(values, np.nan)
     top = _order(values)[:_LARGEST]
     largest[top] = values[top]
     lines = [
-        Line("weight", values, words, NEUTRAL, "area"),
+        Line("weight", values, formatted(values, "%", 1 / len(values)), NEUTRAL, "area", form="%"),
         Line("", largest, formatted(largest), STREAM_COLORS[1], "area"),
     ]
     return Chart(
         title="How pooling weights the days",
-        body=_shares(lines, Axis(days, "stock day", "query"), "pooling weight"),
+        body=_shares(lines, Axis(days, "stock day", "query"), "pooling weight", len(values)),
         make_table=lambda: pd.DataFrame({"step": range(len(values)), "day": days, "weight": values}),
         summary=summarize_pooling(weights, days if dated else None),
-    ).noting(_largest("largest", values, days, words))
+    ).noting(_largest("largest", values, days))
 
 
 def gate_timeline(gates: Sequence[Tensor], days: Sequence[str], layer: int | None = None) -> Chart:
@@ -188,9 +191,9 @@ def price_strip(prices: pd.DataFrame, days: Sequence[str], ticker: str) -> Chart
     )
 
 
-def _shares(lines: Sequence[Line], days: Axis, label: str, masked: np.ndarray | None = None) -> Lines:
+def _shares(lines: Sequence[Line], days: Axis, label: str, among: int) -> Lines:
+    """Shares beside the even one among so many."""
     top = finite_range([line.values for line in lines], 0.0)[1]
-    among = len(days.names) - (0 if masked is None else int(masked.sum()))
     uniform = (1 / among, "uniform") if among else None
     return Lines(tuple(lines), days, Scale(0.0, top, label), reference=uniform)
 
@@ -202,10 +205,10 @@ def _by_layer(days: Sequence[str], **numbers: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"layer": layers, "step": steps, "day": np.array(days)[steps], **columns})
 
 
-def _largest(title: str, values: np.ndarray, days: Sequence[str], words: Sequence[str]) -> Note:
-    """The days with the largest values, if any is finite."""
-    named = ", ".join(f"{days[day]} {words[day]}" for day in _order(values)[:_LARGEST])
-    return Note(f"{title}: {named}" if named else "")
+def _largest(title: str, shares: np.ndarray, days: Sequence[str]) -> Note:
+    """The days with the largest shares, if any is finite."""
+    named = ", ".join(f"{days[day]} {share_words(shares[day])}" for day in _order(shares)[:_LARGEST])
+    return Note(f"{title}: {named}" if named else "", aside=True)
 
 
 def _order(values: np.ndarray) -> np.ndarray:

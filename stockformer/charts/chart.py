@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from stockformer.explainability.sentences.summary import Summary
+from stockformer.explainability.sentences.summary import Summary, times
 
 #: Marks the selection, and values before a change.
 HIGHLIGHT = "#d55e00"
@@ -84,6 +84,7 @@ class Line:
         shape: a line through the values, the same with dots on them or dashed, steps, or steps filled to the bottom.
             A line leaves out what is NaN at its end.
         emphasis: whether it is drawn at full strength.
+        form: of the words that a page can make itself, see `formatted`; for shares the even one is the reference.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Line:
     color: str
     shape: Literal["line", "dots", "dashed", "step", "area"] = "line"
     emphasis: bool = True
+    form: str = ".4g"
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +215,7 @@ class Heatmap:
         rows, columns: down and across.
         scale: values of the first and the last colour, and what a cell holds.
         sentence: describes a cell, with the fields ``row``, ``column`` and ``value``.
-        form: format specification of a cell's number; by default the shortest that single precision tells apart.
+        form: of a cell's number, see `formatted`; for shares the even one is the reference.
         palette: name of matplotlib's colour map.
         masked: cells that may not be attended to, bool [rows, columns].
         reference: value and name of a line across the colours to compare with, such as a uniform share.
@@ -224,7 +226,7 @@ class Heatmap:
     columns: Axis
     scale: Scale
     sentence: str
-    form: str = ""
+    form: str = ".4g"
     palette: Literal["viridis", "RdBu_r"] = "viridis"
     masked: np.ndarray | None = None
     reference: tuple[float, str] | None = None
@@ -248,8 +250,13 @@ class Heatmap:
         """The value of a cell as text."""
         if self.masked is not None and self.masked[row, column]:
             return "masked"
-        value = np.float32(self.values[row, column])
-        return format(value, self.form) if self.form else str(value)
+        even = None if self.reference is None else self.reference[0]
+        (words,) = formatted(self.values[row, column : column + 1], self.form, even)
+        return words
+
+    def end(self, value: float) -> str:
+        """A value of the scale as text."""
+        return formatted([value], self.form.removeprefix("+"))[0] if value else "0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,9 +278,29 @@ class Grid:
 
 @dataclass(frozen=True)
 class Note:
-    """A note below a picture, and its explanation on hover."""
+    """A note below a picture.
+
+    Attributes:
+        detail: its explanation, on hover.
+        aside: whether it is read beside the numbers only.
+    """
 
     text: str
+    detail: str = ""
+    aside: bool = False
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How far to trust a picture: whether what it shows was found to be better than its references.
+
+    Attributes:
+        text: the verdict in a few words.
+        detail: the measurement that it comes from.
+    """
+
+    text: str
+    level: Literal["sure", "doubtful", "unmeasured"]
     detail: str = ""
 
 
@@ -286,7 +313,8 @@ class Chart:
         body: what is drawn.
         make_table: makes `table`, which few readers of a chart ask for.
         summary: what the numbers mean, in a sentence.
-        notes: further remarks, such as how far to trust it.
+        notes: further remarks.
+        doubt: how far to trust it, where that is a question.
         caveats: why what it shows may not be true, which a reader must not miss.
     """
 
@@ -296,20 +324,34 @@ class Chart:
     summary: Summary = field(default_factory=partial(Summary, "", ()))
     notes: tuple[Note, ...] = ()
     caveats: tuple[str, ...] = ()
+    doubt: Doubt | None = None
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """Every number in the picture."""
         return self.make_table()
 
+    @property
+    def legend(self) -> tuple[tuple[str, str], ...]:
+        """Names and colours of what is drawn, where a legend needs to say so."""
+        return tuple(self.body.legend.items()) if isinstance(self.body, Bars | Panels) else ()
+
     def noting(self, *notes: Note) -> Chart:
         """The chart with further notes; those without text are left out."""
         return replace(self, notes=(*self.notes, *(note for note in notes if note.text)))
 
 
-def formatted(values: Iterable[float], form: str = ".4g") -> list[str]:
-    """Values as text, by one format specification."""
-    return [format(float(value), form) for value in values]
+def share_words(share: float, even: float | None = None) -> str:
+    """A share in percent with three digits and, beside an even share, how many times that."""
+    if not np.isfinite(share):
+        return "not a number"
+    percent = "<0.001 %" if 0 < share < 1e-5 else f"{100 * share:#.3g}".removesuffix(".") + " %"
+    return percent if even is None else f"{percent} ({times(share / even)} x even)"
+
+
+def formatted(values: Iterable[float], form: str = ".4g", even: float | None = None) -> list[str]:
+    """Values as text, by one format specification; by ``%`` as `share_words` beside an even share."""
+    return [share_words(float(value), even) if form == "%" else format(float(value), form) for value in values]
 
 
 def grey_words(values: np.ndarray, masked: np.ndarray | None) -> str:

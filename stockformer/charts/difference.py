@@ -10,7 +10,7 @@ import pandas as pd
 
 from stockformer.charts.chart import Axis, Chart, Heatmap, Note, Scale
 from stockformer.charts.maps import WEIGHT
-from stockformer.explainability.sentences.summary import Finding, Summary
+from stockformer.explainability.sentences.summary import Finding, Summary, percent
 
 _NAMED = 3
 
@@ -34,7 +34,7 @@ def difference(one: Chart, other: Chart, most: int | None = None) -> Chart:
         columns,
         Scale(-1.0, 1.0, "A - B"),
         bodies[0].sentence.replace("{value}", "A - B {value}"),
-        "+.6g",
+        "+.4g",
         "RdBu_r",
         masked,
     )
@@ -46,7 +46,7 @@ def difference(one: Chart, other: Chart, most: int | None = None) -> Chart:
         body=drawn if rows.of_days else _strongest(drawn, most),
         make_table=lambda: _cells_table(body, a, b),
         summary=_moved(a, b) if bodies[0].scale.label == WEIGHT else _cells_apart(body, a, b),
-    ).noting(Note(f"largest, in days before the prediction: {named}" if named else ""))
+    ).noting(Note(f"largest, in days before the prediction: {named}" if named else "", aside=True))
 
 
 def _align(one: Axis, other: Axis) -> tuple[Axis, np.ndarray, np.ndarray]:
@@ -118,7 +118,7 @@ def _moved(one: np.ndarray, other: np.ndarray) -> Summary:
     moved = float(np.abs(one - other)[rows].sum(axis=1).mean() / 2)
     reading = "The attention of a day that goes elsewhere: 0 none of it, 1 all."
     finding = Finding("moved_share", moved, "mean over queries of sum_k |a - b| / 2", reading)
-    return Summary(f"{moved:.0%} of a day's attention lies elsewhere in A than in B.", (finding,))
+    return Summary(f"{percent(moved)} of a day's attention lies elsewhere in A than in B.", (finding,))
 
 
 def _distances(mean: float, largest: float) -> tuple[Finding, ...]:

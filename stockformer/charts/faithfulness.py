@@ -53,7 +53,7 @@ def _curves(result: Faithfulness, kind: str, method: str | None) -> Lines:
         )
         for name, curve in values.items()
     ]
-    shares = Axis([f"{share:.0%}" for share in _SHARES], f"share of the {result.unit}s")
+    shares = Axis([f"{100 * share:.0f} %" for share in _SHARES], f"share of the {result.unit}s")
     return Lines(
         tuple(lines), shares, Scale(*finite_range([*values.values(), low, high], 0.0, 1.0)), Band(low, high, _GRAY)
     )

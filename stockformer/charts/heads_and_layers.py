@@ -73,7 +73,7 @@ def head_specialization(maps: Tensor, mask: Tensor | None, days: Sequence[str], 
         body=Panels(tuple(panels.items())),
         make_table=lambda: pd.DataFrame({"head": range(len(maps)), **columns}),
         summary=summarize_heads(maps, mask),
-        notes=(Note("peak days: " + ", ".join(f"head {head} {day}" for head, day in enumerate(peaks))),),
+        notes=(Note("peak days: " + ", ".join(f"head {head} {day}" for head, day in enumerate(peaks)), aside=True),),
     )
 
 

@@ -44,7 +44,7 @@ def market_context(calendar: pd.DataFrame) -> Chart:
     regime = ["volatile" if share > 0.5 else "" for share in calendar["volatile"]]
     lines = (
         Line("volatile quarter of days", shaded, regime, GREY, "area"),
-        Line("volatility", volatility, [f"{value:.2%}" for value in volatility], NEUTRAL),
+        Line("volatility", volatility, [f"{100 * value:.2f} %" for value in volatility], NEUTRAL),
     )
     return Chart(
         title="Volatility of daily returns in the window, mean over tickers",

@@ -52,6 +52,7 @@ def day_map(
         columns,
         Scale(0.0, largest_value(unmasked) if largest is None else largest, value),
         f"query {{row}}, key {{column}}, {value} {{value}}",
+        "%" if value == WEIGHT else ".4g",
         masked=None if mask is None else mask.numpy(),
         reference=(1 / values.size(1), "uniform") if value == WEIGHT and mask is None else None,
     )
@@ -113,7 +114,7 @@ def gate_map(gate: Tensor, days: Sequence[str], layer: int, most: int | None = N
             Axis(days, "stock day", "query"),
             Scale(0.0, 1.0, "gate (0 closed, 1 open)"),
             "dimension {row}, day {column}, gate {value}",
-            ".6g",
+            ".3g",
         ),
         make_table=lambda: _gate_table(values.numpy(), days),
         summary=summarize_gate(gate),
@@ -155,8 +156,8 @@ def saliency_map(
             Axis([features[feature] for feature in order.tolist()], "feature", "feature"),
             Axis(max(days, key=len), "day", "query"),
             Scale(-largest if signed else 0.0, largest, "attribution" if signed else "|attribution|"),
-            "{row} on {column}: {value}",
-            "+.6g" if signed else ".6g",
+            "{row}, {column}, attribution {value}",
+            "+.4g" if signed else ".4g",
             "RdBu_r" if signed else "viridis",
         ),
         make_table=lambda: pd.concat(

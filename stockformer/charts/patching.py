@@ -41,7 +41,7 @@ def patching_map(result: Patching, stream: str, days: Days, donor_days: Days, do
             Axis(layers.names, layers.label) if market else layers,
             Axis(days[stream], f"{stream} day", "key" if market else "query", full=both[stream]),
             Scale(-largest, largest, "effect on the target"),
-            f"{stream} stream after layer {{row}} on {{column}}: {{value}}",
+            f"{stream} stream after layer {{row}}, {{column}}, effect {{value}}",
             "+.4g",
             "RdBu_r",
         ),

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from stockformer.charts.chart import NEUTRAL, STREAM_COLORS, Axis, Bars, Chart, Scale, finite_range, formatted
+from stockformer.charts.chart import (
+    NEUTRAL,
+    STREAM_COLORS,
+    Axis,
+    Bars,
+    Chart,
+    Scale,
+    finite_range,
+    formatted,
+    share_words,
+)
 from stockformer.explainability.sentences.outputs import summarize_outputs
 from stockformer.outputs import OutputDistribution
 
@@ -36,10 +46,11 @@ def prediction(
     names, truth = _names(outputs, class_names, thresholds)
     classes = 0 if outputs.probabilities is None else outputs.probabilities.size(1)
     earlier = None if before is None else _values(before)
-    words = formatted(values)
+    form = "%" if classes else ".4g"
+    words = formatted(values, form)
     title = f"Prediction: {_verdict(outputs, names, values)}"
     if before is not None and earlier is not None:
-        words = [f"{word} (before {value:.4g})" for word, value in zip(words, earlier, strict=True)]
+        words = [f"{now} (before {then})" for now, then in zip(words, formatted(earlier, form), strict=True)]
         title += f" (before: {_verdict(before, names, earlier)})"
     ends = (0.0, 1.0) if classes else finite_range([values, *([] if earlier is None else [earlier])], 0.0)
     return Chart(
@@ -100,4 +111,4 @@ def _verdict(outputs: OutputDistribution, names: Sequence[str], values: np.ndarr
     best = 0 if outputs.probabilities is None else int(outputs.predictions[0])
     if not np.isfinite(values[best]):
         return "not a number"
-    return f"{values[0]:+.4g}" if outputs.probabilities is None else f"{names[best]} {values[best]:.1%}"
+    return f"{values[0]:+.4g}" if outputs.probabilities is None else f"{names[best]} {share_words(values[best])}"

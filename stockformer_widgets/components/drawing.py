@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-import re
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,10 +22,6 @@ __all__ = ["HIGHLIGHT", "LINE_COLORS", "NEUTRAL", "STREAM_COLORS"]
 #: Pixels left and right of the plots; views of one column share them, so that their days align.
 MARGIN, RIGHT = 76, 32
 
-_TITLE = (
-    "text-align: center; font-size: 13px; line-height: 20px; "
-    "white-space: nowrap; overflow: hidden; text-overflow: ellipsis;"
-)
 _QUIET = "color: var(--jp-ui-font-color2, #555)"
 
 
@@ -56,12 +52,11 @@ class Titled(VBox):
     The title is HTML above the figure: bqplot loses a title that changes while the page still builds the figure.
 
     Args:
-        figure: its plot area is between `left` and `RIGHT` pixels.
+        figure: what the title is of.
     """
 
-    def __init__(self, figure: Widget, left: int = MARGIN) -> None:
-        self._line = HTML(layout=Layout(height="20px", margin="0", overflow="hidden"))
-        self._left, self._title = left, ""
+    def __init__(self, figure: Widget) -> None:
+        self._line, self._title = HTML(layout=Layout(margin="0")), ""
         super().__init__([self._line, figure], layout=Layout(overflow="hidden"))
 
     @property
@@ -72,9 +67,7 @@ class Titled(VBox):
     @title.setter
     def title(self, title: str) -> None:
         self._title = title
-        look = f"{_TITLE} padding: 0 {RIGHT}px 0 {self._left}px"
-        words = text(title)
-        self._line.value = f'<div class="stockformer-title" title="{words}" style="{look}">{words}</div>'
+        self._line.value = f'<div class="stockformer-title">{text(title)}</div>'
 
 
 def figure(
@@ -120,9 +113,9 @@ def clicked_step(coordinate: float, length: int) -> int:
 def label_steps(
     step_axis: bq.Axis, labels: Sequence[str], number: int, span: tuple[int, int], middle: float = 0.5
 ) -> None:
-    """Name about `number` of the steps of a span (begin, end) on an axis in their `middle`, the last one always."""
+    """Name up to `number` of the steps of a span (begin, end) on an axis in their `middle`, the last one always."""
     first, stop = span
-    stride = max(1, round((stop - first) / number))
+    stride = math.ceil((stop - first) / number)
     steps = range(stop - 1, first - 1, -stride)
     name_ticks(step_axis, {step + middle: labels[step] for step in steps})
 
@@ -146,16 +139,6 @@ def tick_range(number_axis: bq.Axis, low: float, high: float) -> None:
     number_axis.tick_values = [tick for tick in ticks if low <= tick <= high]
 
 
-def percent(share: float) -> str:
-    """A share in percent, or "not a number"."""
-    return f"{share:.1%}" if np.isfinite(share) else "not a number"
-
-
-def exact(value: float) -> str:
-    """A number with the fewest digits that identify it in single precision."""
-    return str(np.float32(value))
-
-
 def points(x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
     """Traits of lines through points [..., n]; a single one is doubled, since bqplot drops dimensions of length 1."""
     times = 1 if y.shape[-1] > 1 else 2
@@ -170,11 +153,6 @@ def finite(values: np.ndarray) -> np.ndarray:
 def text(value: object) -> str:
     """A value as text inside HTML, never as markup."""
     return html.escape(well_formed(str(value)))
-
-
-def plain(html_text: str) -> str:
-    """HTML as the text in it."""
-    return html.unescape(re.sub("<[^>]*>", "", html_text))
 
 
 def swatches(colors: Sequence[str], names: Sequence[str], values: Sequence[str]) -> str:
@@ -194,11 +172,6 @@ def summary_html(summary: Summary) -> str:
     )
     of = f"{text(summary.subject)}: " if summary.subject and numbers else ""
     return f'{text(summary.verdict)}<br><span style="{_QUIET}">{of}{numbers}</span>'
-
-
-def warning_html(sentence: str) -> str:
-    """A sentence that a reader must not miss, as HTML."""
-    return f'<div role="note" style="color: {HIGHLIGHT}">⚠ {text(sentence)}</div>'
 
 
 def notes_html(notes: Sequence[Note], between: str = "; ") -> str:

@@ -45,11 +45,11 @@ class Palette:
             value, name = body.reference
             line = f"linear-gradient({HIGHLIGHT}, {HIGHLIGHT}) {_BAR * (value - low) / (high - low):.0f}px 0 / 2px 100%"
             fill = f"{line} no-repeat, {fill}"
-            words = " &nbsp; " + _whole(f'<span style="color: {HIGHLIGHT}">|</span> {name} {value:.3g}')
+            words = " &nbsp; " + _whole(f'<span style="color: {HIGHLIGHT}">|</span> {name} {body.end(value)}')
         if body.grey:
             words += f' &nbsp; <span style="color: {GREY}">■</span> {body.grey}'
         bar = f'<span style="display: inline-block; width: {_BAR}px; height: 9px; background: {fill}"></span>'
-        return _whole(f"{low:.4g} {bar} {high:.4g}") + words
+        return _whole(f"{body.end(low)} {bar} {body.end(high)}") + words
 
 
 def _whole(words: str) -> str:

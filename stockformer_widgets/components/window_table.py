@@ -44,7 +44,7 @@ class WindowTable(anywidget.AnyWidget):
     def fill(self, frame: pd.DataFrame) -> None:
         """Show the rows of a table whose first column is ``window``."""
         columns = [str(name) for name in frame if name != "window"]
-        texts = [[_text(value) for value in frame[name]] for name in columns]
+        texts = [[cell_text(value) for value in frame[name]] for name in columns]
         with self.hold_sync():
             self.names, self.titles = columns, [name.replace("_", " ") for name in columns]
             self.windows = [int(window) for window in frame["window"]]
@@ -60,7 +60,8 @@ class WindowTable(anywidget.AnyWidget):
             self._sort()
 
 
-def _text(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as the text of a cell."""
     if isinstance(value, pd.Timestamp):
         return str(value.date())
     if isinstance(value, float):

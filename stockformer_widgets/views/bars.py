@@ -10,6 +10,7 @@ import numpy as np
 from ipywidgets import Widget
 
 from stockformer.charts.chart import Bars
+from stockformer_widgets.components.caption import Phrase
 from stockformer_widgets.components.drawing import (
     MARGIN,
     Titled,
@@ -21,7 +22,6 @@ from stockformer_widgets.components.drawing import (
     points,
     set_marks,
     set_range,
-    text,
     tick_range,
 )
 from stockformer_widgets.views.lines import PlacesView
@@ -36,10 +36,9 @@ class BarsPicture:
         upright: whether the bars stand beside each other, under about a dozen names.
         height: pixels; of one bar, unless upright.
         left: pixels left of the bars.
-        indent: pixels left of the title, which is longer than the bars.
     """
 
-    def __init__(self, height: int, left: int = MARGIN, indent: int | None = None, *, upright: bool = False) -> None:
+    def __init__(self, height: int, left: int = MARGIN, *, upright: bool = False) -> None:
         self._upright, self._height = upright, height
         self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale(reverse=not upright)}
         along, across = ("x", "y") if upright else ("y", "x")
@@ -58,7 +57,7 @@ class BarsPicture:
             self.scales["y"], side="left", **({"tick_format": "~g"} if upright else {"grid_lines": "none"})
         )
         self.figure = figure(self.scales, [self.bars], [self.x_axis, self.y_axis], height, left=left)
-        self.plot = Titled(self.figure, left if indent is None else indent)
+        self.plot = Titled(self.figure)
 
     def draw(self, title: str, body: Bars, marked: Mapping[str, int]) -> None:
         """Show bars, the one that is `marked` by its field at full strength."""
@@ -104,7 +103,7 @@ class BarsView(PlacesView):
     horizontal = "query"
 
     def _build(self) -> tuple[Widget, ...]:
-        self.picture = BarsPicture(self.row_height, self.left, self.indent)
+        self.picture = BarsPicture(self.row_height, self.left)
         self.figure, self.plot = self.picture.figure, self.picture.plot
         self._listen(self.figure)
         return (self.plot,)
@@ -112,6 +111,6 @@ class BarsView(PlacesView):
     def _draw(self) -> None:
         self.picture.draw(self.chart.title, self._body, self._marked())
 
-    def _describe(self, place: int | None) -> str:
+    def _describe(self, place: int | None) -> list[Phrase]:
         body = self._body
-        return "" if place is None else f"{text(body.names.names[place])} <b>{text(body.words[place])}</b>"
+        return [] if place is None else [Phrase(body.names.names[place], body.words[place])]

@@ -11,23 +11,15 @@ from typing import Any, ClassVar
 import bqplot as bq
 import pandas as pd
 from bqplot_image_gl.interacts import MouseInteraction
-from ipywidgets import HTML, Dropdown, HBox, Layout, Widget
+from ipywidgets import Dropdown, HBox, Layout, Widget
 from matplotlib.figure import Figure
 from traitlets import Bool, observe
 
-from stockformer.charts.chart import Axis, Bars, Chart, Panels
+from stockformer.charts.chart import Axis, Chart, Note
 from stockformer.charts.draw import draw
 from stockformer.charts.figures import closing_on_error, render
-from stockformer_widgets.components.drawing import (
-    HIGHLIGHT,
-    MARGIN,
-    MessageLine,
-    notes_html,
-    plain,
-    summary_html,
-    swatches,
-    warning_html,
-)
+from stockformer_widgets.components.caption import Caption, Phrase, spoken, table_of
+from stockformer_widgets.components.drawing import HIGHLIGHT, MARGIN, MessageLine
 from stockformer_widgets.components.keyboard import Keyboard
 from stockformer_widgets.components.snapshot import SnapshotBox
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
@@ -78,7 +70,7 @@ class View(SnapshotBox):
     attributed: ClassVar[bool] = False
     #: What the arrow keys move.
     horizontal, vertical = "key", "query"
-    #: Pixels left of the text.
+    #: Pixels left of what is above and below the figure.
     indent: ClassVar[int] = MARGIN
 
     #: Fields of the selection that the chart depends on; the others only move marks.
@@ -113,10 +105,9 @@ class View(SnapshotBox):
             self.message = MessageLine()
             self.keyboard = Keyboard(self.label, self._on_key)
             self.keyboard.observe(self._refresh, "visible")
-            self.readout = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
-            self.summary = HTML(layout=Layout(margin=f"0 0 6px {self.indent}px"))
+            self.caption = Caption(self._table)
             built = *self._build_controls(), *self._build()
-            self.children = (*self._arranged(built), self.summary, self.message, self.keyboard)
+            self.children = (*self._arranged(built), self.message, self.keyboard)
             self._update()
         except BaseException:
             self._unfollow()
@@ -221,8 +212,8 @@ class View(SnapshotBox):
         raise NotImplementedError
 
     def _arranged(self, built: tuple[Widget, ...]) -> tuple[Widget, ...]:
-        """The order of the widgets: those of `_build`, and the readout."""
-        return *built, self.readout
+        """The order of the widgets: those of `_build`, and the caption."""
+        return *built, self.caption
 
     def _draw(self) -> None:
         """Update the widgets to session and selection."""
@@ -240,15 +231,13 @@ class View(SnapshotBox):
         """Select a place."""
         raise NotImplementedError
 
-    def _describe(self, place: Any) -> str:
-        """A place in words and numbers, as HTML."""
+    def _describe(self, place: Any) -> list[Phrase]:
+        """A place in words and numbers."""
         raise NotImplementedError
 
-    def _notes(self) -> str:
-        """Legend and notes below the readout, as HTML."""
-        legend = self._body.legend if isinstance(self._body, Bars | Panels) else {}
-        names = swatches(list(legend.values()), list(legend), [""] * len(legend))
-        return "<br>".join(filter(None, (names, notes_html(self.chart.notes, "<br>"))))
+    def _notes(self) -> list[Note]:
+        """Notes below the picture that depend on more than the chart."""
+        return []
 
     def _drawn_sessions(self) -> tuple[ExtractorSession, ...]:
         """The sessions that are drawn."""
@@ -307,7 +296,7 @@ class View(SnapshotBox):
         if self.filled:
             self._draw()
             self._read_out()
-            self.summary.value = "".join(map(warning_html, self.chart.caveats)) + summary_html(self.chart.summary)
+            self.caption.tell(self.chart.noting(*self._notes()))
         self._drawn = state
 
     def _state(self, of_selection: Sequence[str]) -> tuple[Any, ...]:
@@ -340,7 +329,7 @@ class View(SnapshotBox):
         self._refresh()
 
     def _listen(self, figure: bq.Figure) -> None:
-        """Let a click on a figure select, and the mouse over it move the readout."""
+        """Let a click on a figure select, and the caption read the place under the mouse."""
         mouse = MouseInteraction(
             x_scale=figure.scale_x,
             y_scale=figure.scale_y,
@@ -364,16 +353,19 @@ class View(SnapshotBox):
                 with self.selection.hold_trait_notifications():
                     self._select(place)
             else:
-                self._write(self._describe(place))
+                self.caption.read(self._describe(place), at_pointer=True)
 
     def _read_out(self) -> None:
         """Describe the selected place, on the screen and for a screen reader."""
-        words = self._describe(self._selected())
-        self._write(words)
-        self.keyboard.announcement = plain(words)
+        phrases = self._describe(self._selected())
+        self.caption.read(phrases)
+        self.keyboard.announcement = spoken(phrases)
 
-    def _write(self, words: str) -> None:
-        self.readout.value = "<br>".join(filter(None, (words, self._notes())))
+    def _table(self) -> dict[str, Any] | None:
+        """The values of the picture, for its caption."""
+        with self.message.reporting():
+            return table_of(self.chart)
+        return None
 
     def _on_key(self, key: str, times: int) -> None:
         with self.message.reporting():

@@ -78,9 +78,9 @@ class DayMapView(HeatmapView):
             if rows[0] < rows[1] and columns[0] < columns[1]:  # else it was hardly a move
                 self.selection.show((rows[0], rows[1]), (columns[0], columns[1]))
 
-    def _notes(self) -> str:
+    def _notes(self) -> list[Note]:
         zoomed = self.selection.shown_queries or self.selection.shown_keys
-        return "<br>".join(filter(None, (_ZOOMED if zoomed else "", super()._notes())))
+        return [Note(_ZOOMED)] if zoomed else []
 
 
 def market_note(session: ExtractorSession, kind: str) -> Note:

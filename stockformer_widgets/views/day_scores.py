@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.attribution import AttributedView
-from stockformer_widgets.views.doubts import faithfulness_note
+from stockformer_widgets.views.doubts import faithfulness_doubt
 from stockformer_widgets.views.lines import LinesView
 
 #: Scores of days from attention alone, by name; `_ATTRIBUTION` asks the model instead.
@@ -67,7 +68,6 @@ class DayScores(AttributedView, LinesView):
             ranking, name = by, by
             parts = list(_SCORES[by](explanations.trace()))
         chart = day_scores(parts, [session.reading.days(len(part)) for part in parts], name)
-        return chart.noting(
-            Note(f"for {explanations.target_name}" if by in (_ATTRIBUTION, "relevance") else ""),
-            faithfulness_note(session, ranking, "day") if ranking in DAY_RANKINGS else Note(""),
-        )
+        doubt = faithfulness_doubt(session, ranking, "day") if ranking in DAY_RANKINGS else None
+        of_target = Note(f"for {explanations.target_name}" if by in (_ATTRIBUTION, "relevance") else "")
+        return replace(chart, doubt=doubt).noting(of_target)

@@ -1,27 +1,29 @@
-"""Notes below a view on the faithfulness of its explanation."""
+"""How far to trust the explanation in a view."""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import pandas as pd
 
-from stockformer.charts.chart import Note
+from stockformer.charts.chart import Doubt, Note
 from stockformer.explainability import faithfulness_verdict, negative_control
 from stockformer.explainability.attribution.methods import BY_NAME
-from stockformer.explainability.faithfulness.curves import REMOVALS
+from stockformer.explainability.faithfulness.curves import NO_BETTER, REMOVALS, UNMEASURED
 from stockformer.sample import sample_faithfulness, shipped_name
 from stockformer_widgets.state.explanations import Explanations
 from stockformer_widgets.state.session import ExtractorSession
 
 _shipped = cache(sample_faithfulness)
-_SEE = "see Faithfulness"
+_SEE = "The tab Faithfulness measures it."
+_WORST_LAST = ("sure", "unmeasured", "doubtful")
 
 
-def faithfulness_note(session: ExtractorSession, ranking: str, unit: str) -> Note:
+def faithfulness_doubt(session: ExtractorSession, ranking: str, unit: str) -> Doubt:
     """References that a ranking of cells or days beats: over windows, measured here or shipped, and on the sample."""
     if session.change:
-        return Note(f"faithfulness not measured for the changed model, {_SEE}")
+        return Doubt("faithfulness not measured for the changed model", "unmeasured", _SEE)
     explanations = session.explanations
     measured = explanations.faithfulness.get(unit), explanations.sample_faithfulness.get(unit)
     verdicts = [
@@ -36,8 +38,9 @@ def faithfulness_note(session: ExtractorSession, ranking: str, unit: str) -> Not
     if not over_windows and usual and (name := shipped_name(session.model)) is not None:
         verdicts.insert(0, _verdict(ranking, "on 64 windows", *(_shipped(unit, name, removal) for removal in REMOVALS)))
     if not verdicts:
-        return Note(f"faithfulness not measured yet, {_SEE}")
-    return Note("; ".join(one.text for one in verdicts), " ".join(one.detail for one in verdicts))
+        return Doubt("faithfulness not measured yet", "unmeasured", _SEE)
+    level = max((one.level for one in verdicts), key=_WORST_LAST.index)
+    return Doubt("; ".join(one.text for one in verdicts), level, " ".join(one.detail for one in verdicts))
 
 
 def _is_usual(explanations: Explanations, ranking: str, unit: str) -> bool:
@@ -47,12 +50,15 @@ def _is_usual(explanations: Explanations, ranking: str, unit: str) -> bool:
     return all(value == explanations.traits()[name].default_value for name, value in matters.items())
 
 
-def _verdict(ranking: str, on: str, table: pd.DataFrame, second: pd.DataFrame | None = None) -> Note:
+def _verdict(ranking: str, on: str, table: pd.DataFrame, second: pd.DataFrame | None = None) -> Doubt:
     """The verdict of a table, and that of the second measurement if it differs."""
     verdict = str(table.set_index("ranking")["verdict"][ranking])
     other = verdict if second is None else str(second.set_index("ranking")["verdict"][ranking])
-    doubt = f", with other windows {other}" if other != verdict else ""
-    return Note(f"{verdict} {on}{doubt}", faithfulness_verdict(table, ranking, second))
+    but = f", with other windows {other}" if other != verdict else ""
+    level: Literal["sure", "doubtful", "unmeasured"] = "doubtful" if NO_BETTER in (verdict, other) else "sure"
+    if UNMEASURED in (verdict, other):
+        level = "unmeasured"
+    return Doubt(f"{verdict} {on}{but}", level, faithfulness_verdict(table, ranking, second))
 
 
 def control_note(session: ExtractorSession) -> Note:
@@ -68,7 +74,7 @@ def control_note(session: ExtractorSession) -> Note:
         sentence = f"{number} have no data, but would count if they had (at most {largest:.3g})"
     else:
         sentence = f"{number} have no data, but one has an attribution of {largest:.3g}: do not trust this picture"
-    return Note(sentence, ", ".join(unavailable))
+    return Note(sentence, ", ".join(unavailable), aside=largest == 0)
 
 
 def completeness_note(session: ExtractorSession) -> Note:
@@ -78,4 +84,5 @@ def completeness_note(session: ExtractorSession) -> Note:
     if error is None or attribution.reference is None:
         return Note("")
     change = attribution.value - attribution.reference
-    return Note(f"all days sum to {change + error:.4g}; the target changes by {change:.4g} (error {abs(error):.1g})")
+    sums = f"all days sum to {change + error:.4g}; the target changes by {change:.4g} (error {abs(error):.1g})"
+    return Note(sums, aside=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ipywidgets import HTML, Button, Layout, Widget
 
-from stockformer.charts.chart import Chart, Panels
+from stockformer.charts.chart import Chart, Note, Panels
 from stockformer.charts.faithfulness import faithfulness, ranking_colors
 from stockformer.explainability import (
     METHODS,
@@ -18,7 +18,8 @@ from stockformer.explainability import (
     has_inflow,
     summarize_faithfulness,
 )
-from stockformer_widgets.components.drawing import clicked_step, neighbour, notes_html, text
+from stockformer_widgets.components.caption import Phrase
+from stockformer_widgets.components.drawing import clicked_step, neighbour, text
 from stockformer_widgets.components.progress import ProgressBar
 from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.selection import Selection
@@ -142,17 +143,17 @@ class FaithfulnessCheck(View):
             explanations = self.session.explanations
             explanations.method = neighbour(methods, explanations.method, by)
 
-    def _describe(self, place: int | None) -> str:
+    def _describe(self, place: int | None) -> list[Phrase]:
         if place is None or not self._measured:
-            return ""
+            return []
         result = self._measured[0]
         second = None if result.second is None else result.second.table
-        return text(faithfulness_verdict(result.table, self._names[place], second))
+        return [Phrase(faithfulness_verdict(result.table, self._names[place], second))]
 
-    def _notes(self) -> str:
+    def _notes(self) -> list[Note]:
         changed = "measured on the model without the change" if self.session.change and self._measured else ""
-        others = [text(summarize_faithfulness(other).verdict) for other in self._measured[1:]]
-        return "<br>".join(filter(None, (*others, changed, notes_html([control_note(self.session)]))))
+        others = [Note(summarize_faithfulness(other).verdict) for other in self._measured[1:]]
+        return [*others, Note(changed), control_note(self.session)]
 
 
 def _results(session: ExtractorSession, rank: str, on: str) -> list[Faithfulness]:

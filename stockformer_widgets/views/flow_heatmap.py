@@ -23,7 +23,7 @@ from stockformer.explainability import (
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.day_maps import DayMapView, map_title, market_note
-from stockformer_widgets.views.doubts import faithfulness_note
+from stockformer_widgets.views.doubts import faithfulness_doubt
 
 _NORM = "norm of weighted values"
 #: Name of a choice -> map of a layer.
@@ -62,13 +62,12 @@ class FlowHeatmap(DayMapView):
             chosen = where.kind, where.layer, where.head
             weights, mask = capture.map(*chosen), capture.mask(*chosen)
             title = f"{map_title(where)}: {shows}"
-        faithfulness = Note("")
+        chart = flow_map(cls.cells_of(session, where, mask, "value", shows=shows), weights, title)
         if shows in _OF_ALL:
-            faithfulness = faithfulness_note(session, shows, "day")
-            faithfulness = replace(faithfulness, text=f"days by {shows}: {faithfulness.text}")
-        return flow_map(cls.cells_of(session, where, mask, "value", shows=shows), weights, title).noting(
+            doubt = faithfulness_doubt(session, shows, "day")
+            chart = replace(chart, doubt=replace(doubt, text=f"days by {shows}: {doubt.text}"))
+        return chart.noting(
             Note(f"for {session.explanations.target_name}" if shows in ("weight x gradient", "relevance") else ""),
-            faithfulness,
             market_note(session, where.kind),
         )
 

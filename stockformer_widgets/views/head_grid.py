@@ -14,12 +14,13 @@ from stockformer.charts.chart import Chart
 from stockformer.charts.figures import day_labels
 from stockformer.charts.maps import day_map, head_grid, head_maps
 from stockformer.explainability import head_statistics, kind_title
-from stockformer_widgets.components.drawing import Titled, text
+from stockformer_widgets.components.caption import Phrase
+from stockformer_widgets.components.drawing import Titled
 from stockformer_widgets.components.encoding import describe_maps, display_maps
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import View
-from stockformer_widgets.views.maps import cell_html
+from stockformer_widgets.views.maps import cell_phrases
 
 _STATIC = Path(__file__).parents[1] / "static"
 
@@ -75,12 +76,12 @@ class HeadGrid(View):
     def _build(self) -> tuple[Widget, ...]:
         self.grid = MapGrid()
         self.grid.on_msg(self._on_message)
-        self.plot = Titled(self.grid, self.indent)
+        self.plot = Titled(self.grid)
         return (self.plot,)
 
     def _arranged(self, built: tuple[Widget, ...]) -> tuple[Widget, ...]:
         # Above: the maps of a large model are higher than a screen.
-        return self.readout, *built
+        return self.caption, *built
 
     def _draw(self) -> None:
         if self.chart is not self._painted:
@@ -101,7 +102,7 @@ class HeadGrid(View):
                 with self.selection.hold_trait_notifications():
                     self._select(cell)
             else:
-                self._write(self._describe(cell))
+                self.caption.read(self._describe(cell), at_pointer=True)
 
     def _select(self, place: dict[str, int]) -> None:
         rows, columns = self._body.maps[place["layer"]][place["head"]].axes
@@ -118,17 +119,17 @@ class HeadGrid(View):
         rows, columns = self._body.maps[place["layer"]][0].axes
         return place | {axis.sets: self.selection.place(axis.sets, len(axis.names)) for axis in (rows, columns)}
 
-    def _describe(self, place: dict[str, int]) -> str:
+    def _describe(self, place: dict[str, int]) -> list[Phrase]:
         which = self.selection.kind, place["layer"], place.get("head")
         capture, body = self.session.reading.capture, self._body
         weights = capture.map(*which)
         cells = day_map(weights, _days(self.session, weights), mask=capture.mask(*which))
         _, layer, head = which
-        name = f"layer {layer}, " + ("mean of the heads" if head is None else f"head {head}")
+        name = Phrase(f"layer {layer}, " + ("mean of the heads" if head is None else f"head {head}"))
         rows = body.statistics[(body.statistics["layer"] == layer) & (body.statistics["head"] == head)]
         numbers = rows.drop(columns=["layer", "head"]).squeeze(axis=0).dropna() if len(rows) else {}
-        words = (f"{text(of)} <b>{value:.3f}</b>" for of, value in numbers.items())
-        return "; ".join([f"{name}: {cell_html(cells, place['query'], place['key'])}", *words])
+        words = (Phrase(str(of), f"{value:.3f}") for of, value in numbers.items())
+        return [name, *cell_phrases(cells, place["query"], place["key"]), *words]
 
     def close(self) -> None:
         self._painted = None

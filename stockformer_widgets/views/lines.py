@@ -10,6 +10,7 @@ import numpy as np
 from ipywidgets import Widget
 
 from stockformer.charts.chart import Axis, Bars, Line, Lines
+from stockformer_widgets.components.caption import Phrase
 from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
     MARGIN,
@@ -21,8 +22,6 @@ from stockformer_widgets.components.drawing import (
     label_steps,
     set_marks,
     set_range,
-    swatches,
-    text,
     tick_range,
 )
 from stockformer_widgets.views.base import View
@@ -47,10 +46,10 @@ class LinesPicture:
     Args:
         height: pixels.
         left: pixels left of the plot.
-        ticks: about how many places have their name below them.
+        ticks: how many places at most have their name below them.
     """
 
-    def __init__(self, height: int, left: int = MARGIN, *, ticks: int = 4) -> None:
+    def __init__(self, height: int, left: int = MARGIN, *, ticks: int = 3) -> None:
         self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale()}
         #: The marks that were needed so far, by what they draw.
         self.lines: dict[str, bq.Lines] = {}
@@ -62,7 +61,7 @@ class LinesPicture:
         self.x_axis = axis(self.scales["x"], grid_lines="none")
         self.y_axis = axis(self.scales["y"], side="left", tick_format="~g")
         self.figure = figure(self.scales, self.markers, [self.x_axis, self.y_axis], height, left=left)
-        self.plot = Titled(self.figure, left)
+        self.plot = Titled(self.figure)
         self._ticks = ticks
 
     def draw(self, title: str, body: Lines, marked: Mapping[str, int], span: tuple[int, int] | None = None) -> None:
@@ -139,14 +138,12 @@ class LinesView(PlacesView):
         body = self._body
         self.picture.draw(self.chart.title, body, self._marked(), self._spans()[body.x.sets])
 
-    def _describe(self, place: int) -> str:
+    def _describe(self, place: int) -> list[Phrase]:
         body = self._body
-        day = f"<b>{text(body.x.names[place])}</b>"
-        words = body.words(place)
+        day, words = body.x.names[place], body.words(place)
         if sum(bool(line.name) for line in body.lines) == 1:
-            return " ".join([day, *(text(value) for _, value in words)])
-        colors, names = [line.color for line, _ in words], [line.name for line, _ in words]
-        return f"{day} {swatches(colors, names, [text(value) for _, value in words])}"
+            return [Phrase(day), *(Phrase(line.name, value) for line, value in words)]
+        return [Phrase(day), *(Phrase(line.name, value, line.color) for line, value in words)]
 
 
 def _traits(lines: Sequence[Line], places: int) -> dict[str, Any]:

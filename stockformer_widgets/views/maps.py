@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 import bqplot as bq
 from ipywidgets import HTML, Image, Layout, Widget
 
 from stockformer.charts.chart import Chart, Heatmap
+from stockformer_widgets.components.caption import Phrase
 from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
     MARGIN,
@@ -18,12 +20,13 @@ from stockformer_widgets.components.drawing import (
     label_steps,
     set_marks,
     set_range,
-    text,
 )
 from stockformer_widgets.components.palette import palette_of
 from stockformer_widgets.views.base import View
 
-_NAMED_DAYS = {"x": 4, "y": 8}
+_NAMED_DAYS = {"x": 3, "y": 8}  # dates do not touch where a map is 170 pixels wide
+#: A part of the sentence of a cell: words, and a field.
+_PART = r"(?:, )?([^{]*)\{(\w+)\}"
 
 
 class HeatmapView(View):
@@ -51,7 +54,7 @@ class HeatmapView(View):
         self.figure = figure(
             self.scales, [self.image, self.crosshair], [self.x_axis, self.y_axis], self.height, left=self.left
         )
-        self.plot = Titled(self.figure, self.left)
+        self.plot = Titled(self.figure)
         self._listen(self.figure)
         self.color_bar = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
         return self.plot, self.color_bar
@@ -111,19 +114,14 @@ class HeatmapView(View):
         for one, step in zip(self._body.axes, place, strict=True):
             self._select_on(one, step)
 
-    def _describe(self, place: tuple[int | None, int]) -> str:
+    def _describe(self, place: tuple[int | None, int]) -> list[Phrase]:
         row, column = place
         if row is None:
-            return f"selected day {_bold(self._body.columns.name(column))}"
-        return cell_html(self._body, row, column)
+            return [Phrase("selected day", self._body.columns.name(column))]
+        return cell_phrases(self._body, row, column)
 
 
-def cell_html(body: Heatmap, row: int, column: int) -> str:
-    """A cell in words, as HTML."""
-    return body.sentence.format(
-        row=_bold(body.rows.name(row)), column=_bold(body.columns.name(column)), value=_bold(body.words(row, column))
-    )
-
-
-def _bold(words: str) -> str:
-    return f"<b>{text(words)}</b>"
+def cell_phrases(body: Heatmap, row: int, column: int) -> list[Phrase]:
+    """A cell in words."""
+    values = {"row": body.rows.name(row), "column": body.columns.name(column), "value": body.words(row, column)}
+    return [Phrase(words.strip(), values.get(field, "")) for words, field in re.findall(_PART, body.sentence)]

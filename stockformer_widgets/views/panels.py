@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import starmap
 from typing import Any, ClassVar
 
 import bqplot as bq
 from ipywidgets import GridBox, Layout, Widget
 
 from stockformer.charts.chart import Bars, Lines, Panels
-from stockformer_widgets.components.drawing import MARGIN, text
+from stockformer_widgets.components.caption import Phrase
+from stockformer_widgets.components.drawing import MARGIN
 from stockformer_widgets.views.bars import BarsPicture
 from stockformer_widgets.views.lines import LinesPicture, PlacesView
 
@@ -23,7 +25,7 @@ class PanelsPicture:
     Args:
         listen: called with every figure.
         narrowest, height: pixels of a panel.
-        ticks: about how many places have their name below a panel.
+        ticks: how many places at most have their name below a panel.
     """
 
     def __init__(
@@ -71,14 +73,14 @@ class PanelsView(PlacesView):
         else:
             super()._select(place)
 
-    def _describe(self, place: int | None) -> str:
+    def _describe(self, place: int | None) -> list[Phrase]:
         if place is None:
-            return self.without_head
+            return [Phrase(self.without_head)] if self.without_head else []
         axis, words = self._places, self._body.words(place)
-        numbers = ", ".join(f"{text(title)} <b>{text(value)}</b>" for title, value in words.items())
-        return f"{self._which()}{axis.label} {text(axis.names[place])}: {numbers}" if words else ""
+        where = Phrase(f"{self._which()}{axis.label} {axis.names[place]}")
+        return [where, *starmap(Phrase, words.items())] if words else []
 
     def _which(self) -> str:
         """The line that is described, where only one is at full strength."""
         names = self._body.emphasised
-        return f"{text(names[0])}, " if len(names) == 1 else ""
+        return f"{names[0]}, " if len(names) == 1 else ""

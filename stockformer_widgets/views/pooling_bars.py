@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stockformer.charts.by_day import pooling
 from stockformer.charts.chart import Chart
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.doubts import faithfulness_note
+from stockformer_widgets.views.doubts import faithfulness_doubt
 from stockformer_widgets.views.lines import LinesView
 
 
@@ -29,4 +31,4 @@ class PoolingBars(LinesView):
         weights = reading.capture.pooling[0]
         length = len(weights)
         chart = pooling(weights, reading.days(length), dated=reading.dates_of(length) is not None)
-        return chart.noting(faithfulness_note(session, "pooling", "day"))
+        return replace(chart, doubt=faithfulness_doubt(session, "pooling", "day"))

@@ -7,7 +7,8 @@ from dataclasses import replace
 from stockformer.charts.chart import Axis, Chart, Note
 from stockformer.charts.prediction import prediction
 from stockformer.model import Forecaster
-from stockformer_widgets.components.drawing import neighbour, text
+from stockformer_widgets.components.caption import Phrase
+from stockformer_widgets.components.drawing import neighbour
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.bars import BarsView
@@ -75,9 +76,9 @@ class Prediction(BarsView):
             now = None if column is None else targets[column]
             explanations.target = targets.index(neighbour(targets, now, by))
 
-    def _describe(self, place: int | None) -> str:
+    def _describe(self, place: int | None) -> list[Phrase]:
         if place is None:
-            return f"saliency explains <b>{text(self.session.explanations.target_name)}</b>"
+            return [Phrase("saliency explains", self.session.explanations.target_name)]
         return super()._describe(place)
 
 

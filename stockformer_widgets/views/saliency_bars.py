@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from stockformer.charts.attribution import saliency_bars
 from stockformer.charts.chart import Chart
-from stockformer_widgets.components.drawing import neighbour, text
+from stockformer_widgets.components.caption import Phrase
+from stockformer_widgets.components.drawing import neighbour
 from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.attribution import AttributedView, attribution_summary
 from stockformer_widgets.views.bars import BarsView
-from stockformer_widgets.views.doubts import completeness_note, control_note, faithfulness_note
+from stockformer_widgets.views.doubts import completeness_note, control_note, faithfulness_doubt
 
 _ALL = "all days"
 
@@ -54,8 +56,8 @@ class SaliencyBars(AttributedView, BarsView):
             most=cls.most,
             summary=attribution_summary(session, parts),
         )
-        faithfulness = faithfulness_note(session, explanations.method, "cell")
-        return chart.noting(completeness_note(session), control_note(session), faithfulness)
+        doubt = faithfulness_doubt(session, explanations.method, "cell")
+        return replace(chart, doubt=doubt).noting(completeness_note(session), control_note(session))
 
     def _select(self, place: int) -> None:
         if place == self._selected():
@@ -69,10 +71,10 @@ class SaliencyBars(AttributedView, BarsView):
         else:
             super()._step(name, by)
 
-    def _describe(self, place: int | None) -> str:
+    def _describe(self, place: int | None) -> list[Phrase]:
         feature = self.selection.feature
         if place is None and feature is not None:  # selected, but not among the strongest
             row = self.chart.table.set_index("feature").loc[feature]
-            numbers = [("", row["value"])] if "value" in row else [("A ", row["a"]), ("B ", row["b"])]
-            return f"{text(feature)} " + ", ".join(f"{name}<b>{value:.4g}</b>" for name, value in numbers)
+            numbers = [(feature, "value")] if "value" in row else [(f"{feature} A", "a"), ("B", "b")]
+            return [Phrase(words, f"{row[column]:.4g}") for words, column in numbers]
         return super()._describe(place)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import pandas as pd
 from ipywidgets import Button, Widget
 
+from stockformer.charts.chart import Chart, Panels
+from stockformer.explainability import Summary
 from stockformer.steps import Steps
 from stockformer_widgets.components.progress import ProgressBar
 from stockformer_widgets.state.session import ExtractorSession
@@ -96,7 +98,7 @@ class SteppedResult(SteppedView):
     def _begin(self) -> None:
         # The picture is of another sample.
         self._drawn = ()
-        self.readout.value = self.summary.value = ""
+        self._say("")
         self._set_visibility("hidden")
 
     def _set_visibility(self, visibility: str) -> None:
@@ -104,7 +106,12 @@ class SteppedResult(SteppedView):
             picture.layout.visibility = visibility
 
     def _stop(self, button: Button) -> None:
-        self.readout.value = _STOPPED
+        self._say(_STOPPED)
+
+    def _say(self, words: str) -> None:
+        """Say something in the place of a result."""
+        self.caption.read([])
+        self.caption.tell(Chart("", Panels(()), summary=Summary(words, ())))
 
 
 class SteppedPanels(SteppedResult, PanelsView):

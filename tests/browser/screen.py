@@ -59,6 +59,11 @@ class Figure:
         return pixels * slope + offset
 
 
+def percent(share: float) -> str:
+    """A share in percent, with three digits."""
+    return "<0.001 %" if 0 < share < 1e-5 else f"{100 * share:#.3g}".rstrip(".") + " %"
+
+
 def view(page: Page | Locator, name: str) -> Locator:
     """The first view of a class in the page, or in a part of it."""
     return page.locator(f".stockformer-{name}").first

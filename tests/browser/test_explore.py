@@ -22,6 +22,7 @@ from screen import (
     figure,
     line_values,
     map_shares,
+    percent,
     step_values,
     view,
 )
@@ -133,8 +134,8 @@ def settle(page: Page) -> None:
 
 def expect_cell(page: Page, weights: torch.Tensor, index: int, query: int, key: int) -> None:
     """The heatmap names the selected cell."""
-    said = f"query {days(index)[query]}, key {days(index)[key]}, weight {weights[query, key]:.3g}"
-    expect(view(page, "AttentionHeatmap")).to_contain_text(said[:-1])
+    said = f"query {days(index)[query]}, key {days(index)[key]}, weight {percent(float(weights[query, key]))}"
+    expect(view(page, "AttentionHeatmap")).to_contain_text(said[:-3])
 
 
 def off_the_crosshair(row: int | None, column: int) -> tuple[np.ndarray, np.ndarray]:
@@ -154,9 +155,9 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     expect(view(page, "AttentionHeatmap")).to_contain_text(f"layer {layer}, {which}")
     row, pooling = weights[query].numpy(), shown.pooling[0].numpy()
     # What a view says comes after what it draws: so all of these are drawn.
-    expect(view(page, "AttentionRow")).to_contain_text(f"{dates[key]} {row[key]:.3g}"[:-1])
+    expect(view(page, "AttentionRow")).to_contain_text(f"{dates[key]}, weight {percent(row[key])}"[:-3])
     expect(view(page, "GateTimeline")).to_contain_text(f"band: middle 80 % of layer {layer}")
-    expect(view(page, "PoolingBars")).to_contain_text(f"{dates[query]} {pooling[query]:.3g}"[:-1])
+    expect(view(page, "PoolingBars")).to_contain_text(f"{dates[query]}, weight {percent(pooling[query])}"[:-3])
     settle(page)
     off = off_the_crosshair(query, key)
     shares = map_shares(page, "AttentionHeatmap", DAYS, DAYS)
@@ -168,7 +169,7 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     prices = window.prices[["adjusted_close", "spy"]].to_numpy().T
     changes = 100 * (prices / prices[:, :1] - 1)
     np.testing.assert_allclose(line_values(page, "PriceStrip", slice(0, 2)), changes, atol=0.01 * np.ptp(changes))
-    expect(view(page, "PriceStrip")).to_contain_text(f"{dates[query]} ■ close {prices[0, query]:.2f}")
+    expect(view(page, "PriceStrip")).to_contain_text(f"{dates[query]}, ■ close {prices[0, query]:.2f}")
 
     means = np.stack([gate[0].mean(dim=-1).numpy() for gate in shown.gates.values()])
     np.testing.assert_allclose(line_values(page, "GateTimeline", slice(2, 2 + len(means))), means, atol=0.01)
@@ -179,7 +180,7 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     values = {"predicted": float(shown.output[0]), "true": float(window.y)}
     assert bar_values(page, "Prediction") == pytest.approx(values, abs=0.02)
     for name, value in values.items():
-        expect(view(page, "Prediction")).to_contain_text(f"{name}: {math.exp(value):.1%} a year")
+        expect(view(page, "Prediction")).to_contain_text(f"{name}: {100 * math.exp(value):.1f} % a year")
 
     totals = pd.Series(torch.cat(found.parts, dim=1).abs().sum(dim=0), index=NAMES)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
@@ -323,6 +324,59 @@ def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
     page.get_by_role("button", name="what if…").click()
 
 
+PLACES = """() => [...document.querySelectorAll('.stockformer-explorer *')]
+    .filter(part => part instanceof HTMLElement && !part.closest('.stockformer-reading *'))
+    .map(part => {
+        const {x, y, width, height} = part.getBoundingClientRect();
+        return [part.className, x, y, width, height];
+    })"""
+OVERVIEW = (
+    "AttentionHeatmap",
+    "PriceStrip",
+    "AttentionRow",
+    "GateTimeline",
+    "PoolingBars",
+    "Prediction",
+    "SaliencyBars",
+)
+
+
+@pytest.mark.parametrize("name", OVERVIEW)
+def test_the_mouse_over_a_view_moves_nothing(page: Page, name: str) -> None:
+    reading = view(page, name).locator(".stockformer-reading")
+    view(page, name).scroll_into_view_if_needed()
+    settle(page)
+    area = figure(page, name).area
+    before, selected = page.evaluate(PLACES), reading.text_content()
+    for x, y in ((0.1, 0.15), (0.5, 0.85), (0.9, 0.5)):
+        page.mouse.move(area["x"] + x * area["width"], area["y"] + y * area["height"])
+        expect(reading).to_have_class("stockformer-reading stockformer-at-pointer")
+        after = page.evaluate(PLACES)
+        moved = [(one, other) for one, other in zip(before, after, strict=True) if one[1:] != other[1:]]
+        assert not moved
+    page.mouse.move(5, 5)
+    expect(reading).to_have_class("stockformer-reading")
+    expect(reading).to_have_text(selected)
+
+
+def test_every_value_is_a_table(page: Page) -> None:
+    """It is fetched when it is opened, and again when the picture under it changes."""
+    row = view(page, "AttentionRow")
+    table = row.locator(".stockformer-values table")
+    expect(table).to_have_count(0)
+    click_cell(page, 9, 7)
+    row.get_by_text("numbers", exact=True).click()
+    row.get_by_text("every value", exact=True).click()
+    for layer in (1, 0):
+        choose(page, "layer", str(layer))
+        weights = sample(CRASH)[1].map("cross", layer)[9]
+        expect(table.locator("tbody tr").first).to_contain_text(f"{weights[0]:.4g}")
+        values = [float(cell) for cell in table.locator("tbody tr td:nth-child(3)").all_text_contents()]
+        np.testing.assert_allclose(values, weights, rtol=1e-3)
+    assert table.locator("thead th").all_text_contents() == ["key", "key day", "weight", "share"]
+    row.get_by_text("numbers", exact=True).click()
+
+
 def test_a_patch_of_the_map_is_applied_and_undone(page: Page) -> None:
     donor = int(np.where(DATASET.end_tickers == "AAPL", DATASET.volatility, np.inf).argmin())
     found = activation_patching(MODEL, DATASET.window(CRASH).inputs, DATASET.window(donor).inputs)
@@ -333,8 +387,8 @@ def test_a_patch_of_the_map_is_applied_and_undone(page: Page) -> None:
     expect(shown).to_contain_text(f"the calmest window of AAPL, {days(donor)[-1]} (sample {donor})")
     click(page, "ActivationPatching", (day + 0.5) / DAYS, 0.75)
     page.mouse.move(5, 5)
-    where = f"after layer {layer} on {days(CRASH)[day]} (donor {days(donor)[day]})"
-    expect(shown).to_contain_text(f"stock stream {where}: {effects[layer, day]:+.4g}")
+    where = f"after layer {layer}, {days(CRASH)[day]} (donor {days(donor)[day]})"
+    expect(shown).to_contain_text(f"stock stream {where}, effect {effects[layer, day]:+.4g}")
     settle(page)
     shares = map_shares(page, "ActivationPatching", 2, DAYS, "RdBu_r")
     np.testing.assert_allclose(2 * shares - 1, effects / found.table["effect"].abs().max(), atol=0.02)
@@ -371,7 +425,7 @@ def test_hover_reads_out_and_leaving_returns(page: Page) -> None:
     expect_cell(page, weights, CRASH, 9, 18)
     area = figure(page, "AttentionRow").area
     page.mouse.move(area["x"] + 7.5 / DAYS * area["width"], area["y"] + 0.5 * area["height"])
-    expect(view(page, "AttentionRow")).to_contain_text(f"{days(CRASH)[7]} {weights[9, 7]:.3g}"[:-1])
+    expect(view(page, "AttentionRow")).to_contain_text(f"{days(CRASH)[7]}, weight {percent(float(weights[9, 7]))}"[:-3])
 
 
 @pytest.mark.parametrize(
@@ -398,7 +452,7 @@ def test_saliency_of_the_selected_day_signed(page: Page) -> None:
     assert set(bars.index) == set(day.abs().nlargest(len(bars)).index)
     np.testing.assert_allclose(bars, day[bars.index], atol=0.01 * day.abs().max())
     market = day.abs()[-2:].sum() / day.abs().sum()
-    expect(view(page, "SaliencyBars")).to_contain_text(f"market {market:.1%}")
+    expect(view(page, "SaliencyBars")).to_contain_text(f"market {100 * market:.1f} %")
     choose(page, "over", "all days")
     choose(page, "values", "absolute")
 
@@ -408,7 +462,7 @@ def test_a_click_on_a_bar_selects_the_feature_everywhere(page: Page) -> None:
     click(page, "SaliencyBars", 0.02, 2.5 / 6)
     expect(view(page, "SaliencyBars")).to_contain_text(f"{strongest.index[2]} {strongest.iloc[2]:.3g}"[:-1])
     open_tab(page, "Features")
-    expect(view(page, "SaliencyHeatmap")).to_contain_text(f"{strongest.index[2]} on ")
+    expect(view(page, "SaliencyHeatmap")).to_contain_text(f"{strongest.index[2]}, ")
     view(page, "SaliencyHeatmap").focus()
     page.keyboard.press("Escape")
     expect(view(page, "SaliencyHeatmap")).to_contain_text("selected day")
@@ -464,7 +518,7 @@ def test_gates_and_features_by_day(page: Page) -> None:
 
     click(page, "SaliencyHeatmap", 12.5 / DAYS, 3.5 / len(NAMES))
     page.mouse.move(5, 5)
-    expect(view(page, "SaliencyHeatmap")).to_contain_text(f"{NAMES[rows[3]]} on {days(CRASH)[12]}")
+    expect(view(page, "SaliencyHeatmap")).to_contain_text(f"{NAMES[rows[3]]}, {days(CRASH)[12]}")
     open_tab(page, "Overview")
     expect_cell(page, sample(CRASH)[1].map("cross", 1), CRASH, 12, 12)
 
@@ -654,7 +708,7 @@ def test_the_wheel_zooms_with_ctrl_and_pans_with_shift(page: Page) -> None:
     expect(pooling).to_contain_text(days(CRASH)[LAST])
 
 
-def test_every_view_is_one_tab_stop_with_a_name(page: Page) -> None:
+def test_every_view_is_a_tab_stop_with_a_name_and_its_numbers_are_the_next(page: Page) -> None:
     views = page.locator(".stockformer-explorer .stockformer-view:visible")
     assert views.count() == 7
     for number in range(views.count()):
@@ -662,6 +716,8 @@ def test_every_view_is_one_tab_stop_with_a_name(page: Page) -> None:
         expect(one).to_have_attribute("tabindex", "0")
         assert one.get_attribute("aria-label")
     view(page, "AttentionHeatmap").focus()
+    page.keyboard.press("Tab")
+    expect(view(page, "AttentionHeatmap").get_by_text("numbers", exact=True)).to_be_focused()
     page.keyboard.press("Tab")
     expect(view(page, "PriceStrip")).to_be_focused()
     border = view(page, "PriceStrip").evaluate("e => getComputedStyle(e, '::after').borderTopWidth")
@@ -795,10 +851,10 @@ def test_single_views_follow_one_selection_and_a_click_on_a_class_explains_it(
     run_notebook(page, lab, "alone.ipynb")
     view(page, "AttentionHeatmap").locator("image").wait_for()
     screen.click_cell(page, 25, 30, dataset.lookback)
-    expect(view(page, "GateTimeline")).to_contain_text(f"{dataset.window(index).dates[25].date()} ")
+    expect(view(page, "GateTimeline")).to_contain_text(f"{dataset.window(index).dates[25].date()}, ")
 
     click(page, "Prediction", 0.1, 0.25)
-    expect(view(page, "Prediction")).to_contain_text("DOWN 0.4")
+    expect(view(page, "Prediction")).to_contain_text("DOWN 4")
     expect(view(page, "SaliencyBars")).to_contain_text("|integrated gradients| for DOWN over UP")
     settle(page)
     inputs, names = dataset.window(index).inputs, [*dataset.feature_cols, *dataset.market_feature_cols]

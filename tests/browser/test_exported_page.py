@@ -11,7 +11,7 @@ import pytest
 import torch
 from hostile import DAYS, EVIL, hostile_session
 from playwright.sync_api import Browser, Locator, Page, expect
-from screen import shares_of
+from screen import percent, shares_of
 from shipped import shipped_sample
 
 from stockformer.dataset import StockDataset
@@ -93,13 +93,13 @@ def test_map_row_gate_and_pooling_are_those_of_the_model(opened: Page, explorer_
     np.testing.assert_allclose(drawn[off], weights[off] / weights.max(), atol=0.02)
 
     click(opened, view(opened, "AttentionHeatmap"), 8.5 / DAYS, 5.5 / DAYS)
-    weight = rounded(weights[5, 8])
+    weight = percent(float(rounded(weights[5, 8])))
     expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[5]}, key {days[8]}, weight {weight}")
     expect(view(opened, "AttentionRow")).to_contain_text(f"What {days[5]} attends to")
-    expect(view(opened, "AttentionRow")).to_contain_text(f"{days[8]}: {weight}")
+    expect(view(opened, "AttentionRow")).to_contain_text(f"{days[8]}, weight {weight}")
     gate = list(shown.gates.values())[1][0].mean(dim=-1)[5]
     expect(view(opened, "GateTimeline")).to_contain_text(f"layer 1 {gate:.3f}")
-    expect(view(opened, "PoolingBars")).to_contain_text(f"{days[5]}: {shown.pooling[0, 5]:.3g}")
+    expect(view(opened, "PoolingBars")).to_contain_text(f"{days[5]}, weight {percent(float(shown.pooling[0, 5]))}")
 
     click(opened, view(opened, "AttentionRow"), 3.5 / DAYS)
     expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[5]}, key {days[3]}")
@@ -114,7 +114,7 @@ def test_saliency_and_prediction(opened: Page, explorer_file: Path) -> None:
     sums = np.concatenate([part.abs().sum(dim=0).numpy() for part in parts])
     names = [*DATASET.feature_cols, *DATASET.market_feature_cols]
     largest = pd.Series(sums, index=names).nlargest(14)
-    rows = view(opened, "SaliencyBars").locator("button")
+    rows = view(opened, "SaliencyBars").locator(".stockformer-page-bar-row")
     expect(rows).to_have_count(14)
     for row, (name, value) in zip(rows.all(), largest.items(), strict=True):
         said, number = row.locator(".stockformer-page-bar-name, .stockformer-page-bar-value").all_text_contents()
@@ -128,7 +128,7 @@ def test_saliency_and_prediction(opened: Page, explorer_file: Path) -> None:
     opened.keyboard.press("ArrowDown")
     expect(rows.nth(3)).to_have_attribute("aria-pressed", "true")
     share = shown.output.softmax(dim=-1)[0]
-    expect(view(opened, "Prediction")).to_contain_text(f"DOWN{share[0]:.4f}"[:-1])
+    expect(view(opened, "Prediction")).to_contain_text(f"DOWN{percent(float(share[0]))}"[:-3])
     expect(view(opened, "Prediction")).to_contain_text("true: UP")
 
 
@@ -184,7 +184,7 @@ def test_two_samples_and_their_difference(opened: Page, tmp_path: Path) -> None:
     for place, index in enumerate((CALM, CRASH)):
         days = [str(day.date()) for day in DATASET.window(index).dates]
         expect(view(opened, f"AttentionHeatmap{'AB'[place]}")).to_contain_text(f"query {days[5]}, key {days[8]}")
-    said = view(opened, "AttentionHeatmap").locator(".stockformer-page-words")
+    said = view(opened, "AttentionHeatmap").locator(".stockformer-reading")
     expect(said).to_contain_text(f"weight A - B {rounded(apart[5, 8], '+.3g')}")
 
 
@@ -245,7 +245,7 @@ def test_gates_of_a_shorter_stock_end_with_the_market(opened: Page, tmp_path: Pa
     gate = session.reading.capture.gates["cross_attn_layers.0.gate"][0, 2].mean()
     box = area(view(opened, "GateTimeline"))
     opened.mouse.move(box["x"] + box["width"] * 2.5 / 6, box["y"] + 20)
-    expect(view(opened, "GateTimeline")).to_contain_text(f"step 2: ■ layer 0 {gate:.3f}"[:-1])
+    expect(view(opened, "GateTimeline")).to_contain_text(f"step 2, ■ layer 0 {gate:.3f}"[:-1])
     expect(view(opened, "AttentionHeatmap")).to_contain_text("query step 5, key step 8")
 
 

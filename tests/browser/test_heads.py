@@ -7,7 +7,7 @@ import pytest
 import torch
 from lab import run_notebook, write_notebook
 from playwright.sync_api import Locator, Page, expect
-from screen import pixels_of, shares, view
+from screen import percent, pixels_of, shares, view
 from shipped import shipped_sample
 
 from stockformer.explainability import capture_attention
@@ -63,8 +63,8 @@ def choose(page: Page, label: str, option: str) -> None:
 
 
 def expect_selected(page: Page, layer: int, head: int, query: int, key: int) -> None:
-    where = f"query {DAYS[query]}, key {DAYS[key]}, weight {CROSS[layer, head, query, key].numpy()!s}"
-    expect(view(page, "HeadGrid")).to_contain_text(f"layer {layer}, head {head}: {where}")
+    where = f"query {DAYS[query]}, key {DAYS[key]}, weight {percent(float(CROSS[layer, head, query, key]))}"
+    expect(view(page, "HeadGrid")).to_contain_text(f"layer {layer}, head {head}, {where}")
     expect(view(page, "AttentionHeatmap")).to_contain_text(f"layer {layer}, head {head}")
 
 

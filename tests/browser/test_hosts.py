@@ -13,7 +13,7 @@ import hostile
 import pytest
 from lab import CELL_MS, marimo, write_notebook
 from playwright.sync_api import Browser, Page, expect
-from screen import click_cell, view
+from screen import click_cell, percent, view
 
 SESSION = hostile.hostile_session()
 WEIGHTS = SESSION.reading.capture.map("cross", 0)
@@ -68,7 +68,7 @@ def expect_a_linked_explorer(page: Page) -> None:
     view(page, "AttentionHeatmap").locator("image").wait_for(timeout=CELL_MS)
     click_cell(page, 4, 9, hostile.DAYS)
     page.mouse.move(5, 5)
-    said = f"query {DAYS[4]}, key {DAYS[9]}, weight {WEIGHTS[4, 9].numpy()!s}"
+    said = f"query {DAYS[4]}, key {DAYS[9]}, weight {percent(float(WEIGHTS[4, 9]))}"
     expect(view(page, "AttentionHeatmap")).to_contain_text(said)
     expect(view(page, "AttentionRow").locator(".stockformer-title")).to_have_text(f"What {DAYS[4]} attends to")
     page.locator(".lm-TabBar-tab", has_text="Head grid").click()

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 from lab import run_notebook, write_notebook
@@ -145,6 +144,10 @@ def test_the_dark_theme_reads_well(page: Page) -> None:
                     of('.stockformer-view .stockformer-title', 'color'),
                     of('.stockformer-view .tick text', 'fill'),
                     of('.stockformer-view .widget-html-content', 'color'),
+                    of('.stockformer-reading', 'color'),
+                    of('.stockformer-sentence', 'color'),
+                    of('.stockformer-numbers', 'color'),
+                    of('.stockformer-badge', 'color'),
                     of('.stockformer-view .widget-html-content span', 'color'),
                 ];
             }"""
@@ -270,5 +273,5 @@ def test_a_year_of_days_draws_no_element_a_day(page: Page) -> None:
     page.mouse.move(5, 5)
     expect(shown).to_contain_text(re.compile(r"query step (199|200|201), key step (29|30|31), weight"))
     query, key, weight = re.search(r"query step (\d+), key step (\d+), weight ([\d.e-]+)", shown.inner_text()).groups()
-    assert np.float32(weight.rstrip(".")) == pytest.approx(weights[int(query), int(key)], rel=1e-5)
+    assert float(weight) == pytest.approx(100 * weights[int(query), int(key)], rel=1e-2)
     expect(view(page, "AttentionRow")).to_contain_text(f"What step {query} attends to")

@@ -145,7 +145,7 @@ def test_prediction_of_coral(coral):
     np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [*classes, *above], rtol=1e-5)
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["down", "flat", "up (true)", "P(class > 0)", "P(class > 1)"]
-    assert axes.get_title() == f"Prediction: flat {classes[1]:.1%}"
+    assert axes.get_title() == f"Prediction: flat {100 * classes[1]:.1f} %"
 
 
 def test_prediction_without_the_truth(coral):

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from stockformer_widgets import (
     View,
 )
 from stockformer_widgets.catalogue import PAGES
+from stockformer_widgets.components.caption import Phrase, spoken
 
 STOCK, MARKET = ["f0", "f1", "f2", "f3", "f4"], ["m0", "spy_ret_1d"]
 DAYS = 8
@@ -251,13 +253,43 @@ def plain(markup: str) -> str:
 
 
 def lines(view: View) -> list[str]:
-    """What stands below a view: the place under the mouse, or the selected one, and then what else there is."""
-    return plain(view.readout.value).split("\n")
+    """Below a view: the place under the mouse, or the selected one, the legend, the notes, and how far to trust it."""
+    text = view.caption.text
+    notes = [note["text"] for note in text["notes"]]
+    doubt = [text["doubt"]["text"]] if text["doubt"] else []
+    read = spoken(starmap(Phrase, view.caption.reading))
+    return [read, *filter(None, [", ".join(name for name, _ in text["legend"])]), *notes, *doubt]
+
+
+def explained_on_hover(view: View) -> str:
+    """What the notes of a view and its doubt say to the mouse."""
+    text = view.caption.text
+    return " ".join(one["detail"] for one in [*text["notes"], *filter(None, [text["doubt"]])])
+
+
+def in_percent(share: float, keys: int = 0) -> str:
+    """A share with three digits, and of so many keys how many times the even one."""
+    digits = np.format_float_positional(100 * share, precision=3, unique=False, fractional=False).rstrip(".")
+    digits = digits if share == 0 or share >= 1e-5 else "<0.001"
+    times = share * keys
+    ratio = f"{min(times, 1.99):.2f}" if times < 2 else f"{times:.{1 if times < 9.95 else 0}f}"
+    return f"{digits} % ({ratio} x even)" if keys else f"{digits} %"
+
+
+def told(view: View) -> str:
+    """What the caption of a view says of the picture, with its numbers."""
+    text = view.caption.text
+    summary = text["summary"]
+    numbers = [f"{one['name']} {one['value'] or 0:.3g}" for one in summary["findings"]]
+    return " | ".join(
+        [*(f"⚠ {caveat}" for caveat in text["caveats"]), summary["verdict"], summary["subject"], *numbers]
+    )
 
 
 def words(view: Widget) -> str:
     """Everything that a view says: text, titles of figures, and what a screen reader gets."""
     said = [part.value for part in parts(view) if isinstance(part, HTML)]
+    said += ["\n".join([*lines(part), told(part)]) for part in parts(view) if isinstance(part, View)]
     said += [part.title for part in parts(view) if hasattr(part, "title")]
     said += [part.announcement for part in parts(view) if hasattr(part, "announcement")]
     return plain(" | ".join(said))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import unpacked
+from cases import plain, told, unpacked
 from torch import nn
 
 from stockformer_widgets import (
@@ -18,7 +18,6 @@ from stockformer_widgets import (
     LayerEvolution,
     Selection,
 )
-from stockformer_widgets.components.drawing import plain
 from stockformer_widgets.views.compared import compared
 
 
@@ -61,26 +60,26 @@ def test_a_view_of_one_layer(session, view):
     with view(session) as shown:
         selection = shown.selection
         assert (selection.kind, selection.layer) == ("one.*", 0)
-        assert "⚠" not in plain(shown.summary.value)
+        assert "⚠" not in told(shown)
         selection.layer = 1
-        assert plain(shown.summary.value).startswith(WORDS)
+        assert told(shown).startswith(WORDS)
         selection.kind = "other.*"
-        assert "⚠" not in plain(shown.summary.value)
+        assert "⚠" not in told(shown)
 
 
 @pytest.mark.parametrize("view", [HeadGrid, LayerEvolution])
 def test_a_view_of_one_kind(session, view):
     with view(session) as shown:
-        assert plain(shown.summary.value).startswith(WORDS)
+        assert told(shown).startswith(WORDS)
         shown.selection.kind = "other.*"
-        assert "⚠" not in plain(shown.summary.value)
+        assert "⚠" not in told(shown)
 
 
 def test_a_view_of_two_sessions(session):
     with ExtractorSession(session.model, torch.zeros(1, 6, 8)) as other:  # of zeros every map is even
         assert not other.reading.capture.caveats
         with compared(AttentionHeatmap)(Selection(other, session, layer=1)) as shown:
-            assert WORDS in plain(shown.summary.value)
+            assert WORDS in told(shown)
 
 
 def test_a_saved_picture_says_so(session, monkeypatch):

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from cases import PAIRS, make_session, marker, plain, words
+from cases import PAIRS, lines, make_session, marker
 from matplotlib.colors import to_hex
 
 from stockformer.charts.chart import HIGHLIGHT, Axis, Bars, Chart, Line, Lines, Panels, Scale, formatted, line_colors
@@ -137,11 +137,11 @@ def check(view) -> None:
             assert names == [named.tick_labels[str(body.names.names.index(name) + 0.5)] for name in names]
             assert body.names.names[-1] in names
     for note in chart.notes:
-        assert note.text in plain(view.readout.value)
+        assert note.text in "\n".join(lines(view))
     if isinstance(chart.body, Bars | Panels):
         legends = filter(None, [*figure.legends, figure.axes[0].get_legend() if figure.axes else None])
         names = [text.get_text() for legend in legends for text in legend.get_texts()]
-        assert all(f"■ {name}" in words(view) for name in chart.body.legend)
+        assert view.caption.text["legend"] == [list(pair) for pair in chart.body.legend.items()]
         assert set(names) == set(chart.body.legend) or len(chart.body.legend) == 1  # then it has no legend
     assert view.to_frame().equals(chart.table)
 
@@ -198,7 +198,7 @@ def test_both_renderers_draw_what_was_measured(session):
     check(view)
     kinds = result.curves.set_index(["kind", "ranking", "fraction"])["value"]
     for (_, body), kind in zip(view.chart.body.panels, ("deletion", "insertion"), strict=True):
-        assert body.x.names[10] == "10%"
+        assert body.x.names[10] == "10 %"
         for line, ranking in zip(body.lines, result.table["ranking"], strict=True):
             assert line.values[10] == pytest.approx(kinds[kind, ranking, 0.1])
             assert line.emphasis == (ranking in (session.explanations.method, "random"))

@@ -17,6 +17,7 @@ from cases import (
     global_hooks,
     input_times_gradient,
     inputs,
+    lines,
     make_session,
     model,
     mouse,
@@ -25,6 +26,7 @@ from cases import (
     pixels,
     plain,
     press,
+    told,
     widgets,
 )
 from scipy.spatial.distance import jensenshannon
@@ -100,7 +102,7 @@ def test_the_difference_is_centred_on_zero_and_names_the_largest(comparison):
     frame = shown.to_frame()
     np.testing.assert_allclose(frame["difference"], difference.ravel())
     row, column = np.unravel_index(np.abs(difference).argmax(), difference.shape)
-    said = plain(shown.readout.value)
+    said = "\n".join(lines(shown))
     assert f"query {row - 7}, key {column - 7} {difference[row, column]:+.3g}" in said
     moved = np.abs(difference).sum(axis=1).mean() / 2
     assert shown.chart.summary.findings[0].value == pytest.approx(moved, rel=1e-5)
@@ -114,13 +116,13 @@ def test_one_click_moves_both_sides(comparison):
     assert (where.query, where.key) == (4, 2)
     for shown, session in zip((one, other), comparison.sessions, strict=True):
         days = session.reading.days(8)
-        assert f"query {days[4]}, key {days[2]}" in plain(shown.readout.value)
+        assert f"query {days[4]}, key {days[2]}" in "\n".join(lines(shown))
     mouse(other.figure, "click", 6.5, 1.5)
     days = [session.reading.days(8) for session in comparison.sessions]
     one_map, other_map = maps(comparison)
-    assert plain(difference.readout.value).startswith(
+    assert "\n".join(lines(difference)).startswith(
         f"query -6 (A {days[0][1]}, B {days[1][1]}), key -1 (A {days[0][6]}, B {days[1][6]}), "
-        f"weight A - B {one_map[1, 6] - other_map[1, 6]:+.6g}\n"
+        f"weight A - B {one_map[1, 6] - other_map[1, 6]:+.4g}\n"
     )
     press(one, "ArrowDown")
     assert where.query == 2
@@ -170,7 +172,7 @@ def test_a_feature_that_is_not_among_the_most_different_has_its_numbers_too(sess
         assert len(shown.picture.bars.y) == 2
         assert name not in shown.chart.body.names.names
         comparison.selection.feature = name
-        assert plain(shown.readout.value).startswith(f"{name} A {a:.4g}, B {b:.4g}")
+        assert "\n".join(lines(shown)).startswith(f"{name} A {a:.4g}, B {b:.4g}")
 
 
 def test_every_view_is_compared(comparison):
@@ -230,7 +232,7 @@ def test_predictions(comparison):
     np.testing.assert_allclose(shown.picture.bars.y, one, rtol=1e-5)
     np.testing.assert_allclose(shown.picture.dots.x, other, rtol=1e-5)
     assert list(shown.to_frame()) == ["outcome", "a", "b", "difference"]
-    assert "furthest apart for outcome " in plain(shown.summary.value)
+    assert "furthest apart for outcome " in told(shown)
     assert shown.chart.summary.findings[0].value == pytest.approx(np.abs(one - other).sum() / 2, rel=1e-4)
 
 
@@ -341,10 +343,10 @@ def test_other_features_and_the_same_session(session):
 
 
 def test_a_sample_that_does_not_exist_leaves_the_screen(comparison):
-    before = [shown.readout.value for shown in comparison.views]
+    before = ["\n".join(lines(shown)) for shown in comparison.views]
     with pytest.raises(IndexError):
         comparison.sessions[0].sample = 999
-    assert [shown.readout.value for shown in comparison.views] == before
+    assert ["\n".join(lines(shown)) for shown in comparison.views] == before
 
 
 def test_closing_frees_everything(session):
@@ -410,7 +412,7 @@ def test_attention_that_is_switched_off_is_not_compared(session):
     session.what_if(heads_off=[(0, head) for head in range(2)])
     other = make_session("dataset")
     with SampleComparison(session, other) as comparison:
-        verdict = view(comparison, AttentionHeatmap).summary.value
+        verdict = told(view(comparison, AttentionHeatmap))
         assert "This attention is switched off in A: there is nothing to compare." in verdict
         table = comparison.to_frame().set_index("measure")["difference"]
         layers = [one.reading.capture.kinds["cross"][1][0].mean(dim=0) for one in comparison.sessions]

@@ -124,7 +124,7 @@ def test_headline(session):
         window = session.dataset.window(sample)
         said = plain(explorer.headline.value)
         assert said.startswith(f"{window.ticker}, {window.dates[-1].date()}")
-        assert f"{window.forward_return:+.1%}" in said
+        assert f"{100 * window.forward_return:+.1f} %" in said
         assert "3 days" in said
     session.run(*(tensor[0] for tensor in session.reading.inputs))
     assert plain(explorer.headline.value) == "tensors given by hand"

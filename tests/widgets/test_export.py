@@ -18,7 +18,7 @@ import pytest
 from cases import ALL_VIEWS, SESSIONS, make_session, observers, unpacked, widgets
 from ipywidgets import Widget
 
-from stockformer.charts.chart import Axis, Band, Bars, Grid, Heatmap, Line, Lines, Panels, Scale
+from stockformer.charts.chart import Axis, Band, Bars, Doubt, Grid, Heatmap, Line, Lines, Note, Panels, Scale
 from stockformer.explainability import Finding
 from stockformer_widgets import AttentionExplorer, ExplorerPage, SampleComparison, Selection
 from stockformer_widgets.export import PageSample, pack, pack_samples
@@ -84,8 +84,9 @@ def test_a_page_holds_what_every_view_shows(name, tmp_path):
 
 
 def test_the_page_knows_the_fields_of_every_chart():
-    source = (Path(__file__).parents[2] / "js/src/page/chart.ts").read_text(encoding="utf-8")
-    for kind in (Axis, Scale, Line, Band, Lines, Bars, Heatmap, Panels, Grid, Finding):
+    folder = Path(__file__).parents[2] / "js/src"
+    source = "".join((folder / name).read_text(encoding="utf-8") for name in ("page/chart.ts", "caption.ts"))
+    for kind in (Axis, Scale, Line, Band, Lines, Bars, Heatmap, Panels, Grid, Finding, Note, Doubt):
         declared = re.search(rf"export interface {kind.__name__} {{(.*?)\n}}", source, re.S)[1]
         names = set(re.findall(r"^  (\w+): ", declared, re.M)) - {"type"}
         assert names == {field.name for field in fields(kind)}, kind.__name__

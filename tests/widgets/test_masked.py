@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from cases import mouse
+from cases import lines, mouse, told
 from PIL import Image
 from torch import nn
 
@@ -48,7 +48,7 @@ def session():
 
 
 def words(view):
-    return view.summary.value
+    return told(view)
 
 
 def test_the_map(session):
@@ -60,11 +60,11 @@ def test_the_map(session):
     np.testing.assert_array_equal(pixels == 255, MASK.numpy())
     assert "■</span> masked" in view.color_bar.value
     mouse(view.figure, "mousemove", ALLOWED + 0.5, 4.5)
-    assert view.readout.value.endswith("weight <b>masked</b>")
+    assert lines(view)[0].endswith("weight masked")
     mouse(view.figure, "mousemove", 2.5, 4.5)
-    assert view.readout.value.endswith("weight <b>0.125</b>")
+    assert lines(view)[0].endswith("weight 12.5 %")
     assert "Nearly uniform over 8 allowed steps: every weight is 1.00 times its even share" in words(view)
-    assert "mean map of the heads: " in words(view)
+    assert "mean map of the heads" in words(view)
     assert view._plot().axes[1].get_ylabel() == "weight (grey: masked)"
 
 
@@ -72,10 +72,10 @@ def test_the_row(session):
     view = AttentionRow(session, Selection(session, query=3))
     assert "Nearly uniform over 8 allowed steps" in words(view)
     mouse(view.figure, "mousemove", ALLOWED + 0.5, 0.0)
-    assert "<b>step 8</b> masked" in view.readout.value
+    assert "step 8, weight masked" in lines(view)
     view.selection.query = 0
     assert "Every key is masked: there is nothing to attend to." in words(view)
-    assert "strongest" not in view.readout.value
+    assert "strongest" not in "\n".join(lines(view))
 
 
 def test_heads_and_layers(session):
@@ -83,7 +83,7 @@ def test_heads_and_layers(session):
     assert [one["grey"] for one in grid.grid.maps] == ["masked"] * 2
     codes = np.frombuffer(grid.grid.codes, np.uint8).reshape(2, STEPS, STEPS)
     np.testing.assert_array_equal(codes == 255, MASK.expand(2, -1, -1).numpy())
-    assert "weight <b>masked</b>" in grid.readout.value
+    assert "weight masked" in lines(grid)[0]
     assert grid.to_frame()["diffuseness"].tolist() == pytest.approx([1, 1])
     assert grid.to_frame()["recency"].tolist() == pytest.approx([0.25, 0.25])
     table = LayerEvolution(session).to_frame()

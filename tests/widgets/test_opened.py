@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cases import plain
+from cases import lines, plain, told
 
 from stockformer import open_model
 from stockformer.checkpoint import load_checkpoint, save_checkpoint
@@ -48,8 +48,8 @@ def test_an_assumed_truth_says_so_wherever_it_is_shown(panel):
     assumption = "assumed: UP from a return of +1.5 %"
     with session_of(FOLDER / "cross_bin_3d.pt", panel) as session:
         view = Prediction(session)
-        assert f"true: DOWN ({assumption})" in plain(view.readout.value)
-        assert f"The truth is DOWN ({assumption})." in plain(view.summary.value)
+        assert f"true: DOWN ({assumption})" in "\n".join(lines(view))
+        assert f"The truth is DOWN ({assumption})." in told(view)
         assert assumption in plot_prediction(session.prediction()).axes[0].get_title()
         assert assumption in plain(AttentionExplorer(session).headline.value)
 
@@ -57,8 +57,8 @@ def test_an_assumed_truth_says_so_wherever_it_is_shown(panel):
 def test_a_truth_that_is_known_does_not(panel):
     with session_of(FOLDER / "cross_bin_3d.pt", panel, threshold=0.02) as session:
         view = Prediction(session)
-        assert "true: DOWN" in plain(view.readout.value)
-        assert "assumed" not in plain(view.readout.value) + plain(AttentionExplorer(session).headline.value)
+        assert "true: DOWN" in "\n".join(lines(view))
+        assert "assumed" not in "\n".join(lines(view)) + plain(AttentionExplorer(session).headline.value)
 
 
 def test_where_the_horizon_is_unknown_there_is_no_truth(panel, tmp_path):
@@ -67,7 +67,7 @@ def test_where_the_horizon_is_unknown_there_is_no_truth(panel, tmp_path):
     with session_of(tmp_path / "best.pt", panel) as session:
         view = Prediction(session)
         assert not view.to_frame()["true"].any()
-        assert "tru" not in plain(view.readout.value)
+        assert "tru" not in "\n".join(lines(view))
         assert "return" not in plain(AttentionExplorer(session).headline.value)
         assert analyze_output_distribution(session.model, session.dataset, [0, 1], progress=False).labels is None
         with pytest.raises(ValueError, match="no labels"):

@@ -1,5 +1,7 @@
 // Charts as values, by the names of `stockformer.charts.chart`, where each field is explained.
 
+import type { Text } from "../caption";
+
 export interface Axis {
   names: string[];
   label: string;
@@ -18,10 +20,12 @@ export interface Scale {
 export interface Line {
   name: string;
   values: Float32Array;
-  words: string[] | null;
+  /** Empty where the page makes them, by `form`. */
+  words: string[];
   color: string;
   shape: "line" | "dots" | "dashed" | "step" | "area";
   emphasis: boolean;
+  form: string;
 }
 
 export interface Band {
@@ -81,17 +85,7 @@ export interface Grid {
 
 export type Body = Lines | Bars | Heatmap | Panels | Grid;
 
-export interface Chart {
+export interface Chart extends Text {
   title: string;
   body: Body;
-  summary: { verdict: string; findings: Finding[]; subject: string };
-  notes: { text: string; detail: string }[];
-  caveats: string[];
-}
-
-export interface Finding {
-  name: string;
-  value: number | null;
-  formula: string;
-  reading: string;
 }

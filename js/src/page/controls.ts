@@ -39,7 +39,7 @@ export function keyboard(store: Store, root: HTMLElement, signal: AbortSignal): 
     "keydown",
     (event) => {
       const view = (event.target as Element).closest<HTMLElement>(".stockformer-page-view");
-      const elsewhere = view === null || (event.target as Element).closest("select") !== null;
+      const elsewhere = view === null || (event.target as Element).closest("select, .stockformer-caption") !== null;
       if (elsewhere || event.ctrlKey || event.metaKey || event.altKey) return;
       const features = [...view.querySelectorAll<HTMLElement>("[data-name]")].map((bar) => bar.dataset["name"]!);
       const change = moved(store, event.key, view.dataset["horizontal"]!, view.dataset["vertical"]!, features);
@@ -47,7 +47,7 @@ export function keyboard(store: Store, root: HTMLElement, signal: AbortSignal): 
       event.preventDefault();
       event.stopPropagation();
       store.set(change);
-      live.textContent = view.querySelector(".stockformer-page-words")?.textContent ?? "";
+      live.textContent = view.querySelector(".stockformer-reading")?.textContent ?? "";
     },
     { signal },
   );

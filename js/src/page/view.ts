@@ -1,8 +1,9 @@
-// A view of a page: a chart under its title, what is selected in it, its sentence and its doubts.
+// A view of a page: a chart between its title and its caption.
 
+import { caption } from "../caption";
 import { element } from "../dom";
 import { BARS } from "./bodies/bars";
-import type { Mouse, Place, Renderer, Phrase } from "./bodies/body";
+import type { Mouse, Renderer } from "./bodies/body";
 import { GRID } from "./bodies/grid";
 import { HEATMAP } from "./bodies/heatmap";
 import { LINES } from "./bodies/lines";
@@ -28,64 +29,34 @@ export function view({ store, charts, signal }: Host, parent: HTMLElement, name:
   Object.assign(root.dataset, { view: name, lmSuppressShortcuts: "true" });
   const title = element("h3", "", root);
   const drawing = element("div", "", root);
-  const words = element("p", "stockformer-page-words", root);
-  const notes = element("div", "stockformer-page-notes", root);
   let chart: Chart | undefined;
   let drawn: { type: Body["type"]; draw: (body: Body, where: Selection) => void } | undefined;
 
   const renderer = () => RENDERERS[chart!.body.type] as Renderer<Body>;
   const mouse: Mouse = {
     click: (place) => store.set(renderer().change(chart!.body, place, store.where)),
-    hover: (place) => say(place ?? renderer().selected(chart!.body, store.where)),
+    hover: (place) => (place === null ? readOut() : said.read(renderer().words(chart!.body, place), true)),
   };
-  const say = (place: Place) => words.replaceChildren(...renderer().words(chart!.body, place).map(rendered));
+  const said = caption(root, () => said.fill(renderer().table(chart!.body)), signal);
+  const readOut = () => said.read(renderer().words(chart!.body, renderer().selected(chart!.body, store.where)), false);
 
   store.follow(() => {
     const content = store.sample.views[name];
     const next = content && charts.of(content, store.where);
     root.hidden = next === undefined;
     if (content === undefined || next === undefined) return;
-    if (next !== chart) tell(notes, next);
+    const told = next === chart;
     chart = next;
+    if (!told) said.tell(chart);
     title.textContent = chart.title;
     root.setAttribute("aria-label", content.label);
-    Object.assign(root.dataset, { horizontal: content.horizontal, vertical: content.vertical });
+    const { horizontal, vertical } = content;
+    Object.assign(root.dataset, { horizontal, vertical, body: chart.body.type });
     if (drawn?.type !== chart.body.type) {
       drawing.replaceChildren();
       drawn = { type: chart.body.type, draw: renderer().make(drawing, mouse, signal) };
     }
     drawn.draw(chart.body, store.where);
-    say(renderer().selected(chart.body, store.where));
+    readOut();
   });
-}
-
-function rendered(phrase: Phrase): Node {
-  if (typeof phrase === "string") return document.createTextNode(`${phrase} `);
-  const around = element("span", "stockformer-page-swatch");
-  const square = element("span", "", around);
-  square.textContent = "■";
-  square.style.color = phrase.color;
-  around.append(` ${phrase.text} `);
-  return around;
-}
-
-/** Caveats, notes, sentence and numbers below a picture; a number is explained on hover. */
-function tell(root: HTMLElement, { summary, notes, caveats }: Chart): void {
-  root.replaceChildren();
-  for (const caveat of caveats) element("p", "stockformer-page-caveat", root).textContent = `⚠ ${caveat}`;
-  for (const { text, detail } of notes) explained(element("p", "", root), text, detail);
-  element("p", "", root).textContent = summary.verdict;
-  const numbers = element("p", "stockformer-page-numbers", root);
-  if (summary.subject && summary.findings.length) numbers.append(`${summary.subject}: `);
-  summary.findings.forEach(({ name, value, formula, reading }, place) => {
-    if (place) numbers.append(" · ");
-    const words = `${name.replaceAll("_", " ")} ${value === null ? "not a number" : Number(value.toPrecision(3))}`;
-    explained(numbers, words, `${name} = ${formula}. ${reading}`);
-  });
-}
-
-function explained(parent: HTMLElement, text: string, detail: string): void {
-  const word = element(detail ? "abbr" : "span", "", parent);
-  word.textContent = text;
-  if (detail) word.title = detail;
 }

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from cases import ALL_VIEWS, global_hooks, make_session, plain, shown_message, widgets, words
+from cases import ALL_VIEWS, global_hooks, lines, make_session, shown_message, told, widgets, words
 from traitlets import TraitError
 
 from stockformer.explainability import WhatIf
@@ -143,12 +143,12 @@ def test_prediction_shows_before_and_after(session):
     assert view.picture.dots.visible
     np.testing.assert_allclose(view.picture.dots.x, before, rtol=1e-5)
     moved = 0.5 * float((after - before).abs().sum())
-    assert f"total variation {moved:.3g}" in plain(view.readout.value)
+    assert f"total variation {moved:.3g}" in "\n".join(lines(view))
     likely = int(before.argmax())
-    assert f"goes from {100 * before[likely]:.2f} % to {100 * after[likely]:.2f} %" in plain(view.readout.value)
+    assert f"goes from {100 * before[likely]:.2f} % to {100 * after[likely]:.2f} %" in "\n".join(lines(view))
     session.what_if()
     assert not view.picture.dots.visible
-    assert "what if" not in plain(view.readout.value)
+    assert "what if" not in "\n".join(lines(view))
 
 
 @pytest.mark.parametrize("name", ["regression", "coral", "nan"])
@@ -156,7 +156,7 @@ def test_prediction_of_other_sorts(name):
     session = make_session(name)
     view = Prediction(session)
     session.what_if(gate=CLOSED)
-    assert "what if" in plain(view.readout.value)
+    assert "what if" in "\n".join(lines(view))
     assert shown_message(view) == ""
 
 
@@ -167,16 +167,16 @@ def test_a_switched_off_head_says_so(session):
     session.what_if(heads_off=[(0, 1)])
     assert not view.to_frame()["weight"].any()
     for one in (view, row):
-        assert "switched off" in plain(one.summary.value)
+        assert "switched off" in told(one)
 
 
 def test_another_market_is_named(session):
     view = AttentionHeatmap(session)
     session.what_if(market_from=25)
     dates = session.dataset.window(25).dates
-    assert f"market replaced by {dates[0].date()} to {dates[-1].date()}" in plain(view.readout.value)
+    assert f"market replaced by {dates[0].date()} to {dates[-1].date()}" in "\n".join(lines(view))
     view.selection.kind = "self"
-    assert "market days" not in plain(view.readout.value)
+    assert "market days" not in "\n".join(lines(view))
 
 
 def test_saliency_of_a_feature_at_its_mean_is_zero(session):

@@ -6,11 +6,12 @@ import asyncio
 
 import numpy as np
 import pytest
-from cases import make_session, plain
+from cases import lines, make_session, told
 
 from stockformer.explainability import WhatIf, activation_patching, draw_donors, summarize_patching
 from stockformer.explainability.attention import patching
 from stockformer_widgets import ActivationPatching, ExtractorSession, SampleComparison, Selection
+from stockformer_widgets.components.caption import spoken
 from stockformer_widgets.views.compared import compared
 
 
@@ -38,9 +39,9 @@ def test_a_cell_is_what_the_what_if_does(stream):
     last = session.dataset.window(donor).dates[-1].date()
     assert view.chart.title.endswith(f"from the most volatile window of AAA, {last} (sample {donor})")
     assert body.columns.name(7) == f"{session.reading.days(8)[7]} (donor {last})"
-    assert f"{body.values[0, 3]:+.4g}" in plain(view._describe((0, 3)))
+    assert f"{body.values[0, 3]:+.4g}" in spoken(view._describe((0, 3)))
     view.selection.layer, view.selection.query, view.selection.key = 0, 3, 3
-    assert (f"{body.values[0, 3]:+.4g}" in plain(view.readout.value)) == (stream == "stock")
+    assert (f"{body.values[0, 3]:+.4g}" in "\n".join(lines(view))) == (stream == "stock")
 
 
 def test_the_donor_is_never_the_sample_itself():
@@ -125,7 +126,7 @@ def test_it_is_computed_in_steps_and_stopped(session, monkeypatch):
         while not view.progress.bar.value:
             await asyncio.sleep(0.001)
         view.progress.stopper.click()
-        assert "Stopped." in view.readout.value
+        assert "Stopped." in told(view)
         assert not view._ready()
         view.controls["donor"].value = "most volatile window"
         assert view.progress.running
@@ -156,7 +157,7 @@ def test_a_patch_of_the_map_is_applied_beside_the_last_and_undone():
             click(view, row, day)
             effect = view.chart.body.values[row, day]
             assert effect
-            assert f"{effect:+.4g}" in plain(view.readout.value)
+            assert f"{effect:+.4g}" in "\n".join(lines(view))
             changes.append(session.change)
             view.apply.click()
             values.append(target(session))

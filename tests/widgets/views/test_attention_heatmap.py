@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from cases import lines, make_session, mouse, pixels, plain
+from cases import in_percent, lines, make_session, mouse, pixels, plain
 from expected import cross, maps_by_kind
 
 from stockformer_widgets import AttentionHeatmap, Selection
@@ -38,10 +38,10 @@ def test_heatmap_pixels(unequal, kind, head):
     assert (list(view.image.x), list(view.image.y)) == ([0, keys], [queries, 0])
     assert (view.scales["x"].min, view.scales["x"].max) == (0, keys)
     assert (view.scales["y"].min, view.scales["y"].max, view.scales["y"].reverse) == (0, queries, True)
-    assert f"{shown.max():.4g}" in plain(view.color_bar.value)
+    assert in_percent(shown.max()) in plain(view.color_bar.value)
     labels = {"cross": ("stock", "market"), "self": ("stock", "stock"), "market": ("market", "market")}[kind]
     assert "{} day ↓ {} day →".format(*labels) in plain(view.color_bar.value)
-    assert f"uniform {1 / keys:.3g}" in plain(view.color_bar.value)
+    assert f"uniform {in_percent(1 / keys)}" in plain(view.color_bar.value)
 
 
 def test_heatmap_cells_without_a_number_are_grey(unequal):
@@ -54,9 +54,9 @@ def test_heatmap_cells_without_a_number_are_grey(unequal):
     np.testing.assert_array_equal(np.isnan(drawn), ~finite)
     np.testing.assert_allclose(drawn[finite], expected[finite], atol=expected[finite].max() / 500)
     mouse(view.figure, "mousemove", 3.5, 2.5)
-    assert plain(view.readout.value).endswith("weight nan")
+    assert "\n".join(lines(view)).endswith("weight not a number")
     mouse(view.figure, "mousemove", 0.5, 5.5)
-    assert plain(view.readout.value).endswith("weight inf")
+    assert "\n".join(lines(view)).endswith("weight not a number")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (120, 30)])
@@ -100,7 +100,7 @@ def test_heatmap_axes_name_the_days(unequal):
     days = pd.bdate_range("2020-01-01", periods=6).strftime("%Y-%m-%d")
     assert view.y_axis.tick_labels == {str(step + 0.5): days[step] for step in range(6)}
     assert set(view.y_axis.tick_values) == {step + 0.5 for step in range(6)}
-    assert view.x_axis.tick_labels == {str(step + 0.5): f"step {step}" for step in (0, 2, 4, 6, 8)}
+    assert view.x_axis.tick_labels == {str(step + 0.5): f"step {step}" for step in (2, 5, 8)}
 
 
 def test_long_axes_name_some_days_and_always_the_last(large):
@@ -140,7 +140,7 @@ def test_the_line_below_names_the_cell_under_the_mouse_and_then_the_selected_one
     days = pd.bdate_range("2020-01-01", periods=6).strftime("%Y-%m-%d")
 
     def named(query, key):
-        return f"query {days[query]}, key step {key}, weight {weights[query, key]!s}"
+        return f"query {days[query]}, key step {key}, weight {in_percent(weights[query, key], 9)}"
 
     assert lines(view) == [view.keyboard.announcement] == [named(4, 4)]
     mouse(view.figure, "mousemove", *place)

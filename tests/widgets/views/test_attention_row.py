@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from cases import drawn, lines, marker, mouse, plain
+from cases import drawn, in_percent, lines, marker, mouse, told
 from expected import cross
 
 from stockformer_widgets import AttentionRow, Selection
@@ -48,9 +48,10 @@ def test_row_names_a_key_and_the_three_strongest(unequal):
     row = cross(unequal, 0).mean(axis=0)[2]
 
     def named(key):
-        return f"step {key} {row[key]:.4g}"
+        return f"step {key}, weight {in_percent(row[key], 9)}"
 
-    strongest = "strongest: " + ", ".join(named(key) for key in sorted(range(9), key=lambda key: -row[key])[:3])
+    order = sorted(range(9), key=lambda key: -row[key])
+    strongest = "strongest: " + ", ".join(f"step {key} {in_percent(row[key])}" for key in order[:3])
     assert lines(view) == [named(4), strongest]
     assert view.keyboard.announcement == named(4)
     for x, key in ((0.5, 0), (8.99, 8), (9.0, 8), (-1.0, 0)):
@@ -66,8 +67,8 @@ def test_a_row_without_numbers(unequal):
     view = AttentionRow(unequal)
     assert np.isfinite(drawn(view, "area")[1]).all()
     assert "%" not in lines(view)[0]
-    assert "no finite weights" in plain(view.summary.value)
-    assert view.keyboard.announcement == "step 8 nan"
+    assert "no finite weights" in told(view)
+    assert view.keyboard.announcement == "step 8, weight not a number"
     assert view.to_frame()[["weight", "share"]].isna().all(axis=None)
 
 

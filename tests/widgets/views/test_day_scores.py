@@ -25,7 +25,7 @@ def test_scores_by_day(session, name, scores):
         np.testing.assert_allclose(drawn(view, "step")[1][number, :-1], part.numpy(), rtol=1e-4, atol=1e-7)
     mouse(view.figure, "click", 2.5, 0.1)
     assert view.selection.query == 2
-    said = f"{days_of(session)[2]} ■ stock {expected[0][2]:.4g} ■ market {expected[1][2]:.4g}"
+    said = f"{days_of(session)[2]}, stock {expected[0][2]:.4g}, market {expected[1][2]:.4g}"
     assert " ".join(lines(view)[0].split()) == said
 
 

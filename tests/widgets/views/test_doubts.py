@@ -8,7 +8,7 @@ import re
 
 import pytest
 import torch
-from cases import lines, unpacked
+from cases import lines, told, unpacked
 from matplotlib.figure import Figure
 from shipped import shipped_sample
 from torch import nn
@@ -24,7 +24,6 @@ from stockformer_widgets import (
     SaliencyBars,
     SaliencyHeatmap,
 )
-from stockformer_widgets.components.drawing import plain
 from stockformer_widgets.views.doubts import _verdict
 
 pytestmark = pytest.mark.usefixtures("few_orders")
@@ -44,12 +43,12 @@ def test_the_default_method_is_what_the_table_is_for():
 
 
 def said_by(view) -> tuple[str, str]:
-    """The last line, and the sentence with the areas that the mouse finds on it."""
-    last = view.readout.value.split("<br>")[-1]
-    return lines(view)[-1], html.unescape(re.search('<abbr title="(.*?)">', last)[1])
+    """The badge, and the sentence with the areas that the mouse finds on it."""
+    doubt = view.caption.text["doubt"]
+    return lines(view)[-1], doubt["detail"]
 
 
-NOT_YET = "faithfulness not measured yet, see Faithfulness"
+NOT_YET = "faithfulness not measured yet"
 
 
 def verdict_of(result, ranking: str, on: str) -> str:
@@ -77,7 +76,7 @@ def test_of_the_shipped_model_the_shipped_table_speaks(sample):
         assert lines(SaliencyBars(shipped))[-1] == NOT_YET
         shipped.explanations.baseline = "training mean"
         shipped.what_if(gate={0: 0.0})
-        assert lines(pooling)[-1] == "faithfulness not measured for the changed model, see Faithfulness"
+        assert lines(pooling)[-1] == "faithfulness not measured for the changed model"
 
 
 def test_of_the_model_of_volatility_its_own_table_speaks():
@@ -103,6 +102,9 @@ def test_verdicts_that_disagree_are_both_said():
     note = _verdict("occlusion", "on 64 windows", table, second)
     assert note.text == "better than |input| on 64 windows, with other windows no better than random"
     assert note.detail.endswith("the two disagree.")
+    assert note.level == "doubtful"
+    assert _verdict("occlusion", "on 64 windows", table, table).level == "sure"
+    assert _verdict("occlusion", "on 64 windows", table.assign(verdict="not measurable")).level == "unmeasured"
 
 
 def test_of_another_model_nothing_is_said_before_it_was_measured(session):
@@ -113,7 +115,7 @@ def test_a_verdict_is_not_about_the_changed_model(session):
     view = SaliencyBars(session)
     session.explanations.check(windows=4)
     session.what_if(gate={0: 0.0})
-    assert lines(view)[-1] == "faithfulness not measured for the changed model, see Faithfulness"
+    assert lines(view)[-1] == "faithfulness not measured for the changed model"
     session.undo()
     assert said_by(view)[0].endswith("on 4 windows")
 
@@ -145,7 +147,7 @@ def test_each_score_of_days_has_its_verdict(session):
         session.explanations.method = method
         assert said_by(view)[0] == verdict_of(result, method, "on this sample")
     session.explanations.method = "gradient"  # by which no days are ranked
-    assert "<abbr" not in view.readout.value
+    assert view.caption.text["doubt"] is None
     assert lines(SaliencyBars(session))[-1] == NOT_YET  # cells were not measured
 
 
@@ -245,11 +247,11 @@ def test_an_attribution_is_not_computed_again_for_what_does_not_change_it(sessio
 def test_features_that_were_moved_together_are_not_told_apart(session):
     view = SaliencyBars(session)
     session.explanations.method, session.explanations.groups = "occlusion", "day"
-    assert plain(view.summary.value).startswith("The features of a day were moved together")
+    assert told(view).startswith("The features of a day were moved together")
     values = view.to_frame().query("input == 1")["value"]
     assert values.nunique() < len(values) or len(values) == 1
     session.explanations.method = "integrated_gradients"  # which moves no groups
-    assert not plain(view.summary.value).startswith("The features of a day")
+    assert not told(view).startswith("The features of a day")
 
 
 class Rough(nn.Module):
@@ -284,11 +286,11 @@ def test_what_does_not_add_up_is_said_wherever_it_is_drawn(monkeypatch, tmp_path
         views = [kind(session) for kind in (SaliencyBars, SaliencyHeatmap)]
         for view in views:
             view.save_png(tmp_path / "a.png")
-            assert caveat in html.unescape(view.summary.value)
+            assert caveat in told(view)
             assert pictures.pop().replace("\n", " ") == caveat
         session.explanations.method = "gradient"
         for view in views:
-            assert "add up" not in view.summary.value
+            assert "add up" not in told(view)
         session.explanations.method = "integrated_gradients"
         page = ExplorerPage(session)
         views = unpacked(page.bundle["samples"][0]["views"], page.bundle, page.data)

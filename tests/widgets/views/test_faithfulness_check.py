@@ -21,6 +21,7 @@ from cases import (
     press,
     shown_message,
     table,
+    told,
     widgets,
 )
 
@@ -50,7 +51,7 @@ def view(session):
 def test_nothing_is_measured_or_drawn_at_first(session, view):
     assert session.explanations.faithfulness == {}
     assert view.picture.grid.children == ()
-    assert "Not measured yet" in plain(view.summary.value)
+    assert "Not measured yet" in told(view)
 
 
 @pytest.mark.parametrize(("windows", "unit"), [(None, "cell"), (16, "cell"), (None, "day")])
@@ -78,7 +79,7 @@ def test_curves_and_verdicts(session, view, windows, unit):
         assert verdict == row["verdict"]
     methods = found.table[~found.table["ranking"].isin(REFERENCES)]
     better = methods["verdict"].str.startswith("better than").sum()
-    assert f"better than random orders: {better} of {len(methods)} rankings" in plain(view.summary.value)
+    assert f"better than random orders: {better} of {len(methods)} rankings" in told(view)
     assert len(view.to_frame()) == len(names) + 1
 
 
@@ -141,7 +142,7 @@ def test_nothing_to_measure_is_said(session, view, two_methods):
         session.model.cls_head[3].weight.zero_()
     session.refresh()
     session.explanations.check()
-    assert plain(view.summary.value).startswith("On this sample there is nothing to measure")
+    assert told(view).startswith("On this sample there is nothing to measure")
     assert view.picture.grid.children == ()
     assert lines(SaliencyBars(session))[-1] == "not measurable on this sample"
 
@@ -192,8 +193,8 @@ def test_the_one_that_is_chosen_is_shown_and_the_other_is_said(session, view, tw
         view.controls["on"].value = chosen
         expected = results[chosen].table["deletion"].round(2)
         np.testing.assert_allclose(view.to_frame()["deletion"].round(2), expected)
-        assert plain(view.summary.value).startswith(f"On {results[chosen].measured_on}, ")
-        assert f"On {results[other].measured_on}, " in plain(view.readout.value)
+        assert told(view).startswith(f"On {results[chosen].measured_on}, ")
+        assert f"On {results[other].measured_on}, " in "\n".join(lines(view))
 
 
 def test_the_formula_comes_from_training_windows(session, view):
@@ -337,8 +338,8 @@ def test_without_another_window_the_second_removal_is_said_to_be_missing(few_ord
     by_hand = make_session("by hand")
     assert by_hand.explanations.check().second is None
     words = "Not measured with other windows: the sample does not come from a dataset."
-    assert plain(FaithfulnessCheck(by_hand).summary.value).startswith("On this sample, better than random orders: ")
-    assert words in plain(FaithfulnessCheck(by_hand).summary.value)
+    assert told(FaithfulnessCheck(by_hand)).startswith("On this sample, better than random orders: ")
+    assert words in told(FaithfulnessCheck(by_hand))
     alone = StockDataset(table(11).query("symbol == 'AAA'"), STOCK, MARKET, lookback=DAYS, label_mode="regression")
     session = ExtractorSession.from_dataset(model("regression"), alone)
     assert session.explanations.check().note == "Not measured with other windows: sample 0 is the only window of AAA."

@@ -53,4 +53,4 @@ def test_a_click_on_the_map_selects_query_and_key(session):
     mouse(view.figure, "click", 2.5, 1.5)
     assert (view.selection.query, view.selection.key) == (1, 2)
     value = table(view.to_frame())[1, 2]
-    assert lines(view)[0] == f"query {days_of(session)[1]}, key {days_of(session)[2]}, value {np.float32(value)!s}"
+    assert lines(view)[0] == f"query {days_of(session)[1]}, key {days_of(session)[2]}, value {value:.4g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import plain
+from cases import in_percent, lines
 
 from stockformer_widgets import HeadGrid, Selection
 
@@ -45,17 +45,17 @@ def test_a_click_selects_all_at_once(session, view):
     assert sorted(heard) == ["head", "key", "layer", "query"]
     weight = float(session.reading.capture.map("self", 1, 0)[3, 6])
     days = session.reading.days(8)
-    said = f"layer 1, head 0: query {days[3]}, key {days[6]}, weight {np.float32(weight)!s}; diffuseness "
-    assert plain(view.readout.value).startswith(said)
+    said = f"layer 1, head 0, query {days[3]}, key {days[6]}, weight {in_percent(weight, 8)}, diffuseness "
+    assert "\n".join(lines(view)).startswith(said)
 
 
 def test_the_mouse_reads_out_and_leaves(session, view):
-    before = view.readout.value
+    before = "\n".join(lines(view))
     send(view, "hover", {"layer": 0, "head": 1, "query": 2, "key": 0})
     weight = float(session.reading.capture.map("self", 0, 1)[2, 0])
-    assert f"weight {np.float32(weight)!s};" in plain(view.readout.value)
+    assert f"weight {in_percent(weight, 8)}," in "\n".join(lines(view))
     send(view, "hover", None)
-    assert view.readout.value == before
+    assert "\n".join(lines(view)) == before
 
 
 def test_a_message_about_what_is_gone_says_so_and_changes_nothing(view):

@@ -59,7 +59,7 @@ def test_head_marker_and_words(unequal):
     days = pd.bdate_range("2020-01-01", periods=6).strftime("%Y-%m-%d")
 
     def check(line, head):
-        assert line.startswith(f"head {head}: diffuseness {numbers['diffuseness'][head]:.3g}")
+        assert line.startswith(f"head {head}, diffuseness {numbers['diffuseness'][head]:.3g}")
         for name in ("recency", "distance", "redundancy"):
             assert f" {numbers[name][head]:.3g}" in line
         assert days[numbers["peak"][head]] in line

@@ -59,7 +59,7 @@ def test_layer_under_the_mouse(unequal):
     def numbers(layer):
         diffuse = (entropy(maps[layer]) / np.log(6)).mean()
         sparse = sparsity(maps[layer]).mean()
-        return f"layer {layer}: mean diffuseness of the heads {diffuse:.3f}, mean sparsity of the heads {sparse:.3f}"
+        return f"layer {layer}, mean diffuseness of the heads {diffuse:.3f}, mean sparsity of the heads {sparse:.3f}"
 
     assert lines(view)[0] == view.keyboard.announcement == f"Stock self-attention, {numbers(1)}"
     mouse(view.picture.pictures[1].figure, "mousemove", 0.2, 0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from cases import PAIRS, SESSIONS, make_session, pixels, plain
+from cases import PAIRS, SESSIONS, in_percent, lines, make_session, pixels, plain
 from matplotlib.colors import to_hex
 
 from stockformer.charts.chart import GREY, HIGHLIGHT, Axis, Chart, Heatmap, Scale
@@ -56,7 +56,7 @@ def test_both_renderers_draw_the_cells(name, kind):
         assert (cells.get_xlabel(), cells.get_ylabel()) == (body.columns.label, body.rows.label)
         assert view.plot.title == cells.get_title() == chart.title
         assert f"{low:.4g}" in plain(view.color_bar.value)
-        assert f"{high:.4g}" in plain(view.color_bar.value)
+        assert (in_percent(high) if body.scale.label == "weight" else f"{high:.4g}") in plain(view.color_bar.value)
         for words in (body.grey, *(body.reference or ())[1:]):
             assert words in plain(view.color_bar.value)
             assert words in bar.get_ylabel()
@@ -69,7 +69,7 @@ def test_both_renderers_draw_the_cells(name, kind):
         assert view.crosshair.x[0][0] == column + 0.5
         assert view.crosshair.x[1][1] == (0 if row is None else len(body.columns.names))
         for note in chart.notes:
-            assert note.text in plain(view.readout.value)
+            assert note.text in "\n".join(lines(view))
         assert view.to_frame().equals(chart.table)
 
 

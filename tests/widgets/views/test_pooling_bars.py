@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import days_of, drawn, lines, marker, mouse
+from cases import days_of, drawn, in_percent, lines, marker, mouse
 
 from stockformer_widgets import PoolingBars
 
@@ -34,12 +34,12 @@ def test_pooling_marks(session):
         assert marker(view) == [query + 0.5] * 2
         assert (view.picture.scales["y"].min, view.picture.scales["y"].max) == (0, pytest.approx(weights.max()))
         days = days_of(session)
-        largest = "largest: " + ", ".join(f"{days[day]} {weights[day]:.4g}" for day in top)
-        assert lines(view)[:2] == [f"{days[query]} {weights[query]:.4g}", largest]
-        assert view.keyboard.announcement == f"{days[query]} {weights[query]:.4g}"
+        largest = "largest: " + ", ".join(f"{days[day]} {in_percent(weights[day])}" for day in top)
+        assert lines(view)[:2] == [f"{days[query]}, weight {in_percent(weights[query], len(days))}", largest]
+        assert view.keyboard.announcement == f"{days[query]}, weight {in_percent(weights[query], len(days))}"
         mouse(view.figure, "mousemove", 3.7, 0.0)
-        assert lines(view)[:2] == [f"{days[3]} {weights[3]:.4g}", largest]
+        assert lines(view)[:2] == [f"{days[3]}, weight {in_percent(weights[3], len(days))}", largest]
         mouse(view.figure, "mouseleave")
-        assert lines(view)[:2] == [f"{days[query]} {weights[query]:.4g}", largest]
+        assert lines(view)[:2] == [f"{days[query]}, weight {in_percent(weights[query], len(days))}", largest]
     assert len(set(view.picture.lines["area"].fill_colors)) == 2
     assert list(view.picture.lines["reference"].y) == [1 / 8] * 2

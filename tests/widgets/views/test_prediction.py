@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import lines, make_session, mouse, plain, press
+from cases import in_percent, lines, make_session, mouse, press
 from expected import output_of
 
 from stockformer_widgets import Prediction
@@ -75,13 +75,13 @@ def test_prediction(name, outcomes):
     assert [view.picture.y_axis.tick_labels[str(row + 0.5)] for row in range(len(outcomes))] == [
         f"{outcome} (true)" if row == truth else outcome for row, outcome in enumerate(outcomes)
     ]
-    said = plain(view.readout.value)
+    said = "\n".join(lines(view))
     assert ("true:" in said) == (truth is not None)
     if truth is not None:
         assert said.endswith(f"true: {outcomes[truth]}")
     if classes:
         likely = expected[:classes].argmax()
-        assert view.plot.title == f"Prediction: {outcomes[likely]} {expected[likely]:.1%}"
+        assert view.plot.title == f"Prediction: {outcomes[likely]} {in_percent(expected[likely])}"
         assert (view.picture.scales["x"].min, view.picture.scales["x"].max) == (0, 1)
     else:
         assert view.plot.title == f"Prediction: {output:+.4g}"
@@ -98,7 +98,7 @@ def test_prediction_follows_the_sample(session):
         np.testing.assert_allclose(view.picture.bars.y, softmax(output_of(session)), rtol=1e-5)
         truth = f"true: {['DOWN', 'UP'][int(session.dataset[sample][1])]}"
         truths.add(truth)
-        assert truth in plain(view.readout.value)
+        assert truth in "\n".join(lines(view))
     assert len(truths) == 2
 
 
@@ -122,7 +122,7 @@ def test_the_outcome_under_the_mouse(session):
     true = session.dataset.window(session.sample).y
     for place, name in enumerate(("DOWN", "UP")):
         mouse(view.figure, "mousemove", 0.1, place + 0.2)
-        assert lines(view)[0] == f"{name}{' (true)' if place == true else ''} {chances[place]:.4g}"
+        assert lines(view)[0] == f"{name}{' (true)' if place == true else ''} {in_percent(chances[place])}"
     assert session.explanations.target is None
     mouse(view.figure, "mouseleave")
     assert f"saliency explains {larger}" in lines(view)[0]
@@ -152,7 +152,7 @@ def test_a_regression_has_nothing_to_choose():
 def test_a_prediction_of_tensors_given_by_hand_knows_no_truth(session):
     view = Prediction(session)
     session.run(*(tensor[0] for tensor in session.reading.inputs))
-    assert "true" not in plain(view.readout.value)
+    assert "true" not in "\n".join(lines(view))
     assert not view.to_frame()["true"].any()
 
 

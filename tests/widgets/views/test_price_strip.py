@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cases import MARKET, STOCK, dataset, days_of, drawn, lines, make_session, marker, model, mouse, plain, table
+from cases import MARKET, STOCK, dataset, days_of, drawn, lines, make_session, marker, model, mouse, table
 from expected import output_of
 from shipped import shipped_sample
 from torch import nn
@@ -79,7 +79,7 @@ def test_prices_without_the_market():
     view = PriceStrip(session)
     assert list(view.to_frame()) == ["day", "adjusted_close", "close_change"]
     assert drawn(view, "line")[1].shape == (1, 8)
-    assert "SPY" not in plain(view.readout.value) + view.plot.title
+    assert "SPY" not in "\n".join(lines(view)) + view.plot.title
     assert view.plot.title == f"AAA, % since {days_of(session)[0]}"
 
 
@@ -96,7 +96,7 @@ def test_prices_that_are_missing_at_first():
     session = ExtractorSession.from_dataset(model(), StockDataset(rows, STOCK, MARKET, lookback=8), index=0)
     assert session.reading.window.prices["adjusted_close"].isna().sum() == 5
     view = PriceStrip(session)
-    assert "nan" not in plain(view.readout.value)
+    assert "nan" not in "\n".join(lines(view))
     close = rows["adjusted_close"].to_numpy()[:8]
     np.testing.assert_array_equal(view.to_frame()["adjusted_close"], close)
     # The days that have a price are drawn.
@@ -129,10 +129,10 @@ def test_a_volatility_is_not_called_a_return():
     rows = sample_table().query("symbol == 'AAPL'")
     start = rows["date"].tolist().index("2008-10-15")
     returns = np.diff(np.log(rows["adjusted_close"].to_numpy()[start : start + 11]))
-    truth = f"{np.sqrt(252 * np.mean(returns**2)):.1%} a year"
-    predicted = f"{np.exp(output_of(session)):.1%} a year"
+    truth = f"{100 * np.sqrt(252 * np.mean(returns**2)):.1f} % a year"
+    predicted = f"{100 * np.exp(output_of(session)):.1f} % a year"
     explorer, view = AttentionExplorer(session), Prediction(session)
     assert f"volatility of the next 10 days: {truth}" in explorer.headline.value
     assert "return" not in explorer.headline.value
     words = f"predicted: {predicted} · true: {truth} (bars: log of annualised volatility)"
-    assert words in plain(view.readout.value)
+    assert words in "\n".join(lines(view))

@@ -10,12 +10,14 @@ from cases import (
     STOCK,
     days_of,
     explained_name,
+    explained_on_hover,
     gradients,
+    in_percent,
     input_times_gradient,
     lines,
     make_session,
     mouse,
-    plain,
+    told,
 )
 from expected import strongest
 
@@ -78,9 +80,10 @@ def test_bars(session, method, target, span, sign):
     assert view.plot.title == f"{f'|{named}|' if sign == 'absolute' else named} for {explained}, {when}"
     drawn = np.abs(np.concatenate([part if span == "all days" else part[3:4] for part in parts], axis=1)).sum(axis=0)
     market = drawn[len(STOCK) :].sum() / drawn.sum()
-    assert f"stock {1 - market:.1%}" in plain(view.readout.value)
-    assert f"market share {market:.3g}" in plain(view.summary.value)
-    assert ("last quarter of the days" in view.summary.value) == (span == "all days")
+    assert f"stock {in_percent(1 - market)}" in "\n".join(lines(view))
+    assert f"market_share {market:.3g}" in told(view)
+    readings = [one["formula"] + one["reading"] for one in view.caption.text["summary"]["findings"]]
+    assert any("last quarter of the days" in reading for reading in readings) == (span == "all days")
 
 
 def test_bars_are_the_strongest_of_many(large):
@@ -97,25 +100,25 @@ def test_bars_are_the_strongest_of_many(large):
 def test_bars_say_how_stock_and_market_share(session):
     view = SaliencyBars(session)
     totals = [np.abs(part).sum() for part in input_times_gradient(session)]
-    read = plain(view.readout.value)
+    read = "\n".join(lines(view))
     for name, total in zip(("stock", "market"), totals, strict=True):
-        assert f"{name} {total / sum(totals):.1%}" in read
+        assert f"{name} {in_percent(total / sum(totals))}" in read
 
 
 def test_features_that_the_data_lacks_are_named(session, large):
     view = SaliencyBars(session)
-    assert "f4" in view.readout.value
+    assert "f4" in explained_on_hover(view)
     assert view.to_frame().set_index("feature")["value"]["f4"] == 0
     view = SaliencyBars(large)
     assert len(large.dataset.unavailable) == 11
-    assert all(name in view.readout.value for name in large.dataset.unavailable)
+    assert all(name in explained_on_hover(view) for name in large.dataset.unavailable)
 
 
 def test_features_of_tensors_given_by_hand_are_all_there(session):
     view = SaliencyBars(session)
     session.run(*(tensor[0] + 1 for tensor in session.reading.inputs))
     assert view.to_frame().set_index("feature")["value"]["f4"] > 0
-    assert "without data" not in plain(view.readout.value)
+    assert "without data" not in "\n".join(lines(view))
 
 
 def test_a_selected_bar_stands_out(session):

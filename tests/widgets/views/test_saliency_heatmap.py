@@ -63,7 +63,7 @@ def test_heatmap_frame(session, method, target):
         for (day, feature), value in np.ndenumerate(part)
     }
     found = frame.set_index(["input", "feature", "day"])["value"].to_dict()
-    assert found == pytest.approx(expected, rel=1e-4, abs=1e-7)
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-7)
 
 
 def test_heatmap_pixels(large):
@@ -133,19 +133,19 @@ def test_the_line_below_the_heatmap(session):
     mouse(view.figure, "mousemove", 2.5, 1.5)
     name = view.y_axis.tick_labels["1.5"]
     said = lines(view)[0]
-    assert said.startswith(f"{name} on {days[2]}: ")
-    assert float(said.split(": ")[1]) == pytest.approx(values[2, (STOCK + MARKET).index(name)], rel=1e-4)
+    assert said.startswith(f"{name}, {days[2]}, attribution ")
+    assert float(said.split()[-1]) == pytest.approx(values[2, (STOCK + MARKET).index(name)], rel=1e-3)
     mouse(view.figure, "mouseleave")
     assert lines(view) == [f"selected day {days[4]}"]
     view.selection.feature = name
-    assert lines(view)[0].startswith(f"{name} on {days[4]}: ")
+    assert lines(view)[0].startswith(f"{name}, {days[4]}, attribution ")
 
 
 def test_an_encoder_has_one_input():
     session = make_session("encoder")
     view = SaliencyBars(session)
     assert set(view.to_frame()["input"]) == {0}
-    assert "market" not in plain(view.readout.value)
+    assert "market" not in "\n".join(lines(view))
 
 
 def test_days_without_dates_are_named_alike():

@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from cases import make_session
+from cases import make_session, told
 
 from stockformer.explainability.attention import ablation
 from stockformer_widgets import AttentionEffects, AttentionExplorer, HeadImportance, Selection
@@ -60,7 +60,7 @@ def test_it_is_drawn_when_it_is_ready(session, kind):
             assert not session.explanations.has(VIEWS[kind])
             await until(lambda: not view.progress.running)
             assert visible(view)
-            assert view.readout.value
+            assert told(view)
             with kind(session, Selection(session, kind="self", layer=1)) as known:
                 assert not known.progress.running
                 for one, other in zip(picture(view), picture(known), strict=True):
@@ -98,14 +98,14 @@ def test_a_stop_stops_until_there_is_another_sample(session, kind):
             await until(lambda: view.progress.bar.value > 0)
             view.progress.stopper.click()
             await until(lambda: not view.progress.running)
-            assert "Stopped" in view.readout.value
+            assert "Stopped" in told(view)
             view.selection.layer = 1
             assert not view.progress.running
             assert not visible(view)
             assert not session.explanations.has(VIEWS[kind])
             session.sample = 9
             await until(lambda: visible(view))
-            assert "Stopped" not in view.readout.value
+            assert "Stopped" not in told(view)
 
     asyncio.run(run())
 

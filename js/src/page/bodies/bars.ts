@@ -2,7 +2,7 @@
 
 import { element } from "../../dom";
 import type { Bars } from "../chart";
-import { changeOn, nameOf, placeOn, type Renderer } from "./body";
+import { changeOn, nameOf, placeOn, type Renderer, rowsOf } from "./body";
 
 export const BARS: Renderer<Bars> = {
   make(root, mouse, signal) {
@@ -24,7 +24,9 @@ export const BARS: Renderer<Bars> = {
   },
   selected: (body, where) => [placeOn(body.names, body.names.sets, where)],
   change: (body, [place], where) => changeOn(body.names, place!, where),
-  words: (body, [place]) => (place! < 0 ? [] : [`${nameOf(body.names, place!)} ${body.words[place!]}`]),
+  words: (body, [place]) => (place! < 0 ? [] : [[nameOf(body.names, place!), body.words[place!]!]]),
+  table: ({ names, scale, words }) =>
+    rowsOf([names.label, scale.label], words.length, (place) => [nameOf(names, place), words[place]!]),
 };
 
 /** One bar: a button where a click on it selects. */

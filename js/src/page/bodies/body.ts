@@ -1,13 +1,11 @@
 // The interface of a renderer of bodies of one type.
 
+import type { Phrase, Table } from "../../caption";
 import type { Selection } from "../bundle";
 import type { Axis } from "../chart";
 
 /** A place in a picture: steps along its axes, -1 where nothing is selected. */
 export type Place = readonly number[];
-
-/** A phrase, with the colour of its swatch. */
-export type Phrase = string | { text: string; color: string };
 
 export interface Mouse {
   click(place: Place): void;
@@ -25,6 +23,17 @@ export interface Renderer<B> {
   change(body: B, place: Place, where: Selection): Partial<Selection>;
   /** A place in words. */
   words(body: B, place: Place): Phrase[];
+  /** Its values. */
+  table(body: B): Table;
+}
+
+/** Of a table in the page. */
+const MOST_CELLS = 4000;
+
+/** The first rows of a table, as many as a page can hold. */
+export function rowsOf(columns: string[], of: number, row: (place: number) => string[]): Table {
+  const most = Math.min(of, Math.floor(MOST_CELLS / columns.length));
+  return { columns, rows: Array.from({ length: most }, (_, place) => row(place)), of };
 }
 
 /** The selected place on an axis, by the field that it sets; -1 where there is none. Days end on the same day. */
@@ -54,10 +63,3 @@ export function changeOn({ names, sets }: Axis, place: number, where: Selection)
 
 /** A place in words. */
 export const nameOf = ({ names, full }: Axis, place: number): string => (full ?? names)[place] ?? "";
-
-/** A number as text: so many digits, or that it is none. */
-export function number(value: number | null | undefined, digits = 3): string {
-  if (value == null || !Number.isFinite(value)) return "not a number";
-  const rounded = Number(value.toPrecision(digits));
-  return rounded !== 0 && Math.abs(rounded) < 1e-4 ? rounded.toExponential() : rounded.toString();
-}

@@ -3,7 +3,8 @@
 import { headGrid } from "../../grid";
 import type { HeadMap } from "../../maps";
 import type { Grid } from "../chart";
-import { changeOn, placeOn, type Renderer } from "./body";
+import { number } from "../../numbers";
+import { changeOn, placeOn, type Renderer, rowsOf } from "./body";
 import { greyOf, HEATMAP } from "./heatmap";
 
 /** A place is layer, head, query and key; head -1 is the mean of the layer's heads. */
@@ -37,8 +38,12 @@ export const GRID: Renderer<Grid> = {
     return { layer: layer!, head: head!, ...changeOn(rows, query!, where), ...changeOn(columns, key!, where) };
   },
   words(body, [layer, head, query, key]) {
-    if (head! < 0) return [`layer ${layer}, mean of the heads`];
-    return [`layer ${layer}, head ${head}: `, ...HEATMAP.words(body.maps[layer!]![head!]!, [query!, key!])];
+    if (head! < 0) return [[`layer ${layer}, mean of the heads`]];
+    return [[`layer ${layer}, head ${head}`], ...HEATMAP.words(body.maps[layer!]![head!]!, [query!, key!])];
+  },
+  table({ statistics }) {
+    const columns = Object.keys(statistics[0] ?? {});
+    return rowsOf(columns, statistics.length, (row) => columns.map((column) => number(statistics[row]![column])));
   },
 };
 

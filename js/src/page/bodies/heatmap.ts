@@ -2,8 +2,10 @@
 
 import { DIVERGING, gradient, greyLegend, LEVELS, levelOf, picture, SEQUENTIAL } from "../../colors";
 import { element } from "../../dom";
+import type { Phrase } from "../../caption";
+import { formed } from "../../numbers";
 import type { Heatmap } from "../chart";
-import { changeOn, nameOf, number, placeOn, type Place, type Renderer } from "./body";
+import { changeOn, nameOf, type Place, placeOn, type Renderer, rowsOf } from "./body";
 import { canvas, type Frame, HIGHLIGHT, MARGIN, nameColumns, nameRows } from "./canvas";
 
 /** Rows that are so few are all named. */
@@ -40,23 +42,30 @@ export const HEATMAP: Renderer<Heatmap> = {
     ...changeOn(body.columns, column!, where),
   }),
   words(body, [row, column]) {
-    if (row! < 0 || column! < 0) return [`${body.columns.label} ${nameOf(body.columns, column!)}`];
-    const words: Record<string, string> = {
+    if (row! < 0 || column! < 0) return [[body.columns.label, nameOf(body.columns, column!)]];
+    const values: Record<string, string> = {
       row: nameOf(body.rows, row!),
       column: nameOf(body.columns, column!),
       value: cellWords(body, row!, column!),
     };
-    return [body.sentence.replace(/\{(row|column|value)\}/g, (_, field: string) => words[field]!)];
+    const parts = [...body.sentence.matchAll(/(?:, )?([^{]*)\{(\w+)\}/g)];
+    return parts.map(([, words, field]): Phrase => [words!.trim(), values[field!]!]);
   },
+  table: (body) =>
+    rowsOf([body.rows.label, ...body.columns.names], body.rows.names.length, (row) => [
+      body.rows.names[row]!,
+      ...body.columns.names.map((_, column) => cellWords(body, row, column)),
+    ]),
 };
 
 /** A cell's value in words, or why it has none. */
 function cellWords(body: Heatmap, row: number, column: number): string {
   const cell = row * body.columns.names.length + column;
-  const value = body.values[cell]!;
-  if (body.masked?.[cell]) return "masked";
-  return body.form.startsWith("+") && value >= 0 ? `+${number(value)}` : number(value);
+  return body.masked?.[cell] ? "masked" : formed(body.values[cell], body.form, body.reference?.[0] ?? null);
 }
+
+/** A value of the scale. */
+const end = ({ form }: Heatmap, value: number) => (value ? formed(value, form.replace("+", "")) : "0");
 
 const colorsOf = ({ palette }: Heatmap) => (palette === "viridis" ? SEQUENTIAL : DIVERGING);
 
@@ -92,10 +101,10 @@ function colorBar(bar: HTMLElement, body: Heatmap): void {
   const stripe = element("span", "stockformer-color-bar");
   stripe.style.background = gradient(colorsOf(body));
   bar.replaceChildren(
-    `${body.rows.label} ↓ ${body.columns.label} →  ${number(low)} `,
+    `${body.rows.label} ↓ ${body.columns.label} →  ${end(body, low)} `,
     stripe,
-    ` ${number(high)}`,
-    body.reference ? `  (${body.reference[1]}: ${number(body.reference[0])})` : "",
+    ` ${end(body, high)}`,
+    body.reference ? `  (${body.reference[1]}: ${end(body, body.reference[0])})` : "",
     ...greyLegend(greyOf(body)),
   );
 }

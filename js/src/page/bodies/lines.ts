@@ -1,7 +1,9 @@
 // Lines over places that are shared, the last of each at the end.
 
+import type { Phrase } from "../../caption";
+import { formed } from "../../numbers";
 import type { Band, Line, Lines } from "../chart";
-import { type Place, type Renderer, changeOn, nameOf, number, placeOn, type Phrase } from "./body";
+import { changeOn, nameOf, type Place, placeOn, type Renderer, rowsOf } from "./body";
 import { columns, type Frame, HIGHLIGHT, nameColumns, nameValues } from "./canvas";
 
 export const LINES: Renderer<Lines> = {
@@ -14,23 +16,38 @@ export const LINES: Renderer<Lines> = {
   },
   selected: (body, where) => [placeOn(body.x, body.x.sets, where)],
   change: (body, [place], where) => changeOn(body.x, place!, where),
-  words: (body, [place]) => (place! < 0 ? [] : [`${nameOf(body.x, place!)}:`, ...values(body, place!)]),
+  words: (body, [place]) => (place! < 0 ? [] : [[nameOf(body.x, place!)], ...values(body, place!)]),
+  table(body) {
+    const names = namesOf(body);
+    return rowsOf([body.x.label, ...names], body.x.names.length, (place) => [
+      nameOf(body.x, place),
+      ...names.map((name) => valueAt(body, name, place)),
+    ]);
+  },
 };
 
-/** The values at a place, those of one name together. */
+/** The values at a place by name, in their colours where there are several. */
 function values(body: Lines, place: number): Phrase[] {
-  const named = body.lines.filter(({ name }) => name);
-  const names = [...new Set(named.map(({ name }) => name))];
-  return names.flatMap((name) => {
-    const lines = named.filter((line) => line.name === name);
-    const words = lines.map((line) => wordsAt(line, place - body.x.names.length + line.values.length)).filter(Boolean);
-    if (!words.length) return [];
-    const text = words.join(", ");
-    return [names.length > 1 ? { text: `${name} ${text}`, color: lines[0]!.color } : text];
+  const names = namesOf(body);
+  return names.flatMap((name): Phrase[] => {
+    const text = valueAt(body, name, place);
+    const color = names.length > 1 ? body.lines.find((line) => line.name === name)!.color : "";
+    return text ? [[name, text, color]] : [];
   });
 }
 
-const wordsAt = (line: Line, step: number) => (step < 0 ? "" : (line.words?.[step] ?? number(line.values[step])));
+const namesOf = (body: Lines) => [...new Set(body.lines.map(({ name }) => name).filter(Boolean))];
+
+/** The values of all lines of one name at a place. */
+function valueAt(body: Lines, name: string, place: number): string {
+  const lines = body.lines.filter((line) => line.name === name);
+  const even = body.reference?.[0] ?? null;
+  const words = lines.map((line) => wordsAt(line, place - body.x.names.length + line.values.length, even));
+  return words.filter(Boolean).join(", ");
+}
+
+const wordsAt = (line: Line, step: number, even: number | null) =>
+  step < 0 ? "" : (line.words[step] ?? formed(line.values[step], line.form, even));
 
 function paint(frame: Frame, body: Lines, [selected, also]: Place): void {
   const { context, width, height } = frame;

@@ -1,8 +1,10 @@
 // Several small pictures over the same places.
 
 import { element } from "../../dom";
+import { spoken } from "../../caption";
 import type { Bars, Lines, Panels } from "../chart";
-import { changeOn, placeOn, type Renderer, type Phrase } from "./body";
+import { BARS } from "./bars";
+import { changeOn, placeOn, type Renderer, rowsOf } from "./body";
 import { columns, type Frame, HIGHLIGHT, nameColumns, nameValues } from "./canvas";
 import { LINES } from "./lines";
 
@@ -34,13 +36,26 @@ export const PANELS: Renderer<Panels> = {
   words: (body, [place]) => {
     if (place === undefined || place < 0) return [];
     const axis = axisOf(body.panels[0]![1]);
-    const values = body.panels.flatMap(([title, panel]): Phrase[] => [
-      `${title}:`,
-      ...(panel.type === "Lines" ? LINES.words(panel, [place]).slice(1) : [panel.words[place]!]),
+    return [
+      [`${axis.label} ${axis.names[place]}`],
+      ...body.panels.map(([title, panel]) => [title, textAt(panel, place)] as const),
+    ];
+  },
+  table({ panels }) {
+    const axis = panels.length ? axisOf(panels[0]![1]) : undefined;
+    return rowsOf(["", ...panels.map(([title]) => title)], axis?.names.length ?? 0, (place) => [
+      `${axis!.label} ${axis!.names[place]}`,
+      ...panels.map(([, panel]) => textAt(panel, place)),
     ]);
-    return [`${axis.label} ${axis.names[place]}:`, ...values];
   },
 };
+
+/** The values of a panel at a place, by name where there are several. */
+function textAt(panel: Lines | Bars, place: number): string {
+  if (panel.type === "Bars") return panel.words[place]!;
+  const [, ...values] = LINES.words(panel, [place]);
+  return values.length === 1 ? values[0]![1]! : spoken(values);
+}
 
 const axisOf = (panel: Lines | Bars) => (panel.type === "Lines" ? panel.x : panel.names);
 
@@ -55,7 +70,8 @@ const UPRIGHT: Renderer<Bars> = {
   },
   selected: (body, where) => [placeOn(body.names, body.names.sets, where)],
   change: (body, [place], where) => changeOn(body.names, place!, where),
-  words: (body, [place]) => [body.words[place!]!],
+  words: BARS.words,
+  table: BARS.table,
 };
 
 function paint(frame: Frame, body: Bars, selected: number): void {
