@@ -28,7 +28,7 @@ from stockformer.reports.faithfulness import write_faithfulness
 from stockformer.reports.planted import write_planted
 from stockformer.sample import MODELS, load_sample, write_sample
 from stockformer.survey import survey
-from stockformer.table import read_table, table_files
+from stockformer.table import listed, read_table, table_files
 from stockformer.training import FitResult, fit
 
 #: Options of ``train`` for the model's size: option, key of `DEFAULT_MODEL_CONFIG`, what it is.
@@ -119,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     surveying.add_argument(
         "--measures", nargs="*", choices=DETAILS, default=["layers", "features"], help="default: layers features"
     )
+    surveying.add_argument("--sectors", help="CSV file with columns ticker and sector, to filter and group windows by")
     engine = surveying.add_mutually_exclusive_group()
     engine.add_argument("--workers", type=int, help="worker processes (default: this process)")
     engine.add_argument("--scheduler", help="address of a Dask scheduler, such as tcp://127.0.0.1:8786")
@@ -227,8 +228,16 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
 
 def _survey(arguments: argparse.Namespace) -> None:
     dataset, model = _open(arguments)
+    sectors = None if arguments.sectors is None else _sectors(Path(arguments.sectors))
     with _engine(arguments) as engine:
-        print(survey(model, dataset, arguments.to, measures=arguments.measures, engine=engine))
+        print(survey(model, dataset, arguments.to, measures=arguments.measures, sectors=sectors, engine=engine))
+
+
+def _sectors(path: Path) -> dict[str, str]:
+    table = pd.read_csv(path, dtype=str)
+    if not {"ticker", "sector"} <= set(table.columns):
+        raise ValueError(f"{path} has the columns {listed(list(table.columns))}, expected ticker and sector")
+    return dict(table[["ticker", "sector"]].dropna().itertuples(index=False))
 
 
 @contextmanager

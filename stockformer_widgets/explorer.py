@@ -9,18 +9,16 @@ from typing import Any
 from ipywidgets import HTML, HBox, Layout, ToggleButton
 
 from stockformer.survey import Survey
-from stockformer_widgets.catalogue import View
 from stockformer_widgets.components.drawing import HIGHLIGHT, MessageLine, text
 from stockformer_widgets.components.snapshot import SnapshotBox, arrange
 from stockformer_widgets.controls.selectors import SampleControls, SelectionControls
 from stockformer_widgets.controls.what_if import WhatIfControls
 from stockformer_widgets.export import pack_samples, write_page
-from stockformer_widgets.history import HistoryView
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.tabs import ViewTabs, pages_of, with_history
+from stockformer_widgets.tabs import Shown, ViewTabs, pages_of, with_history
 from stockformer_widgets.views.base import check_state, close_children
 
 
@@ -34,7 +32,8 @@ class AttentionExplorer(SnapshotBox):
     Args:
         session: what to look at.
         selection: shared with other views; a new one by default.
-        survey: of the windows of the session's dataset; with it there is a tab "History".
+        survey: of the windows of the session's dataset, for the tab "History"; without it that tab offers to survey
+            them.
 
     Example:
         >>> explorer = AttentionExplorer(ExtractorSession.from_dataset(model, dataset))
@@ -59,7 +58,7 @@ class AttentionExplorer(SnapshotBox):
             raise
 
     @property
-    def views(self) -> list[View | HistoryView]:
+    def views(self) -> list[Shown]:
         """The views of the tabs that were opened so far."""
         return self.tabs.views
 
@@ -116,7 +115,7 @@ class AttentionExplorer(SnapshotBox):
         if self.session.dataset is not None:
             self.samples = SampleControls(self.session, self.session.dataset, self.message)
             bars.insert(0, self.samples)
-        pages = pages_of(self.session) if survey is None else with_history(pages_of(self.session), survey, self.session)
+        pages = with_history(pages_of(self.session), survey, self.session)
         self.tabs = ViewTabs(pages, self.selection, self.message)
         self.tabs.turn()
         top = HBox([self.headline, self.changing], layout=Layout(flex_flow="row wrap", align_items="center"))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from ipywidgets import HBox, Layout, Tab, VBox, Widget
 
+from stockformer.model import Forecaster
 from stockformer.survey import Survey
 from stockformer_widgets.catalogue import PAGES, View
 from stockformer_widgets.components.drawing import MessageLine
-from stockformer_widgets.history import HistoryView, check_fit
+from stockformer_widgets.history import HistoryView, SurveyOffer, check_fit
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.compared import compared
@@ -46,19 +47,21 @@ class Slot:
 
 @dataclass(frozen=True)
 class HistorySlot:
-    """The place of the history of one session."""
+    """The place of the history of one session, which is surveyed there if it has no survey."""
 
-    survey: Survey
+    survey: Survey | None
     session: ExtractorSession
     name: ClassVar[str] = "HistoryView"
     filled: ClassVar[bool] = True
 
-    def make(self, selection: Selection) -> HistoryView:
-        return HistoryView(self.survey, self.session)
+    def make(self, selection: Selection) -> HistoryView | SurveyOffer:
+        return SurveyOffer(self.session) if self.survey is None else HistoryView(self.survey, self.session)
 
 
 #: What is in a tab, by column; widgets are above the views.
 Columns = Sequence[Sequence[Slot | HistorySlot | Widget]]
+#: What has something to show.
+Shown: TypeAlias = View | HistoryView
 
 
 def pages_of(session: ExtractorSession) -> dict[str, Columns]:
@@ -68,13 +71,16 @@ def pages_of(session: ExtractorSession) -> dict[str, Columns]:
     }
 
 
-def with_history(pages: Mapping[str, Columns], survey: Survey, session: ExtractorSession) -> dict[str, Columns]:
-    """These pages and, after the first one, the history.
+def with_history(pages: Mapping[str, Columns], survey: Survey | None, session: ExtractorSession) -> dict[str, Columns]:
+    """These pages and, after the first one, the history; without a survey if the session's windows can be surveyed.
 
     Raises:
         ValueError: the survey has other windows than the session's dataset, or is of other weights.
     """
-    check_fit(survey, session)
+    if survey is not None:
+        check_fit(survey, session)
+    elif session.dataset is None or not isinstance(session.model, Forecaster):
+        return dict(pages)
     (first, overview), *others = pages.items()
     return {first: overview, "History": [[HistorySlot(survey, session)]], **dict(others)}
 
@@ -106,7 +112,7 @@ class ViewTabs(Tab):
         self.observe(self.turn, "selected_index")
 
     @property
-    def views(self) -> list[View | HistoryView]:
+    def views(self) -> list[Shown]:
         """The views of the tabs that were opened so far."""
         return [view for page in self.children for view in page.views]
 
@@ -129,24 +135,25 @@ class _Page(HBox):
         super().__init__(layout=Layout(flex_flow="row wrap", width="100%"))
         self.items, self.selection, self.message = columns, selection, message
         self.children = [VBox(layout=Layout(flex="1 1 400px", min_width="300px")) for _ in columns]
-        self._made: dict[Slot | HistorySlot, View | HistoryView] = {}
+        self._made: dict[Slot | HistorySlot, Shown | SurveyOffer] = {}
 
     @property
-    def views(self) -> list[View | HistoryView]:
-        """The views that were made so far."""
-        return list(self._made.values())
+    def views(self) -> list[Shown]:
+        """The views that were made so far; a history is one of them once it is surveyed."""
+        made = (one.view if isinstance(one, SurveyOffer) else one for one in self._made.values())
+        return [view for view in made if view is not None]
 
     @property
-    def columns(self) -> list[list[View | HistoryView]]:
-        """The same by column."""
+    def columns(self) -> list[list[Shown]]:
+        """What was made so far, by column."""
         return [[self._made[slot] for slot in _slots([column]) if slot in self._made] for column in self.items]
 
     def show(self, visible: bool) -> None:
         """Draw the views, or pause them until they are visible again."""
         if visible:
             self._make()
-        for view in self.views:
-            view.paused = not visible
+        for made in self._made.values():
+            made.paused = not visible
 
     def _make(self) -> None:
         """Make the missing views; one that fails does not affect the others."""

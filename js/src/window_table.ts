@@ -52,12 +52,21 @@ function render({ model, el, signal }: Context): void {
   const select = () => {
     for (const row of body.children as HTMLCollectionOf<HTMLElement>)
       row.setAttribute("aria-selected", String(row.dataset["window"] === String(model.get("selected"))));
+    scroll();
+  };
+  /** Bring the selected row into the middle; `scrollIntoView` would scroll the notebook as well. */
+  const scroll = () => {
+    const row = body.querySelector<HTMLElement>("[aria-selected=true]");
+    if (row) around.scrollTop = row.offsetTop - around.clientHeight / 2;
   };
   for (const trait of ["rows", "names", "order", "descending"] as const) model.on(`change:${trait}`, show);
   model.on("change:selected", select);
+  const placed = new ResizeObserver(scroll); // it has no size before it is in the page
+  placed.observe(around);
   signal.addEventListener("abort", () => {
     for (const trait of ["rows", "names", "order", "descending"] as const) model.off(`change:${trait}`, show);
     model.off("change:selected", select);
+    placed.disconnect();
   });
   show();
 }

@@ -13,7 +13,6 @@ from stockformer.charts.chart import (
     NEUTRAL,
     Axis,
     Band,
-    Bars,
     Chart,
     Line,
     Lines,
@@ -146,14 +145,9 @@ def measure_histogram(bins: pd.DataFrame, name: str, filtered: str = "") -> Char
         bins: of `stockformer.survey.history.histogram`.
     """
     counts = bins["count"].to_numpy(dtype=float)
-    names = [f"{low:.3g} to {high:.3g}" for low, high in zip(bins["low"], bins["high"], strict=True)]
-    body = Bars(
-        counts,
-        [f"{count:,.0f}" for count in counts],
-        [NEUTRAL] * len(counts),
-        Axis(names, name),
-        Scale(*finite_range([counts], 0.0), "windows"),
-    )
+    line = Line("windows", counts, [f"{count:,.0f}" for count in counts], NEUTRAL, "area")
+    values = Axis(formatted((bins["low"] + bins["high"]) / 2, ".3g"), name)
+    body = Lines((line,), values, Scale(*finite_range([counts], 0.0), "windows"))
     return Chart(f"{_title(name)} of the windows" + (f", {filtered}" if filtered else ""), body, bins.copy)
 
 
@@ -210,7 +204,7 @@ def _line(name: str, values: pd.Series, color: str, shape: Literal["line", "step
 
 
 def _dates(dates: pd.Series) -> Axis:
-    return Axis([str(date.date()) for date in dates], "last day of the window", DATE)
+    return Axis(np.datetime_as_string(dates.to_numpy(), unit="D").tolist(), "last day of the window", DATE)
 
 
 def _title(name: str) -> str:

@@ -33,12 +33,13 @@ class Filter:
     """Which windows of a survey are looked at; None for all.
 
     Attributes:
-        ticker, regime: their names.
+        ticker, sector, regime: their names.
         correct: whether the predicted class came true.
         days: the first and the last date.
     """
 
     ticker: str | None = None
+    sector: str | None = None
     regime: str | None = None
     correct: bool | None = None
     days: tuple[pd.Timestamp, pd.Timestamp] | None = None
@@ -59,12 +60,13 @@ class Filter:
         correct = None if self.correct is None else "right predictions" if self.correct else "wrong predictions"
         days = None if self.days is None else f"{self.days[0].date()} to {self.days[1].date()}"
         regime = None if self.regime is None else f"{self.regime} days"
-        return ", ".join(part for part in (self.ticker, regime, correct, days) if part)
+        return ", ".join(part for part in (self.ticker, self.sector, regime, correct, days) if part)
 
     @property
     def _values(self) -> dict[str, Any]:
         return {
             "ticker": self.ticker,
+            "sector": self.sector,
             "regime": self.regime,
             "correct": None if self.correct is None else int(self.correct),
         }
@@ -129,6 +131,8 @@ def daily_quality(survey: Survey, where: Filter = ALL) -> pd.Series:
     daily = _rank_correlations(survey)
     if where.ticker is not None:
         return daily[:0]
+    if where == ALL:
+        return daily
     dates = survey.query(f"SELECT DISTINCT date FROM windows WHERE {where.sql}", where.parameters)["date"]
     return daily[daily.index.isin(pd.DatetimeIndex(dates))]
 
@@ -199,7 +203,7 @@ def quality_by_period(survey: Survey, daily: pd.Series) -> dict[str, tuple[float
 def histogram(survey: Survey, column: str, where: Filter = ALL) -> pd.DataFrame:
     """Windows by value: ``low, high`` edge and ``count`` of bins of equal width."""
     check_column(survey, column)
-    known = f'"{column}" IS NOT NULL AND NOT isnan("{column}") AND {where.sql}'
+    known = f'NOT isnan("{column}") AND {where.sql}'
     ends = survey.query(
         f'SELECT min("{column}") AS low, max("{column}") AS high FROM windows WHERE {known}', where.parameters
     )
@@ -207,9 +211,11 @@ def histogram(survey: Survey, column: str, where: Filter = ALL) -> pd.DataFrame:
     if not np.isfinite(low):
         return pd.DataFrame({"low": [], "high": [], "count": []})
     width = (high - low) / _BINS or 1.0
-    place = f'least(floor(("{column}" - {low!r}) / {width!r}), {_BINS - 1})'
+    # Parameters are doubles; literals would be decimals, whose arithmetic takes five times as long.
+    place = f'CAST(least(floor(("{column}" - ?) / ?), {_BINS - 1}) AS INTEGER)'
     sql = f"SELECT {place} AS place, count(*) AS n FROM windows WHERE {known} GROUP BY place"
-    counts = survey.query(sql, where.parameters).set_index("place")["n"].reindex(range(_BINS), fill_value=0)
+    counts = survey.query(sql, [low, width, *where.parameters]).set_index("place")["n"]
+    counts = counts.reindex(range(_BINS), fill_value=0)
     edges = low + width * np.arange(_BINS + 1)
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts.to_numpy()})
 
@@ -218,13 +224,25 @@ def scatter(survey: Survey, x: str, y: str, where: Filter = ALL) -> pd.DataFrame
     """The windows as points: ``window, x, y``; of more than 5,000 every second, third... of the dataset."""
     for column in (x, y):
         check_column(survey, column)
-    number = survey.query(f"SELECT count(*) AS n FROM windows WHERE {where.sql}", where.parameters)["n"][0]
-    every = max(1, -(-int(number) // _MOST_POINTS))
+    every = max(1, -(-count(survey, where) // _MOST_POINTS))
     return survey.query(
         f'SELECT "window", "{x}" AS x, "{y}" AS y FROM windows '
         f'WHERE {where.sql} AND "window" % {every} = 0 ORDER BY "window"',
         where.parameters,
     )
+
+
+@lru_cache(maxsize=8)
+def window_row(survey: Survey, window: int) -> pd.Series:
+    """Every column of one window.
+
+    Raises:
+        IndexError: there is no such window.
+    """
+    rows = survey.query('SELECT * FROM windows WHERE "window" = ?', [window])
+    if rows.empty:
+        raise IndexError(f"window {window} does not exist: the survey has {len(survey)}")
+    return rows.iloc[0]
 
 
 def window_table(
@@ -235,16 +253,32 @@ def window_table(
     order: str = "date",
     descending: bool = False,
     rows: int = 200,
+    skip: int = 0,
 ) -> pd.DataFrame:
-    """The first rows of the windows in an order: ``window, date, ticker`` and `columns`."""
+    """Some rows of the windows in an order, without the first `skip`: ``window, date, ticker`` and `columns`."""
     names = list(dict.fromkeys(["window", "date", "ticker", *columns]))
     for column in [order, *names]:
         if column not in survey.columns:
             raise ValueError(f"there is no column {column!r}")
     chosen = ", ".join(f'"{name}"' for name in names)
-    by = f'"{order}" {"DESC" if descending else "ASC"} NULLS LAST, "window"'
-    sql = f"SELECT {chosen} FROM windows WHERE {where.sql} ORDER BY {by} LIMIT {int(rows)}"
+    by = f'"{order}" {"DESC" if descending else "ASC"}, "window"'
+    sql = f"SELECT {chosen} FROM windows WHERE {where.sql} ORDER BY {by} LIMIT {int(rows)} OFFSET {int(skip)}"
     return survey.query(sql, where.parameters)
+
+
+def place_in_order(
+    survey: Survey, window: int, where: Filter = ALL, *, order: str = "date", descending: bool = False
+) -> int | None:
+    """How many rows are before a window's in the order of `window_table`; None where the filter leaves it out."""
+    here = survey.query(
+        f'SELECT "{order}" AS value FROM windows WHERE "window" = ? AND {where.sql}', [window, *where.parameters]
+    )["value"]
+    if here.empty:
+        return None
+    value = here.tolist()[0]
+    before = f'("{order}" {">" if descending else "<"} ? OR "{order}" = ? AND "window" < ?)'
+    sql = f"SELECT count(*) AS n FROM windows WHERE {before} AND {where.sql}"
+    return int(survey.query(sql, [value, value, window, *where.parameters])["n"][0])
 
 
 def windows_where(survey: Survey, where: Filter) -> np.ndarray:
@@ -254,9 +288,15 @@ def windows_where(survey: Survey, where: Filter) -> np.ndarray:
     return indices
 
 
-def count_words(survey: Survey, where: Filter) -> str:
+@lru_cache(maxsize=8)
+def count(survey: Survey, where: Filter) -> int:
     """How many windows a filter leaves."""
-    number = int(survey.query(f"SELECT count(*) AS n FROM windows WHERE {where.sql}", where.parameters)["n"][0])
+    return int(survey.query(f"SELECT count(*) AS n FROM windows WHERE {where.sql}", where.parameters)["n"][0])
+
+
+def count_words(survey: Survey, where: Filter) -> str:
+    """The same in words."""
+    number = count(survey, where)
     return counted(number, "window") if number == len(survey) else f"{number:,} of {counted(len(survey), 'window')}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from stockformer.steps import Steps, run_to_end
 from stockformer.survey.context import index_of, price_context
 from stockformer.survey.store import SCHEMA, Store
 from stockformer.survey.table import Survey, check_installed, column_of, open_survey
+from stockformer.table import listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,6 +41,7 @@ def survey(
     to: str | Path,
     *,
     measures: Collection[str] = ("layers", "features"),
+    sectors: Mapping[str, str] | None = None,
     engine: Engine = None,
     progress: bool = True,
 ) -> Survey:
@@ -52,12 +54,14 @@ def survey(
         to: a folder, which is made; or one that holds an unfinished survey of the same model, dataset and measures.
         measures: what to measure besides `stockformer.explainability.MEASURES`: names of
             `stockformer.explainability.measures.DETAILS`.
+        sectors: ticker -> name of its sector, which windows can then be filtered and grouped by; it can also be given
+            to a finished survey, or changed. By default those that the folder has.
         engine: None for this process, a number of worker processes, or a `dask.distributed.Client`.
         progress: show a progress bar.
 
     Raises:
         TypeError: the model is not a `stockformer.model.Forecaster`, or another engine.
-        ValueError: unknown measures, or the folder holds something else.
+        ValueError: unknown measures, sectors of other tickers, or the folder holds something else.
         BlockingIOError: another process writes to the folder.
         ImportError: pyarrow or duckdb is not installed, the extra ``history``.
         OSError: the folder cannot be written, or the disk is full; what is done is kept.
@@ -66,7 +70,8 @@ def survey(
         >>> history = survey(model, dataset, "runs/volatility", engine=2)
         >>> history.query("SELECT ticker, avg(market_share) FROM windows GROUP BY ticker")
     """
-    return run_to_end(survey_steps(model, dataset, to, measures=measures, engine=engine), "survey", progress=progress)
+    steps = survey_steps(model, dataset, to, measures=measures, sectors=sectors, engine=engine)
+    return run_to_end(steps, "survey", progress=progress)
 
 
 def survey_steps(
@@ -75,6 +80,7 @@ def survey_steps(
     to: str | Path,
     *,
     measures: Collection[str] = ("layers", "features"),
+    sectors: Mapping[str, str] | None = None,
     engine: Engine = None,
 ) -> Steps[Survey]:
     """`survey` in steps, one per chunk."""
@@ -82,7 +88,7 @@ def survey_steps(
     if unknown:
         raise ValueError(f"measures holds {unknown[0]!r}, expected names of {', '.join(DETAILS)}")
     check_installed()
-    plan = _Plan(model, dataset, tuple(name for name in DETAILS if name in measures))
+    plan = _Plan(model, dataset, tuple(name for name in DETAILS if name in measures), _known_sectors(dataset, sectors))
     store = Store(to)
     with store.writing():
         store.begin(plan.manifest)
@@ -97,6 +103,19 @@ def survey_steps(
     return open_survey(to)
 
 
+def _known_sectors(dataset: StockDataset, sectors: Mapping[str, str] | None) -> dict[str, str]:
+    """The sectors of the dataset's tickers."""
+    if sectors is None:
+        return {}
+    tickers = sorted(set(dataset.end_tickers))
+    known = {ticker: str(sectors[ticker]) for ticker in tickers if ticker in sectors}
+    if not known:
+        raise ValueError(
+            f"sectors names {listed(list(map(str, sectors)))}, and none of the tickers, which are {listed(tickers)}"
+        )
+    return known
+
+
 @dataclass(frozen=True, eq=False)
 class _Plan:
     """Which windows are measured together, and what is known of them without the model."""
@@ -104,6 +123,7 @@ class _Plan:
     model: nn.Module
     dataset: StockDataset
     details: tuple[str, ...]
+    sectors: Mapping[str, str]
 
     @cached_property
     def chunks(self) -> list[np.ndarray]:
@@ -128,6 +148,7 @@ class _Plan:
             "classes": class_names(model, dataset.bucket_edges or ()),
             "train_end": str(dataset.train_end.date()),
             "assumption": dataset.assumption,
+            "sectors": dict(self.sectors),
             "features": [*dataset.feature_cols, *(dataset.market_feature_cols or [])],
         }
 

@@ -68,7 +68,7 @@ class Store:
         return manifest
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
-        """Make the folder for this survey, or go on with the one that is there.
+        """Make the folder for this survey, or go on with the one that is there; the names of sectors may be other ones.
 
         Raises:
             ValueError: the folder holds a survey of something else, or other files.
@@ -87,6 +87,8 @@ class Store:
         other = [words for key, words in _IDENTITY.items() if there[key] != manifest[key]]
         if other:
             raise ValueError(f"{self.folder} holds another survey: {listed(other)} differ; choose another folder")
+        if manifest["sectors"] and manifest["sectors"] != there.get("sectors"):
+            write_whole({self.folder / "manifest.json": json.dumps(manifest, indent=2).encode()})
         self._chunks.mkdir(exist_ok=True)
 
     @contextmanager

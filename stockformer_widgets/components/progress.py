@@ -1,17 +1,20 @@
-"""A progress bar and a stop button for long computations in the kernel's event loop."""
+"""A progress bar and a stop button for long computations in the kernel."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 
-from ipywidgets import Button, FloatProgress, HBox, Layout
+from ipywidgets import HTML, Button, FloatProgress, HBox, Layout
 
 from stockformer_widgets.components.drawing import MessageLine
 
+_TELLING = 2.0  # seconds
+
 
 class ProgressBar(HBox):
-    """Progress of one computation at a time, with a stop button; hidden while none runs.
+    """Progress of one computation at a time, with the time left and a stop button; hidden while none runs.
 
     The kernel handles other messages between the steps. Without an event loop,
     where nobody could press stop, a computation runs to its end at once.
@@ -19,15 +22,19 @@ class ProgressBar(HBox):
     Args:
         description: beside the bar.
         message: shows a failure.
+        in_thread: whether steps that take seconds each are taken in a thread, so that the kernel handles other messages
+            during a step.
     """
 
-    def __init__(self, description: str, message: MessageLine) -> None:
+    def __init__(self, description: str, message: MessageLine, *, in_thread: bool = False) -> None:
         self.bar = FloatProgress(max=1.0, description=description, layout=Layout(width="220px"))
         self.stopper = Button(description="stop", tooltip=f"stop {description}", layout=Layout(width="60px"))
         self.stopper.on_click(lambda button: self.stop())
-        self._message = message
+        self.left = HTML()
+        self._message, self._in_thread = message, in_thread
         self._task: asyncio.Task[None] | None = None
-        super().__init__([self.bar, self.stopper])
+        self._turn = asyncio.Lock()
+        super().__init__([self.bar, self.stopper, self.left])
         self._show(False)
 
     @property
@@ -62,17 +69,36 @@ class ProgressBar(HBox):
     async def _run(self, steps: Iterator[float], then: Callable[[], None]) -> None:
         task = asyncio.current_task()
         try:
-            with self._message.reporting():
-                for share in steps:
-                    self.bar.value = share
-                    await asyncio.sleep(0.001)
-                    if self._task is not task:
-                        return
-                then()
+            async with self._turn:  # one that was stopped may still be at its last step, in a thread
+                with self._message.reporting():
+                    begun = time.monotonic()
+                    while (share := await self._next(steps)) is not None and self._task is task:
+                        self.bar.value = share
+                        self.left.value = _left(time.monotonic() - begun, share)
+                    if self._task is task:
+                        then()
+                    elif isinstance(steps, Generator):
+                        steps.close()  # frees what it holds before the next computation begins
         finally:
             if self._task is task:
                 self.stop()
 
+    async def _next(self, steps: Iterator[float]) -> float | None:
+        """The next share done, None after the last one; meanwhile the kernel handles other messages."""
+        if self._in_thread:
+            return await asyncio.to_thread(next, steps, None)
+        share = next(steps, None)
+        await asyncio.sleep(0.001)
+        return share
+
     def _show(self, running: bool) -> None:
-        self.bar.value = 0.0
+        self.bar.value, self.left.value = 0.0, ""
         self.layout.display = None if running else "none"
+
+
+def _left(seconds: float, share: float) -> str:
+    """The time left in words, once it can be told."""
+    if not share or seconds < _TELLING:
+        return ""
+    left = seconds * (1 - share) / share
+    return f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left"

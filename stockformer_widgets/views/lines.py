@@ -77,6 +77,10 @@ class LinesPicture:
         label_steps(self.x_axis, body.x.names, self._ticks, span)
         set_range(self.scales["y"], body.y.low, body.y.high)
         tick_range(self.y_axis, body.y.low, body.y.high)
+        self.mark(body, marked)
+
+    def mark(self, body: Lines, marked: Mapping[str, int]) -> None:
+        """Mark places of a body that is drawn, by field."""
         for marker, field in zip(self.markers, (body.x.sets, body.x.also), strict=True):
             marker.visible = field in marked
             if field in marked:

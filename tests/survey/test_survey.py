@@ -273,6 +273,32 @@ def test_folders_that_cannot_be_used(model, dataset, tmp_path):
         open_survey(tmp_path / "run")
 
 
+def test_sectors_are_given_and_changed_without_running_the_model(model, dataset, tmp_path, monkeypatch):
+    def sectors_of(history) -> dict[str, str]:
+        return dict(history.to_frame(["ticker", "sector"]).drop_duplicates().itertuples(index=False))
+
+    surveyed = survey(model, dataset, tmp_path / "run", progress=False)
+    assert "sector" not in surveyed.columns
+    with pytest.raises(ValueError, match="this survey has no sectors"):
+        surveyed.groups("sector")
+    monkeypatch.setattr("stockformer.survey.run.measure_chunk", None)
+    given = survey(model, dataset, tmp_path / "run", sectors={"T1": "oil", "T3": "Levi's", "X": "oil"}, progress=False)
+    assert sectors_of(given) == {"T0": "none", "T1": "oil", "T2": "none", "T3": "Levi's", "T4": "none"}
+    assert given.measures == surveyed.measures
+    pd.testing.assert_frame_equal(given.to_frame(surveyed.columns), surveyed.to_frame())
+    tickers = given.to_frame()["ticker"]
+    assert {name: set(tickers[members]) for name, members in given.groups("sector").items()} == {
+        "Levi's": {"T3"},
+        "none": {"T0", "T2", "T4"},
+        "oil": {"T1"},
+    }
+    survey(model, dataset, tmp_path / "run", sectors={"T0": "banks"}, progress=False)
+    survey(model, dataset, tmp_path / "run", progress=False)
+    assert sectors_of(open_survey(tmp_path / "run"))["T0"] == "banks"
+    with pytest.raises(ValueError, match="sectors names X, and none of the tickers, which are T0, T1, T2, T3, T4"):
+        survey(model, dataset, tmp_path / "other", sectors={"X": "oil"}, progress=False)
+
+
 def test_bad_arguments(model, dataset, tmp_path):
     with pytest.raises(ValueError, match="measures holds 'moon', expected names of layers, heads, features"):
         survey(model, dataset, tmp_path / "run", measures=["moon"], progress=False)

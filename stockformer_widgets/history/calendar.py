@@ -1,0 +1,144 @@
+"""Pictures over the calendar: volatility, a measure, and the quality of the predictions, on the same dates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import bqplot as bq
+import numpy as np
+from ipywidgets import Widget
+
+from stockformer.charts.chart import Chart, Lines
+from stockformer.charts.history import (
+    DATE,
+    drift_history,
+    market_context,
+    measure_history,
+    quality_history,
+    quality_summary,
+)
+from stockformer.survey import drift, history
+from stockformer_widgets.components.drawing import HIGHLIGHT, notes_html, summary_html, swatches
+from stockformer_widgets.history.part import Part, named, sentence
+from stockformer_widgets.views.lines import LinesPicture
+
+
+class CalendarPart(Part):
+    """Lines over the dates of the survey, the session's date marked by an upright line."""
+
+    height: ClassVar[int]
+
+    def _build(self) -> tuple[Widget, ...]:
+        self.picture = LinesPicture(self.height, ticks=6)
+        return (self.picture.plot,)
+
+    def _make_chart(self) -> Chart:
+        raise NotImplementedError
+
+    def _draw(self) -> None:
+        self.chart = self._make_chart()
+        self.picture.draw(self.chart.title, self._body, {})
+
+    def _mark(self, window: int | None) -> None:
+        self.picture.mark(self._body, {} if window is None else {DATE: self._place_of(window)})
+
+    @property
+    def _body(self) -> Lines:
+        assert isinstance(self.chart.body, Lines)
+        return self.chart.body
+
+    def _place_of(self, window: int) -> int:
+        """The place of a window's date on the calendar."""
+        date = history.window_row(self.survey, window)["date"]
+        return self._clipped(self.selection.dates.searchsorted(date, side="right") - 1)
+
+    def _clipped(self, place: Any) -> int:
+        return int(np.clip(place, 0, len(self.selection.dates) - 1))
+
+
+class Volatility(CalendarPart):
+    """Volatility of all windows, with the volatile regime; dragging over it leaves the windows of a period."""
+
+    height = 90
+
+    def _build(self) -> tuple[Widget, ...]:
+        built = super()._build()
+        self.brush = bq.interacts.BrushIntervalSelector(scale=self.picture.scales["x"], color=HIGHLIGHT, marks=[])
+        self.brush.observe(self._brushed, "brushing")
+        self.picture.figure.interaction = self.brush
+        return built
+
+    def _make_chart(self) -> Chart:
+        return market_context(self.selection.calendar)
+
+    def _brushed(self, change: Any) -> None:
+        if change["new"] or self.brush.selected is None or len(self.brush.selected) < 2:
+            return
+        first, last = (self.selection.dates[self._clipped(int(end))] for end in self.brush.selected)
+        self.selection.where = replace(self.selection.where, days=(first, last))
+
+
+class Measure(CalendarPart):
+    """The measure by date or by quarter; a click goes to the nearest window."""
+
+    content = ("measure", "by", "where")
+    height = 200
+
+    def _build(self) -> tuple[Widget, ...]:
+        built = super()._build()
+        self._listen(self.picture.figure, self._click)
+        self.legend, self.sentence = sentence(), sentence()
+        return *built, self.legend, self.sentence
+
+    def _make_chart(self) -> Chart:
+        where, name, calendar = self.selection.where, self.selection.measure, self.selection.calendar
+        if self.selection.by == "by quarter":
+            return drift_history(drift(self.survey, name, where), calendar, where.words)
+        return measure_history(history.measure_by_date(self.survey, name, where), calendar, named(name), where.words)
+
+    def _draw(self) -> None:
+        super()._draw()
+        below = summary_html(self.chart.summary), notes_html(self.chart.notes)
+        self.sentence.value = "<br>".join(filter(None, below))
+
+    def _mark(self, window: int | None) -> None:
+        super()._mark(window)
+        self.legend.value = self._legend(len(self.selection.dates) - 1 if window is None else self._place_of(window))
+
+    def _legend(self, place: int) -> str:
+        """The lines by colour, with their values on a date."""
+        words = {line.name: value for line, value in self._body.words(place)}
+        lines = self._body.lines
+        values = [words.get(line.name, "none") for line in lines]
+        marks = swatches([line.color for line in lines], [line.name for line in lines], values)
+        return f"<b>{self._body.x.names[place]}</b> {marks}"
+
+    def _click(self, x: float, y: float) -> None:
+        """Go to the window of the line nearest to a click, on that date or the nearest one that has a window."""
+        unit, measure = history.date_unit(self.survey), self.selection.measure
+        days = f"abs(date_diff('day', date_trunc('{unit}', date), CAST(? AS TIMESTAMP)))"
+        date = self.selection.dates[self._clipped(np.floor(x))]
+        self._go_nearest(f'{days}, abs("{measure}" - ?)', date, y)
+
+
+class Quality(CalendarPart):
+    """The quality of the predictions, a mean over half a year with its interval."""
+
+    content = ("where",)
+    height = 110
+
+    def _build(self) -> tuple[Widget, ...]:
+        self.sentence = sentence()
+        return *super()._build(), self.sentence
+
+    def _make_chart(self) -> Chart:
+        survey, name = self.survey, history.quality_name(self.survey)
+        daily = history.daily_quality(survey, self.selection.where)
+        overall = quality_summary(name, history.quality_by_period(survey, daily))
+        rolling = history.rolling_quality(daily, survey.manifest["horizon"] or 1)
+        return quality_history(rolling, self.selection.calendar, name, overall, history.QUALITY_DAYS)
+
+    def _draw(self) -> None:
+        super()._draw()
+        self.sentence.value = summary_html(self.chart.summary)

@@ -1,0 +1,60 @@
+"""Two groups of windows, each what a filter left, and how they differ."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ipywidgets import HTML, Button, HBox, Layout, VBox, Widget
+
+from stockformer.survey import history
+from stockformer_widgets.components.drawing import text
+from stockformer_widgets.history.part import Part
+from stockformer_widgets.views.group_differences import GroupDifferences
+
+_NAMES = ("A", "B")
+
+
+class Groups(Part):
+    """Keep the windows that are left as a group, and compare two groups."""
+
+    content = ("groups",)
+
+    def _build(self) -> tuple[Widget, ...]:
+        self.buttons = {name: _button(f"group {name}", f"these windows are group {name}", 96) for name in _NAMES}
+        for name, button in self.buttons.items():
+            button.on_click(partial(self._keep, name))
+        self.comparing = _button("compare A with B", "which measures differ by more than chance", 150)
+        self.comparing.on_click(self._compare)
+        self.words, self.comparison = HTML(), VBox()
+        row = [*self.buttons.values(), self.comparing, self.words]
+        return HBox(row, layout=Layout(flex_flow="row wrap", align_items="center")), self.comparison
+
+    def _draw(self) -> None:
+        self.words.value = "; ".join(
+            f"<b>{name}</b>: {text(where.words or 'all windows')}, {history.count_words(self.survey, where)}"
+            for name, where in sorted(self.selection.groups.items())
+        )
+
+    def _mark(self, window: int | None) -> None:
+        """No window of a group is marked."""
+
+    def _keep(self, name: str, button: Button) -> None:
+        self.selection.groups = {**self.selection.groups, name: self.selection.where}
+
+    def _compare(self, button: Button) -> None:
+        with self.message.reporting():
+            if len(self.selection.groups) < len(_NAMES):
+                raise ValueError("a comparison needs two groups: filter, press group A, filter again, press group B")
+            filters = [self.selection.groups[name] for name in _NAMES]
+            names = [where.words or "all windows" for where in filters]
+            if names[0] == names[1]:
+                raise ValueError(f"both groups are {names[0]}: expected two different ones")
+            one, other = (history.windows_where(self.survey, where) for where in filters)
+            compared = self.survey.compare_groups(one, other, names=(names[0], names[1]))
+            for old in self.comparison.children:
+                old.close()
+            self.comparison.children = (GroupDifferences(compared),)
+
+
+def _button(words: str, tooltip: str, width: int) -> Button:
+    return Button(description=words, tooltip=tooltip, layout=Layout(width=f"{width}px"))

@@ -1,0 +1,61 @@
+"""How many windows have which value of a measure."""
+
+from __future__ import annotations
+
+import bqplot as bq
+from ipywidgets import Widget
+
+from stockformer.charts.history import measure_histogram
+from stockformer.survey import history
+from stockformer_widgets.components.drawing import (
+    HIGHLIGHT,
+    NEUTRAL,
+    Titled,
+    axis,
+    figure,
+    finite,
+    set_marks,
+    set_range,
+    tick_range,
+)
+from stockformer_widgets.history.part import Part, named
+
+
+class Histogram(Part):
+    """A bar per range of the measure; a click goes to the window with the nearest value."""
+
+    content = ("measure", "where")
+
+    def _build(self) -> tuple[Widget, ...]:
+        self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale(min=0)}
+        self.bars = bq.Bars(x=[0], y=[0], scales=self.scales, colors=[NEUTRAL], padding=0.0)
+        upright = self.scales | {"y": bq.LinearScale(min=0, max=1)}
+        self.here = bq.Lines(x=[0, 0], y=[0, 1], scales=upright, colors=[HIGHLIGHT])
+        self._axes = axis(self.scales["x"], tick_format="~g"), axis(self.scales["y"], side="left")
+        drawn = figure(self.scales, [self.bars, self.here], list(self._axes), 220)
+        self._listen(drawn, self._click)
+        self.plot = Titled(drawn)
+        return (self.plot,)
+
+    def _draw(self) -> None:
+        measure, where = self.selection.measure, self.selection.where
+        bins = history.histogram(self.survey, measure, where)
+        self.chart = measure_histogram(bins, named(measure), where.words)
+        self.plot.title = self.chart.title
+        self.bars.visible = len(bins) > 0
+        if len(bins):
+            low, high = float(bins["low"].iloc[0]), float(bins["high"].iloc[-1])
+            middles = (bins["low"] + bins["high"]).to_numpy() / 2
+            set_marks(self.bars, x=middles, y=bins["count"].to_numpy(dtype=float))
+            set_range(self.scales["x"], low, high)
+            for one_axis, ends in zip(self._axes, ((low, high), (0, bins["count"].max())), strict=True):
+                tick_range(one_axis, *ends)
+
+    def _mark(self, window: int | None) -> None:
+        self.here.visible = window is not None
+        if window is not None:
+            value = finite(history.window_row(self.survey, window)[self.selection.measure])
+            self.here.x = [value] * 2
+
+    def _click(self, x: float, y: float) -> None:
+        self._go_nearest(f'abs("{self.selection.measure}" - ?)', x)

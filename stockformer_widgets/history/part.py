@@ -1,0 +1,88 @@
+"""The base class of the parts of a history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import bqplot as bq
+from bqplot_image_gl.interacts import MouseInteraction
+from ipywidgets import HTML, Layout, VBox, Widget
+
+from stockformer_widgets.components.drawing import MARGIN, MessageLine
+from stockformer_widgets.history.selection import HistorySelection
+from stockformer_widgets.state.session import ExtractorSession
+
+
+class Part(VBox):
+    """A picture or a table of the windows that are left, marked with the session's window.
+
+    Args:
+        selection: what to draw.
+        session: whose window is marked, and what a click moves.
+        message: shows a failure.
+    """
+
+    #: Traits of the selection that the content depends on.
+    content: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, selection: HistorySelection, session: ExtractorSession, message: MessageLine) -> None:
+        super().__init__()
+        self.selection, self.survey, self.session, self.message = selection, selection.survey, session, message
+        self._drawn: tuple[Any, ...] | None = None
+        self._marked: tuple[Any, ...] | None = None
+        self.children = self._build()
+
+    def refresh(self) -> None:
+        """Bring content and mark in line with selection and session, each only if it has changed."""
+        content = tuple(getattr(self.selection, name) for name in self.content)
+        if content != self._drawn:
+            self._draw()
+            self._drawn = content
+        marked = content, self.session.sample, self.session.change
+        if marked != self._marked:
+            self._mark(self.session.sample)
+            self._marked = marked
+
+    def _build(self) -> tuple[Widget, ...]:
+        """Make the widgets, once."""
+        raise NotImplementedError
+
+    def _draw(self) -> None:
+        """Draw the windows that are left."""
+        raise NotImplementedError
+
+    def _mark(self, window: int | None) -> None:
+        """Mark the session's window, if it has one."""
+        raise NotImplementedError
+
+    def _listen(self, drawn: bq.Figure, click: Callable[[float, float], None]) -> None:
+        """Call ``click(x, y)`` with the data coordinates of a click."""
+        mouse = MouseInteraction(x_scale=drawn.scale_x, y_scale=drawn.scale_y, events=["click"])
+
+        def receive(widget: Widget, content: dict[str, Any], buffers: Any) -> None:
+            at = content.get("domain") or {}
+            with self.message.reporting():
+                if at.get("x") is not None and at.get("y") is not None:
+                    click(float(at["x"]), float(at["y"]))
+
+        mouse.on_msg(receive)
+        drawn.interaction = mouse
+
+    def _go_nearest(self, distance: str, *parameters: Any) -> None:
+        """Go to the window with the smallest distance, in SQL, of those that are left."""
+        where = self.selection.where
+        sql = f'SELECT "window" FROM windows WHERE {where.sql} ORDER BY {distance}, "window" LIMIT 1'
+        nearest = self.survey.query(sql, [*where.parameters, *parameters])
+        if len(nearest):
+            self.session.sample = int(nearest["window"][0])
+
+
+def named(measure: str) -> str:
+    """A column in words."""
+    return measure.replace("_", " ")
+
+
+def sentence() -> HTML:
+    """A line of text below a picture."""
+    return HTML(layout=Layout(margin=f"0 0 6px {MARGIN}px"))

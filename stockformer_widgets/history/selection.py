@@ -1,0 +1,92 @@
+"""What a history shows: two measures, and the windows that a filter leaves."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+from traitlets import Dict, Enum, Instance, TraitError, Unicode, validate
+
+from stockformer.survey import Survey, history
+from stockformer.survey.history import Filter
+from stockformer.survey.table import SECTOR
+from stockformer_widgets.state.observable import Observable, changing, reacts
+
+#: How a measure is drawn over the calendar: as it is, or its level with an interval.
+BY = ("by date", "by quarter")
+_FIRST = "market_share"
+
+
+class HistorySelection(Observable):
+    """Measures, filter and groups of a history.
+
+    Args:
+        survey: whose windows they are of.
+
+    Example:
+        >>> view.selection.where = Filter(regime="calm")
+    """
+
+    #: The measure, a name of `Survey.numeric`.
+    measure = Unicode()
+    #: The measure that it is drawn against.
+    against = Unicode("volatility")
+    #: One of `BY`.
+    by = Enum(BY, BY[0])
+    #: Which windows are left.
+    where = Instance(Filter, args=())
+    #: Windows to compare: ``A`` and ``B`` -> their filter.
+    groups = Dict(value_trait=Instance(Filter))
+
+    def __init__(self, survey: Survey) -> None:
+        super().__init__()
+        self.survey = survey
+        self._past: list[Filter] = []
+        self.measure = _FIRST if _FIRST in survey.numeric else survey.numeric[0]
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a filter to go back to."""
+        return bool(self._past)
+
+    @changing()
+    def undo(self) -> None:
+        """Go back to the filter before; does nothing without one."""
+        if self._past:
+            past = self._past[:-1]
+            self.where = self._past[-1]
+            self._past = past
+
+    @cached_property
+    def calendar(self) -> pd.DataFrame:
+        """The dates that every picture over the calendar has, see `stockformer.survey.history.calendar`."""
+        return history.calendar(self.survey)
+
+    @cached_property
+    def dates(self) -> pd.DatetimeIndex:
+        """The same dates alone."""
+        return pd.DatetimeIndex(self.calendar["date"])
+
+    @cached_property
+    def tickers(self) -> list[str]:
+        return self._names("ticker")
+
+    @cached_property
+    def sectors(self) -> list[str]:
+        """The names of the sectors; none of a survey without sectors."""
+        return self._names(SECTOR) if SECTOR in self.survey.columns else []
+
+    def _names(self, column: str) -> list[str]:
+        return list(self.survey.query(f"SELECT DISTINCT {column} AS name FROM windows ORDER BY name")["name"])
+
+    @validate("measure", "against")
+    def _check_measure(self, proposal: Any) -> str:
+        name: str = proposal["value"]
+        if name not in self.survey.numeric:
+            raise TraitError(f"there is no measure {name!r}, only {', '.join(self.survey.numeric)}")
+        return name
+
+    @reacts("where")
+    def _remember(self, change: Any) -> None:
+        self._past = [*self._past, change["old"]]
