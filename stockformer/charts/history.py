@@ -40,7 +40,7 @@ def market_context(calendar: pd.DataFrame) -> Chart:
     volatility = calendar["volatility"].to_numpy()
     low, high = finite_range([volatility], 0.0)
     shaded = np.where(calendar["volatile"] > 0.5, high, low)
-    regime = ["volatile" if share > 0.5 else "" for share in calendar["volatile"]]
+    regime = ["yes" if share > 0.5 else "no" for share in calendar["volatile"]]
     lines = (
         Line("volatile quarter of days", shaded, regime, GREY, "area"),
         Line("volatility", volatility, [f"{100 * value:.2f} %" for value in volatility], NEUTRAL),

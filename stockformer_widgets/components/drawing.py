@@ -13,16 +13,13 @@ import numpy as np
 from ipywidgets import HTML, Layout, VBox, Widget
 from matplotlib.ticker import MaxNLocator
 
-from stockformer.charts.chart import HIGHLIGHT, LINE_COLORS, NEUTRAL, STREAM_COLORS, Note
+from stockformer.charts.chart import HIGHLIGHT, LINE_COLORS, NEUTRAL, STREAM_COLORS
 from stockformer.charts.figures import well_formed
-from stockformer.explainability import Summary
 
 __all__ = ["HIGHLIGHT", "LINE_COLORS", "NEUTRAL", "STREAM_COLORS"]
 
 #: Pixels left and right of the plots; views of one column share them, so that their days align.
 MARGIN, RIGHT = 76, 32
-
-_QUIET = "color: var(--jp-ui-font-color2, #555)"
 
 
 class MessageLine(HTML):
@@ -153,34 +150,6 @@ def finite(values: np.ndarray) -> np.ndarray:
 def text(value: object) -> str:
     """A value as text inside HTML, never as markup."""
     return html.escape(well_formed(str(value)))
-
-
-def swatches(colors: Sequence[str], names: Sequence[str], values: Sequence[str]) -> str:
-    """A legend with values, as HTML."""
-    return " &nbsp; ".join(
-        f'<span style="white-space: nowrap"><span style="color: {color}">■</span> {text(name)} <b>{value}</b></span>'
-        for color, name, value in zip(colors, names, values, strict=True)
-    )
-
-
-def summary_html(summary: Summary) -> str:
-    """A summary as HTML: its sentence, and its numbers with their formulas on hover."""
-    numbers = " · ".join(
-        f'<abbr class="stockformer-number" title="{text(f"{one.name} = {one.formula}. {one.reading}")}">'
-        f"{text(one.name.replace('_', ' '))} <b>{one.value:.3g}</b></abbr>"
-        for one in summary.findings
-    )
-    of = f"{text(summary.subject)}: " if summary.subject and numbers else ""
-    return f'{text(summary.verdict)}<br><span style="{_QUIET}">{of}{numbers}</span>'
-
-
-def notes_html(notes: Sequence[Note], between: str = "; ") -> str:
-    """Notes as HTML, their details on hover."""
-    return between.join(
-        f'<abbr title="{text(note.detail)}">{text(note.text)}</abbr>' if note.detail else text(note.text)
-        for note in notes
-        if note.text
-    )
 
 
 def neighbour(names: Sequence[str], current: str | None, by: int) -> str:

@@ -19,19 +19,21 @@ from stockformer.charts.history import (
     quality_summary,
 )
 from stockformer.survey import drift, history
-from stockformer_widgets.components.drawing import HIGHLIGHT, notes_html, summary_html, swatches
-from stockformer_widgets.history.part import Part, named, sentence
+from stockformer_widgets.components.caption import Caption, Phrase, table_of
+from stockformer_widgets.components.drawing import HIGHLIGHT
+from stockformer_widgets.history.part import Part, named
 from stockformer_widgets.views.lines import LinesPicture
 
 
 class CalendarPart(Part):
-    """Lines over the dates of the survey, the session's date marked by an upright line."""
+    """Lines over the dates of the survey, the session's date marked by an upright line, its values below."""
 
     height: ClassVar[int]
 
     def _build(self) -> tuple[Widget, ...]:
         self.picture = LinesPicture(self.height, ticks=6)
-        return (self.picture.plot,)
+        self.caption = Caption(lambda: table_of(self.chart))
+        return self.picture.plot, self.caption
 
     def _make_chart(self) -> Chart:
         raise NotImplementedError
@@ -39,9 +41,18 @@ class CalendarPart(Part):
     def _draw(self) -> None:
         self.chart = self._make_chart()
         self.picture.draw(self.chart.title, self._body, {})
+        self.caption.tell(self.chart)
 
     def _mark(self, window: int | None) -> None:
-        self.picture.mark(self._body, {} if window is None else {DATE: self._place_of(window)})
+        place = len(self.selection.dates) - 1 if window is None else self._place_of(window)
+        self.picture.mark(self._body, {} if window is None else {DATE: place})
+        self.caption.read(self._describe(place))
+
+    def _describe(self, place: int) -> list[Phrase]:
+        """The lines with their values on a date."""
+        words = {line.name: value for line, value in self._body.words(place)}
+        lines = [Phrase(line.name, words.get(line.name, "none"), line.color) for line in self._body.lines]
+        return [Phrase(self._body.x.names[place]), *lines]
 
     @property
     def _body(self) -> Lines:
@@ -88,31 +99,13 @@ class Measure(CalendarPart):
     def _build(self) -> tuple[Widget, ...]:
         built = super()._build()
         self._listen(self.picture.figure, self._click)
-        self.legend, self.sentence = sentence(), sentence()
-        return *built, self.legend, self.sentence
+        return built
 
     def _make_chart(self) -> Chart:
         where, name, calendar = self.selection.where, self.selection.measure, self.selection.calendar
         if self.selection.by == "by quarter":
             return drift_history(drift(self.survey, name, where), calendar, where.words)
         return measure_history(history.measure_by_date(self.survey, name, where), calendar, named(name), where.words)
-
-    def _draw(self) -> None:
-        super()._draw()
-        below = summary_html(self.chart.summary), notes_html(self.chart.notes)
-        self.sentence.value = "<br>".join(filter(None, below))
-
-    def _mark(self, window: int | None) -> None:
-        super()._mark(window)
-        self.legend.value = self._legend(len(self.selection.dates) - 1 if window is None else self._place_of(window))
-
-    def _legend(self, place: int) -> str:
-        """The lines by colour, with their values on a date."""
-        words = {line.name: value for line, value in self._body.words(place)}
-        lines = self._body.lines
-        values = [words.get(line.name, "none") for line in lines]
-        marks = swatches([line.color for line in lines], [line.name for line in lines], values)
-        return f"<b>{self._body.x.names[place]}</b> {marks}"
 
     def _click(self, x: float, y: float) -> None:
         """Go to the window of the line nearest to a click, on that date or the nearest one that has a window."""
@@ -128,17 +121,9 @@ class Quality(CalendarPart):
     content = ("where",)
     height = 110
 
-    def _build(self) -> tuple[Widget, ...]:
-        self.sentence = sentence()
-        return *super()._build(), self.sentence
-
     def _make_chart(self) -> Chart:
         survey, name = self.survey, history.quality_name(self.survey)
         daily = history.daily_quality(survey, self.selection.where)
         overall = quality_summary(name, history.quality_by_period(survey, daily))
         rolling = history.rolling_quality(daily, survey.manifest["horizon"] or 1)
         return quality_history(rolling, self.selection.calendar, name, overall, history.QUALITY_DAYS)
-
-    def _draw(self) -> None:
-        super()._draw()
-        self.sentence.value = summary_html(self.chart.summary)

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import bqplot as bq
 from bqplot_image_gl.interacts import MouseInteraction
-from ipywidgets import HTML, Layout, VBox, Widget
+from ipywidgets import VBox, Widget
 
-from stockformer_widgets.components.drawing import MARGIN, MessageLine
+from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.history.selection import HistorySelection
 from stockformer_widgets.state.session import ExtractorSession
 
@@ -81,8 +81,3 @@ class Part(VBox):
 def named(measure: str) -> str:
     """A column in words."""
     return measure.replace("_", " ")
-
-
-def sentence() -> HTML:
-    """A line of text below a picture."""
-    return HTML(layout=Layout(margin=f"0 0 6px {MARGIN}px"))

@@ -784,8 +784,14 @@ def test_the_history_draws_every_window_and_a_click_goes_there(page: Page) -> No
     day = frame.loc["2011-10-26"]
     click_date(page, frame.index.get_loc("2011-10-26"), len(frame), day["IBM"])
     expect(page.locator(".stockformer-explorer")).to_contain_text("IBM, 2011-10-26")
-    legend = page.locator(".stockformer-HistoryView").get_by_text("2011-10-26", exact=True).locator("..")
-    expect(legend).to_contain_text(f"IBM {day['IBM']:.4g}")
+    reading = page.locator(".stockformer-HistoryView .stockformer-reading").nth(1)
+    expect(reading).to_contain_text("2011-10-26")
+    expect(reading).to_contain_text(f"IBM {day['IBM']:.4g}")
+    marked = page.locator(".stockformer-windows tr[aria-selected=true]")
+    expect(marked).to_contain_text("IBM")
+    expect(marked).to_contain_text(f"{day['IBM']:.4g}")
+    inside, around = (part.bounding_box() for part in (marked, page.locator(".stockformer-windows")))
+    assert around["y"] < inside["y"] < around["y"] + around["height"] - inside["height"]
     row = page.locator(".stockformer-windows tbody tr").nth(2)
     date, ticker = row.locator("td").all_inner_texts()[:2]
     row.click()

@@ -148,7 +148,7 @@ def test_sentences_say_what_the_numbers_are(surveyed):
     )
     assert [line.name for line in chart.body.lines] == sorted(frame["ticker"].unique())
     shaded, volatility = market_context(calendar).body.lines
-    np.testing.assert_array_equal([word == "volatile" for word in shaded.words], volatile)
+    np.testing.assert_array_equal([word == "yes" for word in shaded.words], volatile)
     np.testing.assert_allclose(volatility.values, frame.groupby("date")["volatility"].mean())
 
 

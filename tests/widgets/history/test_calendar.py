@@ -19,7 +19,7 @@ def test_by_quarter(view):
     # Each step ends with the next one's first value; the last value is held to the end.
     assert list(dict.fromkeys(picture.lines["step"].y[0])) == pytest.approx(list(expected))
     found = drift(view.survey, "error", Filter(ticker="T2"))
-    assert found.summary.verdict[:-1] in view.measure.sentence.value
+    assert found.summary.verdict[:-1] in view.measure.caption.text["summary"]["verdict"]
     view.filters.by.value = "by date"
     assert not picture.lines["step"].visible
 

@@ -36,7 +36,7 @@ def test_the_session_s_window_is_marked_everywhere(view, session):
     assert view.histogram.here.x[0] == pytest.approx(row["market_share"])
     by_ticker = view.survey.to_frame().set_index(["date", "ticker"])["market_share"][row["date"]]
     for ticker, value in by_ticker.items():
-        assert f"{ticker} <b>{value:.4g}</b>" in view.measure.legend.value
+        assert [ticker, f"{value:.4g}"] in [phrase[:2] for phrase in view.measure.caption.reading]
 
 
 def test_a_click_on_a_point_and_on_a_row(view, session, click):
@@ -58,7 +58,7 @@ def test_a_click_on_a_bar_goes_to_the_nearest_value(view, session, click):
 def test_nothing_left_is_said(view):
     view.selection.where = Filter(days=(pd.Timestamp("1999-01-01"), pd.Timestamp("1999-12-31")))
     assert view.count.line.value.startswith(f"<b>0 of {len(view.survey)} windows</b>")
-    assert "No window has a market share." in view.measure.sentence.value
+    assert "No window has a market share." in view.measure.caption.text["summary"]["verdict"]
     assert not view.message.value or "role" not in view.message.value.replace('role="alert"', "")
     assert view.rows.table.rows == []
 
@@ -86,8 +86,8 @@ def test_windows_without_outcomes_have_no_quality(label_mode, name, tmp_path):
     known = survey(model, dataset, tmp_path / "run", progress=False)
     with ExtractorSession.from_dataset(model, dataset, 3) as session:
         view = HistoryView(known, session)
-        assert view.quality.sentence.value.startswith(name)
-        assert "not known, because no window has a known outcome." in view.quality.sentence.value
+        assert view.quality.caption.text["summary"]["verdict"].startswith(name)
+        assert "not known, because no window has a known outcome." in view.quality.caption.text["summary"]["verdict"]
         view.close()
 
 
