@@ -19,7 +19,7 @@ from stockformer.dataset import StockDataset
 from stockformer.model import PooledTransformer, warn_of_arch
 from stockformer.parquet import ArrowStream
 from stockformer.preprocessing import TRAINED_ELSEWHERE, Preprocessing
-from stockformer.table import read_table
+from stockformer.source import source_of
 from stockformer.target_column import TargetColumn
 
 _HORIZON = re.compile(r"(?<![a-z])(?:bin(?:ary)?|buck(?:ets?)?|reg(?:ression)?)_([1-9]\d*)d(?![a-z\d])")
@@ -46,7 +46,8 @@ def open_model(
     Args:
         checkpoint: a ``.pt`` file.
         data: a CSV or Parquet file, a folder or glob of them, or a table of pandas, polars or pyarrow, as
-            `stockformer.table.read_table` takes: one row per ticker and day. Market features are columns, or come from
+            `stockformer.table.read_table` takes: one row per ticker and day. Parquet files are read as by
+            `StockDataset.from_parquet`, which need not hold them in memory. Market features are columns, or come from
             rows of ETFs and a column ``sector``.
         horizon: how many rows ahead the target is. Where it is not known, no window has a label.
         threshold: the smallest return whose binary label is 1, a fraction; assumed: 0.015.
@@ -94,7 +95,7 @@ def open_model(
     longest = info.arch["max_len"]
     if isinstance(settings["lookback"], int) and settings["lookback"] > longest:
         raise ValueError(f"lookback is {settings['lookback']}, and {name} takes at most {longest} days")
-    dataset = StockDataset(read_table(data), **settings)
+    dataset = StockDataset(source_of(data), **settings)
     contradictions, named = list(info.contradictions), _target(name).get("target_col")
     if horizon is None and named not in (None, settings.get("target_col", named)):
         target_col = settings["target_col"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stockformer.parquet import empty_on_disk, parquet_columns, read_parquet
-from stockformer.table import check_unique, dated_parquet, is_parquet, table_files
+from stockformer.parquet import ArrowStream, empty_on_disk, parquet_columns, read_parquet
+from stockformer.table import check_unique, dated_parquet, is_parquet, read_table, table_files
 
 
 class Frame:
@@ -66,3 +66,14 @@ class ParquetFiles:
 
     def empty(self, shape: tuple[int, int], dtype: type) -> np.ndarray:
         return empty_on_disk(shape, dtype)
+
+
+def source_of(data: str | Path | pd.DataFrame | ArrowStream) -> pd.DataFrame | ParquetFiles:
+    """Parquet files, which memory need not hold, or what `stockformer.table.read_table` reads.
+
+    Raises:
+        FileNotFoundError, ImportError, TypeError, ValueError: as for `stockformer.table.read_table`.
+    """
+    if isinstance(data, str | Path) and all(map(is_parquet, table_files(Path(data)))):
+        return ParquetFiles(data)
+    return read_table(data)

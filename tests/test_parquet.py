@@ -193,8 +193,21 @@ def test_a_model_opens_on_any_of_them(panel, tmp_path):
     model = FOLDER / "cross_bin_3d.pt"
     expected, _ = quietly(open_model, model, panel, lookback=20)
     for data in (tmp_path, str(tmp_path / "*.parquet"), pl.from_pandas(panel), pa.Table.from_pandas(panel)):
-        assert_equal(quietly(open_model, model, data, lookback=20)[0], expected)
+        dataset, _ = quietly(open_model, model, data, lookback=20)
+        assert_equal(dataset, expected)
     assert str(quietly(check_table, tmp_path)) == str(quietly(check_table, panel))
+
+
+def test_a_model_opens_on_a_folder_that_memory_does_not_hold(panel, write, monkeypatch):
+    folder, tickers = write(panel, "by ticker"), []
+
+    def watched(path, columns):
+        tickers.append(path.stem)
+        return parquet.read_parquet(path, columns)
+
+    monkeypatch.setattr("stockformer.source.read_parquet", watched)
+    quietly(open_model, FOLDER / "cross_bin_3d.pt", folder, lookback=20)
+    assert tickers == sorted(panel["symbol"].unique())  # one after the other
 
 
 def test_the_command_line_trains_on_a_folder(table, tmp_path, capsys):

@@ -41,7 +41,7 @@ def survey(
     to: str | Path,
     *,
     measures: Collection[str] = ("layers", "features"),
-    sectors: Mapping[str, str] | None = None,
+    sectors: Mapping[str, str] | pd.Series | None = None,
     engine: Engine = None,
     progress: bool = True,
 ) -> Survey:
@@ -60,7 +60,7 @@ def survey(
         progress: show a progress bar.
 
     Raises:
-        TypeError: the model is not a `stockformer.model.Forecaster`, or another engine.
+        TypeError: the model is not a `stockformer.model.Forecaster`, or an argument of another type.
         ValueError: unknown measures, sectors of other tickers, or the folder holds something else.
         BlockingIOError: another process writes to the folder.
         ImportError: pyarrow or duckdb is not installed, the extra ``history``.
@@ -80,10 +80,12 @@ def survey_steps(
     to: str | Path,
     *,
     measures: Collection[str] = ("layers", "features"),
-    sectors: Mapping[str, str] | None = None,
+    sectors: Mapping[str, str] | pd.Series | None = None,
     engine: Engine = None,
 ) -> Steps[Survey]:
     """`survey` in steps, one per chunk."""
+    if isinstance(measures, str):
+        raise TypeError(f"measures is {measures!r}, expected a list of names of {', '.join(DETAILS)}")
     unknown = sorted(set(measures) - set(DETAILS))
     if unknown:
         raise ValueError(f"measures holds {unknown[0]!r}, expected names of {', '.join(DETAILS)}")
@@ -103,16 +105,17 @@ def survey_steps(
     return open_survey(to)
 
 
-def _known_sectors(dataset: StockDataset, sectors: Mapping[str, str] | None) -> dict[str, str]:
+def _known_sectors(dataset: StockDataset, sectors: Mapping[str, str] | pd.Series | None) -> dict[str, str]:
     """The sectors of the dataset's tickers."""
     if sectors is None:
         return {}
-    tickers = sorted(set(dataset.end_tickers))
-    known = {ticker: str(sectors[ticker]) for ticker in tickers if ticker in sectors}
+    if not isinstance(sectors, Mapping | pd.Series):
+        raise TypeError(f"sectors is {type(sectors).__name__}, expected the sector of every ticker: {{ticker: sector}}")
+    tickers, given = set(dataset.end_tickers), {str(ticker): sector for ticker, sector in sectors.items()}
+    known = {ticker: str(given[ticker]) for ticker in sorted(tickers & set(given)) if pd.notna(given[ticker])}
     if not known:
-        raise ValueError(
-            f"sectors names {listed(list(map(str, sectors)))}, and none of the tickers, which are {listed(tickers)}"
-        )
+        found = listed(list(given)) if given else "no ticker"
+        raise ValueError(f"sectors names {found}, and none of the tickers, which are {listed(sorted(tickers))}")
     return known
 
 

@@ -31,6 +31,8 @@ _IDENTITY = {
     "details": "the measures",
     "chunk": "the chunks",
 }
+#: What else a survey reads from it.
+_NEEDED = {"index", "windows", "lookback", "horizon", "classes", "train_end"}
 #: Sums of maps by grouping, name of the group and kind of attention: [layers, query, key].
 Maps = Mapping[tuple[str, str, str], np.ndarray]
 
@@ -65,6 +67,9 @@ class Store:
             raise ValueError(f"{path} is damaged: expected the manifest of a survey") from None
         if schema != SCHEMA:
             raise ValueError(f"{path} has schema {schema}, this version reads {SCHEMA}")
+        missing = sorted((_NEEDED | set(_IDENTITY)) - set(manifest))
+        if missing:
+            raise ValueError(f"{path} is damaged: it lacks {listed(missing)}")
         return manifest
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
@@ -74,8 +79,6 @@ class Store:
             ValueError: the folder holds a survey of something else, or other files.
             OSError: it cannot be written.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise NotADirectoryError(f"{self.folder} is a file, expected a folder")
         if not (self.folder / "manifest.json").exists():
             others = [path.name for path in self.folder.glob("*") if path.name != "writing.lock"]
             if others:
@@ -86,7 +89,9 @@ class Store:
         there = self.manifest
         other = [words for key, words in _IDENTITY.items() if there[key] != manifest[key]]
         if other:
-            raise ValueError(f"{self.folder} holds another survey: {listed(other)} differ; choose another folder")
+            raise ValueError(
+                f"{self.folder} holds another survey, which differs in {listed(other)}; choose another folder"
+            )
         if manifest["sectors"] and manifest["sectors"] != there.get("sectors"):
             write_whole({self.folder / "manifest.json": json.dumps(manifest, indent=2).encode()})
         self._chunks.mkdir(exist_ok=True)
@@ -99,6 +104,8 @@ class Store:
             BlockingIOError: another process writes to it.
             OSError: the disk is full, or the folder cannot be written.
         """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"{self.folder} is a file, expected a folder")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / "writing.lock", timeout=0)
@@ -149,7 +156,13 @@ class Store:
 
     @property
     def maps(self) -> dict[tuple[str, str, str], np.ndarray]:
-        """The sums of maps of a finished survey."""
+        """The sums of maps of a finished survey.
+
+        Raises:
+            ValueError: they are missing or damaged.
+        """
+        if not _readable(self.maps_file):
+            raise ValueError(f"{self.maps_file} is missing or damaged; run survey again")
         return _unpacked(self.maps_file)
 
     def tables(self) -> list[Path]:

@@ -92,6 +92,8 @@ class Survey:
         """
         import duckdb
 
+        if not sql.strip():
+            raise ValueError("the query is empty, expected SQL")
         try:
             frame = self._connection.cursor().execute(sql, list(parameters)).df()
         except duckdb.Error as error:

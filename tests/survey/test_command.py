@@ -21,7 +21,7 @@ def test_the_command_makes_a_survey(tmp_path, capsys):
     assert "gate_layer_1" in frame
     assert "feature_1" not in frame
     assert main(options) == 1
-    assert "holds another survey: the measures differ; choose another folder" in capsys.readouterr().err
+    assert "holds another survey, which differs in the measures; choose another folder" in capsys.readouterr().err
 
 
 def test_sectors_come_from_a_table(tmp_path, capsys):

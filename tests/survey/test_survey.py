@@ -136,6 +136,8 @@ def test_a_query_is_what_pandas_says(whole):
     np.testing.assert_allclose(by_sql["share"], by_pandas)
     with pytest.raises(ValueError, match=r"the query failed: .*moon"):
         history.query("SELECT moon FROM windows")
+    with pytest.raises(ValueError, match="the query is empty, expected SQL"):
+        history.query(" ")
 
 
 def test_groups_are_those_of_the_model(whole):
@@ -248,14 +250,14 @@ def test_a_survey_of_something_else_is_refused(change, words, tmp_path):
     survey(make_model(), make_dataset(), tmp_path, measures=("layers",), progress=False)
     before = numbers(tmp_path)
     model, dataset, measures = change()
-    with pytest.raises(ValueError, match=f"holds another survey: {words} differ"):
+    with pytest.raises(ValueError, match=f"holds another survey, which differs in {words}; choose another folder"):
         survey(model, dataset, tmp_path, measures=measures, progress=False)
     assert numbers(tmp_path) == before
 
 
 def test_folders_that_cannot_be_used(model, dataset, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(NotADirectoryError, match="file is a file, expected a folder"):
         survey(model, dataset, tmp_path / "file", progress=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
@@ -265,7 +267,16 @@ def test_folders_that_cannot_be_used(model, dataset, tmp_path):
         open_survey(tmp_path / "nowhere")
     survey(model, dataset, tmp_path / "run", progress=False)
     manifest = tmp_path / "run" / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema": 99}))
+    whole = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({name: whole[name] for name in whole if name not in ("index", "model")}))
+    for opening in (lambda: open_survey(tmp_path / "run"), lambda: survey(model, dataset, tmp_path / "run")):
+        with pytest.raises(ValueError, match=r"manifest\.json is damaged: it lacks index, model"):
+            opening()
+    manifest.write_text(json.dumps(whole))
+    (tmp_path / "run" / "maps.npz").unlink()
+    with pytest.raises(ValueError, match=r"maps\.npz is missing or damaged; run survey again"):
+        open_survey(tmp_path / "run").mean_maps("month")
+    manifest.write_text(json.dumps(whole | {"schema": 99}))
     with pytest.raises(ValueError, match="has schema 99, this version reads 1"):
         open_survey(tmp_path / "run")
     manifest.write_text("{")
@@ -292,7 +303,7 @@ def test_sectors_are_given_and_changed_without_running_the_model(model, dataset,
         "none": {"T0", "T2", "T4"},
         "oil": {"T1"},
     }
-    survey(model, dataset, tmp_path / "run", sectors={"T0": "banks"}, progress=False)
+    survey(model, dataset, tmp_path / "run", sectors=pd.Series({"T0": "banks", "T1": None}), progress=False)
     survey(model, dataset, tmp_path / "run", progress=False)
     assert sectors_of(open_survey(tmp_path / "run"))["T0"] == "banks"
     with pytest.raises(ValueError, match="sectors names X, and none of the tickers, which are T0, T1, T2, T3, T4"):
@@ -302,6 +313,12 @@ def test_sectors_are_given_and_changed_without_running_the_model(model, dataset,
 def test_bad_arguments(model, dataset, tmp_path):
     with pytest.raises(ValueError, match="measures holds 'moon', expected names of layers, heads, features"):
         survey(model, dataset, tmp_path / "run", measures=["moon"], progress=False)
+    with pytest.raises(TypeError, match="measures is 'layers', expected a list of names of layers, heads, features"):
+        survey(model, dataset, tmp_path / "run", measures="layers", progress=False)
+    with pytest.raises(TypeError, match="sectors is list, expected the sector of every ticker"):
+        survey(model, dataset, tmp_path / "run", sectors=["T0"], progress=False)
+    with pytest.raises(ValueError, match="sectors names no ticker, and none of the tickers, which are T0"):
+        survey(model, dataset, tmp_path / "run", sectors={}, progress=False)
     with pytest.raises(ValueError, match="engine is 0, expected at least 1 worker process"):
         survey(model, dataset, tmp_path / "run", engine=0, progress=False)
     with pytest.raises(TypeError, match=r"engine is str, expected None, a number of worker processes, or a dask"):
