@@ -81,7 +81,7 @@ test("caveats are before the sentence, and the doubt is a badge that explains it
 
 test("numbers are a table under their subject, each with its formula; they stay open while they change", () => {
   made.tell(TEXT);
-  const numbers = part("numbers") as HTMLDetailsElement;
+  const numbers = part("fold") as HTMLDetailsElement;
   expect(numbers.open).toBe(false);
   const grid = numbers.querySelector("table")!;
   expect(grid.caption!.textContent).toBe("mean of the heads");

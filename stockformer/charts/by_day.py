@@ -195,7 +195,7 @@ def _shares(lines: Sequence[Line], days: Axis, label: str, among: int) -> Lines:
     """Shares beside the even one among so many."""
     top = finite_range([line.values for line in lines], 0.0)[1]
     uniform = (1 / among, "uniform") if among else None
-    return Lines(tuple(lines), days, Scale(0.0, top, label), reference=uniform)
+    return Lines(tuple(lines), days, Scale(0.0, top, label, form="%"), reference=uniform)
 
 
 def _by_layer(days: Sequence[str], **numbers: np.ndarray) -> pd.DataFrame:

@@ -64,12 +64,18 @@ class Scale:
 
     Attributes:
         names: of the values 0, 1, 2..., where they are places themselves, such as days.
+        form: ``%`` for shares, which are named in percent.
     """
 
     low: float
     high: float
     label: str = ""
     names: Sequence[str] = ()
+    form: Literal["", "%"] = ""
+
+    def name(self, value: float) -> str:
+        """A round value of the axis as text."""
+        return f"{100 * value:g} %" if self.form == "%" else f"{value:g}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,7 +107,7 @@ def _overlaid_bars(one: Bars, other: Bars, most: int | None) -> Bars:
 
 
 def _shared(one: Scale, other: Scale) -> Scale:
-    return Scale(min(one.low, other.low), max(one.high, other.high), one.label)
+    return replace(one, low=min(one.low, other.low), high=max(one.high, other.high))
 
 
 def _emphasised(body: Lines) -> list[Line]:

@@ -128,6 +128,7 @@ def _draw_bars(axes: Axes, body: Bars, selected: Mapping[str, int], *, upright: 
         axes.plot(*at, "o", markerfacecolor="none", color=body.dots_color, markeredgewidth=2, label=body.dots_name)
     (axes.axhline if upright else axes.axvline)(0, color="gray", linewidth=0.8)
     limits = _with_room(body.scale)
+    _name_shares(axes.yaxis if upright else axes.xaxis, body.scale)
     if upright:
         axes.set(xlabel=body.names.label, ylabel=body.scale.label, ylim=limits)
         name_days(axes, "x", len(places), body.names.names, number=12)
@@ -138,6 +139,12 @@ def _draw_bars(axes: Axes, body: Bars, selected: Mapping[str, int], *, upright: 
         axes.locator_params(axis="x", nbins=5)
         name_ticks(axes, "y", body.names.names, fontsize=8)
         axes.invert_yaxis()
+
+
+def _name_shares(axis: Any, scale: Scale) -> None:
+    """Name the ticks of shares in percent."""
+    if scale.form:
+        axis.set_major_formatter(lambda value, place: scale.name(value))
 
 
 def _with_room(scale: Scale) -> tuple[float, float]:
@@ -237,6 +244,7 @@ def _draw_lines(axes: Axes, body: Lines, selected: Mapping[str, int], spans: Map
             place = checked(field, selected[field], length)
             label = f"{field} day" if field in ("query", "key") else None
             axes.axvline(place, color=HIGHLIGHT, linestyle=style, label=label)
+    _name_shares(axes.yaxis, body.y)
     axes.set(xlabel=body.x.label, ylabel=body.y.label, xlim=_limits(body.x, spans), ylim=_with_room(body.y))
     name_days(axes, "x", length, body.x.names)
 

@@ -62,7 +62,7 @@ def prediction(
             Axis(
                 [f"{name} (true)" if place == truth else name for place, name in enumerate(names)], "outcome", "target"
             ),
-            Scale(*ends, "probability" if classes else unit),
+            Scale(*ends, "probability" if classes else unit, form="%" if classes else ""),
             bars_name="" if earlier is None else "after",
             dots=earlier,
             dots_name="" if earlier is None else "before",

@@ -13,7 +13,7 @@ import numpy as np
 from ipywidgets import HTML, Layout, VBox, Widget
 from matplotlib.ticker import MaxNLocator
 
-from stockformer.charts.chart import HIGHLIGHT, LINE_COLORS, NEUTRAL, STREAM_COLORS
+from stockformer.charts.chart import HIGHLIGHT, LINE_COLORS, NEUTRAL, STREAM_COLORS, Scale
 from stockformer.charts.figures import well_formed
 
 __all__ = ["HIGHLIGHT", "LINE_COLORS", "NEUTRAL", "STREAM_COLORS"]
@@ -122,18 +122,32 @@ def name_ticks(named_axis: bq.Axis, names: Mapping[float, str]) -> None:
 
     The names are set first and the old ones kept: bqplot draws moved ticks with the names it had before.
     """
-    named = {str(place): well_formed(name) for place, name in names.items()}
+    named = {f"{place:.12g}": well_formed(name) for place, name in names.items()}  # as the page writes the place
     named_axis.tick_labels = (named_axis.tick_labels or {}) | named
     named_axis.tick_values = list(names)
 
 
 def tick_range(number_axis: bq.Axis, low: float, high: float) -> None:
-    """Round numbers from `low` to `high` as an axis's ticks.
+    """Round numbers from `low` to `high` as an axis's ticks."""
+    number_axis.tick_values = _round_numbers(low, high)
+
+
+def tick_scale(number_axis: bq.Axis, scale: Scale) -> None:
+    """Round numbers of a scale as an axis's ticks, shares in percent."""
+    ticks = _round_numbers(scale.low, scale.high)
+    if scale.form:
+        name_ticks(number_axis, {tick: scale.name(tick) for tick in ticks})
+    else:
+        number_axis.tick_values = ticks
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """About four, without the last bits in which Python and a page may write a number differently.
 
     bqplot's own ``num_ticks`` divides its padded range into odd numbers.
     """
     ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    number_axis.tick_values = [tick for tick in ticks if low <= tick <= high]
+    return [round(float(tick), 12) for tick in ticks if low <= tick <= high]
 
 
 def points(x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from stockformer_widgets.components.drawing import (
     points,
     set_marks,
     set_range,
-    tick_range,
+    tick_scale,
 )
 from stockformer_widgets.views.lines import PlacesView
 
@@ -74,10 +74,10 @@ class BarsPicture:
             if body.scale.names:
                 label_steps(self.y_axis, body.scale.names, 4, (0, len(body.scale.names)), middle=0)
             else:
-                tick_range(self.y_axis, low, high)
+                tick_scale(self.y_axis, body.scale)
         else:
             name_ticks(self.y_axis, dict(zip(places.tolist(), body.names.names, strict=True)))
-            tick_range(self.x_axis, low, high)
+            tick_scale(self.x_axis, body.scale)
             self.figure.layout.height = f"{self._height * number + 36}px"
 
     def _draw_dots(self, body: Bars) -> None:

@@ -22,7 +22,7 @@ from stockformer_widgets.components.drawing import (
     label_steps,
     set_marks,
     set_range,
-    tick_range,
+    tick_scale,
 )
 from stockformer_widgets.views.base import View
 
@@ -76,7 +76,7 @@ class LinesPicture:
         set_range(self.scales["x"], *span)
         label_steps(self.x_axis, body.x.names, self._ticks, span)
         set_range(self.scales["y"], body.y.low, body.y.high)
-        tick_range(self.y_axis, body.y.low, body.y.high)
+        tick_scale(self.y_axis, body.y)
         self.mark(body, marked)
 
     def mark(self, body: Lines, marked: Mapping[str, int]) -> None:

@@ -54,9 +54,15 @@ class Figure:
         """Pixels to axis values, by two of the axis's own labelled ticks."""
         ticks = [tick for tick in self.ticks if tick["vertical"] == vertical]
         place = [tick["y" if vertical else "x"] for tick in ticks]
-        value = [float(tick["text"].replace("\N{MINUS SIGN}", "-")) for tick in ticks]
+        value = [number(tick["text"]) for tick in ticks]
         slope, offset = np.polyfit(place, value, 1)
         return pixels * slope + offset
+
+
+def number(text: str) -> float:
+    """The number of a tick."""
+    value = float(text.replace("\N{MINUS SIGN}", "-").removesuffix(" %"))
+    return value / 100 if text.endswith("%") else value
 
 
 def percent(share: float) -> str:

@@ -325,7 +325,7 @@ def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
 
 
 PLACES = """() => [...document.querySelectorAll('.stockformer-explorer *')]
-    .filter(part => part instanceof HTMLElement && !part.closest('.stockformer-reading *'))
+    .filter(part => part instanceof HTMLElement && part.checkVisibility() && !part.closest('.stockformer-reading *'))
     .map(part => {
         const {x, y, width, height} = part.getBoundingClientRect();
         return [part.className, x, y, width, height];

@@ -91,7 +91,7 @@ def test_a_click_selects_and_the_map_follows(page: Page) -> None:
 def test_the_mouse_reads_out_the_exact_weight_and_both_dates(page: Page) -> None:
     area = square(page, 3, 2)
     page.mouse.move(area["x"] + 57.5 / 60 * area["width"], area["y"] + 10.5 / 60 * area["height"])
-    where = f"layer 3, head 2: query {DAYS[10]}, key {DAYS[57]}, weight {CROSS[3, 2, 10, 57].numpy()!s}"
+    where = f"layer 3, head 2, query {DAYS[10]}, key {DAYS[57]}, weight {percent(float(CROSS[3, 2, 10, 57]))}"
     expect(view(page, "HeadGrid")).to_contain_text(where)
     page.mouse.move(5, 5)
     expect(view(page, "HeadGrid")).to_contain_text("layer 1, head 5")

@@ -146,7 +146,7 @@ def test_the_dark_theme_reads_well(page: Page) -> None:
                     of('.stockformer-view .widget-html-content', 'color'),
                     of('.stockformer-reading', 'color'),
                     of('.stockformer-sentence', 'color'),
-                    of('.stockformer-numbers', 'color'),
+                    of('.stockformer-fold', 'color'),
                     of('.stockformer-badge', 'color'),
                     of('.stockformer-view .widget-html-content span', 'color'),
                 ];

@@ -15,6 +15,7 @@ export interface Scale {
   high: number;
   label: string;
   names: string[];
+  form: "" | "%";
 }
 
 export interface Line {

@@ -78,3 +78,10 @@ def test_a_click_on_the_row_selects_the_key(unequal, x, key):
     mouse(view.figure, "click", x, 0.0)
     assert (view.selection.query, view.selection.key) == (1, key)
     assert marker(view) == [key + 0.5] * 2
+
+
+def test_shares_are_named_in_percent(unequal):
+    axis = AttentionRow(unequal).picture.y_axis
+    assert len(axis.tick_values) > 2
+    for value in axis.tick_values:
+        assert axis.tick_labels[f"{value:g}"] == f"{100 * value:g} %"

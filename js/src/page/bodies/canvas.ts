@@ -126,13 +126,14 @@ const short = format(".3~g");
 /** Ticks of the values; gives the scale from values to pixels. */
 export function nameValues(
   { context, width, height, left }: Frame,
-  { low, high, names }: Scale,
+  { low, high, names, form }: Scale,
 ): (value: number) => number {
   const scale = scaleLinear([low, high > low ? high : low + 1], [height, 0]);
   context.textAlign = "right";
   context.textBaseline = "middle";
   for (const tick of scale.ticks(Math.min(4, height / 25))) {
-    context.fillText(names.length ? fitting(context, names[tick] ?? "", left) : short(tick), -6, scale(tick));
+    const number = form === "%" ? `${short(100 * tick)} %` : short(tick);
+    context.fillText(names.length ? fitting(context, names[tick] ?? "", left) : number, -6, scale(tick));
     context.fillRect(-4, scale(tick), 4, 1);
     context.save();
     context.globalAlpha = 0.12;
