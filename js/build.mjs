@@ -11,6 +11,7 @@ await build({
     "src/keyboard.ts",
     "src/view_caption.ts",
     "src/head_grid.ts",
+    "src/toolbar.ts",
     "src/window_table.ts",
     "src/explorer_page.ts",
   ],

@@ -336,6 +336,21 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
             )
         return int(match[0])
 
+    def index_until(self, day: str | pd.Timestamp, ticker: str) -> int:
+        """The last sample of `ticker` that ends on a day or before it.
+
+        Raises:
+            ValueError: none ends that early, there is no such ticker, or `day` is not a date.
+        """
+        of_ticker = np.flatnonzero(self.end_tickers == ticker)
+        if not len(of_ticker):
+            raise ValueError(f"there is no window of {ticker}")
+        ends, until = self.end_dates[of_ticker], _day(day)
+        place = int(ends.searchsorted(until, side="right")) - 1
+        if place < 0:
+            raise ValueError(f"no window of {ticker} ends by {until.date()}: the first ends on {ends[0].date()}")
+        return int(of_ticker[place])
+
     @property
     def assumption(self) -> str:
         """The guesses behind the labels, in words to print beside a truth; empty if there are none."""

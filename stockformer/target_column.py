@@ -73,10 +73,15 @@ class TargetColumn:
         of_ticker = price.where(price > 0).groupby(tickers, sort=False)
         return of_ticker.transform(lambda one: log_volatility(squared_returns(one), self.horizon).shift(-self.horizon))
 
+    @property
+    def title(self) -> str:
+        """The quantity in words."""
+        span = "day" if self.horizon == 1 else f"{self.horizon} days"
+        return f"{self.kind} of the next {span}"
+
     def describe(self, value: float) -> str:
         """A value in words, for a headline."""
-        span = "day" if self.horizon == 1 else f"{self.horizon} days"
-        return f"{self.kind} of the next {span}: {self.in_percent(value)}"
+        return f"{self.title}: {self.in_percent(value)}"
 
     def in_percent(self, value: float) -> str:
         """A value in percent: a return, or a volatility without its logarithm."""

@@ -51,9 +51,9 @@ __all__ = [
 #: Title of a tab -> its views by column.
 PAGES: Mapping[str, Sequence[Sequence[type[View]]]] = {
     "Overview": (
-        (AttentionHeatmap, PriceStrip),
+        (AttentionHeatmap,),
         (AttentionRow, GateTimeline, PoolingBars),
-        (Prediction, SaliencyBars),
+        (SaliencyBars, Prediction, PriceStrip),
     ),
     "Layers and heads": ((LayerEvolution, AttentionDistance, HeadSpecialization),),
     "Head grid": ((HeadGrid,),),

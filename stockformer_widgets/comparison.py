@@ -17,7 +17,9 @@ from stockformer.model import Forecaster
 from stockformer_widgets.catalogue import PAGES, AttentionHeatmap, Prediction, View
 from stockformer_widgets.components.drawing import STREAM_COLORS, MessageLine, text
 from stockformer_widgets.components.snapshot import SnapshotBox, arrange
-from stockformer_widgets.controls.selectors import SampleControls, SelectionControls
+from stockformer_widgets.controls.explaining import ExplainControls
+from stockformer_widgets.controls.maps import MapControls
+from stockformer_widgets.controls.samples import SampleControls
 from stockformer_widgets.export import PageSample, pack, write_page
 from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
@@ -146,9 +148,10 @@ class SampleComparison(SnapshotBox):
 
     def _build(self) -> None:
         self.message, self.headline, self.numbers = MessageLine(), HTML(), HTML()
-        self.look = SelectionControls(self.sessions[0], self.selection, self.message)
+        self.look = MapControls(self.sessions[0], self.selection, self.message)
+        self.explain = ExplainControls(self.sessions[0], self.message)
         self.samples = [
-            HBox([HTML(f"<b>{_name(number)}</b>"), SampleControls(session, session.dataset, self.message)])
+            _bar(_name(number), SampleControls(session, session.dataset, self.message))
             for number, session in enumerate(self.sessions)
             if session.dataset is not None
         ]
@@ -159,7 +162,7 @@ class SampleComparison(SnapshotBox):
         self.children = (
             self.headline,
             *self.samples,
-            self.look,
+            HBox([self.look, self.explain]),
             self.message,
             self.tabs,
             self.numbers,
@@ -205,6 +208,12 @@ class SampleComparison(SnapshotBox):
             self.close()
         elif self._readings() != self._written:
             self._write()
+
+
+def _bar(name: str, samples: SampleControls) -> HBox:
+    bar = HBox([HTML(f"<b>{name}</b>"), samples, samples.scan])
+    bar.add_class("stockformer-bar")
+    return bar
 
 
 def _columns(

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ipywidgets import HTML, HBox, Layout, ToggleButton
+from ipywidgets import Button, HBox, Layout, ToggleButton, VBox, Widget
 
 from stockformer.survey import Survey
-from stockformer_widgets.components.drawing import HIGHLIGHT, MessageLine, text
+from stockformer_widgets.comparison import SampleComparison
+from stockformer_widgets.components.drawing import MessageLine, plain
 from stockformer_widgets.components.snapshot import SnapshotBox, arrange
-from stockformer_widgets.controls.selectors import SampleControls, SelectionControls
+from stockformer_widgets.components.toolbar import Toolbar
+from stockformer_widgets.controls.base import show
+from stockformer_widgets.controls.explaining import ExplainControls
+from stockformer_widgets.controls.maps import MapControls
+from stockformer_widgets.controls.samples import SampleControls
+from stockformer_widgets.controls.tools import CompareControls, ExportControls, Tools, keys_help
 from stockformer_widgets.controls.what_if import WhatIfControls
 from stockformer_widgets.export import pack_samples, write_page
+from stockformer_widgets.headline import Headline
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
+from stockformer_widgets.state.observable import Observable
 from stockformer_widgets.state.reading import Reading
+from stockformer_widgets.state.saved import restore_state, save_state
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.tabs import Shown, ViewTabs, pages_of, with_history
+from stockformer_widgets.state.undo import Undo
+from stockformer_widgets.tabs import Shown, ViewTabs, pages_of, with_controls, with_history
 from stockformer_widgets.views.base import check_state, close_children
 
 
@@ -50,9 +62,11 @@ class AttentionExplorer(SnapshotBox):
         self.session = session
         self.selection = selection or Selection(session)
         self._read: Reading | None = session.reading
+        self.comparison: SampleComparison | None = None
         try:
-            session.follow(self._follow)
             self._build(survey)
+            for owner in self._owners():
+                owner.follow(self._follow)
         except BaseException:
             self.close()
             raise
@@ -61,6 +75,35 @@ class AttentionExplorer(SnapshotBox):
     def views(self) -> list[Shown]:
         """The views of the tabs that were opened so far."""
         return self.tabs.views
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What is chosen, for `restore`: a dictionary for JSON, as of `save_state`, and the title of the ``tab``."""
+        return save_state(self.session, self.selection) | {"tab": self.tabs.titles[self.tabs.selected_index]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Choose what a `state` holds, from this or another notebook.
+
+        What this model or dataset does not have stays as it is; a warning and the message line say what that is.
+
+        Raises:
+            ValueError: it is no state, or one of another version.
+        """
+        self._restore(state)
+        if missing := plain(self.message.value):
+            warnings.warn(missing, stacklevel=2)
+
+    def undo(self) -> None:
+        """Take back what a person chose last; does nothing without anything."""
+        with self.message.reporting():
+            self._undo.undo()
+            self._show_undo()
+
+    def redo(self) -> None:
+        """Choose again what `undo` took back."""
+        with self.message.reporting():
+            self._undo.redo()
+            self._show_undo()
 
     def export_html(self, path: str | Path, samples: Iterable[int] | None = None) -> Path:
         """Write the explorer as one HTML file, linked and clickable without Python or network.
@@ -84,11 +127,16 @@ class AttentionExplorer(SnapshotBox):
         """Stop following, and close the views and every other widget of this explorer."""
         if self.comm is None:
             return
-        self.session.unfollow(self._follow)
+        for owner in self._owners():
+            owner.unfollow(self._follow)
         self._read = None
+        self._close_comparison()
         for view in self.views if hasattr(self, "tabs") else []:
             view.close()
         close_children(self)
+        if hasattr(self, "explain"):  # a model without attribution has no place for it
+            close_children(self.explain)
+            self.explain.close()
         super().close()
 
     def __enter__(self) -> AttentionExplorer:
@@ -102,51 +150,93 @@ class AttentionExplorer(SnapshotBox):
         return f"AttentionExplorer(sample {self.session.sample}, {where.kind}, layer {where.layer})"
 
     def _build(self, survey: Survey | None) -> None:
-        self.headline, self.message = HTML(), MessageLine()
-        self.changing = ToggleButton(
-            description="what if…",
-            tooltip="change gates, attention, heads or inputs",
-            layout=Layout(width="84px", margin="0 0 0 16px"),
+        session, selection = self.session, self.selection
+        self.add_class("stockformer-screen")
+        self.message = MessageLine()
+        self.headline, self._beside = Headline(session), VBox()
+        self.look = MapControls(session, selection, self.message)
+        self.explain = ExplainControls(session, self.message)
+        self.changes = WhatIfControls(session, selection, self.message)
+        self.toolbar = Toolbar({"undo": self.undo, "redo": self.redo})
+        self.tools = self._make_tools()
+        self.opener = ToggleButton(
+            description="tools", tooltip="what if, compare, export, keys", icon="sliders", layout=Layout(width="76px")
         )
-        self.changes = WhatIfControls(self.session, self.selection, self.message)
-        self.changing.observe(self._show_changes, "value")
-        self.look = SelectionControls(self.session, self.selection, self.message)
-        bars = [self.look]
-        if self.session.dataset is not None:
-            self.samples = SampleControls(self.session, self.session.dataset, self.message)
-            bars.insert(0, self.samples)
-        pages = with_history(pages_of(self.session), survey, self.session)
-        self.tabs = ViewTabs(pages, self.selection, self.message)
+        self.opener.observe(lambda change: show(self.tools, change["new"]), "value")
+        bar, status = [], [self.message]
+        if session.dataset is not None:
+            self.samples = SampleControls(session, session.dataset, self.message)
+            bar, status = [self.samples], [self.message, self.samples.scan]
+        pages = with_controls(pages_of(session), self.look, self.explain)
+        self.tabs = ViewTabs(with_history(pages, survey, session), selection, self.message)
         self.tabs.turn()
-        top = HBox([self.headline, self.changing], layout=Layout(flex_flow="row wrap", align_items="center"))
-        self.children = (top, *bars, self.changes, self.message, self.tabs)
-        self._write_headline()
-        self._show_changes()
+        self.children = (
+            _row("stockformer-bar", [*bar, self.opener, self.toolbar]),
+            self.headline,
+            _row("stockformer-status", status),
+            _row("stockformer-body", [self.tabs, self.tools]),
+            self._beside,
+        )
+        self._undo = Undo(lambda: self.state, self._restore)
+        self.tabs.observe(lambda change: self._remember(), "selected_index")
+        self._remember()
+
+    def _owners(self) -> tuple[Observable, ...]:
+        return self.session, self.session.explanations, self.selection
+
+    def _make_tools(self) -> Tools:
+        session = self.session
+        sections: dict[str, Widget] = {"What if": self.changes}
+        if session.dataset is not None:
+            sections["Compare"] = CompareControls(session.dataset, self._compare, self.message)
+        writers = {".html": self.export_html, ".png": self.save_png}
+        return Tools(sections | {"Export": ExportControls(writers, self.message), "Keys": keys_help()})
+
+    def _compare(self, index: int) -> None:
+        """Show another sample beside this one, below the views."""
+        assert self.session.sample is not None
+        self._close_comparison()
+        self.comparison = SampleComparison(self.session, self.session.sample, index)
+        closer = Button(description="close the comparison", layout=Layout(width="auto"))
+        closer.on_click(lambda button: self._close_comparison())
+        self._beside.children = (closer, self.comparison)
+
+    def _close_comparison(self) -> None:
+        if self.comparison is None:
+            return
+        self.comparison.close()
+        self.comparison = None
+        close_children(self._beside)
+        self._beside.children = ()
 
     def _follow(self) -> None:
         if self.session.closed:
             self.close()
-        elif self.session.reading is not self._read:
-            self._read = self.session.reading
-            self.tabs.turn()
-            self._write_headline()
+        elif self.comm is not None:
+            if self.session.reading is not self._read:
+                self._read = self.session.reading
+                self.tabs.turn()
+            self.headline.write()
+            self._remember()
 
-    def _write_headline(self) -> None:
-        change = self.session.change
-        changed = f' &nbsp; <b style="color: {HIGHLIGHT}">what if: {text(change)}</b>' if change else ""
-        self.headline.value = f'<span style="font-size: 15px">{_headline(self.session)}{changed}</span>'
+    def _remember(self) -> None:
+        """Let what is chosen now be what an undo comes back to."""
+        self._undo.note()
+        self._show_undo()
 
-    def _show_changes(self, change: Any = None) -> None:
-        self.changes.layout.display = None if self.changing.value else "none"
+    def _show_undo(self) -> None:
+        with self.toolbar.hold_sync():
+            self.toolbar.undoes, self.toolbar.redoes = self._undo.undoes, self._undo.redoes
+            self.toolbar.state = json.dumps(self.state)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        failures = restore_state(self.session, self.selection, state)
+        if state.get("tab") in self.tabs.titles:
+            self.tabs.selected_index = self.tabs.titles.index(state["tab"])
+        self.message.say("; ".join(failures))
 
 
-def _headline(session: ExtractorSession) -> str:
-    """Ticker, day and outcome of the sample."""
-    window, dataset = session.reading.window, session.dataset
-    if window is None or dataset is None:
-        batch = next(iter(session.reading.capture.attention.values())).size(0)
-        return "<b>tensors given by hand</b>" + (f", the first of the batch's {batch}" if batch > 1 else "")
-    facts = [f"<b>{text(window.ticker)}, {window.dates[-1].date()}</b>"]
-    if dataset.target_column is not None:
-        facts.append(dataset.target_column.describe(window.target_value))
-    return " &nbsp; ".join([*facts, *map(text, filter(None, [dataset.assumption, session.doubt]))])
+def _row(name: str, children: Sequence[Widget]) -> HBox:
+    row = HBox(list(children))
+    row.add_class(name)
+    return row

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
-from ipywidgets import HBox, Layout, Tab, VBox, Widget
+from ipywidgets import HBox, Tab, VBox, Widget
 
 from stockformer.model import Forecaster
 from stockformer.survey import Survey
@@ -58,7 +58,7 @@ class HistorySlot:
         return SurveyOffer(self.session) if self.survey is None else HistoryView(self.survey, self.session)
 
 
-#: What is in a tab, by column; widgets are above the views.
+#: What is in a tab, by column, from the top.
 Columns = Sequence[Sequence[Slot | HistorySlot | Widget]]
 #: What has something to show.
 Shown: TypeAlias = View | HistoryView
@@ -69,6 +69,33 @@ def pages_of(session: ExtractorSession) -> dict[str, Columns]:
     return {
         title: [[Slot(kind, (session,)) for kind in column] for column in columns] for title, columns in PAGES.items()
     }
+
+
+def with_controls(pages: Mapping[str, Columns], maps: Widget, explaining: Widget) -> dict[str, Columns]:
+    """These pages and, where a view needs them, the controls of maps and of what is explained.
+
+    A view needs those of a trait that it follows. Each is above the first such view of a page.
+    """
+    with_maps = {title: _placed(columns, maps, _needs_map) for title, columns in pages.items()}
+    return {title: _placed(columns, explaining, _needs_target) for title, columns in with_maps.items()}
+
+
+def _placed(columns: Columns, controls: Widget, needs: Callable[[type[View]], bool]) -> Columns:
+    """These columns with a widget above the first view that needs it."""
+    for number, column in enumerate(columns):
+        for place, item in enumerate(column):
+            if isinstance(item, Slot) and item.filled and needs(item.kind):
+                with_it = [*column[:place], controls, *column[place:]]
+                return [*columns[:number], with_it, *columns[number + 1 :]]
+    return columns
+
+
+def _needs_map(kind: type[View]) -> bool:
+    return bool({"kind", "layer", "head"} & set(kind.content))
+
+
+def _needs_target(kind: type[View]) -> bool:
+    return kind.attributed or "method" in kind.follows_explanations
 
 
 def with_history(pages: Mapping[str, Columns], survey: Survey | None, session: ExtractorSession) -> dict[str, Columns]:
@@ -132,9 +159,12 @@ class _Page(HBox):
     """The views of one tab."""
 
     def __init__(self, columns: Columns, selection: Selection, message: MessageLine) -> None:
-        super().__init__(layout=Layout(flex_flow="row wrap", width="100%"))
+        super().__init__()
+        self.add_class("stockformer-columns")
+        if len(columns) == 3:
+            self.add_class("stockformer-three")
         self.items, self.selection, self.message = columns, selection, message
-        self.children = [VBox(layout=Layout(flex="1 1 400px", min_width="300px")) for _ in columns]
+        self.children = [VBox() for _ in columns]
         self._made: dict[Slot | HistorySlot, Shown | SurveyOffer] = {}
 
     @property
@@ -166,7 +196,8 @@ class _Page(HBox):
                 failures.setdefault(str(error), []).append(slot.name)
         for box, items, made in zip(self.children, self.items, self.columns, strict=True):
             box.layout.display = None if made else "none"
-            children = (*(item for item in items if isinstance(item, Widget)), *made)
+            placed = [item if isinstance(item, Widget) else self._made.get(item) for item in items]
+            children = tuple(item for item in placed if item is not None)
             if children != box.children:
                 box.children = children
         if missing:

@@ -29,9 +29,14 @@ class MessageLine(HTML):
         super().__init__(layout=Layout(display="none"))
 
     def say(self, message: str) -> None:
-        """Show a message, or none."""
+        """Show an error, or none."""
         self.value = f'<span role="alert" style="color: var(--jp-error-color1, #c00)">{text(message)}</span>'
         self.layout.display = None if message else "none"
+
+    def note(self, message: str) -> None:
+        """Show what has been done."""
+        self.value = f'<span role="status">{text(message)}</span>'
+        self.layout.display = None
 
     @contextmanager
     def reporting(self) -> Iterator[None]:

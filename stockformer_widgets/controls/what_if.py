@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
-from ipywidgets import HTML, Button, Dropdown, IntRangeSlider, Layout, Text, ToggleButton
+import pandas as pd
+from ipywidgets import HTML, Button, DatePicker, Dropdown, Layout, SelectionRangeSlider, ToggleButton
 
+from stockformer.explainability import kind_title
+from stockformer.model import Forecaster
 from stockformer_widgets.components.drawing import MessageLine, text
-from stockformer_widgets.controls.selectors import DEFAULT, Controls, offer, wide
+from stockformer_widgets.controls.base import DEFAULT, Controls, offer, show, wide
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 
@@ -18,7 +23,7 @@ _GATES = {0.0: "0, closed", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1, ope
 
 
 class WhatIfControls(Controls):
-    """Change the gate, the attention and the head that are selected, the market, or the inputs; undo.
+    """Change the gate, the attention and the head that are selected, the market, or the inputs.
 
     Every control shows the change at the selected place, even one made from Python.
     """
@@ -27,27 +32,27 @@ class WhatIfControls(Controls):
         super().__init__(message)
         self.session, self.selection = session, selection
         self.place = HTML()
-        self.gate = Dropdown(description="gate", **wide(32, 130))
-        self.attention = Dropdown(description="attention", **wide(60, 165))
-        self.head_off = ToggleButton(layout=Layout(width="90px"), tooltip="the head contributes nothing")
-        self.market = Text(description="market of", placeholder="this sample", continuous_update=False, **wide(72, 166))
-        self.features = Dropdown(description="at their mean", **wide(98, 240))
-        span = (0, _last_day(session))
-        self.days = IntRangeSlider(
-            min=0, max=span[1], value=span, description="on days", continuous_update=False, **wide(60, 240)
+        self.gate = Dropdown(description="gate", **wide(70, 270))
+        self.attention = Dropdown(description="attention", **wide(70, 270))
+        self.head_off = ToggleButton(layout=Layout(width="270px"), tooltip="the head contributes nothing")
+        self.market = DatePicker(
+            description="market of", tooltip="read the market up to this day instead", **wide(70, 270)
         )
-        self.undo = Button(description="undo", tooltip="take the last change back", layout=Layout(width="60px"))
-        self.reset = Button(description=_AS_IT_IS, tooltip="the model as it is", layout=Layout(width="76px"))
+        self.features = Dropdown(description="at the mean", tooltip="set to the training mean", **wide(70, 270))
+        self.days = SelectionRangeSlider(options=[0], description="on days", continuous_update=False, **wide(70, 270))
+        self.reset = Button(description=_AS_IT_IS, layout=Layout(width="270px"))
+        self.effect = HTML()
         self.children = (
             self.place,
             self.gate,
             self.attention,
             self.head_off,
+            HTML("<b>inputs</b>"),
             self.market,
             self.features,
             self.days,
-            self.undo,
             self.reset,
+            self.effect,
         )
         self._on_change(self.gate, self._set_gate)
         self._on_change(self.attention, self._set_attention)
@@ -55,7 +60,6 @@ class WhatIfControls(Controls):
         self._on_change(self.market, self._set_market)
         self._on_change(self.features, self._set_mean)
         self._on_change(self.days, self._set_days)
-        self._on_click(self.undo, lambda: session.undo())
         self._on_click(self.reset, lambda: session.what_if())
         self._follow(session, selection)
 
@@ -74,10 +78,14 @@ class WhatIfControls(Controls):
     def _set_head(self, off: bool) -> None:
         self._change(heads_off=_with(self._places("heads_off"), (*self._attention(), self.selection.head), wanted=off))
 
-    def _set_market(self, index: str) -> None:
-        if index.strip() and not index.strip().isdecimal():
-            raise ValueError(f"the market is that of another sample: expected its index, found {index!r}")
-        self._change(market_from=int(index) if index.strip() else None)
+    def _set_market(self, day: datetime.date | None) -> None:
+        if day is not None and day.year < 1000:  # still being typed
+            return
+        window, dataset = self.session.reading.window, self.session.dataset
+        if day is None or window is None or dataset is None:
+            self._change(market_from=None)
+        else:
+            self._change(market_from=dataset.index_until(pd.Timestamp(day), window.ticker))
 
     def _set_mean(self, chosen: Any) -> None:
         if chosen == DEFAULT:
@@ -102,10 +110,11 @@ class WhatIfControls(Controls):
         with self._syncing():
             self._sync_model()
             self._sync_inputs()
+            self._sync_effect()
 
     def _sync_model(self) -> None:
         where, holds = self.selection, self.session.change
-        self.place.value = f"<b>what if</b> &nbsp; {text(where.kind)}, layer {where.layer}:"
+        self.place.value = f"<b>{text(kind_title(where.kind))}, layer {where.layer}</b>"
         gate = holds.gate.get(where.layer)
         values = sorted({*_GATES, *([] if gate is None else [gate])})
         offer(self.gate, values, gate, [_GATES.get(value, f"{value:g}") for value in values], default=_AS_IT_IS)
@@ -113,32 +122,40 @@ class WhatIfControls(Controls):
         self.gate.layout.display = None if gated else "none"
         changed = [name for name in ("flat", "permuted") if self._attention() in self._places(name)]
         offer(self.attention, ["flat", "permuted"], changed[-1] if changed else None, default=_AS_IT_IS)
-        self.head_off.description = "no head" if where.head is None else f"head {where.head} off"
+        self.head_off.description = "choose a head to switch it off" if where.head is None else f"head {where.head} off"
         self.head_off.disabled = where.head is None
         self.head_off.value = (*self._attention(), where.head) in self._places("heads_off")
 
     def _sync_inputs(self) -> None:
-        holds, feature = self.session.change, self.selection.feature
-        self.market.value = "" if holds.market_from is None else str(holds.market_from)
-        self.market.layout.display = None if _has_market(self.session) else "none"
+        holds, session = self.session.change, self.session
+        self._sync_market(holds.market_from)
         chosen = tuple(holds.features) if holds.features or holds.days else None
-        groups = sorted({(), *([] if feature is None else [(feature,)]), *([] if chosen is None else [chosen])})
-        names = [", ".join(group) or "every feature" for group in groups]
-        offer(self.features, groups, chosen, names, default="nothing")
-        last = _last_day(self.session)
-        self.days.max = last
-        if chosen is not None:
-            self.days.value = holds.days or (0, last)
+        names = chain.from_iterable(session.feature_names)
+        groups = dict.fromkeys([(), *((name,) for name in names), *([] if chosen is None else [chosen])])
+        words = [", ".join(group) or "every feature" for group in groups]
+        offer(self.features, list(groups), chosen, words, default="nothing")
+        length = session.original.inputs[0].size(1)
+        every = 0, length - 1
+        waiting = self.days.value if len(self.days.options) == length else every
+        span = waiting if chosen is None else holds.days or every
+        offer(self.days, range(length), span, session.original.days(length))
+
+    def _sync_market(self, index: int | None) -> None:
+        dataset = self.session.dataset
+        has_market = dataset is not None and dataset.market_feature_cols is not None
+        show(self.market, has_market)
+        if dataset is None or not has_market:
+            return
+        self.market.value = None if index is None else dataset.end_dates[index].date()
+
+    def _sync_effect(self) -> None:
+        change = self.session.change
+        self.reset.disabled = not change
+        self.reset.tooltip = "the model as it is" if change else "nothing is changed"
+        known = isinstance(self.session.model, Forecaster)
+        self.effect.value = text(self.session.effect().verdict) if change and known else ""
 
 
 def _with(places: Sequence[tuple[Any, ...]], place: tuple[Any, ...], *, wanted: bool) -> tuple[tuple[Any, ...], ...]:
     others = tuple(one for one in places if one != place)
     return (*others, place) if wanted else others
-
-
-def _last_day(session: ExtractorSession) -> int:
-    return session.original.inputs[0].size(1) - 1
-
-
-def _has_market(session: ExtractorSession) -> bool:
-    return session.dataset is not None and session.dataset.market_feature_cols is not None

@@ -25,7 +25,7 @@ class Selection(Observable):
 
     Args:
         sessions: a value must exist in each of them.
-        where: initial values of the traits below.
+        where: initial values of the traits below; by default the last query day, and the key that it attends to most.
     """
 
     #: Kind of attention: ``cross``, ``self`` or ``market`` for a stock transformer.
@@ -55,13 +55,19 @@ class Selection(Observable):
             raise ValueError("the sessions have no kind of attention in common")
         self.kind = where.pop("kind", self.kinds[0])
         size = self.sizes()
-        self.query, self.key = size["query"] - 1, size["key"] - 1
+        self.query = size["query"] - 1
+        self.key = self._strongest(size["key"])
         for name, value in where.items():
             if not self.has_trait(name):
                 raise TypeError(f"a selection has no {name!r}: it has {', '.join(self.trait_names())}")
             setattr(self, name, value)
         for session in sessions:
             _follow(self, session)
+
+    def _strongest(self, keys: int) -> int:
+        """The key that the query attends to most, by the mean of the heads; the last one of equals."""
+        row = self.sessions[0].reading.capture.map(self.kind, self.layer)[self.query][-keys:]
+        return keys - 1 - int(row.nan_to_num().flip(0).argmax())
 
     @property
     def kinds(self) -> list[str]:

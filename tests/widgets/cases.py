@@ -390,7 +390,7 @@ def labels(control: Any) -> list[str]:
 def shown_sample(explorer: Any) -> tuple:
     """Index, ticker and date in the sample controls."""
     samples = explorer.samples
-    return samples.index.value, samples.ticker.value, samples.date.value
+    return samples.slider.value, samples.ticker.value, samples.date.value
 
 
 def sample_of(session: ExtractorSession, index: int) -> tuple:

@@ -194,7 +194,7 @@ def test_titles_that_differ_say_what_is_whose(comparison):
 
 
 def test_gates_and_saliency_differ_by_name(comparison):
-    comparison.look.method.value = "input_x_gradient"
+    comparison.explain.method.value = "input_x_gradient"
     open_all(comparison)
     gates = [next(iter(session.reading.capture.gates.values()))[0].numpy().T for session in comparison.sessions]
     shown = view(comparison, GateHeatmap)
@@ -258,7 +258,7 @@ def test_the_numbers(comparison):
 
 
 def test_method_and_target_are_the_same_in_both(comparison):
-    comparison.look.method.value = "gradient"
+    comparison.explain.method.value = "gradient"
     assert [session.explanations.method for session in comparison.sessions] == ["gradient", "gradient"]
     comparison.sessions[1].explanations.target = 0
     assert comparison.sessions[0].explanations.target == 0

@@ -134,10 +134,39 @@ def test_headline(session):
         assert said.startswith(f"{window.ticker}, {window.dates[-1].date()}")
         assert f"{100 * window.forward_return:+.1f} %" in said
         assert "3 days" in said
+        chances = torch.softmax(session.reading.capture.output[0], dim=0)
+        predicted, truth = int(chances.argmax()), int(window.y)
+        came = "came true" if predicted == truth else f"came {session.class_names[truth]}"
+        assert f"predicted {session.class_names[predicted]} {100 * float(chances.max()):.1f} %, {came}" in said
+        assert "integrated gradients: faithfulness not measured yet" in said
     session.run(*(tensor[0] for tensor in session.reading.inputs))
-    assert plain(explorer.headline.value) == "tensors given by hand"
+    assert plain(explorer.headline.value).startswith("tensors given by hand")
+    assert "came" not in plain(explorer.headline.value)
     session.sample = 5
     assert plain(explorer.headline.value).startswith("AAA")
+
+
+def test_headline_of_a_regression(session):
+    made = make_session("regression")
+    with AttentionExplorer(made) as explorer:
+        value, truth = float(made.reading.capture.output[0]), float(made.reading.window.y)
+        said = plain(explorer.headline.value)
+        assert f"return of the next 3 days predicted {value:+.1%}, came {truth:+.1%}" in said
+
+
+@pytest.mark.parametrize("name", ["dataset", "regression"])
+def test_headline_of_a_what_if_has_both_predictions(name):
+    with make_session(name) as made, AttentionExplorer(made) as explorer:
+        before = made.reading.capture.output[0]
+        made.what_if(gate={0: 0.0, 1: 0.0})
+        after = made.reading.capture.output[0]
+        said = plain(explorer.headline.value)
+        if name == "regression":
+            assert f"predicted {float(before):+.1%} → {float(after):+.1%}, came" in said
+        else:
+            first, then = (torch.softmax(output, dim=0) for output in (before, after))
+            assert int(first.argmax()) == int(then.argmax()) == 1
+            assert f"predicted UP {100 * float(first.max()):.1f} % → {100 * float(then.max()):.1f} %" in said
 
 
 def test_prices_appear_with_the_first_sample():
@@ -162,13 +191,6 @@ def test_what_is_no_session_or_selection(session):
     with pytest.raises(ValueError, match="the selection belongs to another session"):
         AttentionExplorer(session, Selection(make_session()))
     assert widgets() == before
-
-
-def test_columns_wrap_in_a_narrow_notebook(session):
-    explorer = AttentionExplorer(session)
-    assert all("wrap" in page.layout.flex_flow for page in explorer.tabs.children)
-    assert "wrap" in explorer.look.layout.flex_flow
-    assert "wrap" in explorer.samples.layout.flex_flow
 
 
 # Tabs

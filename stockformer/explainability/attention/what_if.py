@@ -176,7 +176,7 @@ def change_inputs(
     if what_if.market_from is not None:
         if market is None or len(changed) < 2 or market.shape[2:] != changed[1].shape[2:]:
             raise ValueError("market_from needs a model that reads a market sequence")
-        changed[1] = market.to(changed[1])
+        changed[1] = market.to(changed[1], copy=True)
     known = {name for names in feature_names for name in names}
     unknown = [name for name in what_if.features if name not in known]
     if unknown:

@@ -15,6 +15,7 @@ from stockformer.explainability.attention.statistics import (
 from stockformer.explainability.sentences.summary import Numbers, Summary, correlation, percent, summarize
 from stockformer.outputs import OutputDistribution
 from stockformer.table import counted
+from stockformer.target_column import TargetColumn
 from stockformer.uncertainty.dependence import mean_margin
 
 #: A prediction whose probability is over this is called nearly sure.
@@ -23,6 +24,7 @@ NEARLY_SURE = 0.95
 CONFIDENCE_GAP = 0.05
 #: Over fewer days there is no sentence on whether confidence is deserved: their dependence cannot be measured.
 FEWEST_DAYS = 250
+_NOT_A_NUMBER = "not a number"
 _ENTROPY = "1: all classes are equally probable; 0: one is certain."
 _CLASS_STATISTICS = (
     Statistic(
@@ -172,6 +174,57 @@ def summarize_change(
         statistics = _CHANGE_STATISTICS
     verdict = partial(_change_verdict, before, after, class_names)
     return summarize(statistics, ((before, after),), [before.outputs, after.outputs], verdict, "outputs")
+
+
+def prediction_in_words(
+    outputs: OutputDistribution,
+    class_names: Sequence[str] | None = None,
+    target: TargetColumn | None = None,
+    before: OutputDistribution | None = None,
+) -> str:
+    """The prediction for one sample in a few words: "UP 55.0 %", or "69.2 % a year" where the unit is known.
+
+    Args:
+        target: what a regression predicts.
+        before: the outputs before a change: "UP 55.0 % \N{RIGHTWARDS ARROW} 54.6 %".
+    """
+    now = _in_words(outputs, class_names, target)
+    if before is None:
+        return now
+    then = _in_words(before, class_names, target)
+    if outputs.probabilities is not None and int(outputs.predictions[0]) == int(before.predictions[0]):
+        now = now.removeprefix(_predicted_name(outputs, class_names)).strip()
+    return f"{then} \N{RIGHTWARDS ARROW} {now}"
+
+
+def truth_in_words(
+    outputs: OutputDistribution, class_names: Sequence[str] | None = None, target: TargetColumn | None = None
+) -> str:
+    """What came of one sample's prediction in a few words: "came true", "came DOWN", "came 77.2 % a year"; or ""."""
+    if outputs.labels is None:
+        return ""
+    if outputs.probabilities is None:
+        return f"came {_value_in_words(float(outputs.labels[0]), target)}"
+    truth = int(outputs.labels[0])
+    return "came true" if truth == int(outputs.predictions[0]) else f"came {_class_name(truth, class_names)}"
+
+
+def _in_words(outputs: OutputDistribution, class_names: Sequence[str] | None, target: TargetColumn | None) -> str:
+    if outputs.probabilities is None:
+        return _value_in_words(float(outputs.outputs[0]), target)
+    if not math.isfinite(float(outputs.confidence[0])):
+        return _NOT_A_NUMBER
+    return f"{_predicted_name(outputs, class_names)} {100 * float(outputs.confidence[0]):.1f} %"
+
+
+def _predicted_name(outputs: OutputDistribution, class_names: Sequence[str] | None) -> str:
+    return _class_name(int(outputs.predictions[0]), class_names)
+
+
+def _value_in_words(value: float, target: TargetColumn | None) -> str:
+    if not math.isfinite(value):
+        return _NOT_A_NUMBER
+    return f"{value:+.4g}" if target is None else target.in_percent(value)
 
 
 def _change_verdict(

@@ -6,7 +6,7 @@ import datetime
 
 import pandas as pd
 import pytest
-from cases import MARKET, STOCK, make_session, model, sample_of, shown_message, shown_sample, table
+from cases import MARKET, STOCK, make_session, model, parts, sample_of, shown_message, shown_sample, table
 
 from stockformer.dataset import StockDataset
 from stockformer_widgets import AttentionExplorer, ExtractorSession
@@ -15,35 +15,45 @@ from stockformer_widgets import AttentionExplorer, ExtractorSession
 def test_no_dataset_no_sample_controls():
     with AttentionExplorer(make_session("by hand")) as explorer:
         assert not hasattr(explorer, "samples")
-        assert explorer.look in explorer.children
+        assert explorer.look in set(parts(explorer))
 
 
 def test_sample_controls_show_the_sample(session, explorer):
     assert explorer.samples.ticker.options == ("AAA", "BBB")
-    assert (explorer.samples.index.min, explorer.samples.index.max) == (0, 39)
     for index in (5, 0, 39, 21):
         session.sample = index
         assert shown_sample(explorer) == sample_of(session, index)
+        of_ticker = range(20) if index < 20 else range(20, 40)
+        ends = session.dataset.end_dates[list(of_ticker)]
+        assert explorer.samples.slider.options == tuple(
+            (str(day.date()), window) for day, window in zip(ends, of_ticker, strict=True)
+        )
+        assert explorer.samples.date.tooltip.endswith(f"{ends[0].date()} to {ends[-1].date()}")
 
 
-def test_the_index_slider_sets_the_sample(session, explorer):
-    explorer.samples.index.value = 22
-    assert session.sample == 22
-    assert shown_sample(explorer) == sample_of(session, 22)
-    assert not explorer.samples.index.continuous_update
+def test_the_slider_sets_the_sample(session, explorer):
+    explorer.samples.slider.value = 12
+    assert session.sample == 12
+    assert shown_sample(explorer) == sample_of(session, 12)
+    assert not explorer.samples.slider.continuous_update
 
 
-def test_previous_and_next_end_at_the_first_and_the_last(session, explorer):
+def test_previous_and_next_end_at_the_first_and_the_last_of_the_ticker(session, explorer):
     explorer.samples.next.click()
     assert session.sample == 6
     explorer.samples.previous.click()
     explorer.samples.previous.click()
     assert session.sample == 4
-    for index, button in ((0, explorer.samples.previous), (39, explorer.samples.next)):
-        session.sample = index
+    ends = (0, "previous", "first", "AAA"), (19, "next", "last", "AAA"), (20, "previous", "first", "BBB")
+    for index, name, end, ticker in ends:
+        session.sample, button = index, getattr(explorer.samples, name)
+        assert (button.disabled, button.tooltip) == (True, f"this is the {end} window of {ticker}")
         button.click()
         assert session.sample == index
         assert shown_message(explorer) == ""
+    session.sample = 21
+    assert not explorer.samples.previous.disabled
+    assert explorer.samples.previous.tooltip == "previous window of BBB"
 
 
 def test_a_ticker_goes_to_its_window_of_the_same_day(session, explorer):
@@ -107,12 +117,12 @@ def test_a_ticker_that_begins_later_is_refused_before():
         assert shown_sample(explorer) == sample_of(session, 0)
 
 
-@pytest.mark.parametrize("by", ["index", "next", "date", "jump"])
+@pytest.mark.parametrize("by", ["slider", "next", "date", "jump"])
 def test_a_model_that_fails_leaves_sample_and_controls(session, explorer, by):
     before = session.reading
     handle = session.model.final_norm.register_forward_hook(lambda *_: 1 / 0)
-    if by == "index":
-        explorer.samples.index.value = 9
+    if by == "slider":
+        explorer.samples.slider.value = 9
     elif by == "next":
         explorer.samples.next.click()
     elif by == "date":

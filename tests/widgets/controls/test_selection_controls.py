@@ -11,32 +11,32 @@ from stockformer_widgets import AttentionExplorer
 
 
 def test_controls_show_the_selection(session, explorer):
-    look = explorer.look
-    assert labels(look.kind) == ["Stock to market attention", "Stock self-attention", "Market self-attention"]
+    look, explain = explorer.look, explorer.explain
+    assert labels(look.kind) == ["Stock to market", "Stock self-attention", "Market self-attention"]
     assert labels(look.layer) == ["0", "1"]
     assert labels(look.head) == ["mean", "0", "1"]
     assert labels(look.day) == session.reading.days(8)
-    assert labels(look.method)[:3] == ["integrated gradients", "input x gradient", "gradient"]
-    assert labels(look.target) == [f"predicted: {explained_name(session)}", "DOWN", "UP"]
+    assert labels(explain.method)[:3] == ["integrated gradients", "input x gradient", "gradient"]
+    assert labels(explain.target) == [f"predicted: {explained_name(session)}", "DOWN", "UP"]
 
 
 def test_traits_move_controls(session, explorer):
-    look, where = explorer.look, explorer.selection
+    look, explain, where = explorer.look, explorer.explain, explorer.selection
     where.kind, where.layer, where.head, where.query = "self", 1, 0, 3
     assert (look.kind.value, look.layer.value, look.head.value, look.day.value) == ("self", 1, 0, 3)
     where.head = None
     assert look.head.label == "mean"
     session.explanations.target, session.explanations.method = 1, "gradient"
-    assert (look.target.value, look.method.value) == (1, "gradient")
+    assert (explain.target.value, explain.method.value) == (1, "gradient")
     session.explanations.target = None
-    assert look.target.label.startswith("predicted: ")
+    assert explain.target.label.startswith("predicted: ")
     where.kind = "market"
     assert labels(look.layer) == ["0"]
     assert look.layer.value == where.layer == 0
 
 
 def test_controls_move_traits(session, explorer):
-    look, where = explorer.look, explorer.selection
+    look, explain, where = explorer.look, explorer.explain, explorer.selection
     look.kind.value = "self"
     look.layer.value = 1
     look.head.value = 0
@@ -44,9 +44,9 @@ def test_controls_move_traits(session, explorer):
     assert (where.kind, where.layer, where.head, where.query) == ("self", 1, 0, 3)
     look.head.label = "mean"
     assert where.head is None
-    look.target.value, look.method.value = 0, "gradient"
+    explain.target.value, explain.method.value = 0, "gradient"
     assert (session.explanations.target, session.explanations.method) == (0, "gradient")
-    look.target.label = look.target.options[0][0]
+    explain.target.label = explain.target.options[0][0]
     assert session.explanations.target is None
     assert shown_message(explorer) == ""
 
@@ -82,23 +82,39 @@ def test_controls_follow_the_lengths_of_the_input():
 )
 def test_what_cannot_be_chosen_has_no_control(name, target, method):
     with AttentionExplorer(make_session(name)) as explorer:
-        assert (explorer.look.target.layout.display is None) == target
-        assert (explorer.look.method.layout.display is None) == method
+        assert (explorer.explain.target.layout.display is None) == target
+        assert (explorer.explain.layout.display is None) == method
 
 
 def test_targets_of_a_coral_model():
     with AttentionExplorer(make_session("coral")) as explorer:
-        assert labels(explorer.look.target)[1:] == ["P(at least -1 %)", "P(at least 0 %)", "P(at least 1 %)"]
+        assert labels(explorer.explain.target)[1:] == ["P(at least -1 %)", "P(at least 0 %)", "P(at least 1 %)"]
 
 
 def test_every_control_has_a_label(explorer):
+    groups = explorer.look, explorer.samples, explorer.samples.scan, explorer.explain, explorer.explain.choices
     named = [
         control.description or control.tooltip
-        for control in (*explorer.look.children, *explorer.samples.children, *explorer.samples.scan.children)
+        for group in groups
+        for control in group.children
         if hasattr(control, "description")
     ]
     assert all(named)
     assert len(set(named)) == len(named)
+
+
+def test_the_button_names_what_is_explained(explorer):
+    explain, explanations = explorer.explain, explorer.session.explanations
+    assert explain.choices.layout.display == "none"
+    explain.chip.value = True
+    assert explain.choices.layout.display is None
+    assert explain.chip.description == f"{explanations.target_name} by integrated gradients"
+    explanations.baseline, explanations.target = "calm window", 0
+    assert explain.chip.description == f"{explanations.target_name} by integrated gradients from calm window"
+    explanations.groups = "day"
+    assert "groups" not in explain.chip.description
+    explanations.method = "occlusion"
+    assert explain.chip.description.endswith("by occlusion from calm window in groups of day")
 
 
 def test_a_control_that_shows_a_trait_does_not_set_it_again(session, explorer):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+
 import torch
-from cases import make_session, plain, shown_message
+from cases import labels, make_session, plain, shown_message
 
 from stockformer.explainability import WhatIf
 from stockformer_widgets import AttentionExplorer, Selection
@@ -13,9 +15,10 @@ from stockformer_widgets.controls.what_if import WhatIfControls
 
 def test_the_panel_changes_what_is_selected(session, explorer):
     panel, where = explorer.changes, explorer.selection
-    assert panel.layout.display == "none"
-    explorer.changing.value = True
-    assert panel.layout.display is None
+    assert explorer.tools.layout.display == "none"
+    explorer.opener.value = True
+    assert explorer.tools.layout.display is None
+    assert panel in explorer.tools.children
     panel.gate.value = 0.0
     where.layer, where.kind, where.head = 1, "self", 0
     assert panel.gate.value != 0.0
@@ -33,31 +36,32 @@ def test_the_panel_changes_what_is_selected(session, explorer):
 
 
 def test_the_panel_changes_inputs(session, explorer):
-    panel = explorer.changes
-    panel.market.value = "30"
-    assert torch.equal(session.reading.inputs[1][0], session.dataset.window(30).market_x)
-    explorer.selection.feature = "f2"
+    panel, ends = explorer.changes, session.dataset.end_dates
+    panel.market.value = ends[10].date()
+    assert torch.equal(session.reading.inputs[1][0], session.dataset.window(10).market_x)
+    assert labels(panel.features)[:3] == ["nothing", "every feature", "f0"]
     panel.features.value = ("f2",)
     panel.days.value = (1, 3)
-    assert session.change == WhatIf(market_from=30, features=("f2",), days=(1, 3))
+    assert panel.days.label == tuple(session.original.days(8)[day] for day in (1, 3))
+    assert session.change == WhatIf(market_from=10, features=("f2",), days=(1, 3))
     assert not session.reading.inputs[0][0, 1:4, 2].any()
-    panel.undo.click()
+    assert plain(panel.effect.value) == session.effect().verdict
+    explorer.undo()
     assert session.change.days == (0, 7)
+    assert not panel.reset.disabled
     panel.reset.click()
     assert not session.change
-    assert (panel.market.value, panel.days.value) == ("", (0, 7))
-    panel.undo.click()
-    assert panel.market.value == "30"
+    assert (panel.reset.disabled, panel.effect.value) == (True, "")
+    assert (panel.market.value, panel.days.value) == (None, (0, 7))
+    explorer.undo()
+    assert panel.market.value == ends[10].date()
 
 
 def test_the_panel_says_what_is_wrong_and_stays(session, explorer):
-    panel = explorer.changes
-    panel.market.value = "x1"
-    assert "expected its index, found 'x1'" in shown_message(explorer)
-    assert panel.market.value == ""
-    panel.market.value = "9999"
-    assert "sample 9999 does not exist" in shown_message(explorer)
-    assert panel.market.value == ""
+    panel, first = explorer.changes, session.dataset.end_dates[0].date()
+    panel.market.value = datetime.date(2019, 1, 1)
+    assert shown_message(explorer) == f"no window of AAA ends by 2019-01-01: the first ends on {first}"
+    assert panel.market.value is None
     assert not session.change
 
 
@@ -66,7 +70,8 @@ def test_the_panel_shows_what_python_changed(session, explorer):
     explorer.selection.head = 1
     panel = explorer.changes
     assert (panel.gate.value, panel.attention.value, panel.head_off.value) == (0.3, "permuted", True)
-    assert (panel.features.value, panel.days.value, panel.market.value) == ((), (2, 4), "-1")
+    last = session.dataset.end_dates[-1].date()
+    assert (panel.features.value, panel.days.value, panel.market.value) == ((), (2, 4), last)
     assert "what if: gate of layer 0 = 0.3" in plain(explorer.headline.value)
     session.what_if()
     assert (panel.gate.value, panel.head_off.value) == (panel.gate.options[0][1], False)
@@ -88,5 +93,5 @@ def test_days_wait_for_a_feature(session):
     assert controls.days.value == (2, 4)
     controls.features.value = ("f1",)
     assert (session.change.features, session.change.days) == (("f1",), (2, 4))
-    controls.undo.click()
+    controls.reset.click()
     assert not session.change

@@ -253,3 +253,11 @@ def test_a_donor_of_another_dataset_or_length(session):
     with pytest.raises(ValueError, match="patch_from needs a session with a dataset"):
         alone.what_if(**places)
     assert not alone.change
+
+
+def test_a_change_of_another_samples_market_leaves_the_dataset_as_it_is(session):
+    before = [session.dataset.window(index).market_x.clone() for index in range(40)]
+    session.what_if(market_from=13, days=(1, 3))
+    assert not session.reading.inputs[1][0, 1:4].any()
+    for index, market in enumerate(before):
+        assert torch.equal(session.dataset.window(index).market_x, market)

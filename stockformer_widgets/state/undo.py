@@ -1,0 +1,94 @@
+"""Undo and redo of everything a person chose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+State = Mapping[str, Any]
+_MOST = 200
+_TOGETHER = 0.5  # seconds
+_DRAGGED = {"query", "key"}
+
+
+class Undo:
+    """The states that a person left behind, and those that were undone.
+
+    Args:
+        save: the present state.
+        restore: brings a state back.
+
+    `note` is called after every change. Days that a slider is dragged over, or a key held down, are one change.
+    """
+
+    def __init__(self, save: Callable[[], State], restore: Callable[[State], Any]) -> None:
+        self._save, self._restore = save, restore
+        self._past: list[State] = []
+        self._future: list[State] = []
+        self._now = save()
+        self._changed_at = float("-inf")
+        self._restoring = False
+
+    @property
+    def undoes(self) -> str:
+        """What `undo` would take back, in words; empty if there is nothing."""
+        return self._words(self._past)
+
+    @property
+    def redoes(self) -> str:
+        """What `redo` would choose again, in words; empty if there is nothing."""
+        return self._words(self._future)
+
+    def note(self) -> None:
+        """Remember the present state if it is a new one."""
+        state = self._save()
+        if self._restoring or state == self._now:
+            return
+        at = time.monotonic()
+        dragged = (
+            self._past
+            and at - self._changed_at < _TOGETHER
+            and _changed(self._past[-1], self._now) == _changed(self._now, state)
+            and set(_changed(self._now, state)) <= _DRAGGED
+        )
+        if not dragged:
+            self._past.append(self._now)
+            del self._past[:-_MOST]
+        self._now, self._changed_at = state, at
+        self._future.clear()
+
+    def undo(self) -> None:
+        """Bring back the state before the last change; does nothing without one."""
+        self._go(self._past, self._future)
+
+    def redo(self) -> None:
+        """Bring back what was undone last; does nothing if a change came after it."""
+        self._go(self._future, self._past)
+
+    def _go(self, states: list[State], others: list[State]) -> None:
+        if not states:
+            return
+        state = states.pop()
+        others.append(self._now)
+        self._restoring = True
+        try:
+            self._restore(state)
+        finally:
+            self._restoring = False
+            self._now, self._changed_at = self._save(), float("-inf")
+
+    def _words(self, states: list[State]) -> str:
+        return ", ".join(_changed(states[-1], self._now)) if states else ""
+
+
+def _changed(one: State, other: State) -> list[str]:
+    """Names of the fields that differ."""
+    names = []
+    for name in other:
+        a, b = one.get(name), other[name]
+        if a != b and isinstance(a, Mapping) and isinstance(b, Mapping) and name in ("explanations", "selection"):
+            names += [field for field in b if a.get(field) != b[field]]
+        elif a != b:
+            names.append(name.replace("_", " "))
+    return names

@@ -1,0 +1,195 @@
+"""Undo, redo, and the state of an explorer as JSON."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from cases import SESSIONS, dataset, make_session, model, shown_message
+
+from stockformer.explainability import WhatIf
+from stockformer_widgets import AttentionExplorer, ExtractorSession
+from stockformer_widgets.state.saved import restore_state, save_state
+from stockformer_widgets.state.undo import Undo
+
+
+@pytest.fixture
+def explorer(session):
+    session.explanations.method = "gradient"
+    with AttentionExplorer(session) as made:
+        yield made
+
+
+def act(explorer: AttentionExplorer, chance: random.Random) -> None:
+    """One thing that a person may do."""
+    session, where = explorer.session, explorer.selection
+    size = where.sizes()
+    actions = [
+        lambda: setattr(session, "sample", chance.randrange(40)),
+        lambda: setattr(where, "kind", chance.choice(where.kinds)),
+        lambda: setattr(where, "layer", chance.randrange(size["layer"])),
+        lambda: setattr(where, "head", chance.choice([None, *range(size["head"])])),
+        lambda: setattr(where, "key", chance.randrange(size["key"])),
+        lambda: setattr(where, "feature", chance.choice([None, "f0", "m0"])),
+        lambda: where.zoom(chance.choice([1, -1])),
+        lambda: setattr(session.explanations, "target", chance.choice([None, 0, 1])),
+        lambda: setattr(session.explanations, "method", chance.choice(["gradient", "input_x_gradient"])),
+        lambda: session.what_if(gate={chance.randrange(2): chance.random()}, heads_off=[("self", 1, 0)]),
+        lambda: session.what_if(days=(1, 3), market_from=chance.randrange(40)),
+        lambda: session.what_if(),
+        lambda: setattr(explorer.tabs, "selected_index", chance.randrange(3)),
+    ]
+    chance.choice(actions)()
+
+
+def outcome(explorer: AttentionExplorer) -> tuple:
+    return explorer.state, explorer.session.reading.capture.output.tolist(), explorer.session.sample
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fifty_actions_are_undone_and_done_again(explorer, seed):
+    chance, seen = random.Random(seed), [outcome(explorer)]
+    while len(seen) < 51:
+        act(explorer, chance)
+        if outcome(explorer)[0] != seen[-1][0]:
+            seen.append(outcome(explorer))
+    keys = [state for state, *_ in seen]
+    back = [outcome(explorer)]
+    while explorer.toolbar.undoes:
+        explorer.undo()
+        back.append(outcome(explorer))
+    assert back[-1] == seen[0]
+    assert [state for state, *_ in back] == [state for number, state in enumerate(keys[::-1]) if state in keys]
+    while explorer.toolbar.redoes:
+        explorer.redo()
+    assert outcome(explorer) == seen[-1]
+    assert shown_message(explorer) == ""
+
+
+def test_a_new_choice_forgets_what_was_undone(explorer):
+    explorer.selection.layer = 1
+    explorer.undo()
+    assert (explorer.selection.layer, explorer.toolbar.redoes) == (0, "layer")
+    explorer.selection.head = 1
+    assert explorer.toolbar.redoes == ""
+    explorer.redo()
+    assert (explorer.selection.layer, explorer.selection.head) == (0, 1)
+
+
+def test_what_is_undone_has_a_name(explorer):
+    assert (explorer.toolbar.undoes, explorer.toolbar.redoes) == ("", "")
+    explorer.undo()
+    explorer.session.sample = 9
+    assert explorer.toolbar.undoes == "sample"
+    explorer.session.what_if(gate={0: 0.0})
+    assert explorer.toolbar.undoes == "what if"
+    explorer.session.explanations.method = "input_x_gradient"
+    assert explorer.toolbar.undoes == "method"
+
+
+def test_a_drag_is_one_change():
+    now = {"selection": {"query": 0, "layer": 0}}
+    undo = Undo(lambda: {"selection": dict(now["selection"])}, now.update)
+    for query in range(1, 6):
+        now["selection"]["query"] = query
+        undo.note()
+    for layer in (1, 2):
+        now["selection"]["layer"] = layer
+        undo.note()
+    seen = []
+    while undo.undoes:
+        undo.undo()
+        seen.append(dict(now["selection"]))
+    assert seen == [{"query": 5, "layer": 1}, {"query": 5, "layer": 0}, {"query": 0, "layer": 0}]
+
+
+def test_the_page_asks_for_undo_and_redo(explorer):
+    explorer.selection.layer = 1
+    explorer.toolbar._on_message(explorer.toolbar, {"act": "undo"}, [])
+    assert explorer.selection.layer == 0
+    explorer.toolbar._on_message(explorer.toolbar, {"act": "redo"}, [])
+    assert explorer.selection.layer == 1
+    explorer.toolbar._on_message(explorer.toolbar, {"act": "nonsense"}, [])
+
+
+def test_the_state_opens_in_another_notebook(explorer):
+    session, where = explorer.session, explorer.selection
+    session.sample = 27
+    session.what_if(gate={1: 0.25}, heads_off=[(0, 1), ("self", 1, 0)], days=(2, 4), market_from=33)
+    session.explanations.method, session.explanations.target = "input_x_gradient", 0
+    where.kind, where.layer, where.head, where.query, where.key, where.feature = "self", 1, 0, 3, 6, "f2"
+    where.zoom(1)
+    explorer.tabs.selected_index = 2
+    state = json.loads(json.dumps(explorer.state))
+    assert json.loads(explorer.toolbar.state) == state
+    other = ExtractorSession.from_dataset(model(), dataset())
+    with other, AttentionExplorer(other) as restored:
+        restored.restore(state)
+        assert restored.state == state
+        assert other.change == session.change
+        assert torch.equal(other.reading.capture.output, session.reading.capture.output)
+
+
+def test_windows_are_named_by_ticker_and_day(session):
+    session.what_if(market_from=33)
+    state = save_state(session, AttentionExplorer(session).selection)
+    ends = session.dataset.end_dates
+    assert state["sample"] == {"ticker": "AAA", "day": str(ends[5].date())}
+    assert state["what_if"] == {"market_from": {"ticker": "BBB", "day": str(ends[33].date())}}
+    longer = dataset(days=60)
+    other = ExtractorSession.from_dataset(model(), longer)
+    with other, AttentionExplorer(other) as explorer:
+        explorer.restore(state)
+        assert other.sample == longer.index_of(ends[5], "AAA")
+        assert other.change == WhatIf(market_from=longer.index_of(ends[33], "BBB"))
+
+
+def test_what_is_not_there_is_said_and_the_rest_restored(explorer):
+    state = explorer.state
+    state["sample"] = {"ticker": "ZZZ", "day": "2020-02-03"}
+    state["what_if"] = {"gate": [[7, 0.5]]}
+    state["selection"] |= {"layer": 9, "head": 1, "feature": "f7", "kind": "market"}
+    state["explanations"] |= {"method": "magic", "target": 1}
+    with pytest.warns(UserWarning, match="there is no window of ZZZ"):
+        explorer.restore(state)
+    said = shown_message(explorer)
+    for words in ("gate's layer is 7", "layer is 9", "there is no feature 'f7'", "'magic'"):
+        assert words in said
+    assert (explorer.selection.kind, explorer.selection.head) == ("market", 1)
+    assert (explorer.session.sample, explorer.session.explanations.target) == (5, 1)
+    assert not explorer.session.change
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"version": 2}, "the state is of version 2, expected 1"),
+        ({}, "expected a state as `explorer.state` returns it"),
+        ("state", "expected a state as `explorer.state` returns it"),
+    ],
+)
+def test_what_is_no_state_is_refused(explorer, state, message):
+    before = outcome(explorer)
+    with pytest.raises(ValueError, match=message):
+        explorer.restore(state)
+    assert outcome(explorer) == before
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_every_session_has_a_state(name):
+    with make_session(name) as session, AttentionExplorer(session) as explorer:
+        state = json.loads(json.dumps(explorer.state))
+        assert restore_state(session, explorer.selection, state) == []
+        assert explorer.state == state
+
+
+def test_a_selection_starts_on_the_strongest_key():
+    for name in ("dataset", "market longer", "nn.Transformer"):
+        with make_session(name) as session, AttentionExplorer(session) as explorer:
+            where = explorer.selection
+            row = session.reading.capture.map(where.kind, 0)[-1].numpy()
+            assert where.query == where.sizes()["query"] - 1
+            assert row[where.key] == np.nanmax(row)
