@@ -151,7 +151,7 @@ class SampleComparison(SnapshotBox):
         self.look = MapControls(self.sessions[0], self.selection, self.message)
         self.explain = ExplainControls(self.sessions[0], self.message)
         self.samples = [
-            _bar(_name(number), SampleControls(session, session.dataset, self.message))
+            _bar(_name(number), SampleControls(session, self.message))
             for number, session in enumerate(self.sessions)
             if session.dataset is not None
         ]

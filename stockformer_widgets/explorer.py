@@ -12,7 +12,7 @@ from ipywidgets import Button, HBox, Layout, ToggleButton, VBox, Widget
 
 from stockformer.survey import Survey
 from stockformer_widgets.comparison import SampleComparison
-from stockformer_widgets.components.drawing import MessageLine, plain
+from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.components.snapshot import SnapshotBox, arrange
 from stockformer_widgets.components.toolbar import Toolbar
 from stockformer_widgets.controls.base import show
@@ -89,9 +89,8 @@ class AttentionExplorer(SnapshotBox):
         Raises:
             ValueError: it is no state, or one of another version.
         """
-        self._restore(state)
-        if missing := plain(self.message.value):
-            warnings.warn(missing, stacklevel=2)
+        if failures := self._restore(state):
+            warnings.warn("; ".join(failures), stacklevel=2)
 
     def undo(self) -> None:
         """Take back what a person chose last; does nothing without anything."""
@@ -165,7 +164,7 @@ class AttentionExplorer(SnapshotBox):
         self.opener.observe(lambda change: show(self.tools, change["new"]), "value")
         bar, status = [], [self.message]
         if session.dataset is not None:
-            self.samples = SampleControls(session, session.dataset, self.message)
+            self.samples = SampleControls(session, self.message)
             bar, status = [self.samples], [self.message, self.samples.scan]
         pages = with_controls(pages_of(session), self.look, self.explain)
         self.tabs = ViewTabs(with_history(pages, survey, session), selection, self.message)
@@ -188,7 +187,7 @@ class AttentionExplorer(SnapshotBox):
         session = self.session
         sections: dict[str, Widget] = {"What if": self.changes}
         if session.dataset is not None:
-            sections["Compare"] = CompareControls(session.dataset, self._compare, self.message)
+            sections["Compare"] = CompareControls(session, self._compare, self.message)
         writers = {".html": self.export_html, ".png": self.save_png}
         return Tools(sections | {"Export": ExportControls(writers, self.message), "Keys": keys_help()})
 
@@ -229,11 +228,13 @@ class AttentionExplorer(SnapshotBox):
             self.toolbar.undoes, self.toolbar.redoes = self._undo.undoes, self._undo.redoes
             self.toolbar.state = json.dumps(self.state)
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
+    def _restore(self, state: Mapping[str, Any]) -> list[str]:
+        """Restore a state; returns and says what is not restored."""
         failures = restore_state(self.session, self.selection, state)
         if state.get("tab") in self.tabs.titles:
             self.tabs.selected_index = self.tabs.titles.index(state["tab"])
         self.message.say("; ".join(failures))
+        return failures
 
 
 def _row(name: str, children: Sequence[Widget]) -> HBox:

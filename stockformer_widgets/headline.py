@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ipywidgets import HTML
 
-from stockformer.charts.chart import Note
+from stockformer.charts.chart import Doubt
 from stockformer.explainability.sentences.outputs import prediction_in_words, truth_in_words
 from stockformer.model import Forecaster
-from stockformer_widgets.components.drawing import notes_html, text
+from stockformer_widgets.components.drawing import text
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.doubts import faithfulness_note
+from stockformer_widgets.views.doubts import faithfulness_doubt
+
+_SIGNS = {"sure": "✓", "doubtful": "!", "unmeasured": "?"}
 
 
 class Headline(HTML):
@@ -59,8 +63,12 @@ def _doubts(session: ExtractorSession) -> list[str]:
     """Reasons to doubt what is shown, as badges."""
     explanations, dataset = session.explanations, session.dataset
     assumption = "" if dataset is None else dataset.assumption
-    notes = [Note(reason) for reason in (session.doubt, assumption) if reason]
+    doubts = [Doubt(reason, "doubtful") for reason in (session.doubt, assumption) if reason]
     if explanations.available:
-        verdict = faithfulness_note(session, explanations.method, "cell")
-        notes.append(Note(f"{explanations.method_name}: {verdict.text}", verdict.detail))
-    return [f'<span class="stockformer-doubt">{notes_html([note])}</span>' for note in notes]
+        verdict = faithfulness_doubt(session, explanations.method, "cell")
+        doubts.append(replace(verdict, text=f"{explanations.method_name}: {verdict.text}"))
+    return [
+        f'<span class="stockformer-badge stockformer-{one.level}" title="{text(one.detail)}">'
+        f"<b>{_SIGNS[one.level]}</b> {text(one.text)}</span>"
+        for one in doubts
+    ]

@@ -23,12 +23,12 @@ class SampleControls(Controls):
         scan: progress of the search for a remarkable window; its place is up to the owner.
     """
 
-    def __init__(self, session: ExtractorSession, dataset: StockDataset, message: MessageLine) -> None:
+    def __init__(self, session: ExtractorSession, message: MessageLine) -> None:
         super().__init__(message)
         self.add_class("stockformer-samples")
-        self.session, self.dataset = session, dataset
+        self.session = session
         self._offered, self._windows = "", np.arange(0)  # a ticker and its windows
-        tickers = list(dict.fromkeys(dataset.end_tickers))
+        tickers = list(dict.fromkeys(self._dataset.end_tickers))
         self.ticker = Dropdown(description="ticker", options=tickers, tooltip="whose day", **wide(38, 116))
         self.date = DatePicker(description="day", **wide(24, 146))
         self.previous = Button(description="◀", layout=Layout(width="32px"))
@@ -48,7 +48,7 @@ class SampleControls(Controls):
         )
         self.scan = ProgressBar("scanning", message)
         self.children = (self.ticker, self.date, self.previous, self.slider, self.next, self.jump)
-        self._on_change(self.ticker, lambda ticker: self._go_to(ticker, self.date.value or dataset.end_dates.max()))
+        self._on_change(self.ticker, self._choose_ticker)
         self.date.observe(self._date_typed, "value")
         self._on_change(self.slider, self._go)
         self._on_change(self.jump, self._jump)
@@ -61,6 +61,11 @@ class SampleControls(Controls):
         if self.comm is not None:
             self.scan.stop()
         super().close()
+
+    @property
+    def _dataset(self) -> StockDataset:
+        assert self.session.dataset is not None
+        return self.session.dataset
 
     def _sync(self) -> None:
         with self._syncing():
@@ -80,8 +85,8 @@ class SampleControls(Controls):
 
     def _offer_windows(self, ticker: str) -> None:
         self._offered = ticker
-        self._windows = np.flatnonzero(self.dataset.end_tickers == ticker)
-        days = [day.date() for day in self.dataset.end_dates[self._windows]]
+        self._windows = np.flatnonzero(self._dataset.end_tickers == ticker)
+        days = [day.date() for day in self._dataset.end_dates[self._windows]]
         offer(self.slider, self._windows.tolist(), int(self._windows[-1]), list(map(str, days)))
         # Not as its limits: ipywidgets would move a date that is still being typed, such as the year 20, into them.
         self.date.tooltip = f"the last day of the window, {days[0]} to {days[-1]}"
@@ -89,7 +94,7 @@ class SampleControls(Controls):
     def _names(self, day: datetime.date, sample: int) -> bool:
         """Whether a day names a sample: the last window that ends by it."""
         place = int(np.searchsorted(self._windows, sample))
-        ends = self.dataset.end_dates[self._windows[place : place + 2]]
+        ends = self._dataset.end_dates[self._windows[place : place + 2]]
         return bool(ends[0] <= pd.Timestamp(day) and (len(ends) == 1 or pd.Timestamp(day) < ends[1]))
 
     def _say_ends(self, ticker: str, sample: int) -> None:
@@ -114,8 +119,11 @@ class SampleControls(Controls):
             with self.message.reporting():
                 self._go_to(self.ticker.value, day)
 
+    def _choose_ticker(self, ticker: str) -> None:
+        self._go_to(ticker, self.date.value or self._dataset.end_dates.max())
+
     def _go_to(self, ticker: str, day: datetime.date) -> None:
-        self._go(self.dataset.index_until(pd.Timestamp(day), ticker))
+        self._go(self._dataset.index_until(pd.Timestamp(day), ticker))
 
     def _jump(self, name: str) -> None:
         if not name:

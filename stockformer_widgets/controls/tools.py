@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 from ipywidgets import HTML, Accordion, Button, DatePicker, Dropdown, Layout, Text, VBox, Widget
 
-from stockformer.dataset import StockDataset
 from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.controls.base import wide
+from stockformer_widgets.state.session import ExtractorSession
 
 _KEYS = {
     "arrows": "move what a click selects",
@@ -48,20 +48,22 @@ class CompareControls(VBox):
     """Another sample, to be shown beside this one.
 
     Args:
-        compare: called with its index.
+        session: it has a dataset.
+        compare: called with the index of the other sample.
     """
 
-    def __init__(self, dataset: StockDataset, compare: Callable[[int], None], message: MessageLine) -> None:
-        tickers, ends = list(dict.fromkeys(dataset.end_tickers)), dataset.end_dates
+    def __init__(self, session: ExtractorSession, compare: Callable[[int], None], message: MessageLine) -> None:
+        assert session.dataset is not None
+        tickers, ends = list(dict.fromkeys(session.dataset.end_tickers)), session.dataset.end_dates
         self.ticker = Dropdown(description="ticker", options=tickers, **wide(50, 270))
         self.day = DatePicker(description="day", value=ends.max().date(), **wide(50, 270))
         self.compare = Button(description="show beside this day", layout=_WIDE)
 
         def clicked(button: Button) -> None:
             with message.reporting():
-                if self.day.value is None:
+                if self.day.value is None or session.dataset is None:
                     raise ValueError("choose a day to compare with")
-                compare(dataset.index_until(pd.Timestamp(self.day.value), self.ticker.value))
+                compare(session.dataset.index_until(pd.Timestamp(self.day.value), self.ticker.value))
 
         self.compare.on_click(clicked)
         super().__init__([self.ticker, self.day, self.compare])

@@ -151,7 +151,7 @@ def test_headline_of_a_regression(session):
     with AttentionExplorer(made) as explorer:
         value, truth = float(made.reading.capture.output[0]), float(made.reading.window.y)
         said = plain(explorer.headline.value)
-        assert f"return of the next 3 days predicted {value:+.1%}, came {truth:+.1%}" in said
+        assert f"return of the next 3 days predicted {100 * value:+.1f} %, came {100 * truth:+.1f} %" in said
 
 
 @pytest.mark.parametrize("name", ["dataset", "regression"])
@@ -162,7 +162,7 @@ def test_headline_of_a_what_if_has_both_predictions(name):
         after = made.reading.capture.output[0]
         said = plain(explorer.headline.value)
         if name == "regression":
-            assert f"predicted {float(before):+.1%} → {float(after):+.1%}, came" in said
+            assert f"predicted {100 * float(before):+.1f} % → {100 * float(after):+.1f} %, came" in said
         else:
             first, then = (torch.softmax(output, dim=0) for output in (before, after))
             assert int(first.argmax()) == int(then.argmax()) == 1

@@ -85,7 +85,7 @@ def test_everything_follows_whatever_an_observer_raises(session):
     def fail(change):
         raise RuntimeError("no picture today")
 
-    selection = Selection(session)
+    selection = Selection(session, key=59)
     session.observe(fail, ["reading", "change"])
     session.explanations.observe(fail, "method")
     selection.observe(fail, ["layer", "query"])
@@ -99,7 +99,7 @@ def test_everything_follows_whatever_an_observer_raises(session):
     for step in steps:
         with pytest.raises(RuntimeError, match="no picture"):
             step()
-        with AttentionExplorer(session, Selection(session, layer=selection.layer)) as fresh:
+        with AttentionExplorer(session, Selection(session, layer=selection.layer, key=59)) as fresh:
             assert [words(view) for view in explorer.views] == [words(view) for view in fresh.views]
             for name in ("samples", "look", "changes"):
                 shown = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 
-import numpy as np
 import pytest
 import torch
 from cases import SESSIONS, dataset, make_session, model, shown_message
@@ -184,12 +183,3 @@ def test_every_session_has_a_state(name):
         state = json.loads(json.dumps(explorer.state))
         assert restore_state(session, explorer.selection, state) == []
         assert explorer.state == state
-
-
-def test_a_selection_starts_on_the_strongest_key():
-    for name in ("dataset", "market longer", "nn.Transformer"):
-        with make_session(name) as session, AttentionExplorer(session) as explorer:
-            where = explorer.selection
-            row = session.reading.capture.map(where.kind, 0)[-1].numpy()
-            assert where.query == where.sizes()["query"] - 1
-            assert row[where.key] == np.nanmax(row)
