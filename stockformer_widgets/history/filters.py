@@ -13,7 +13,7 @@ from stockformer.survey import history
 from stockformer.survey.context import REGIMES
 from stockformer.survey.history import ALL
 from stockformer_widgets.components.drawing import MessageLine, text
-from stockformer_widgets.controls.selectors import Controls
+from stockformer_widgets.controls.base import Controls
 from stockformer_widgets.history.part import Part, named
 from stockformer_widgets.history.selection import BY, HistorySelection
 
