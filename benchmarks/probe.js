@@ -80,6 +80,18 @@
         .dispatchEvent(new MouseEvent("mousedown", { button: 0, bubbles: true, cancelable: true })),
     press: (name) =>
       [...document.querySelectorAll(".jp-OutputArea button")].find((button) => button.textContent === name).click(),
+    // Drag over the middle third of the first brush.
+    brush: () => {
+      const overlay = document.querySelector(".jp-OutputArea .overlay");
+      const box = overlay.getBoundingClientRect();
+      const mouse = (kind, share, target) => {
+        const at = { clientX: box.left + share * box.width, clientY: box.top + box.height / 2 };
+        target.dispatchEvent(new MouseEvent(kind, { ...at, view: window, bubbles: true, cancelable: true }));
+      };
+      mouse("mousedown", 0.33, overlay);
+      mouse("mousemove", 0.66, window);
+      mouse("mouseup", 0.66, window);
+    },
     // The next option of a dropdown, the previous of a slider: it starts at its end.
     change: (name) => {
       const labels = [...document.querySelectorAll(".jp-OutputArea .widget-label")];

@@ -24,8 +24,10 @@ QUALITY_DAYS = 126
 #: Days with fewer tickers have no rank correlation.
 FEWEST_TICKERS = 3
 _MOST_DATES = 2000
-_MOST_POINTS = 5000
+#: More windows than this are drawn as a density.
+MOST_POINTS = 2000
 _BINS = 40
+_CELLS = (96, 48)  # of a density, across and upwards
 
 
 @dataclass(frozen=True)
@@ -202,34 +204,83 @@ def quality_by_period(survey: Survey, daily: pd.Series) -> dict[str, tuple[float
 
 def histogram(survey: Survey, column: str, where: Filter = ALL) -> pd.DataFrame:
     """Windows by value: ``low, high`` edge and ``count`` of bins of equal width."""
-    check_column(survey, column)
-    known = f'NOT isnan("{column}") AND {where.sql}'
-    ends = survey.query(
-        f'SELECT min("{column}") AS low, max("{column}") AS high FROM windows WHERE {known}', where.parameters
-    )
-    low, high = (float(ends[end][0]) for end in ("low", "high"))
-    if not np.isfinite(low):
+    ends = _ends(survey, [column], where)
+    if not ends:
         return pd.DataFrame({"low": [], "high": [], "count": []})
-    width = (high - low) / _BINS or 1.0
-    # Parameters are doubles; literals would be decimals, whose arithmetic takes five times as long.
-    place = f'CAST(least(floor(("{column}" - ?) / ?), {_BINS - 1}) AS INTEGER)'
-    sql = f"SELECT {place} AS place, count(*) AS n FROM windows WHERE {known} GROUP BY place"
-    counts = survey.query(sql, [low, width, *where.parameters]).set_index("place")["n"]
-    counts = counts.reindex(range(_BINS), fill_value=0)
-    edges = low + width * np.arange(_BINS + 1)
+    ((low, high),) = ends
+    bins = _bins(survey, [(column, low, high, _BINS)], where)
+    counts = bins.set_index("bin_0")["n"].reindex(range(_BINS), fill_value=0)
+    edges = np.linspace(low, high, _BINS + 1)
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts.to_numpy()})
 
 
 def scatter(survey: Survey, x: str, y: str, where: Filter = ALL) -> pd.DataFrame:
-    """The windows as points: ``window, x, y``; of more than 5,000 every second, third... of the dataset."""
-    for column in (x, y):
-        check_column(survey, column)
-    every = max(1, -(-count(survey, where) // _MOST_POINTS))
+    """The windows as points: ``x, y``, those that have both as finite numbers."""
+    check_column(survey, x)
+    check_column(survey, y)
     return survey.query(
-        f'SELECT "window", "{x}" AS x, "{y}" AS y FROM windows '
-        f'WHERE {where.sql} AND "window" % {every} = 0 ORDER BY "window"',
+        f'SELECT "{x}" AS x, "{y}" AS y FROM windows WHERE {_finite([x, y])} AND {where.sql} ORDER BY "window"',
         where.parameters,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """How many windows are where.
+
+    Attributes:
+        counts: [cells upwards, cells across].
+        x, y: the ends of both ranges.
+    """
+
+    counts: np.ndarray
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+
+def density(survey: Survey, x: str, y: str, where: Filter = ALL) -> Density | None:
+    """The windows of `scatter`, counted in cells; None where there is no such window."""
+    ends = _ends(survey, [x, y], where)
+    if not ends:
+        return None
+    across, up = _CELLS
+    bins = _bins(survey, [(x, *ends[0], across), (y, *ends[1], up)], where)
+    counts = np.zeros((up, across), dtype=int)
+    counts[bins["bin_1"], bins["bin_0"]] = bins["n"]
+    return Density(counts, *ends)
+
+
+def _finite(columns: Sequence[str]) -> str:
+    return " AND ".join(f'isfinite("{column}")' for column in columns)
+
+
+def _ends(survey: Survey, columns: Sequence[str], where: Filter) -> list[tuple[float, float]]:
+    """The smallest and the largest value of each column, apart; nothing if no window has all of them."""
+    for column in columns:
+        check_column(survey, column)
+    chosen = ", ".join(f'min("{column}"), max("{column}")' for column in columns)
+    sql = f"SELECT {chosen} FROM windows WHERE {_finite(columns)} AND {where.sql}"
+    values = survey.query(sql, where.parameters).to_numpy(dtype=float)[0]
+    if np.isnan(values[0]):
+        return []
+    return [(low, high if high > low else low + 1.0) for low, high in values.reshape(-1, 2).tolist()]
+
+
+def _bins(survey: Survey, bins: Sequence[tuple[str, float, float, int]], where: Filter) -> pd.DataFrame:
+    """Windows by bin: ``bin_0``, ``bin_1``... and their number ``n``.
+
+    Args:
+        bins: column, smallest and largest value, and number of bins.
+    """
+    # Parameters are doubles; literals would be decimals, whose arithmetic takes five times as long.
+    places = [
+        f'CAST(least(floor(("{column}" - ?) / ?), {number - 1}) AS INTEGER) AS bin_{place}'
+        for place, (column, _, _, number) in enumerate(bins)
+    ]
+    scales = [value for _, low, high, number in bins for value in (low, (high - low) / number)]
+    known = _finite([column for column, *_ in bins])
+    sql = f"SELECT {', '.join(places)}, count(*) AS n FROM windows WHERE {known} AND {where.sql} GROUP BY ALL"
+    return survey.query(sql, [*scales, *where.parameters])
 
 
 @lru_cache(maxsize=8)

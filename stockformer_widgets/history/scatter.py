@@ -1,11 +1,17 @@
-"""Windows as points of two measures."""
+"""Windows by two measures: as points, or how many are where."""
 
 from __future__ import annotations
 
+import io
+
 import bqplot as bq
-from ipywidgets import Widget
+import numpy as np
+from ipywidgets import Image, Widget
+from matplotlib.colors import to_rgb
+from PIL import Image as Picture
 
 from stockformer.survey import history
+from stockformer.survey.history import MOST_POINTS, Density
 from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
     NEUTRAL,
@@ -20,39 +26,51 @@ from stockformer_widgets.components.drawing import (
 from stockformer_widgets.history.part import Part, named
 
 _ROOM = 0.04  # around the points, as a share of their span
+_PALEST = 0.15  # a cell with one window
 
 
 class Scatter(Part):
-    """A point per window, of many windows of every second, third...; a click goes to the nearest."""
+    """A point per window, or the density of many; a click goes to the nearest window."""
 
     content = ("measure", "against", "where")
 
     def _build(self) -> tuple[Widget, ...]:
         self.scales = {"x": bq.LinearScale(), "y": bq.LinearScale()}
         look = {"scales": self.scales, "default_size": 8}
+        self.cells = bq.Image(image=Image(value=_png(np.zeros((1, 1)))), scales=self.scales, visible=False)
         self.points = bq.Scatter(x=[0, 0], y=[0, 0], colors=[NEUTRAL], opacities=[0.35], **look)
         self.here = bq.Scatter(x=[0, 0], y=[0, 0], colors=[HIGHLIGHT], marker="cross", **look | {"default_size": 90})
         self._axes = axis(self.scales["x"], tick_format="~g"), axis(self.scales["y"], side="left", tick_format="~g")
-        drawn = figure(self.scales, [self.points, self.here], list(self._axes), 220)
+        drawn = figure(self.scales, [self.cells, self.points, self.here], list(self._axes), 220)
         self._listen(drawn, self._click)
         self.plot = Titled(drawn)
         return (self.plot,)
 
     def _draw(self) -> None:
-        where = self.selection
-        frame = history.scatter(self.survey, where.against, where.measure, where.where).dropna()
-        self._points = frame
-        for name, one_axis in zip("xy", self._axes, strict=True):
-            values = frame[name].to_numpy(dtype=float)
-            low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-            room = _ROOM * (high - low or 1.0)
+        x, y, where = self.selection.against, self.selection.measure, self.selection.where
+        density = history.density(self.survey, x, y, where)
+        number = 0 if density is None else int(density.counts.sum())
+        self.cells.visible, self.points.visible = number > MOST_POINTS, 0 < number <= MOST_POINTS
+        if density is not None:
+            self._frame(density)
+            if number > MOST_POINTS:
+                self._paint(density)
+            else:
+                frame = history.scatter(self.survey, x, y, where)
+                set_marks(self.points, x=frame["x"].to_numpy(dtype=float), y=frame["y"].to_numpy(dtype=float))
+        self.plot.title = f"{named(y)} (upwards) against {named(x)}, {number:,} windows"
+
+    def _frame(self, density: Density) -> None:
+        for name, one_axis, (low, high) in zip("xy", self._axes, (density.x, density.y), strict=True):
+            room = _ROOM * (high - low)
             set_range(self.scales[name], low - room, high + room)
             tick_range(one_axis, low, high)
-        if len(frame):
-            set_marks(self.points, x=frame["x"].to_numpy(dtype=float), y=frame["y"].to_numpy(dtype=float), visible=True)
-        else:
-            self.points.visible = False
-        self.plot.title = f"{named(where.measure)} (upwards) against {named(where.against)}, {len(frame):,} windows"
+
+    def _paint(self, density: Density) -> None:
+        old = self.cells.image  # the mark redraws when its image is another one
+        image = Image(value=_png(density.counts), layout=old.layout)
+        set_marks(self.cells, image=image, x=list(density.x), y=list(density.y))
+        old.close()
 
     def _mark(self, window: int | None) -> None:
         self.here.visible = window is not None
@@ -62,7 +80,19 @@ class Scatter(Part):
             set_marks(self.here, x=[x] * 2, y=[y] * 2)
 
     def _click(self, x: float, y: float) -> None:
-        spans = [scale.max - scale.min for scale in (self.scales["x"], self.scales["y"])]
-        away = ((self._points["x"] - x) / spans[0]) ** 2 + ((self._points["y"] - y) / spans[1]) ** 2
-        if len(away):
-            self.session.sample = int(self._points["window"].iloc[int(away.argmin())])
+        spans = [scale.max - scale.min for scale in self.scales.values()]
+        distance = " + ".join(
+            f'pow(("{name}" - ?) / ?, 2)' for name in (self.selection.against, self.selection.measure)
+        )
+        self._go_nearest(distance, x, spans[0], y, spans[1])
+
+
+def _png(counts: np.ndarray) -> bytes:
+    """Counts [cells upwards, cells across] as a PNG, stronger where there are more, by their logarithm."""
+    shares = np.log1p(counts) / np.log1p(max(counts.max(), 1))
+    pixels = np.empty((*counts.shape, 4), dtype=np.uint8)
+    pixels[..., :3] = [round(255 * channel) for channel in to_rgb(NEUTRAL)]
+    pixels[..., 3] = np.where(counts > 0, np.rint(255 * (_PALEST + (1 - _PALEST) * shares)), 0)
+    buffer = io.BytesIO()
+    Picture.fromarray(pixels[::-1]).save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -9,8 +9,10 @@ import pandas as pd
 from traitlets import Dict, Enum, Instance, TraitError, Unicode, validate
 
 from stockformer.survey import Survey, history
+from stockformer.survey.context import REGIMES
 from stockformer.survey.history import Filter
 from stockformer.survey.table import SECTOR
+from stockformer.table import listed
 from stockformer_widgets.state.observable import Observable, changing, reacts
 
 #: How a measure is drawn over the calendar: as it is, or its level with an interval.
@@ -86,6 +88,18 @@ class HistorySelection(Observable):
         if name not in self.survey.numeric:
             raise TraitError(f"there is no measure {name!r}, only {', '.join(self.survey.numeric)}")
         return name
+
+    @validate("where")
+    def _check_filter(self, proposal: Any) -> Filter:
+        where: Filter = proposal["value"]
+        known = {"ticker": self.tickers, "sector": self.sectors, "regime": REGIMES}
+        for field, names in known.items():
+            name = getattr(where, field)
+            if name is not None and name not in names:
+                raise TraitError(f"there is no {field} {name!r}, only {listed(list(names), 20) or 'none'}")
+        if where.correct is not None and "correct" not in self.survey.columns:
+            raise TraitError("a regression's values are not right or wrong")
+        return where
 
     @reacts("where")
     def _remember(self, change: Any) -> None:

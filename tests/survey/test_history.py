@@ -103,14 +103,30 @@ def test_bins_hold_every_window_once(surveyed):
     np.testing.assert_allclose(bins["low"], edges[:-1], rtol=1e-6)
 
 
-def test_points_of_many_windows_are_an_even_part(surveyed, monkeypatch):
+def test_points_are_the_windows_and_a_density_counts_them(surveyed):
     frame = surveyed.to_frame()
-    everything = history.scatter(surveyed, "volatility", "market_share")
-    np.testing.assert_allclose(everything["y"], frame["market_share"])
-    monkeypatch.setattr(history, "_MOST_POINTS", 100)
-    part = history.scatter(surveyed, "volatility", "market_share")
-    assert 50 <= len(part) <= 100
-    assert set(np.diff(part["window"])) == {-(-len(frame) // 100)}
+    points = history.scatter(surveyed, "volatility", "market_share")
+    np.testing.assert_allclose(points, frame[["volatility", "market_share"]])
+    calm = frame[frame["regime"] == "calm"]
+    density = history.density(surveyed, "volatility", "market_share", Filter(regime="calm"))
+    for ends, column in ((density.x, "volatility"), (density.y, "market_share")):
+        np.testing.assert_allclose(ends, (calm[column].min(), calm[column].max()))
+    expected, *_ = np.histogram2d(calm["market_share"], calm["volatility"], density.counts.shape)
+    assert density.counts.sum() == len(calm)
+    assert np.abs(density.counts - expected).sum() <= 4  # a value on an edge is in one of two cells
+    assert history.density(surveyed, "volatility", "market_share", Filter(ticker="none")) is None
+
+
+def test_values_that_are_no_finite_numbers_are_left_out(tmp_path):
+    surveyed = survey(make_model(), make_dataset(), tmp_path / "run", progress=False)
+    surveyed._connection.execute(
+        "UPDATE windows SET market_share = CASE \"window\" % 3 WHEN 0 THEN 'nan' WHEN 1 THEN 'inf' "
+        "ELSE market_share END::FLOAT"
+    )
+    known = surveyed.to_frame()["market_share"][2::3]
+    assert history.histogram(surveyed, "market_share")["count"].sum() == len(known)
+    assert history.density(surveyed, "market_share", "volatility").x == (known.min(), known.max())
+    assert list(history.scatter(surveyed, "market_share", "volatility")["x"]) == list(known)
 
 
 def test_rows_are_sorted_by_any_column(surveyed):

@@ -55,3 +55,18 @@ def test_unknown_measures_are_refused(view):
     with pytest.raises(TraitError, match="there is no measure 'moon', only gate_layer_0"):
         view.selection.measure = "moon"
     assert view.selection.measure == "market_share"
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        (Filter(ticker="X"), "there is no ticker 'X', only T0, T1, T2, T3, T4"),
+        (Filter(sector="gold"), "there is no sector 'gold', only banks, none, oil"),
+        (Filter(regime="wild"), "there is no regime 'wild', only calm, normal, volatile"),
+    ],
+)
+def test_filters_by_names_that_are_not_there_are_refused(view, where, words):
+    with pytest.raises(TraitError, match=words):
+        view.selection.where = where
+    assert view.selection.where == ALL
+    assert not view.selection.can_undo
