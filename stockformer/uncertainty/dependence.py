@@ -14,30 +14,40 @@ _MOST_COSINES = 400
 
 
 def block_length(series: np.ndarray) -> float:
-    """Number of days over which a series depends on itself: the optimal block of the circular block bootstrap.
+    """Number of days over which a series depends on itself: `block_lengths` of one series, [n]."""
+    return float(block_lengths(series[None])[0])
+
+
+def block_lengths(series: np.ndarray) -> np.ndarray:
+    """Numbers of days over which series depend on themselves: the optimal blocks of the circular block bootstrap.
 
     Politis and White (2004), with the correction of Patton, Politis and White (2009). It is 1 for independent
     days and for a constant series, and the whole length of a series that is too short to tell.
 
     Args:
-        series: one value per day, [n].
+        series: one value per day, [series, n].
+
+    Returns:
+        [series].
     """
-    length = len(series)
-    padded = np.fft.rfft(series - series.mean(), 2 * length)
-    covariance = np.fft.irfft(np.abs(padded) ** 2)[:length] / length
-    if covariance[0] <= 1e-24 * np.square(series).mean():
-        return 1.0
+    length = series.shape[1]
+    padded = np.fft.rfft(series - series.mean(axis=1, keepdims=True), 2 * length)
+    covariance = np.fft.irfft(np.abs(padded) ** 2)[:, :length] / length
+    variance, lagged = covariance[:, :1], covariance[:, 1:]
     # The correlation ends before the first five consecutive lags that are within the noise.
-    small = np.abs(covariance[1:]) < 2 * np.sqrt(np.log10(length) / length) * covariance[0]
-    runs = sliding_window_view(small, 5).all(axis=1) if len(small) >= 5 else small[:0]
-    window = min(2 * max(int(runs.argmax()), 1) if runs.any() else length, length - 1)
-    lags = np.arange(1, window + 1)
-    weights = np.minimum(1, 2 * (1 - lags / window)) * covariance[1 : window + 1]
-    spectrum = covariance[0] + 2 * weights.sum()
-    if spectrum <= 0:
-        return float(length)
-    slope = 2 * (lags * weights).sum()
-    return float(max(1, (1.5 * (slope / spectrum) ** 2 * length) ** (1 / 3)))
+    small = np.abs(lagged) < 2 * np.sqrt(np.log10(length) / length) * variance
+    runs = np.all(sliding_window_view(small, 5, axis=1), axis=2) if length > 5 else small[:, :0]
+    first = runs.argmax(axis=1) if runs.size else np.zeros(len(series), dtype=int)
+    window = np.where(runs.any(axis=1), 2 * np.maximum(first, 1), length)[:, None]
+    lags = np.arange(1, length)
+    # Weights fall from half of the window to its end, and are 0 beyond it.
+    weighted = np.clip(2 * (1 - lags / np.minimum(window, length - 1)), 0, 1) * lagged if length > 1 else lagged
+    spectrum = variance[:, 0] + 2 * weighted.sum(axis=1)
+    slope = 2 * (lags * weighted).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lengths = np.maximum(1, np.cbrt(1.5 * (slope / spectrum) ** 2 * length))
+    lengths = np.where(spectrum > 0, lengths, length)
+    return np.where(variance[:, 0] <= 1e-24 * np.square(series).mean(axis=1), 1.0, lengths)
 
 
 def cosine_sums(series: np.ndarray, block: float) -> np.ndarray:
@@ -54,10 +64,14 @@ def cosine_sums(series: np.ndarray, block: float) -> np.ndarray:
     Returns:
         No cosine if the calendar has fewer than `FEWEST_BLOCKS` blocks.
     """
-    blocks = len(series) / block
-    cosines = min(int(blocks / 2), _MOST_COSINES) if blocks >= FEWEST_BLOCKS else 0
-    waves: np.ndarray = dct(series, axis=0)[1 : cosines + 1] / np.sqrt(2)
+    waves: np.ndarray = dct(series, axis=0)[1 : int(_cosines(len(series), np.array(block))) + 1] / np.sqrt(2)
     return waves
+
+
+def _cosines(days: int, blocks: np.ndarray) -> np.ndarray:
+    """How many cosines there are for each length of a block."""
+    number = days / blocks
+    return np.where(number >= FEWEST_BLOCKS, np.minimum(number // 2, _MOST_COSINES), 0).astype(int)
 
 
 def standard_error(series: np.ndarray, block: float) -> tuple[float, int]:
@@ -66,8 +80,23 @@ def standard_error(series: np.ndarray, block: float) -> tuple[float, int]:
     Args:
         series, block: as for `cosine_sums`.
     """
-    sums = cosine_sums(series, block)
-    return (float(np.sqrt(np.square(sums).mean())), len(sums)) if len(sums) else (np.nan, 0)
+    errors, degrees = standard_errors(series[None], np.array([block]))
+    return float(errors[0]), int(degrees[0])
+
+
+def standard_errors(series: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`standard_error` of several series.
+
+    Args:
+        series: one value per day, [series, n].
+        blocks: how many days depend on each other, [series].
+    """
+    length = series.shape[1]
+    cosines = _cosines(length, blocks)
+    squares = np.square(dct(series, axis=1)[:, 1:]) / 2
+    total = np.where(np.arange(length - 1) < cosines[:, None], squares, 0.0).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(total / cosines), cosines
 
 
 def mean_margin(values: np.ndarray, days: np.ndarray) -> float:
