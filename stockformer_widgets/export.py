@@ -315,7 +315,7 @@ class _Charts:
             chart = replace(chart, title=f"{side}: {chart.title}")
         return {
             name: self._pack(getattr(chart, name))
-            for name in ("title", "body", "summary", "notes", "caveats", "doubt", "legend")
+            for name in ("title", "body", "summary", "notes", "caveats", "doubt", "legend", "empty")
         }
 
     def _pack(self, value: Any) -> Any:

@@ -36,6 +36,8 @@ export interface Text {
   doubt: Doubt | null;
   /** Names and colours. */
   legend: [string, string][];
+  /** Whether there is nothing to show yet. */
+  empty: boolean;
 }
 
 /** The values of a picture, the first cell of a row its name. */
@@ -84,7 +86,7 @@ export function caption(root: HTMLElement, ask: () => void, signal: AbortSignal)
       reading.title = spoken(phrases);
       reading.replaceChildren(...phrases.flatMap((phrase, place) => [...(place ? [", "] : []), ...said(phrase)]));
     },
-    tell({ caveats, summary, notes, doubt, legend: names }) {
+    tell({ caveats, summary, notes, doubt, legend: names, empty }) {
       legend.replaceChildren(...names.flatMap(([name, color]) => said([name, "", color])));
       prose.replaceChildren(
         ...caveats.map(warned),
@@ -93,6 +95,7 @@ export function caption(root: HTMLElement, ask: () => void, signal: AbortSignal)
       );
       trust.replaceChildren(...(doubt ? [doubted(doubt)] : []));
       tabulate(numbers, summary.subject, summary.findings);
+      more.hidden = empty;
       asides.replaceChildren(...notes.filter(({ aside }) => aside).map(noted));
       values.replaceChildren();
       if (all.open) ask();

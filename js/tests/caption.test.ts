@@ -19,6 +19,7 @@ const TEXT: Text = {
   ],
   doubt: { text: "no better than random", level: "doubtful", detail: "p = 0.4" },
   legend: [["A", "red"]],
+  empty: false,
 };
 const TABLE: Table = { columns: ["day", "weight"], rows: [["d1", "0.5"]], of: 1234 };
 
@@ -77,6 +78,9 @@ test("caveats are before the sentence, and the doubt is a badge that explains it
   expect(part("badge").tagName).toBe("SPAN"); // nothing to explain
   made.tell({ ...TEXT, doubt: null });
   expect(part("badge")).toBeNull();
+  expect(part("fold").hidden).toBe(false);
+  made.tell({ ...TEXT, empty: true });
+  expect(part("fold").hidden).toBe(true);
 });
 
 test("numbers are a table under their subject, each with its formula; they stay open while they change", () => {

@@ -204,6 +204,7 @@ function shown(make: (layer: number) => Body, signal = new AbortController().sig
         caveats: layer ? ["take care"] : [],
         doubt: null,
         legend: [],
+        empty: false,
       },
       numbers,
     ) as Packed;

@@ -338,13 +338,19 @@ class Chart:
         return self.make_table()
 
     @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show yet."""
+        return isinstance(self.body, Panels) and not self.body.panels
+
+    @property
     def legend(self) -> tuple[tuple[str, str], ...]:
         """Names and colours of what is drawn, where a legend needs to say so."""
         return tuple(self.body.legend.items()) if isinstance(self.body, Bars | Panels) else ()
 
     def noting(self, *notes: Note) -> Chart:
         """The chart with further notes; those without text are left out."""
-        return replace(self, notes=(*self.notes, *(note for note in notes if note.text)))
+        more = tuple(note for note in notes if note.text)
+        return replace(self, notes=(*self.notes, *more)) if more else self
 
 
 def share_words(share: float, even: float | None = None) -> str:

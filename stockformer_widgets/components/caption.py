@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,14 +70,15 @@ class Caption(anywidget.AnyWidget):
 def text_of(chart: Chart) -> dict[str, Any]:
     """The words of a chart as a ``Text`` of ``js/src/caption.ts``."""
     summary = chart.summary
-    findings = [asdict(one) | {"value": one.value if np.isfinite(one.value) else None} for one in summary.findings]
+    findings = [vars(one) | {"value": one.value if np.isfinite(one.value) else None} for one in summary.findings]
     text: dict[str, Any] = _plain(
         {
             "caveats": chart.caveats,
             "summary": {"verdict": summary.verdict, "findings": findings, "subject": summary.subject},
-            "notes": list(map(asdict, chart.notes)),
-            "doubt": None if chart.doubt is None else asdict(chart.doubt),
+            "notes": list(map(vars, chart.notes)),
+            "doubt": None if chart.doubt is None else vars(chart.doubt),
             "legend": chart.legend,
+            "empty": chart.empty,
         }
     )
     return text

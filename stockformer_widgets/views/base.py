@@ -87,6 +87,8 @@ class View(SnapshotBox):
 
     _chart: Chart | None = None
     _made_of: tuple[Any, ...] = ()
+    #: The chart that the caption is about.
+    _told: Chart | None = None
 
     @opens_whole
     def __init__(self, session: ExtractorSession, selection: Selection | None = None) -> None:
@@ -296,7 +298,7 @@ class View(SnapshotBox):
         if self.filled:
             self._draw()
             self._read_out()
-            self.caption.tell(self.chart.noting(*self._notes()))
+            self._tell(self.chart.noting(*self._notes()))
         self._drawn = state
 
     def _state(self, of_selection: Sequence[str]) -> tuple[Any, ...]:
@@ -361,6 +363,12 @@ class View(SnapshotBox):
         self.caption.read(phrases)
         self.keyboard.announcement = spoken(phrases)
 
+    def _tell(self, chart: Chart) -> None:
+        """Say what a chart shows."""
+        if chart is not self._told:
+            self._told = chart
+            self.caption.tell(chart)
+
     def _table(self) -> dict[str, Any] | None:
         """The values of the picture, for its caption."""
         with self.message.reporting():
@@ -394,7 +402,7 @@ class View(SnapshotBox):
         if self.comm is None:
             return
         self._unfollow()
-        self._chart, self._made_of, self._drawn = None, (), ()
+        self._chart, self._told, self._made_of, self._drawn = None, None, (), ()
         close_children(self)
         super().close()
 

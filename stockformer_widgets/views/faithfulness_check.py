@@ -217,8 +217,7 @@ def _random(rows: dict[str, dict[str, float]]) -> str:
 def _html_table(head: list[str], rows: list[list[str]]) -> str:
     top = "".join(f"<th>{name}</th>" for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    look = "line-height: 1.4; text-align: right; overflow-wrap: normal; word-break: normal; border-spacing: 10px 0"
-    return f'<div style="overflow-x: auto"><table style="{look}"><tr>{top}</tr>{body}</table></div>'
+    return f'<div class="stockformer-table"><table><tr>{top}</tr>{body}</table></div>'
 
 
 def _words(name: object) -> str:

@@ -77,4 +77,4 @@ class SaliencyBars(AttributedView, BarsView):
             row = self.chart.table.set_index("feature").loc[feature]
             numbers = [(feature, "value")] if "value" in row else [(f"{feature} A", "a"), ("B", "b")]
             return [Phrase(words, f"{row[column]:.4g}") for words, column in numbers]
-        return super()._describe(place)
+        return [Phrase("no feature is selected")] if place is None else super()._describe(place)

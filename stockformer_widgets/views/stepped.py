@@ -111,7 +111,7 @@ class SteppedResult(SteppedView):
     def _say(self, words: str) -> None:
         """Say something in the place of a result."""
         self.caption.read([])
-        self.caption.tell(Chart("", Panels(()), summary=Summary(words, ())))
+        self._tell(Chart("", Panels(()), summary=Summary(words, ())))
 
 
 class SteppedPanels(SteppedResult, PanelsView):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from cases import make_session
 
-from stockformer.charts.chart import Axis, Bars, Chart, Doubt, Heatmap, Note, Scale
+from stockformer.charts.chart import Axis, Bars, Chart, Doubt, Heatmap, Note, Panels, Scale
 from stockformer.explainability import Finding, Summary
 from stockformer_widgets import AttentionRow
 from stockformer_widgets.components.caption import Caption, Phrase, spoken, table_of, text_of
@@ -47,7 +47,13 @@ def test_a_text_is_what_the_chart_says():
         "notes": [{"text": "strongest: d1", "detail": "of 2", "aside": True}],
         "doubt": {"text": "no better than random", "level": "doubtful", "detail": "p = 0.4"},
         "legend": [["now", "red"], ["before", "blue"]],
+        "empty": False,
     }
+
+
+def test_a_chart_without_panels_is_empty():
+    assert text_of(Chart("", Panels(())))["empty"]
+    assert not text_of(Chart("", heatmap(1, 1)))["empty"]
 
 
 def test_half_a_surrogate_pair_is_sent_as_a_question_mark():

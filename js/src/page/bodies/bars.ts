@@ -24,7 +24,10 @@ export const BARS: Renderer<Bars> = {
   },
   selected: (body, where) => [placeOn(body.names, body.names.sets, where)],
   change: (body, [place], where) => changeOn(body.names, place!, where),
-  words: (body, [place]) => (place! < 0 ? [] : [[nameOf(body.names, place!), body.words[place!]!]]),
+  words: ({ names, words }, [place]) => {
+    if (place! < 0) return names.sets === "feature" ? [["no feature is selected"]] : [];
+    return [[nameOf(names, place!), words[place!]!]];
+  },
   table: ({ names, scale, words }) =>
     rowsOf([names.label, scale.label], words.length, (place) => [nameOf(names, place), words[place]!]),
 };
