@@ -23,6 +23,7 @@ from stockformer_widgets.controls.tools import CompareControls, ExportControls, 
 from stockformer_widgets.controls.what_if import WhatIfControls
 from stockformer_widgets.export import pack_samples, write_page
 from stockformer_widgets.headline import Headline
+from stockformer_widgets.history import HistoryView
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.state.observable import Observable
 from stockformer_widgets.state.reading import Reading
@@ -62,6 +63,7 @@ class AttentionExplorer(SnapshotBox):
         self.session = session
         self.selection = selection or Selection(session)
         self._read: Reading | None = session.reading
+        self._survey = survey
         self.comparison: SampleComparison | None = None
         try:
             self._build(survey)
@@ -107,6 +109,8 @@ class AttentionExplorer(SnapshotBox):
     def export_html(self, path: str | Path, samples: Iterable[int] | None = None) -> Path:
         """Write the explorer as one HTML file, linked and clickable without Python or network.
 
+        Of several samples it holds their history too, if there is a survey.
+
         Args:
             path: of the file.
             samples: indices into the session's dataset to choose from; the session's sample by default.
@@ -116,7 +120,8 @@ class AttentionExplorer(SnapshotBox):
             ValueError: samples of a session without dataset, or none at all.
             OSError: the file cannot be written.
         """
-        return write_page(path, *pack_samples(self.session, self.selection, samples))
+        made = (view.survey for view in self.views if isinstance(view, HistoryView))
+        return write_page(path, *pack_samples(self.session, self.selection, samples, next(made, self._survey)))
 
     def _png(self, dpi: int) -> bytes:
         return arrange(self.tabs.pictures(dpi), self.session.title, dpi)

@@ -23,10 +23,13 @@ from tqdm import tqdm  # as text: a bar of widgets would stay open in the kernel
 from traitlets import Bytes, Dict
 
 import stockformer
-from stockformer.charts.chart import Chart, Line, Lines, Panels, formatted
+from stockformer.charts.chart import Chart, Line, Lines, Note, Panels, formatted
+from stockformer.charts.history import chosen_windows
 from stockformer.explainability import kind_title
 from stockformer.files import write_whole
 from stockformer.fingerprint import fingerprint
+from stockformer.survey import Survey
+from stockformer.survey.history import window_row
 from stockformer_widgets.state.lifetime import closes_to_the_end
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
@@ -35,6 +38,7 @@ from stockformer_widgets.views.base import close_children
 from stockformer_widgets.views.day_maps import market_note
 
 _STATIC = Path(__file__).parent / "static"
+_HISTORY = "History"  # heading and view
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -125,9 +129,13 @@ def write_page(path: str | Path, bundle: dict[str, Any], data: bytes) -> Path:
 
 
 def pack_samples(
-    session: ExtractorSession, selection: Selection, samples: Iterable[int] | None
+    session: ExtractorSession, selection: Selection, samples: Iterable[int] | None, survey: Survey | None = None
 ) -> tuple[dict[str, Any], bytes]:
-    """`pack` the session's sample, or others of its dataset under the same change, target and method."""
+    """`pack` the session's sample, or others of its dataset under the same change, target and method.
+
+    Args:
+        survey: of the session's windows; the page then holds the history of its samples.
+    """
     if samples is None:
         return pack([_page_sample(session)], selection, [session])
     if isinstance(samples, str) or not isinstance(samples, Iterable):
@@ -144,7 +152,16 @@ def pack_samples(
                 other.sample = index
                 yield _page_sample(other)
 
-        return pack(each(), selection, [session])
+        history = None if survey is None or len(indices) < 2 else _history(survey, session, indices)
+        return pack(each(), selection, [session], history)
+
+
+def _history(survey: Survey, session: ExtractorSession, indices: Sequence[int]) -> Chart:
+    """The measures of some windows."""
+    columns = ["date", "ticker", *survey.main_measures, "volatility", "error"]
+    rows = pd.DataFrame([window_row(survey, index)[columns] for index in indices])
+    unchanged = "measured on the model without the what-if" if session.change else ""
+    return chosen_windows(rows).noting(Note(unchanged))
 
 
 @dataclass(frozen=True)
@@ -166,13 +183,17 @@ def _page_sample(session: ExtractorSession) -> PageSample:
 
 
 def pack(
-    samples: Iterable[PageSample], selection: Selection, sessions: Sequence[ExtractorSession]
+    samples: Iterable[PageSample],
+    selection: Selection,
+    sessions: Sequence[ExtractorSession],
+    history: Chart | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """The content of a page: a ``Bundle`` of ``js/src/page/bundle.ts``, and its arrays.
 
     Args:
         selection: where the page opens.
         sessions: whose models the numbers come from.
+        history: of the samples, whose places are theirs.
     """
     size = selection.sizes()
     sections: dict[str, list[list[str]]] = {}
@@ -185,6 +206,13 @@ def pack(
                 title: [[_name(slot, sample.selection) for slot in slots([column])] for column in columns]
                 for title, columns in sample.pages.items()
             }
+        if history is not None:
+            view: dict[str, Any] = {"label": _HISTORY, "horizontal": "sample", "vertical": "sample"}
+            view |= {"content": [], "charts": {"": charts.pack(history, "")}}
+            for one in packed:
+                one["views"][_HISTORY] = view
+            (first, overview), *others = sections.items()
+            sections = {first: overview, _HISTORY: [[_HISTORY]], **dict(others)}
     bundle = {
         "samples": packed,
         "sections": list(_sections(sections, {name for sample in packed for name in sample["views"]})),

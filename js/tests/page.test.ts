@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
 
 import { beforeEach, expect, test, vi } from "vitest";
-import { placeOn } from "../src/page/bodies/body";
+import { changeOn, placeOn } from "../src/page/bodies/body";
 import { namedSteps } from "../src/page/bodies/canvas";
 import { PANELS } from "../src/page/bodies/panels";
 import { type Bundle, charts, type Packed, type Sample, type View } from "../src/page/bundle";
@@ -66,6 +66,19 @@ test.each([
   const state = store(bundle(sample("A", 2, 3, 5, 7)));
   state.set({ layer: 1, query: 2, key: 2 });
   expect(moved(state, key, "key", "query")).toEqual(change);
+});
+
+test("a place of an axis of samples is a sample", () => {
+  const state = store(bundle(sample("A", 2, 3, 5, 7), sample("B", 2, 3, 5, 7), sample("C", 2, 3, 5, 7)));
+  const windows = { names: ["A", "B", "C"], sets: "sample" } as Axis;
+  state.set(changeOn(windows, 2, state.where));
+  expect(state.sample.title).toBe("C");
+  expect(placeOn(windows, "sample", state.where)).toBe(2);
+  const press = (key: string) => state.set(moved(state, key, "sample", "sample")!);
+  press("ArrowLeft");
+  expect(state.sample.title).toBe("B");
+  for (let times = 0; times < 3; times++) press("ArrowDown");
+  expect(state.sample.title).toBe("C");
 });
 
 test("up and down go through the bars in their order", () => {

@@ -17,6 +17,7 @@ from stockformer.charts.chart import (
     Line,
     Lines,
     Note,
+    Panels,
     Scale,
     finite_range,
     formatted,
@@ -28,6 +29,8 @@ from stockformer.table import counted
 
 #: The field that a click on a date sets, of a view's own selection.
 DATE = "date"
+#: The field that a click on one of the windows of a page sets.
+SAMPLE = "sample"
 HIT_RATE = "hit rate"
 
 
@@ -149,6 +152,22 @@ def measure_histogram(bins: pd.DataFrame, name: str, filtered: str = "") -> Char
     values = Axis(formatted((bins["low"] + bins["high"]) / 2, ".3g"), name)
     body = Lines((line,), values, Scale(*finite_range([counts], 0.0), "windows"))
     return Chart(f"{_title(name)} of the windows" + (f", {filtered}" if filtered else ""), body, bins.copy)
+
+
+def chosen_windows(frame: pd.DataFrame) -> Chart:
+    """Measures of a few windows, one panel per measure.
+
+    Args:
+        frame: one row per window: ``date, ticker``, and the measures.
+    """
+    # All lines have one name, so that the titles alone say what is what.
+    windows = [f"{ticker}, {date.date()}" for ticker, date in zip(frame["ticker"], frame["date"], strict=True)]
+    places, panels = Axis(windows, "window", SAMPLE), []
+    for column in frame.columns.drop(["date", "ticker"]):
+        values, name = frame[column].to_numpy(dtype=float), str(column).replace("_", " ")
+        dots = Line("its value", values, formatted(values), NEUTRAL, "dots")
+        panels.append((name, Lines((dots,), places, Scale(*finite_range([values]), name))))
+    return Chart("Measures of the windows of this page", Panels(tuple(panels)), frame.copy)
 
 
 def quality_summary(name: str, periods: dict[str, tuple[float, float, float]]) -> Summary:

@@ -153,7 +153,7 @@ class Survey:
             A comparison without maps.
         """
         check_names(names)
-        chosen = self._compared if measures is None else list(measures)
+        chosen = self.main_measures if measures is None else list(measures)
         missing = sorted(set(chosen) - set(self.measures))
         if missing:
             raise ValueError(f"there is no measure {missing[0]!r}, only {listed(self.measures, 12)}")
@@ -189,7 +189,7 @@ class Survey:
         return maps
 
     @property
-    def _compared(self) -> list[str]:
+    def main_measures(self) -> list[str]:
         """The measures that every survey has: none of a single layer, but for gates, and none of a head."""
         return [name for name in self.measures if "_layer_" not in name or name.startswith("gate_")]
 

@@ -16,7 +16,8 @@ from shipped import shipped_sample
 
 from stockformer.dataset import StockDataset
 from stockformer.explainability import attribute, capture_attention
-from stockformer.sample import sample_table
+from stockformer.sample import load_sample, sample_table
+from stockformer.survey import sample_survey
 from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleComparison
 
 SAMPLE, MODEL = shipped_sample()
@@ -144,6 +145,25 @@ def test_another_sample_and_kind(opened: Page, explorer_file: Path) -> None:
     drawn = shares_of(opened, area(view(opened, "AttentionHeatmap")), DAYS, DAYS, at=0.5)
     np.testing.assert_allclose(drawn[off], weights[off] / weights.max(), atol=0.02)
     expect(view(opened, "PriceStrip")).to_contain_text(str(window.dates[-1].date()))
+
+
+def test_the_history_of_the_samples_leads_to_each(opened: Page, tmp_path: Path) -> None:
+    dataset, model = load_sample("volatility")
+    surveyed, days = sample_survey(), ("2006-11-21", "2007-08-16", "2008-10-15", "2009-06-15")
+    samples = [dataset.index_of(day, "AAPL") for day in days]
+    session = ExtractorSession.from_dataset(model, dataset, samples[0])
+    session.explanations.method = "gradient"
+    page = AttentionExplorer(session, survey=surveyed).export_html(tmp_path / "page.html", samples=samples)
+    opened.goto(page.as_uri())
+    shown = view(opened, "History")
+    box = shown.locator("canvas").first.bounding_box()
+    across = LEFT + (box["width"] - LEFT - RIGHT) * 2.5 / 4
+    shown.locator("canvas").first.click(position={"x": across, "y": box["height"] / 2})
+    expect(opened.locator("h1")).to_have_text("AAPL, 2008-10-15")
+    share = surveyed.query(f'SELECT market_share FROM windows WHERE "window" = {samples[2]}')["market_share"][0]
+    expect(shown).to_contain_text(f"market share {rounded(share)}")
+    shown.press("ArrowLeft")
+    expect(opened.locator("h1")).to_have_text("AAPL, 2007-08-16")
 
 
 def test_the_head_grid_selects_and_the_keyboard_moves(opened: Page, explorer_file: Path) -> None:

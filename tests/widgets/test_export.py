@@ -17,10 +17,12 @@ import pandas as pd
 import pytest
 from cases import ALL_VIEWS, SESSIONS, make_session, observers, unpacked, widgets
 from ipywidgets import Widget
+from small_market import make_dataset, make_model
 
 from stockformer.charts.chart import Axis, Band, Bars, Doubt, Grid, Heatmap, Line, Lines, Note, Panels, Scale
 from stockformer.explainability import Finding
-from stockformer_widgets import AttentionExplorer, ExplorerPage, SampleComparison, Selection
+from stockformer.survey import survey
+from stockformer_widgets import AttentionExplorer, ExplorerPage, ExtractorSession, SampleComparison, Selection
 from stockformer_widgets.export import PageSample, pack, pack_samples
 
 
@@ -174,6 +176,24 @@ def test_text_that_is_no_unicode_is_written(session, tmp_path):
 def test_a_sample_that_is_named_twice_is_written_once(session, tmp_path):
     bundle, _ = read(AttentionExplorer(session).export_html(tmp_path / "page.html", samples=[39, 2, -1, 2]))
     assert len(bundle["samples"]) == 2
+
+
+def test_several_samples_have_their_history(tmp_path):
+    model, dataset = make_model(), make_dataset()
+    surveyed = survey(model, dataset, tmp_path / "run", progress=False)
+    frame = surveyed.to_frame()
+    with ExtractorSession.from_dataset(model, dataset) as session, AttentionExplorer(session, None, surveyed) as both:
+        bundle, data = read(both.export_html(tmp_path / "page.html", samples=[7, 399, 30]))
+        alone, _ = read(both.export_html(tmp_path / "alone.html", samples=[7]))
+    assert "History" not in alone["samples"][0]["views"]
+    assert [section["title"] for section in bundle["sections"]][:2] == ["Overview", "History"]
+    for number in range(3):
+        body = chart(bundle, data, "History", number)["body"]
+        assert [name for name, _ in body["panels"]][-3:] == ["relative entropy", "volatility", "error"]
+        for name, panel in body["panels"]:
+            np.testing.assert_allclose(panel["lines"][0]["values"], frame[name.replace(" ", "_")][[7, 399, 30]], 5e-4)
+            assert panel["x"]["sets"] == "sample"
+            assert panel["x"]["names"] == [sample["title"] for sample in bundle["samples"]]
 
 
 def test_samples_of_a_session_without_dataset(tmp_path):

@@ -64,7 +64,7 @@ export function moved(
   const where = store.where;
   const size = sizes(store.sample, where.kind, where.layer);
   const step = (what: string, by: number): Partial<Selection> => {
-    if (what === "layer") return { layer: where.layer + by };
+    if (what === "layer" || what === "sample") return { [what]: where[what] + by };
     if (what === "head") {
       const place = (where.head === null ? 0 : where.head + 1) + by;
       const round = (place + size.heads + 1) % (size.heads + 1);

@@ -40,7 +40,7 @@ export function rowsOf(columns: string[], of: number, row: (place: number) => st
 export function placeOn({ names }: Axis, field: string, where: Selection): number {
   if (field === "query" || field === "key") return Math.max(names.length - 1 - where[field], 0);
   if (field === "feature") return where.feature === null ? -1 : names.indexOf(where.feature);
-  if (field === "layer") return where.layer;
+  if (field === "layer" || field === "sample") return where[field];
   return field === "head" ? (where.head ?? -1) : -1;
 }
 
@@ -51,7 +51,8 @@ export function changeOn({ names, sets }: Axis, place: number, where: Selection)
     case "key":
       return { [sets]: names.length - 1 - place };
     case "layer":
-      return { layer: place };
+    case "sample":
+      return { [sets]: place };
     case "head":
       return { head: place === where.head ? null : place };
     case "feature":
