@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from stockformer.charts.chart import (
     GREY,
@@ -14,6 +16,7 @@ from stockformer.charts.chart import (
     Axis,
     Band,
     Chart,
+    Heatmap,
     Line,
     Lines,
     Note,
@@ -23,6 +26,8 @@ from stockformer.charts.chart import (
     formatted,
     line_colors,
 )
+from stockformer.charts.figures import day_labels
+from stockformer.charts.maps import day_map, largest_value
 from stockformer.explainability.sentences.summary import Finding, Summary
 from stockformer.survey.drift import Drift
 from stockformer.table import counted
@@ -168,6 +173,26 @@ def chosen_windows(frame: pd.DataFrame) -> Chart:
         dots = Line("its value", values, formatted(values), NEUTRAL, "dots")
         panels.append((name, Lines((dots,), places, Scale(*finite_range([values]), name))))
     return Chart("Measures of the windows of this page", Panels(tuple(panels)), frame.copy)
+
+
+def mean_maps(maps: Mapping[str, Mapping[str, Tensor]], kind: str, layer: int) -> dict[str, Heatmap]:
+    """Mean attention of groups of windows, on one scale; days count back from the last one of a window.
+
+    Args:
+        maps: of `stockformer.survey.Survey.mean_maps`.
+    """
+    means = {name: of_kind[kind][layer] for name, of_kind in maps.items()}
+    largest = largest_value(*means.values())
+    return {
+        name: day_map(
+            mean, (_days_back(mean.size(0)), _days_back(mean.size(1))), labels=day_labels(kind), largest=largest
+        )
+        for name, mean in means.items()
+    }
+
+
+def _days_back(days: int) -> list[str]:
+    return [str(day - days + 1) for day in range(days)]
 
 
 def quality_summary(name: str, periods: dict[str, tuple[float, float, float]]) -> Summary:

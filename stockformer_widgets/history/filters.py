@@ -14,7 +14,7 @@ from stockformer.survey.context import REGIMES
 from stockformer.survey.history import ALL
 from stockformer_widgets.components.drawing import MessageLine, text
 from stockformer_widgets.controls.base import Controls
-from stockformer_widgets.history.part import Part, named
+from stockformer_widgets.history.part import Part, choice, named
 from stockformer_widgets.history.selection import BY, HistorySelection
 
 #: The value of "all": a Dropdown takes None to mean that nothing is chosen.
@@ -30,11 +30,11 @@ class Filters(Controls):
         super().__init__(message)
         self.selection = selection
         numeric = [(named(name), name) for name in selection.survey.numeric]
-        self.measure, self.by, self.against = _choice("measure", numeric), _choice("", BY), _choice("against", numeric)
+        self.measure, self.by, self.against = choice("measure", numeric), choice("", BY), choice("against", numeric)
         self.ticker = _filter("ticker", selection.tickers)
         self.sector = _filter("sector", selection.sectors)
         self.regime = _filter("days", REGIMES)
-        self.correct = _choice("predictions", [("all", _EVERY), *_CORRECT.items()])
+        self.correct = choice("predictions", [("all", _EVERY), *_CORRECT.items()])
         self.undoing = _button("undo filter", "go back to the filter before")
         self.clearing = _button("all windows", "leave out nothing")
         self._measures = {"measure": self.measure, "by": self.by, "against": self.against}
@@ -89,12 +89,7 @@ class Count(Part):
 
 
 def _filter(description: str, names: Sequence[str]) -> Dropdown:
-    return _choice(description, [("all", _EVERY), *((name, name) for name in names)])
-
-
-def _choice(description: str, options: Any) -> Dropdown:
-    look = {"style": {"description_width": "auto"}, "layout": Layout(width="auto")}
-    return Dropdown(description=description, options=options, **look)
+    return choice(description, [("all", _EVERY), *((name, name) for name in names)])
 
 
 def _button(words: str, tooltip: str) -> Button:

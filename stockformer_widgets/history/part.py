@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import bqplot as bq
 from bqplot_image_gl.interacts import MouseInteraction
-from ipywidgets import VBox, Widget
+from ipywidgets import Dropdown, Layout, VBox, Widget
 
 from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.history.selection import HistorySelection
@@ -81,3 +81,9 @@ class Part(VBox):
 def named(measure: str) -> str:
     """A column in words."""
     return measure.replace("_", " ")
+
+
+def choice(description: str, options: Any) -> Dropdown:
+    """A list to choose from, as wide as it needs to be."""
+    look = {"style": {"description_width": "auto"}, "layout": Layout(width="auto")}
+    return Dropdown(description=description, options=options, **look)

@@ -17,6 +17,7 @@ from stockformer_widgets.history.calendar import Measure, Quality, Volatility
 from stockformer_widgets.history.filters import Count, Filters
 from stockformer_widgets.history.groups import Groups
 from stockformer_widgets.history.histogram import Histogram
+from stockformer_widgets.history.mean_maps import MeanMaps
 from stockformer_widgets.history.rows import Rows
 from stockformer_widgets.history.scatter import Scatter
 from stockformer_widgets.history.selection import HistorySelection
@@ -80,14 +81,15 @@ class HistoryView(SnapshotBox):
         self.count = Count(*state)
         self.volatility, self.measure, self.quality = Volatility(*state), Measure(*state), Quality(*state)
         self.scatter, self.histogram = Scatter(*state), Histogram(*state)
-        self.groups, self.rows = Groups(*state), Rows(*state)
+        self.groups, self.rows, self.mean_maps = Groups(*state), Rows(*state), MeanMaps(*state)
         over_time = self.volatility, self.measure, self.quality
         beside = self.scatter, self.histogram
         for part in beside:
             part.layout.flex, part.layout.min_width = "1 1 340px", "300px"
-        self._parts = self.count, *over_time, *beside, self.groups, self.rows
+        below = self.groups, self.rows, self.mean_maps
+        self._parts = self.count, *over_time, *beside, *below
         row = HBox(beside, layout=Layout(flex_flow="row wrap"))
-        self.children = self.filters, self.count, self.message, *over_time, row, self.groups, self.rows
+        self.children = self.filters, self.count, self.message, *over_time, row, *below
 
     @observe("paused")
     def _follow(self, change: object = None) -> None:
