@@ -13,12 +13,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import chromium as finder
 import duckdb
 import pandas as pd
 import torch
-from lab import chromium as browsing
-from lab import jupyterlab
 from tables import table as markdown
 
 from stockformer.dataset import StockDataset
@@ -169,7 +166,10 @@ display(on, view)
 
 
 def _screen(store: Path) -> str:
+    import chromium as finder
     import explorer
+    from lab import chromium as browsing
+    from lab import jupyterlab
 
     times: dict[str, list[dict[str, float]]] = {name: [] for name in _ACTS}
     cells = [_CELL.format(store=str(store)), "print('resident', psutil.Process().memory_info().rss // 2**20)"]
