@@ -19,12 +19,15 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := $(PY) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: explore test check unit browser chromium format notebooks faithfulness planted static clean
+.PHONY: explore test tests check unit browser chromium format notebooks faithfulness planted static clean
 
 explore: .venv/lab
 	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" $(LAB) notebooks/explore.ipynb
 
-test: check chromium
+# With --jobs=2 the tests run beside mypy, which has one core to itself and takes a minute in a fresh clone.
+test: check tests
+
+tests: chromium js/node_modules
 	$(PYTEST)
 
 check: js/node_modules
