@@ -59,6 +59,13 @@ def test_no_two_folders_import_from_each_other():
 
 
 def test_what_is_heavy_is_loaded_when_it_is_used():
-    code = "import sys, stockformer.explainability, stockformer.sample; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"captum", "matplotlib", "ipywidgets", "bqplot", "scipy.stats"} & set(loaded)
+    code = """
+import sys, stockformer.explainability, stockformer.sample
+print(*sys.modules)
+import stockformer_widgets
+print(*sys.modules)
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    core, widgets = (set(line.split()) for line in printed.splitlines())
+    assert not {"captum", "matplotlib", "ipywidgets", "bqplot", "scipy.stats"} & core
+    assert not {"captum", "scipy.stats", "scipy.signal"} & widgets
