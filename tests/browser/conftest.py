@@ -9,7 +9,7 @@ from pathlib import Path
 import chromium as chromium_finder
 import pytest
 from lab import chromium, jupyterlab
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect
 
 PROJECT = Path(__file__).parents[2]
 
@@ -45,30 +45,37 @@ def lab(lab_root: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One cache for all pages, so that JupyterLab is loaded and compiled once."""
-    with browser.new_context(viewport={"width": 1680, "height": 1400}) as opened:
-        yield opened
+def tab(browser: Browser) -> Iterator[Page]:
+    """The page of all modules: JupyterLab takes longer to load than most tests to run."""
+    with browser.new_context() as context:
+        yield context.new_page()
 
 
 @pytest.fixture(scope="module")
-def page(context: BrowserContext) -> Iterator[Page]:
+def page(tab: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page whose console errors fail the module that used it."""
     errors: list[str] = []
+    failed = request.session.testsfailed
 
     def note(message: str) -> None:
         if UNFINISHED not in message:
             errors.append(message)
 
-    def note_errors(message: ConsoleMessage) -> None:
+    def note_console(message: ConsoleMessage) -> None:
         if message.type == "error":
             note(message.text)
 
-    opened = context.new_page()
-    opened.on("console", note_errors)
-    opened.on("pageerror", lambda error: note(str(error)))
-    yield opened
-    opened.close()
+    def note_error(error: Error) -> None:
+        note(str(error))
+
+    tab.set_viewport_size({"width": 1680, "height": 1400})
+    tab.on("console", note_console)
+    tab.on("pageerror", note_error)
+    yield tab
+    tab.remove_listener("console", note_console)
+    tab.remove_listener("pageerror", note_error)
+    if errors or request.session.testsfailed > failed:
+        tab.goto("about:blank")  # whatever they left in JupyterLab
     assert not errors, "\n".join(errors)
 
 

@@ -7,13 +7,13 @@ from stockformer.sample import load_sample, sample_table
 from stockformer_widgets import ExtractorSession
 
 EVIL = "</script><img src=x onerror=document.title='hacked'>"
-#: Days of a window: a fifth of what the model was trained on, since an exported page has charts for each.
+#: Days of a window: half of what the model was trained on, since an exported page has charts for each.
 DAYS = 12
 
 
 def hostile_session() -> ExtractorSession:
-    """The shipped model on short windows of the sample, with hostile names for its ticker and features."""
-    dataset, model = load_sample()
+    """A shipped model on short windows of the sample, with hostile names for its ticker and features."""
+    dataset, model = load_sample("volatility")
     table = sample_table()
     table = table[table["symbol"] == "AAPL"].assign(symbol=EVIL)
     dataset = StockDataset(table, **dataset.settings | {"normalization": None, "lookback": DAYS})

@@ -31,10 +31,11 @@ CELL_MS = 60_000
 
 @contextmanager
 def jupyterlab(root: Path, *, theme: str = "JupyterLab Light") -> Iterator[str]:
-    """A running JupyterLab that serves `root`; yields its address."""
+    """A running JupyterLab that serves `root`, with ``window.jupyterapp`` in its pages; yields its address."""
     with TemporaryDirectory() as settings:
         _write_settings(Path(settings), theme)
         command = ["jupyterlab", "--no-browser", "--ip=127.0.0.1", "--port={port}", "--allow-root"]
+        command += ["--expose-app-in-browser"]
         command += ["--ServerApp.token=", "--ServerApp.password=", f"--ServerApp.root_dir={root}"]
         command += [f"--LabApp.user_settings_dir={settings}/user", f"--LabApp.workspaces_dir={settings}/workspaces"]
         with _serving(command, root / "jupyterlab.log", "/api/status") as address:
@@ -89,15 +90,41 @@ def write_notebook(path: Path, cells: list[str]) -> None:
     nbformat.write(notebook, path)
 
 
+#: Closes every document, ends its kernel, and opens another document.
+_OPEN = """async path => {
+    const { commands, restored, serviceManager, shell } = window.jupyterapp;
+    await restored;
+    for (const document of [...shell.widgets('main')].filter(({ context }) => context)) {
+        shell.activateById(document.id);
+        await commands.execute('notebook:clear-all-cell-outputs');  // while the kernel hears that views are gone
+        document.context.model.dirty = false;  // else a dialog asks whether to save it
+        document.close();
+    }
+    await serviceManager.sessions.shutdownAll();
+    await commands.execute('docmanager:open', { path });
+}"""
+_IS_READY = """path => {
+    const { context, sessionContext } = window.jupyterapp.shell.currentWidget;
+    return context.path === path && context.isReady && sessionContext.session?.kernel?.status === 'idle';
+}"""
+
+
+def open_notebook(page: Page, address: str, name: str) -> None:
+    """Show a notebook in place of all others, and wait for its kernel. JupyterLab is loaded if it is not there."""
+    if not page.url.startswith(f"{address}/lab"):
+        page.goto(f"{address}/lab?reset")
+        page.wait_for_function("window.jupyterapp", timeout=CELL_MS)
+    page.evaluate(_OPEN, name)
+    page.wait_for_function(_IS_READY, arg=name, timeout=CELL_MS)
+
+
 def run_notebook(page: Page, address: str, name: str) -> None:
     """Open a notebook, run all cells, and wait until none is busy.
 
     Raises:
         AssertionError: a cell ended with an error.
     """
-    page.goto(f"{address}/lab/tree/{name}?reset")
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=CELL_MS)
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=CELL_MS)
+    open_notebook(page, address, name)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.wait_for_function(

@@ -35,6 +35,16 @@ _READ_FIGURE = r"""(view, number) => {
     };
 }"""
 
+#: Waits until a view stays where it is: one that was just opened moves while the views around it are drawn.
+_COME_TO_REST = """async view => {
+    const place = () => JSON.stringify(view.getBoundingClientRect());
+    let last;
+    do {
+        last = place();
+        await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    } while (place() !== last);
+}"""
+
 
 @dataclass
 class Figure:
@@ -148,6 +158,7 @@ def shares(pixels: np.ndarray, rows: int, columns: int, colormap: str = "viridis
 def click(page: Page, name: str, x: float, y: float, number: int = 0) -> None:
     """Click into a view's figure, at shares of its width and height."""
     view(page, name).scroll_into_view_if_needed()
+    view(page, name).evaluate(_COME_TO_REST)
     area = figure(page, name, number).area
     page.mouse.click(area["x"] + x * area["width"], area["y"] + y * area["height"])
 

@@ -68,7 +68,7 @@ def test_two_pages_and_reloads_lose_no_key_and_draw_what_a_page_shows(page: Page
     view(page, "AttentionHeatmap").locator("image").wait_for()
     page.keyboard.press("Control+s")
     page.wait_for_function("!document.querySelector('.jp-mod-current.jp-mod-dirty, .lm-mod-current.jp-mod-dirty')")
-    page.reload()
+    page.goto(f"{lab}/lab/tree/pages.ipynb?reset")
     focus(page)
     other = page.context.new_page()
     other.goto(f"{lab}/lab/tree/pages.ipynb?reset")

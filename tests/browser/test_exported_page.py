@@ -50,6 +50,15 @@ def explorer_file(tmp_path_factory) -> Path:
     return page
 
 
+@pytest.fixture
+def short() -> Iterator[ExtractorSession]:
+    """The smaller of the shipped models, on windows of the same days: its pages have a quarter of the charts."""
+    dataset, model = shipped_sample("volatility")
+    short = StockDataset(sample_table(), **dataset.settings | {"lookback": DAYS})
+    with ExtractorSession.from_dataset(model, short) as session:
+        yield session
+
+
 def view(page: Page, name: str) -> Locator:
     return page.locator(f"[data-view='{name}']")
 
@@ -193,11 +202,12 @@ def test_the_head_grid_selects_and_the_keyboard_moves(opened: Page, explorer_fil
     expect(opened.get_by_label("head", exact=True)).to_have_value("6")
 
 
-def test_two_samples_and_their_difference(opened: Page, tmp_path: Path) -> None:
-    session = ExtractorSession.from_dataset(MODEL, DATASET)
-    with SampleComparison(session, CALM, CRASH) as comparison:
+def test_two_samples_and_their_difference(opened: Page, tmp_path: Path, short: ExtractorSession) -> None:
+    indices = [short.dataset.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15")]
+    with SampleComparison(short, *indices) as comparison:
         opened.goto(comparison.export_html(tmp_path / "two.html").as_uri())
-    maps = [shown_of(index)[1].map("cross", 0).numpy() for index in (CALM, CRASH)]
+    windows = [short.dataset.window(index) for index in indices]
+    maps = [capture_attention(short.model, *window.inputs).map("cross", 0).numpy() for window in windows]
     whole = max(one.max() for one in maps)
     off = select_last(opened, "AttentionHeatmapA")
     for place, weights in enumerate(maps):
@@ -207,8 +217,8 @@ def test_two_samples_and_their_difference(opened: Page, tmp_path: Path) -> None:
     drawn = shares_of(opened, area(view(opened, "AttentionHeatmap")), DAYS, DAYS, "RdBu_r", at=0.5)
     np.testing.assert_allclose(2 * drawn[off] - 1, apart[off] / np.abs(apart).max(), atol=0.04)
     click(opened, view(opened, "AttentionHeatmapA"), 8.5 / DAYS, 5.5 / DAYS)
-    for place, index in enumerate((CALM, CRASH)):
-        days = [str(day.date()) for day in DATASET.window(index).dates]
+    for place, window in enumerate(windows):
+        days = [str(day.date()) for day in window.dates]
         expect(view(opened, f"AttentionHeatmap{'AB'[place]}")).to_contain_text(f"query {days[5]}, key {days[8]}")
     said = view(opened, "AttentionHeatmap").locator(".stockformer-reading")
     expect(said).to_contain_text(f"weight A - B {rounded(apart[5, 8], '+.3g')}")
@@ -252,21 +262,19 @@ def test_hostile_names_are_text(opened: Page, tmp_path: Path) -> None:
     assert opened.evaluate("document.documentElement.scrollWidth") <= 375
 
 
-def test_samples_whose_titles_have_many_spaces_can_be_chosen(opened: Page, tmp_path: Path, monkeypatch) -> None:
+def test_samples_whose_titles_have_many_spaces_can_be_chosen(opened, tmp_path, monkeypatch, short) -> None:
     monkeypatch.setattr(ExtractorSession, "title", property(lambda session: f"  two  spaces {session.sample} "))
-    dataset, model = shipped_sample("volatility")
-    session = ExtractorSession.from_dataset(model, dataset, 0)
-    opened.goto(AttentionExplorer(session).export_html(tmp_path / "spaces.html", samples=[0, 9]).as_uri())
+    opened.goto(AttentionExplorer(short).export_html(tmp_path / "spaces.html", samples=[0, 9]).as_uri())
     expect(opened.locator("h1")).to_contain_text("spaces 0")
     opened.get_by_label("sample", exact=True).select_option(index=1)
     expect(opened.locator("h1")).to_contain_text("spaces 9")
 
 
-def test_gates_of_a_shorter_stock_end_with_the_market(opened: Page, tmp_path: Path) -> None:
+def test_gates_of_a_shorter_stock_end_with_the_market(opened: Page, tmp_path: Path, short: ExtractorSession) -> None:
     """Band and lines are of the same days, by the names that the map has for them."""
     torch.manual_seed(0)
-    stock, market = torch.randn(6, 41), torch.randn(9, 11)
-    session = ExtractorSession(MODEL, stock, market)
+    stock, market = (torch.randn(days, part.size(2)) for days, part in zip((6, 9), short.reading.inputs, strict=True))
+    session = ExtractorSession(short.model, stock, market)
     opened.goto(AttentionExplorer(session).export_html(tmp_path / "short.html").as_uri())
     gate = session.reading.capture.gates["cross_attn_layers.0.gate"][0, 2].mean()
     box = area(view(opened, "GateTimeline"))

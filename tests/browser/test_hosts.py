@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import hostile
@@ -99,8 +100,13 @@ def test_notebook_7(page: Page, lab: str, lab_root: Path) -> None:
         timeout=CELL_MS,
     )
     page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=CELL_MS)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    prompt = page.locator(".jp-CodeCell .jp-InputPrompt")
+    for _ in range(10):  # Notebook 7 loses a command that comes too early, and nothing says when it no longer does
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        with suppress(AssertionError):
+            expect(prompt).not_to_have_text("[ ]:", timeout=3_000)
+            break
     expect_a_linked_explorer(page)
 
 
@@ -118,9 +124,10 @@ def test_marimo(page: Page, tmp_path: Path) -> None:
     with marimo(app) as address:
         page.goto(address)
         shown = page.locator("[data-view='AttentionHeatmap']")
-        expect(shown).to_contain_text(f"query {DAYS[-1]}, key {DAYS[-1]}", timeout=CELL_MS)
-        page.get_by_label("layer", exact=True).select_option(label="2")
-        expect(shown).to_contain_text("layer 2, mean of 8 heads")
+        strongest = DAYS[int(WEIGHTS[-1].argmax())]
+        expect(shown).to_contain_text(f"query {DAYS[-1]}, key {strongest}", timeout=CELL_MS)
+        page.get_by_label("layer", exact=True).select_option(label="1")
+        expect(shown).to_contain_text("layer 1, mean of 4 heads")
         grids = page.locator(".stockformer-grid-maps canvas")
         expect(grids).to_have_count(4)  # two in the page's own grid, two alone
         expect_plain_text(page)

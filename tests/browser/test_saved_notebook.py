@@ -7,7 +7,7 @@ import io
 
 import nbformat
 import pytest
-from lab import CELL_MS, run_notebook, write_notebook
+from lab import CELL_MS, open_notebook, run_notebook, write_notebook
 from nbconvert import HTMLExporter
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -53,7 +53,7 @@ def test_somebody_else_who_opens_it_sees_the_picture(page: Page, lab: str, lab_r
     notebook = nbformat.read(lab_root / saved, as_version=4)
     notebook.metadata["from"] = "elsewhere"  # so that this server has not signed it
     nbformat.write(notebook, lab_root / "received.ipynb")
-    page.goto(f"{lab}/lab/tree/received.ipynb?reset")
+    open_notebook(page, lab, "received.ipynb")
     pictures = page.locator(".jp-Notebook .jp-OutputArea-output img")
     expect(pictures).to_have_count(2, timeout=CELL_MS)
     assert pictures.first.evaluate("image => image.complete && image.naturalWidth") > 400
