@@ -152,10 +152,14 @@ def test_unemployment_counts_from_its_release(month, rate):
 # train
 
 
+def small_table():
+    """The first 120 days of two tickers."""
+    return sample_table().query("symbol in ['AAPL', 'IBM']").groupby("symbol").head(120)
+
+
 @pytest.fixture
 def small_csv(tmp_path):
-    rows = sample_table().query("symbol in ['AAPL', 'IBM']").groupby("symbol").head(120)
-    rows.to_csv(tmp_path / "all_data_two.csv", index=False)
+    small_table().to_csv(tmp_path / "all_data_two.csv", index=False)
     return tmp_path / "all_data_two.csv"
 
 
@@ -378,11 +382,11 @@ def test_usage(arguments, capsys):
     assert "usage: python -m stockformer" in capsys.readouterr().err
 
 
-@pytest.fixture
-def checkpoint(small_csv, tmp_path):
-    """A small model of windows of 12 days, trained on the table."""
+@pytest.fixture(scope="session")
+def trained():
+    """A small model of windows of 12 days and its dataset."""
     dataset = StockDataset(
-        pd.read_csv(small_csv),
+        small_table(),
         feature_cols=BASE_FEATURE_COLUMNS,
         market_feature_cols=MARKET_FEATURE_COLUMNS,
         target_col="close_3d_fwd_return",
@@ -390,7 +394,14 @@ def checkpoint(small_csv, tmp_path):
         label_mode="binary",
     )
     sizes = {"d_model": 8, "nhead": 2, "num_layers": 1, "dim_feedforward": 8, "market_layers": 1}
-    return save_checkpoint(tmp_path / "model.pt", fit(dataset, sizes, epochs=1).model, dataset.settings)
+    return fit(dataset, sizes, epochs=1).model, dataset
+
+
+@pytest.fixture
+def checkpoint(trained, tmp_path):
+    """The model trained on the table."""
+    model, dataset = trained
+    return save_checkpoint(tmp_path / "model.pt", model, dataset.settings)
 
 
 def test_report(checkpoint, small_csv, tmp_path, capsys, small_report):
@@ -418,7 +429,7 @@ def test_a_report_writes_over_nothing_that_it_reads(checkpoint, small_csv, tmp_p
     assert [path.name for path in out.iterdir()] == [name]
 
 
-def test_faithfulness(checkpoint, small_csv, tmp_path, capsys):
+def test_faithfulness(checkpoint, small_csv, tmp_path, capsys, few_orders):
     page, table = tmp_path / "page.md", tmp_path / "table.csv"
     call = ["faithfulness", str(checkpoint), str(small_csv), "--out", str(page), "--table", str(table)]
     assert main([*call, "--windows", "2"]) == 0

@@ -19,6 +19,7 @@ import stockformer_widgets
 from stockformer.__main__ import _parser
 from stockformer.explainability import randomisation_steps
 from stockformer.sample import load_sample, sample_table
+from stockformer.survey import survey_steps
 from stockformer_widgets import ExtractorSession, catalogue
 from stockformer_widgets.export import _visit
 from stockformer_widgets.state.explanations import Explanations
@@ -39,7 +40,8 @@ FEWER = "symbol == 'AAPL' and '2006-08' < date < '2008-11' or date > '2012-10'"
 def sample_and_files(tmp_path, monkeypatch):
     """A folder with a user's checkpoint and data and nothing else.
 
-    For speed the sample has fewer rows, a check two windows and rankings, and a page the selected place alone.
+    For speed the sample has fewer rows, a check two windows and rankings, a page the selected place alone, and a
+    survey no worker processes.
     """
     table = pd.read_csv(ELSEWHERE / "all_data_0.csv.xz")
     (tmp_path / "data").mkdir()
@@ -57,6 +59,7 @@ def sample_and_files(tmp_path, monkeypatch):
         "stockformer_widgets.state.explanations.randomisation_steps",
         partial(randomisation_steps, methods=["gradient"]),
     )
+    monkeypatch.setattr("stockformer.survey.run.survey_steps", lambda *what, engine, **how: survey_steps(*what, **how))
     monkeypatch.chdir(tmp_path)
 
 

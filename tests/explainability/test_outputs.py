@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -310,8 +311,7 @@ def test_overconfident_is_seldom_said_of_a_calibrated_model():
             probabilities = torch.tensor([[0.4, 0.6]]).repeat(len(right), 1)
             dates = pd.date_range("2020-01-01", periods=days).repeat(4)
             outputs = OutputDistribution(probabilities, probabilities, labels=right, dates=dates)
-            claims[days] += "overconfident" in summarize_outputs(outputs).verdict.lower()
-            claims[days] += "underconfident" in summarize_outputs(outputs).verdict.lower()
+            claims[days] += re.search("(over|under)confident", summarize_outputs(outputs).verdict.lower()) is not None
     assert max(claims.values()) <= 0.09 * 200
     assert min(claims.values()) > 0
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
 import torch
-from cases import PAIRS, lines, make_session, marker
+from cases import PAIRS, lines, marker, session_of
 from matplotlib.colors import to_hex
 
 from stockformer.charts.chart import HIGHLIGHT, Axis, Bars, Chart, Line, Lines, Panels, Scale, formatted, line_colors
@@ -31,12 +29,6 @@ from stockformer_widgets.views.maps import HeatmapView
 from stockformer_widgets.views.panels import PanelsView
 
 CASES = [(name, kind) for name, kind in PAIRS if issubclass(kind, LinesView | BarsView | PanelsView)]
-
-
-@cache
-def session_of(name):
-    """One for all tests, explained once, by a method that is fast even where nothing is a number."""
-    return make_session(name, "input_x_gradient")
 
 
 Series = dict[str, tuple[list[str], np.ndarray]]

@@ -24,6 +24,7 @@ from cases import (
     parts,
     plain,
     press,
+    session_of,
     shown_message,
     widgets,
     words,
@@ -72,7 +73,7 @@ def open_all(explorer) -> None:
 
 @pytest.mark.parametrize("name", SESSIONS)
 def test_pages_hold_what_the_model_has(name):
-    session, has = make_session(name, "input_x_gradient"), SESSIONS[name][1]
+    session, has = session_of(name), SESSIONS[name][1]
     selection = Selection(session)
     before, following = widgets(), (observers(session), observers(selection))
     explorer = AttentionExplorer(session, selection)

@@ -6,7 +6,7 @@ import io
 
 import matplotlib.pyplot as plt
 import pytest
-from cases import ALL_VIEWS, make_session
+from cases import ALL_VIEWS, make_session, session_of
 from PIL import Image
 
 from stockformer.explainability import compare_groups
@@ -25,8 +25,8 @@ def picture(widget) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ALL_VIEWS)
-def test_a_view_is_displayed_with_its_picture(session, kind):
-    assert min(picture(kind(session)).size) > 100
+def test_a_view_is_displayed_with_its_picture(kind):
+    assert min(picture(kind(session_of("dataset"))).size) > 100
 
 
 def test_the_explorers_picture_is_that_of_its_first_tab(session, tmp_path):

@@ -30,8 +30,15 @@ from stockformer.explainability import METHODS, REFERENCES, randomisation_check
 from stockformer_widgets import AttentionExplorer, ExtractorSession, FaithfulnessCheck, SaliencyBars
 from stockformer_widgets.components.progress import ProgressBar
 from stockformer_widgets.state.explanations import Explanations
+from stockformer_widgets.views import faithfulness_check
 
-pytestmark = pytest.mark.usefixtures("few_orders")
+pytestmark = pytest.mark.usefixtures("few_orders", "few_windows")
+
+
+@pytest.fixture
+def few_windows(monkeypatch):
+    """A choice of fewer windows than a person has."""
+    monkeypatch.setitem(faithfulness_check._WINDOWS, "4 windows", 4)
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ def test_nothing_is_measured_or_drawn_at_first(session, view):
     assert "Not measured yet" in told(view)
 
 
-@pytest.mark.parametrize(("windows", "unit"), [(None, "cell"), (16, "cell"), (None, "day")])
+@pytest.mark.parametrize(("windows", "unit"), [(None, "cell"), (4, "cell"), (None, "day")])
 def test_curves_and_verdicts(session, view, windows, unit):
     view.controls["on"].value = "this sample" if windows is None else f"{windows} windows"
     view.controls["rank"].value = {"cell": "features by day", "day": "days"}[unit]
@@ -148,14 +155,14 @@ def test_nothing_to_measure_is_said(session, view, two_methods):
 
 
 def test_new_weights_end_a_check_and_forget_the_last(session, two_methods):
-    session.explanations.check(windows=16)
-    steps = session.explanations.check_steps(16)
+    session.explanations.check(windows=4)
+    steps = session.explanations.check_steps(4)
     next(steps)
     session.refresh()
     assert session.explanations.faithfulness == {}
     with pytest.raises(RuntimeError, match="changed during the measurement: measure again"):
         next(steps)
-    steps = session.explanations.check_steps(16)
+    steps = session.explanations.check_steps(4)
     next(steps)
     session.close()
     with pytest.raises(RuntimeError, match="changed during the measurement"):
@@ -177,18 +184,18 @@ def test_arrows_pass_rankings_that_are_no_method(session, view):
 
 
 def test_windows_survive_another_sample_and_the_sample_does_not(session, view, two_methods):
-    session.explanations.check(windows=16)
+    session.explanations.check(windows=4)
     session.sample = 9
-    assert session.explanations.faithfulness["cell"].samples == 16
+    assert session.explanations.faithfulness["cell"].samples == 4
     session.explanations.check()
-    assert session.explanations.faithfulness["cell"].samples == 16
+    assert session.explanations.faithfulness["cell"].samples == 4
     session.sample = 5
-    assert session.explanations.faithfulness["cell"].samples == 16
+    assert session.explanations.faithfulness["cell"].samples == 4
     assert session.explanations.sample_faithfulness == {}
 
 
 def test_the_one_that_is_chosen_is_shown_and_the_other_is_said(session, view, two_methods):
-    results = {"16 windows": session.explanations.check(windows=16), "this sample": session.explanations.check()}
+    results = {"4 windows": session.explanations.check(windows=4), "this sample": session.explanations.check()}
     for chosen, other in permutations(results):
         view.controls["on"].value = chosen
         expected = results[chosen].table["deletion"].round(2)
