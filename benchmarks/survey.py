@@ -26,7 +26,7 @@ from stockformer.survey.history import Filter
 
 DETAILS = ("layers", "features")
 _COPIES = 144  # of the four tickers: a million windows
-_SIZES = (1_000, 5_000, 25_000)  # 100,000 take a quarter of an hour
+_SIZES = (1_000, 10_000, 100_000)
 _ROUNDS = 3
 _WARM_UP, _CHANGES = 2, 10  # in a page
 
