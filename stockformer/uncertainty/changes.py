@@ -90,7 +90,7 @@ def split_statistics(series: np.ndarray, block: int, least: int) -> tuple[np.nda
 
 def dependent_series(rng: np.random.Generator, number: int, days: int, lookback: int, correlation: float) -> np.ndarray:
     """AR(1) of variance 1, averaged over `lookback` days: [number, days]."""
-    from scipy.signal import lfilter  # a fifth of the time that it takes to import the widgets
+    from scipy.signal import lfilter  # a sixth of the time that it takes to import the widgets
 
     noise = rng.normal(size=(number, days + lookback - 1 + _WARM_UP)) * np.sqrt(1 - correlation**2)
     daily = lfilter([1], [1, -correlation], noise, axis=1)[:, _WARM_UP:]
