@@ -27,7 +27,7 @@ class HistorySelection(Observable):
         survey: whose windows they are of.
 
     Example:
-        >>> view.selection.where = Filter(regime="calm")
+        >>> view.selection.where = Filter(regime="calm")  # doctest: +SKIP
     """
 
     #: The measure, a name of `Survey.numeric`.
