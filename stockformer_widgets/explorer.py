@@ -164,7 +164,7 @@ class AttentionExplorer(SnapshotBox):
         self.toolbar = Toolbar({"undo": self.undo, "redo": self.redo})
         self.tools = self._make_tools()
         self.opener = ToggleButton(
-            description="tools", tooltip="what if, compare, export, keys", icon="sliders", layout=Layout(width="76px")
+            description="tools", tooltip="what if, compare, export, keys", layout=Layout(width="64px")
         )
         self.opener.observe(lambda change: show(self.tools, change["new"]), "value")
         bar, status = [], [self.message]
@@ -181,8 +181,8 @@ class AttentionExplorer(SnapshotBox):
             _row("stockformer-body", [self.tabs, self.tools]),
             self._beside,
         )
-        self._undo = Undo(lambda: self.state, self._restore)
-        self.tabs.observe(lambda change: self._remember(), "selected_index")
+        self._undo = Undo(lambda: save_state(session, selection), self._restore)
+        self.tabs.observe(lambda change: self._show_undo(), "selected_index")
         self._remember()
 
     def _owners(self) -> tuple[Observable, ...]:

@@ -120,7 +120,8 @@ class SampleControls(Controls):
                 self._go_to(self.ticker.value, day)
 
     def _choose_ticker(self, ticker: str) -> None:
-        self._go_to(ticker, self.date.value or self._dataset.end_dates.max())
+        window = self.session.reading.window  # the date may be one that was refused
+        self._go_to(ticker, self._dataset.end_dates.max() if window is None else window.dates[-1])
 
     def _go_to(self, ticker: str, day: datetime.date) -> None:
         self._go(self._dataset.index_until(pd.Timestamp(day), ticker))

@@ -144,17 +144,18 @@ def test_clicks_beside_a_thread_that_loops_the_model(page: Page, lab: str, lab_r
     write_notebook(lab_root / "thread.ipynb", [EXPLORER, LOOP])
     run_notebook(page, lab, "thread.ipynb")
     explorer = page.locator(".stockformer-explorer")
+    page.get_by_title("what is explained, and how").first.click()
     page.get_by_label("by", exact=True).first.select_option(label="gradient")
-    page.get_by_role("button", name="what if…").click()
+    page.get_by_role("button", name="tools", exact=True).click()
     dates = [str(date.date()) for date in DATASET.window(INDEX).dates]
     for turn in range(6):
         layer, query, key = turn % 2, 3 + 3 * turn, 20 - 3 * turn
         page.get_by_label("layer", exact=True).first.select_option(label=str(layer))
         click_cell(page, query, key, DATASET.lookback)
         expect(view(page, "AttentionHeatmap")).to_contain_text(f"query {dates[query]}, key {dates[key]}")
-        expect(explorer).to_contain_text(f"cross, layer {layer}")
+        expect(explorer).to_contain_text(f"Stock to market attention, layer {layer}")
     page.get_by_label("layer", exact=True).first.select_option(label="0")
-    expect(explorer).to_contain_text("cross, layer 0")
+    expect(explorer).to_contain_text("Stock to market attention, layer 0")
     page.get_by_label("gate", exact=True).first.select_option(label="0, closed")
     expect(explorer).to_contain_text("gate of layer 0 = 0")
     expect(view(page, "SaliencyBars")).to_contain_text("gradient")

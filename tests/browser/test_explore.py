@@ -77,7 +77,7 @@ def explorer(page: Page, lab: str) -> Page:
 def start(page: Page, explorer: Page) -> None:
     """Every test starts from the crash, stock to market, layer 1, mean of the heads."""
     open_tab(page, "Overview")
-    page.get_by_role("button", name="Stock to market attention").click()
+    choose_kind(page, "Stock to market")
     choose(page, "head", "mean")
     choose(page, "layer", "1")
     choose_sample(page, CRASH)
@@ -92,9 +92,14 @@ def open_tab(page: Page, title: str) -> None:
 
 
 def choose_sample(page: Page, index: int) -> None:
-    readout = page.locator(".stockformer-explorer .widget-readout").first
-    readout.fill(str(index))
-    readout.press("Enter")
+    window = DATASET.window(index)
+    choose(page, "ticker", window.ticker)
+    expect(page.locator(".stockformer-headline")).to_contain_text(window.ticker)
+    page.get_by_label("day", exact=True).first.fill(str(window.dates[-1].date()))
+
+
+def choose_kind(page: Page, name: str) -> None:
+    page.get_by_title("kind of attention").locator("visible=true").first.select_option(label=name)
 
 
 def sample(index: int) -> tuple[Window, Capture]:
@@ -125,7 +130,7 @@ def expect_bars_of(page: Page, found: Attribution) -> None:
 
 
 def choose(page: Page, control: str, option: str) -> None:
-    page.get_by_label(control, exact=True).first.select_option(label=option)
+    page.get_by_label(control, exact=True).locator("visible=true").first.select_option(label=option)
 
 
 def settle(page: Page) -> None:
@@ -207,9 +212,9 @@ def test_layer_head_and_kind(page: Page) -> None:
     choose(page, "head", "3")
     check_overview(page, CRASH, "cross", 0, 3, 10, 14)
     choose(page, "layer", "1")
-    page.get_by_role("button", name="Stock self-attention").click()
+    choose_kind(page, "Stock self-attention")
     check_overview(page, CRASH, "self", 1, 3, 10, 14)
-    page.get_by_role("button", name="Market self-attention").click()
+    choose_kind(page, "Market self-attention")
     check_overview(page, CRASH, "market", 0, 3, 10, 14)  # the market encoder has one layer
 
 
@@ -220,17 +225,17 @@ def test_another_sample_by_number_ticker_and_date(page: Page) -> None:
     check_overview(page, CALM, "cross", 1, None, 9, 18)
     choose(page, "ticker", "MSFT")
     expect(page.locator(".stockformer-explorer")).to_contain_text("MSFT, 2006-11-21")
-    page.get_by_label("last day").fill("2007-03-03")  # a Saturday
+    page.get_by_label("day", exact=True).first.fill("2007-03-03")  # a Saturday
     expect(page.locator(".stockformer-explorer")).to_contain_text("MSFT, 2007-03-02")
     page.get_by_role("button", name="▶").click()
     expect(page.locator(".stockformer-explorer")).to_contain_text("MSFT, 2007-03-05")
-    page.get_by_label("last day").fill("2001-01-01")
+    page.get_by_label("day", exact=True).first.fill("2001-01-01")
     expect(page.locator(".stockformer-explorer")).to_contain_text("no window of MSFT ends by 2001-01-01")
     check_overview(page, DATASET.index_of("2007-03-05", "MSFT"), "cross", 1, None, 9, 18)
 
 
 def test_a_date_is_typed_key_by_key(page: Page) -> None:
-    field, explorer = page.get_by_label("last day"), page.locator(".stockformer-explorer")
+    field, explorer = page.get_by_label("day", exact=True).first, page.locator(".stockformer-explorer")
     field.focus()  # on its month
     for pressed, day in [
         ("03", "2008-03-14"),  # 2008-03-15 was a Saturday
@@ -246,7 +251,7 @@ def test_a_date_is_typed_key_by_key(page: Page) -> None:
 
 
 def test_jumps_to_remarkable_windows(page: Page) -> None:
-    jump = page.get_by_label("jump to")
+    jump = page.get_by_label("find", exact=True).first
     volatility = np.array([DATASET.window(i).prices["adjusted_close"].pct_change().std(ddof=0) for i in (0, 653, 5402)])
     assert volatility.argmax() == 1
     assert volatility.argmin() == 2
@@ -262,7 +267,7 @@ def test_jumps_to_remarkable_windows(page: Page) -> None:
 
 def test_a_drag_across_the_days_ends_at_the_last(page: Page) -> None:
     click_cell(page, 0, 14)
-    slider = page.locator(".widget-slider:has(.widget-label:text-is('day'))").first
+    slider = page.locator(".widget-slider:has(.widget-label:text-is('row'))").first
     expect(slider.locator(".widget-readout")).to_have_text(days(CRASH)[0])  # else the handle moves under the mouse
     handle = slider.locator(".noUi-handle")
     handle.scroll_into_view_if_needed()
@@ -297,10 +302,10 @@ def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
             layer.gate[0].weight.zero_()
             layer.gate[0].bias.fill_(-100.0)
         after = float(closed(window.x[None], window.market_x[None])[0])
-    page.get_by_role("button", name="what if…").click()
+    page.get_by_role("button", name="tools", exact=True).click()
     for layer in range(2):
         choose(page, "layer", str(layer))
-        expect(page.locator(".stockformer-explorer")).to_contain_text(f"cross, layer {layer}")
+        expect(page.locator(".stockformer-explorer")).to_contain_text(f"Stock to market attention, layer {layer}")
         choose(page, "gate", "0, closed")
         expect(page.locator(".stockformer-explorer")).to_contain_text(f"gate of layer {layer} = 0")
     expect(view(page, "Prediction")).to_contain_text(f"goes from {before:+.4g} to {after:+.4g}")
@@ -316,12 +321,12 @@ def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
     drawn = numbers.value_at(np.array([x - area["x"] for _, x in middles]), vertical=False)
     np.testing.assert_allclose(drawn, [before, float(window.y)], atol=0.02)
     np.testing.assert_allclose(line_values(page, "GateTimeline", slice(2, 4)), np.zeros((2, DAYS)), atol=0.005)
-    for _ in range(2):
-        page.get_by_role("button", name="undo").click()
+    for _ in range(4):  # both gates, and the layers chosen for them
+        page.get_by_role("button", name="undo", exact=True).click()
     expect(page.locator(".stockformer-explorer")).not_to_contain_text("what if:")
     click_cell(page, 9, 12)
     check_overview(page, CRASH, "cross", 1, None, 9, 12)
-    page.get_by_role("button", name="what if…").click()
+    page.get_by_role("button", name="tools", exact=True).click()
 
 
 PLACES = """() => [...document.querySelectorAll('.stockformer-explorer *')]
@@ -397,12 +402,12 @@ def test_a_patch_of_the_map_is_applied_and_undone(page: Page) -> None:
     open_tab(page, "Overview")
     after = found.value + effects[layer, day]
     expect(view(page, "Prediction")).to_contain_text(f"goes from {found.value:+.4g} to {after:+.4g}")
-    page.get_by_role("button", name="what if…").click()
-    page.get_by_role("button", name="undo").click()
+    page.get_by_role("button", name="tools", exact=True).click()
+    page.get_by_role("button", name="undo", exact=True).click()
     expect(whole).not_to_contain_text("what if:")
     click_cell(page, 9, 12)
     check_overview(page, CRASH, "cross", 1, None, 9, 12)
-    page.get_by_role("button", name="what if…").click()
+    page.get_by_role("button", name="tools", exact=True).click()
 
 
 def test_views_redraw_in_place(page: Page) -> None:
@@ -487,9 +492,10 @@ def test_layers_and_heads(page: Page) -> None:
     np.testing.assert_allclose(column_values(page, "HeadSpecialization", 2), recency, atol=0.02)
 
     click(page, "LayerEvolution", 0.5 / 2, 0.5)
-    expect(page.get_by_label("layer", exact=True).first).to_have_value("0")
+    layer, head = (page.get_by_label(name, exact=True).locator("visible=true").first for name in ("layer", "head"))
+    expect(layer).to_have_value("0")
     click(page, "HeadSpecialization", 2.5 / 4, 0.5, 1)
-    expect(page.get_by_label("head", exact=True).first.locator("option:checked")).to_have_text("2")
+    expect(head.locator("option:checked")).to_have_text("2")
     open_tab(page, "Overview")
     expect(view(page, "AttentionHeatmap")).to_contain_text("layer 0, head 2")
 
@@ -644,7 +650,7 @@ def test_keys_move_the_selection_and_not_the_notebook(page: Page) -> None:
 
 
 def test_a_box_on_the_map_is_shown_larger_in_every_view(page: Page) -> None:
-    page.get_by_label("head", exact=True).first.select_option(label="3")
+    choose(page, "head", "3")
     weights = sample(CRASH)[1].map("cross", 1, 3).numpy()
     view(page, "AttentionHeatmap").scroll_into_view_if_needed()
     area = figure(page, "AttentionHeatmap").area

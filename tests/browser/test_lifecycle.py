@@ -254,7 +254,7 @@ def test_other_models_open(page: Page) -> None:
     expect(page.locator(".stockformer-explorer")).to_have_count(3)
     _, transformer, coral = page.locator(".stockformer-explorer").all()
     expect(transformer.locator(".stockformer-view:visible")).to_have_count(2)
-    transformer.get_by_role("button", name="decoder.layers.*.multihead_attn").click()
+    transformer.get_by_title("kind of attention").select_option(label="decoder.layers.*.multihead_attn")
     expect(transformer.locator(".stockformer-AttentionHeatmap")).to_contain_text("decoder.layers.*.multihead_attn")
     expect(coral.locator(".stockformer-Prediction")).to_contain_text("P(class > 2)")
     expect(coral.locator(".stockformer-PriceStrip")).to_have_count(0)

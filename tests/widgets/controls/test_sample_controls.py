@@ -93,6 +93,9 @@ def test_a_date_before_the_first_window_is_refused(session, explorer):
     explorer.samples.date.value = datetime.date(2019, 12, 31)
     assert shown_message(explorer) == f"no window of AAA ends by 2019-12-31: the first ends on {first}"
     assert (session.sample, session.reading) == (5, before)
+    explorer.samples.ticker.value = "BBB"
+    assert session.sample == 25
+    explorer.samples.ticker.value = "AAA"
     explorer.samples.next.click()
     assert shown_message(explorer) == ""
     assert shown_sample(explorer) == sample_of(session, 6)

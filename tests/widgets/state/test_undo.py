@@ -39,13 +39,13 @@ def act(explorer: AttentionExplorer, chance: random.Random) -> None:
         lambda: session.what_if(gate={chance.randrange(2): chance.random()}, heads_off=[("self", 1, 0)]),
         lambda: session.what_if(days=(1, 3), market_from=chance.randrange(40)),
         lambda: session.what_if(),
-        lambda: setattr(explorer.tabs, "selected_index", chance.randrange(3)),
     ]
     chance.choice(actions)()
 
 
 def outcome(explorer: AttentionExplorer) -> tuple:
-    return explorer.state, explorer.session.reading.capture.output.tolist(), explorer.session.sample
+    session = explorer.session
+    return save_state(session, explorer.selection), session.reading.capture.output.tolist(), session.sample
 
 
 @pytest.mark.parametrize("seed", range(3))
