@@ -1,4 +1,4 @@
-# make explore   install, then open the explorer in JupyterLab
+# make explore   install, then open the explorer in the browser, on a server of JupyterLab
 # make test      everything below
 # make check     linting, formatting, types of Python and TypeScript
 # make unit      the tests that need no browser and build nothing
@@ -22,7 +22,8 @@ PYTEST := $(PY) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadsco
 .PHONY: explore test tests check unit browser chromium format notebooks faithfulness planted static clean
 
 explore: .venv/lab
-	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" $(LAB) notebooks/explore.ipynb
+	@echo "The explorer opens in the browser; JupyterLab, with every notebook, is at /lab of the same address."
+	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/voila/render/notebooks/explore.ipynb $(LAB)
 
 # With --jobs=2 the tests run beside mypy, which has one core to itself and takes a minute in a fresh clone.
 test: check tests
@@ -73,6 +74,7 @@ js/node_modules: js/package-lock.json | .venv/test
 	touch $@
 
 .venv/lab: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing this package, torch and JupyterLab into .venv: some minutes, about 2 GB."
 	$(PIP) '.[lab,indicators,history]'
 	touch $@
 

@@ -30,7 +30,7 @@ class SampleControls(Controls):
         self._offered, self._windows = "", np.arange(0)  # a ticker and its windows
         tickers = list(dict.fromkeys(self._dataset.end_tickers))
         self.ticker = Dropdown(description="ticker", options=tickers, tooltip="whose day", **wide(38, 116))
-        self.date = DatePicker(description="day", **wide(24, 146))
+        self.date = DatePicker(description="day", **wide(24, 158))
         self.previous = Button(description="◀", layout=Layout(width="32px"))
         self.next = Button(description="▶", layout=Layout(width="32px"))
         self.slider = SelectionSlider(
