@@ -725,8 +725,8 @@ def test_every_view_is_a_tab_stop_with_a_name_and_its_numbers_are_the_next(page:
     page.keyboard.press("Tab")
     expect(view(page, "AttentionHeatmap").get_by_text("numbers", exact=True)).to_be_focused()
     page.keyboard.press("Tab")
-    expect(view(page, "PriceStrip")).to_be_focused()
-    border = view(page, "PriceStrip").evaluate("e => getComputedStyle(e, '::after').borderTopWidth")
+    expect(view(page, "AttentionRow")).to_be_focused()
+    border = view(page, "AttentionRow").evaluate("e => getComputedStyle(e, '::after').borderTopWidth")
     assert border == "2px"
 
 
