@@ -25,7 +25,6 @@ from stockformer_widgets.export import pack_samples, write_page
 from stockformer_widgets.headline import Headline
 from stockformer_widgets.history import HistoryView
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
-from stockformer_widgets.state.observable import Observable
 from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.saved import restore_state, save_state
 from stockformer_widgets.state.selection import Selection
@@ -67,8 +66,9 @@ class AttentionExplorer(SnapshotBox):
         self.comparison: SampleComparison | None = None
         try:
             self._build(survey)
-            for owner in self._owners():
+            for owner in (session, session.explanations):
                 owner.follow(self._follow)
+            self.selection.follow(self._remember)
         except BaseException:
             self.close()
             raise
@@ -131,8 +131,9 @@ class AttentionExplorer(SnapshotBox):
         """Stop following, and close the views and every other widget of this explorer."""
         if self.comm is None:
             return
-        for owner in self._owners():
+        for owner in (self.session, self.session.explanations):
             owner.unfollow(self._follow)
+        self.selection.unfollow(self._remember)
         self._read = None
         self._close_comparison()
         for view in self.views if hasattr(self, "tabs") else []:
@@ -185,9 +186,6 @@ class AttentionExplorer(SnapshotBox):
         self.tabs.observe(lambda change: self._show_undo(), "selected_index")
         self._remember()
 
-    def _owners(self) -> tuple[Observable, ...]:
-        return self.session, self.session.explanations, self.selection
-
     def _make_tools(self) -> Tools:
         session = self.session
         sections: dict[str, Widget] = {"What if": self.changes}
@@ -225,8 +223,9 @@ class AttentionExplorer(SnapshotBox):
 
     def _remember(self) -> None:
         """Let what is chosen now be what an undo comes back to."""
-        self._undo.note()
-        self._show_undo()
+        if not self.session.closed:
+            self._undo.note()
+            self._show_undo()
 
     def _show_undo(self) -> None:
         with self.toolbar.hold_sync():

@@ -15,7 +15,6 @@ from stockformer.sample import sample_faithfulness, shipped_name
 from stockformer_widgets.state.explanations import Explanations
 from stockformer_widgets.state.session import ExtractorSession
 
-_shipped = cache(sample_faithfulness)
 _SEE = "The tab Faithfulness measures it."
 _WORST_LAST = ("sure", "unmeasured", "doubtful")
 
@@ -36,7 +35,7 @@ def faithfulness_doubt(session: ExtractorSession, ranking: str, unit: str) -> Do
     over_windows = measured[0] is not None and measured[0].samples > 1 and ranking in measured[0].scores
     usual = _is_usual(explanations, ranking, unit)
     if not over_windows and usual and (name := shipped_name(session.model)) is not None:
-        verdicts.insert(0, _verdict(ranking, "on 64 windows", *(_shipped(unit, name, removal) for removal in REMOVALS)))
+        verdicts.insert(0, _shipped(ranking, unit, name))
     if not verdicts:
         return Doubt("faithfulness not measured yet", "unmeasured", _SEE)
     level = max((one.level for one in verdicts), key=_WORST_LAST.index)
@@ -48,6 +47,12 @@ def _is_usual(explanations: Explanations, ranking: str, unit: str) -> bool:
     settings = explanations.settings(ranking) if unit == "cell" else {}
     matters = {"target": explanations.target, **settings}
     return all(value == explanations.traits()[name].default_value for name, value in matters.items())
+
+
+@cache
+def _shipped(ranking: str, unit: str, name: str) -> Doubt:
+    """The verdict of the table that is shipped with a model."""
+    return _verdict(ranking, "on 64 windows", *(sample_faithfulness(unit, name, removal) for removal in REMOVALS))
 
 
 def _verdict(ranking: str, on: str, table: pd.DataFrame, second: pd.DataFrame | None = None) -> Doubt:

@@ -66,6 +66,13 @@ TABS = {
 }
 
 
+#: Whether the map is as wide as its place: closing a panel changes that, and the drawing follows.
+FITTED = """() => {
+    const drawing = document.querySelector('.stockformer-AttentionHeatmap .bqplot');
+    return Math.abs(drawing.querySelector('svg').getBoundingClientRect().width - drawing.clientWidth) < 2;
+}"""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def explorer(page: Page, lab: str) -> Page:
     run_notebook(page, lab, "explore.ipynb")
@@ -84,6 +91,7 @@ def start(page: Page, explorer: Page) -> None:
     expect(page.locator(".stockformer-explorer")).to_contain_text("AAPL, 2008-10-15")
     expect_bars_of(page, attributed(CRASH))
     page.mouse.move(5, 5)
+    page.wait_for_function(FITTED)
 
 
 def open_tab(page: Page, title: str) -> None:
