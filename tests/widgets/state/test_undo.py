@@ -11,6 +11,7 @@ from cases import SESSIONS, dataset, make_session, model, shown_message
 
 from stockformer.explainability import WhatIf
 from stockformer_widgets import AttentionExplorer, ExtractorSession
+from stockformer_widgets.state import undo
 from stockformer_widgets.state.saved import restore_state, save_state
 from stockformer_widgets.state.undo import Undo
 
@@ -49,7 +50,8 @@ def outcome(explorer: AttentionExplorer) -> tuple:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_fifty_actions_are_undone_and_done_again(explorer, seed):
+def test_fifty_actions_are_undone_and_done_again(explorer, monkeypatch, seed):
+    monkeypatch.setattr(undo, "_TOGETHER", 0.0)  # no two of them are one drag
     chance, seen = random.Random(seed), [outcome(explorer)]
     while len(seen) < 51:
         act(explorer, chance)
@@ -89,20 +91,22 @@ def test_what_is_undone_has_a_name(explorer):
     assert explorer.toolbar.undoes == "method"
 
 
-def test_a_drag_is_one_change():
+def test_a_drag_is_one_change(monkeypatch):
+    clock = iter([0.0, 0.1, 0.2, 0.3, 0.4, 9.0, 9.1, 9.2])
+    monkeypatch.setattr(undo.time, "monotonic", lambda: next(clock))
     now = {"selection": {"query": 0, "layer": 0}}
-    undo = Undo(lambda: {"selection": dict(now["selection"])}, now.update)
-    for query in range(1, 6):
+    undoing = Undo(lambda: {"selection": dict(now["selection"])}, now.update)
+    for query in range(1, 7):  # the last one long after the others
         now["selection"]["query"] = query
-        undo.note()
+        undoing.note()
     for layer in (1, 2):
         now["selection"]["layer"] = layer
-        undo.note()
+        undoing.note()
     seen = []
-    while undo.undoes:
-        undo.undo()
-        seen.append(dict(now["selection"]))
-    assert seen == [{"query": 5, "layer": 1}, {"query": 5, "layer": 0}, {"query": 0, "layer": 0}]
+    while undoing.undoes:
+        undoing.undo()
+        seen.append(tuple(now["selection"].values()))
+    assert seen == [(6, 1), (6, 0), (5, 0), (0, 0)]
 
 
 def test_the_page_asks_for_undo_and_redo(explorer):
