@@ -206,10 +206,12 @@ class AttentionExplorer(SnapshotBox):
     def _close_comparison(self) -> None:
         if self.comparison is None:
             return
+        closer, _ = self._beside.children
+        self._beside.children = ()
         self.comparison.close()
         self.comparison = None
-        close_children(self._beside)
-        self._beside.children = ()
+        close_children(closer)
+        closer.close()
 
     def _follow(self) -> None:
         if self.session.closed:

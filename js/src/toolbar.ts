@@ -53,7 +53,7 @@ function render({ model, el, signal }: Context): void {
     });
   });
   const screen = button("screen", "full screen", () => {
-    if (document.fullscreenElement !== null) void document.exitFullscreen();
+    if (document.fullscreenElement) void document.exitFullscreen();
     else void el.closest(AROUND)?.requestFullscreen();
   });
   screen.disabled = !document.fullscreenEnabled;
