@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect
 PROJECT = Path(__file__).parents[2]
 
 #: A condition is waited for; on a machine with two busy cores a redraw may take longer than the usual five seconds.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 #: Console errors of others that fail no test. anywidget's comes two seconds after it began with a widget that was
 #: closed meanwhile, or where the machine is slow; a widget that does not appear fails the test that looks for it.
