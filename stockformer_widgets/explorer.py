@@ -196,7 +196,10 @@ class AttentionExplorer(SnapshotBox):
 
     def _compare(self, index: int) -> None:
         """Show another sample beside this one, below the views."""
-        assert self.session.sample is not None
+        if self.session.sample is None:
+            raise ValueError(
+                "the tensors on the screen are not a sample of the dataset, so there is nothing to compare"
+            )
         self._close_comparison()
         self.comparison = SampleComparison(self.session, self.session.sample, index)
         closer = Button(description="close the comparison", layout=Layout(width="auto"))
@@ -237,8 +240,10 @@ class AttentionExplorer(SnapshotBox):
     def _restore(self, state: Mapping[str, Any]) -> list[str]:
         """Restore a state; returns and says what is not restored."""
         failures = restore_state(self.session, self.selection, state)
-        if state.get("tab") in self.tabs.titles:
-            self.tabs.selected_index = self.tabs.titles.index(state["tab"])
+        if (tab := state.get("tab")) in self.tabs.titles:
+            self.tabs.selected_index = self.tabs.titles.index(tab)
+        elif tab is not None:
+            failures.append(f"tab is not restored: there is no {tab!r}")
         self.message.say("; ".join(failures))
         return failures
 

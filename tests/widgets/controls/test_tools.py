@@ -53,6 +53,10 @@ def test_a_day_that_cannot_be_compared_is_said(session, explorer):
     compare.day.value = None
     compare.compare.click()
     assert shown_message(explorer) == "choose a day to compare with"
+    session.run(*(tensor[0] for tensor in session.reading.inputs))
+    compare.day.value = session.dataset.end_dates[3].date()
+    compare.compare.click()
+    assert shown_message(explorer).startswith("the tensors on the screen are not a sample of the dataset")
     assert explorer.comparison is None
 
 

@@ -156,10 +156,11 @@ def test_what_is_not_there_is_said_and_the_rest_restored(explorer):
     state["what_if"] = {"gate": [[7, 0.5]]}
     state["selection"] |= {"layer": 9, "head": 1, "feature": "f7", "kind": "market"}
     state["explanations"] |= {"method": "magic", "target": 1}
+    state["tab"] = "Moon"
     with pytest.warns(UserWarning, match="there is no window of ZZZ"):
         explorer.restore(state)
     said = shown_message(explorer)
-    for words in ("gate's layer is 7", "layer is 9", "there is no feature 'f7'", "'magic'"):
+    for words in ("gate's layer is 7", "layer is 9", "there is no feature 'f7'", "'magic'", "there is no 'Moon'"):
         assert words in said
     assert (explorer.selection.kind, explorer.selection.head) == ("market", 1)
     assert (explorer.session.sample, explorer.session.explanations.target) == (5, 1)
