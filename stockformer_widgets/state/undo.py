@@ -9,7 +9,7 @@ from typing import Any
 State = Mapping[str, Any]
 _MOST = 200
 _TOGETHER = 0.5  # seconds
-_DRAGGED = {"query", "key"}
+_DRAGGED = ["query"], ["key"]  # a click on a map changes both
 
 
 class Undo:
@@ -46,11 +46,12 @@ class Undo:
         if self._restoring or state == self._now:
             return
         at = time.monotonic()
+        fields = _changed(self._now, state)
         dragged = (
             self._past
             and at - self._changed_at < _TOGETHER
-            and _changed(self._past[-1], self._now) == _changed(self._now, state)
-            and set(_changed(self._now, state)) <= _DRAGGED
+            and fields in _DRAGGED
+            and fields == _changed(self._past[-1], self._now)
         )
         if not dragged:
             self._past.append(self._now)

@@ -789,6 +789,63 @@ def test_no_words_and_no_figures_are_cut(page: Page, width: int) -> None:
         page.set_viewport_size({"width": 1680, "height": 1400})
 
 
+def test_undo_and_redo_by_key_and_by_button(page: Page) -> None:
+    click_cell(page, 9, 12)
+    click_cell(page, 3, 4)
+    heatmap, dates = view(page, "AttentionHeatmap"), days(CRASH)
+    expect(heatmap).to_contain_text(f"query {dates[3]}, key {dates[4]}")
+    heatmap.focus()
+    page.keyboard.press("Control+z")
+    expect(heatmap).to_contain_text(f"query {dates[9]}, key {dates[12]}")
+    page.keyboard.press("Control+Shift+Z")
+    expect(heatmap).to_contain_text(f"query {dates[3]}, key {dates[4]}")
+    page.get_by_role("button", name="undo", exact=True).click()
+    expect(heatmap).to_contain_text(f"query {dates[9]}, key {dates[12]}")
+
+
+@pytest.mark.parametrize(("width", "columns"), [(700, 1), (900, 2), (1160, 3), (1900, 3)])
+def test_one_row_of_controls_and_columns_by_width(page: Page, width: int, columns: int) -> None:
+    beside = 1680 - page.locator(".stockformer-explorer").bounding_box()["width"]
+    page.set_viewport_size({"width": round(width + beside), "height": 1400})
+    try:
+        page.wait_for_function(
+            "width => Math.abs(document.querySelector('.stockformer-explorer').clientWidth - width) < 3", arg=width
+        )
+        tops = page.locator(".stockformer-bar > *, .stockformer-samples > *").evaluate_all(
+            "all => all.filter(one => one.checkVisibility()).map(one => one.getBoundingClientRect().top)"
+        )
+        assert (max(tops) - min(tops) < 20) == (width >= 860)
+        names = "AttentionHeatmap", "AttentionRow", "SaliencyBars"
+        left, row, right = (view(page, name).bounding_box() for name in names)
+        lefts = {round(box["x"], -1) for box in (left, row, right)}
+        assert len(lefts) == columns
+        if columns < 3:  # what matters more is higher
+            assert left["y"] < row["y"]
+            assert right["y"] < row["y"]
+    finally:
+        page.set_viewport_size({"width": 1680, "height": 1400})
+
+
+def test_first_sight_in_a_notebook_of_1160_by_800(page: Page) -> None:
+    beside = 1680 - page.locator(".stockformer-explorer").bounding_box()["width"]
+    page.set_viewport_size({"width": round(1160 + beside), "height": 1400})
+    try:
+        page.wait_for_function("() => Math.abs(document.querySelector('.stockformer-explorer').clientWidth - 1160) < 3")
+        page.wait_for_function(FITTED)
+        top = page.locator(".stockformer-explorer").bounding_box()["y"]
+        for shown in (
+            page.locator(".stockformer-headline"),
+            page.locator(".stockformer-headline .stockformer-badge").first,
+            view(page, "AttentionHeatmap"),
+            view(page, "AttentionRow"),
+            view(page, "SaliencyBars"),
+        ):
+            box = shown.bounding_box()
+            assert box["y"] + box["height"] - top <= 800
+    finally:
+        page.set_viewport_size({"width": 1680, "height": 1400})
+
+
 def test_the_history_draws_every_window_and_a_click_goes_there(page: Page) -> None:
     open_tab(page, "History")
     page.locator(".stockformer-windows td").first.wait_for()
@@ -882,60 +939,3 @@ def test_single_views_follow_one_selection_and_a_click_on_a_class_explains_it(
     totals = pd.Series(torch.cat(parts, dim=1).abs().sum(dim=0).numpy(), index=names)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
     np.testing.assert_allclose(bars, totals[bars.index], atol=0.01 * totals.max())
-
-
-def test_undo_and_redo_by_key_and_by_button(page: Page) -> None:
-    click_cell(page, 9, 12)
-    click_cell(page, 3, 4)
-    heatmap, dates = view(page, "AttentionHeatmap"), days(CRASH)
-    expect(heatmap).to_contain_text(f"query {dates[3]}, key {dates[4]}")
-    heatmap.focus()
-    page.keyboard.press("Control+z")
-    expect(heatmap).to_contain_text(f"query {dates[9]}, key {dates[12]}")
-    page.keyboard.press("Control+Shift+Z")
-    expect(heatmap).to_contain_text(f"query {dates[3]}, key {dates[4]}")
-    page.get_by_role("button", name="undo", exact=True).click()
-    expect(heatmap).to_contain_text(f"query {dates[9]}, key {dates[12]}")
-
-
-@pytest.mark.parametrize(("width", "columns"), [(700, 1), (900, 2), (1160, 3), (1900, 3)])
-def test_one_row_of_controls_and_columns_by_width(page: Page, width: int, columns: int) -> None:
-    beside = 1680 - page.locator(".stockformer-explorer").bounding_box()["width"]
-    page.set_viewport_size({"width": round(width + beside), "height": 1400})
-    try:
-        page.wait_for_function(
-            "width => Math.abs(document.querySelector('.stockformer-explorer').clientWidth - width) < 3", arg=width
-        )
-        tops = page.locator(".stockformer-bar > *, .stockformer-samples > *").evaluate_all(
-            "all => all.filter(one => one.checkVisibility()).map(one => one.getBoundingClientRect().top)"
-        )
-        assert (max(tops) - min(tops) < 20) == (width >= 860)
-        names = "AttentionHeatmap", "AttentionRow", "SaliencyBars"
-        left, row, right = (view(page, name).bounding_box() for name in names)
-        lefts = {round(box["x"], -1) for box in (left, row, right)}
-        assert len(lefts) == columns
-        if columns < 3:  # what matters more is higher
-            assert left["y"] < row["y"]
-            assert right["y"] < row["y"]
-    finally:
-        page.set_viewport_size({"width": 1680, "height": 1400})
-
-
-def test_first_sight_in_a_notebook_of_1160_by_800(page: Page) -> None:
-    beside = 1680 - page.locator(".stockformer-explorer").bounding_box()["width"]
-    page.set_viewport_size({"width": round(1160 + beside), "height": 1400})
-    try:
-        page.wait_for_function("() => Math.abs(document.querySelector('.stockformer-explorer').clientWidth - 1160) < 3")
-        page.wait_for_function(FITTED)
-        top = page.locator(".stockformer-explorer").bounding_box()["y"]
-        for shown in (
-            page.locator(".stockformer-headline"),
-            page.locator(".stockformer-headline .stockformer-badge").first,
-            view(page, "AttentionHeatmap"),
-            view(page, "AttentionRow"),
-            view(page, "SaliencyBars"),
-        ):
-            box = shown.bounding_box()
-            assert box["y"] + box["height"] - top <= 800
-    finally:
-        page.set_viewport_size({"width": 1680, "height": 1400})

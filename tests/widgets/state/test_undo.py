@@ -109,6 +109,15 @@ def test_a_drag_is_one_change(monkeypatch):
     assert seen == [(6, 1), (6, 0), (5, 0), (0, 0)]
 
 
+def test_quick_clicks_on_a_map_are_changes_of_their_own(explorer, monkeypatch):
+    monkeypatch.setattr(undo.time, "monotonic", lambda: 0.0)
+    for place in ((1, 2), (3, 4)):
+        with explorer.selection.hold_trait_notifications():
+            explorer.selection.query, explorer.selection.key = place
+    explorer.undo()
+    assert (explorer.selection.query, explorer.selection.key) == (1, 2)
+
+
 def test_the_page_asks_for_undo_and_redo(explorer):
     explorer.selection.layer = 1
     explorer.toolbar._on_message(explorer.toolbar, {"act": "undo"}, [])
