@@ -294,7 +294,7 @@ def test_draws_once_for_a_sample(session, kind, draws):
     assert draws[kind] == 1
     session.sample = 9
     assert draws[kind] == 1
-    assert words(view) == words(kind(session))
+    assert words(view) == words(kind(session, view.selection))
 
 
 @every_view
@@ -420,7 +420,7 @@ CLICKS = {
 @pytest.mark.parametrize("kind", CLICKS)
 def test_a_callback_that_raises_is_said_and_stops_nothing(session, kind):
     trait, place = CLICKS[kind]
-    view = kind(session)
+    view = kind(session, Selection(session, key=7))
     before = getattr(view.selection, trait)
 
     def fail(change):
@@ -468,7 +468,7 @@ def test_a_message_is_text_and_never_markup(session):
 
 @pytest.mark.parametrize("content", [{"event": "click"}, {"event": "click", "domain": None}])
 def test_a_click_without_a_place_does_nothing(session, content):
-    view = AttentionHeatmap(session)
+    view = AttentionHeatmap(session, Selection(session, query=7, key=7))
     view.figure.interaction._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
     assert (view.selection.query, view.selection.key) == (7, 7)
     assert shown_message(view) == ""

@@ -55,6 +55,6 @@ def test_the_line_below_the_gate_heatmap(session):
     mouse(view.figure, "mousemove", 2.5, 3.5)
     dimension = int(view.y_axis.tick_labels["3.5"])
     value = gate_of(session, 0)[2, dimension]
-    assert lines(view) == [f"dimension {dimension}, day {days_of(session)[2]}, gate {value:.6g}"]
+    assert lines(view) == [f"dimension {dimension}, day {days_of(session)[2]}, gate {value:.3g}"]
     mouse(view.figure, "mouseleave")
     assert lines(view) == [f"selected day {days_of(session)[4]}"]
