@@ -12,6 +12,8 @@ from matplotlib import colormaps
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
+from stockformer_widgets.components.drawing import RIGHT
+
 _READ_FIGURE = r"""(view, number) => {
     const plot = view.querySelectorAll('.bqplot')[number];  // axes and marks are in two layers of it
     const style = (e, name) => getComputedStyle(e)[name];
@@ -35,14 +37,14 @@ _READ_FIGURE = r"""(view, number) => {
     };
 }"""
 
-#: Waits until a view stays where it is: one that was just opened moves while the views around it are drawn.
-_COME_TO_REST = """async view => {
-    const place = () => JSON.stringify(view.getBoundingClientRect());
-    let last;
-    do {
-        last = place();
-        await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-    } while (place() !== last);
+#: Whether a figure fills its view and stays where it is: bqplot fits it 0.4 s after its width has changed.
+_IS_AT_REST = """async ([view, number, right]) => {
+    const figure = view.querySelectorAll('.bqplot')[number];
+    const place = () => JSON.stringify(figure.getBoundingClientRect());
+    const ends = [figure, figure.querySelector('.plotarea_events')].map(part => part.getBoundingClientRect().right);
+    const before = place();
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    return Math.abs(ends[0] - ends[1] - right) < 1 && place() === before;
 }"""
 
 
@@ -155,11 +157,16 @@ def shares(pixels: np.ndarray, rows: int, columns: int, colormap: str = "viridis
     return distance.argmin(axis=-1) / 255
 
 
+def plot_area(page: Page, name: str, number: int = 0) -> dict[str, float]:
+    """Where a view's figure is on the screen, without its axes, once it is at rest."""
+    view(page, name).scroll_into_view_if_needed()
+    page.wait_for_function(_IS_AT_REST, arg=[view(page, name).element_handle(), number, RIGHT])
+    return figure(page, name, number).area
+
+
 def click(page: Page, name: str, x: float, y: float, number: int = 0) -> None:
     """Click into a view's figure, at shares of its width and height."""
-    view(page, name).scroll_into_view_if_needed()
-    view(page, name).evaluate(_COME_TO_REST)
-    area = figure(page, name, number).area
+    area = plot_area(page, name, number)
     page.mouse.click(area["x"] + x * area["width"], area["y"] + y * area["height"])
 
 

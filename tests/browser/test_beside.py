@@ -147,6 +147,7 @@ def test_clicks_beside_a_thread_that_loops_the_model(page: Page, lab: str, lab_r
     page.get_by_title("what is explained, and how").first.click()
     page.get_by_label("by", exact=True).first.select_option(label="gradient")
     page.get_by_role("button", name="tools", exact=True).click()
+    page.get_by_label("gate", exact=True).first.wait_for()
     dates = [str(date.date()) for date in DATASET.window(INDEX).dates]
     for turn in range(6):
         layer, query, key = turn % 2, 3 + 3 * turn, 20 - 3 * turn

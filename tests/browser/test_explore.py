@@ -23,6 +23,7 @@ from screen import (
     line_values,
     map_shares,
     percent,
+    plot_area,
     step_values,
     view,
 )
@@ -431,12 +432,12 @@ def test_views_redraw_in_place(page: Page) -> None:
 def test_hover_reads_out_and_leaving_returns(page: Page) -> None:
     click_cell(page, 9, 18)
     weights = sample(CRASH)[1].map("cross", 1)
-    area = figure(page, "AttentionHeatmap").area
+    area = plot_area(page, "AttentionHeatmap")
     page.mouse.move(area["x"] + 10.5 / DAYS * area["width"], area["y"] + 5.5 / DAYS * area["height"])
     expect_cell(page, weights, CRASH, 5, 10)
     page.mouse.move(5, 5)
     expect_cell(page, weights, CRASH, 9, 18)
-    area = figure(page, "AttentionRow").area
+    area = plot_area(page, "AttentionRow")
     page.mouse.move(area["x"] + 7.5 / DAYS * area["width"], area["y"] + 0.5 * area["height"])
     expect(view(page, "AttentionRow")).to_contain_text(f"{days(CRASH)[7]}, weight {percent(float(weights[9, 7]))}"[:-3])
 
@@ -660,8 +661,7 @@ def test_keys_move_the_selection_and_not_the_notebook(page: Page) -> None:
 def test_a_box_on_the_map_is_shown_larger_in_every_view(page: Page) -> None:
     choose(page, "head", "3")
     weights = sample(CRASH)[1].map("cross", 1, 3).numpy()
-    view(page, "AttentionHeatmap").scroll_into_view_if_needed()
-    area = figure(page, "AttentionHeatmap").area
+    area = plot_area(page, "AttentionHeatmap")
 
     def point(query: float, key: float) -> tuple[float, float]:
         return area["x"] + key / DAYS * area["width"], area["y"] + query / DAYS * area["height"]
@@ -695,7 +695,7 @@ def test_a_box_on_the_map_is_shown_larger_in_every_view(page: Page) -> None:
     )
     page.keyboard.press("+")
     expect(view(page, "PoolingBars").locator(".bqplot")).to_contain_text(days(CRASH)[10])
-    box = figure(page, "AttentionHeatmap").area
+    box = plot_area(page, "AttentionHeatmap")
     page.mouse.dblclick(box["x"] + 30, box["y"] + 30)
     expect(view(page, "PoolingBars").locator(".bqplot")).to_contain_text(days(CRASH)[LAST])
 
@@ -703,7 +703,7 @@ def test_a_box_on_the_map_is_shown_larger_in_every_view(page: Page) -> None:
 def test_the_wheel_zooms_with_ctrl_and_pans_with_shift(page: Page) -> None:
     click_cell(page, 8, 15)
     pooling = view(page, "PoolingBars").locator(".bqplot")
-    area = figure(page, "AttentionHeatmap").area
+    area = plot_area(page, "AttentionHeatmap")
     page.mouse.move(area["x"] + 50, area["y"] + 50)
 
     def turn(key: str, by: int) -> None:
@@ -873,7 +873,7 @@ def test_the_history_draws_every_window_and_a_click_goes_there(page: Page) -> No
 def test_a_brushed_period_of_the_history_is_a_filter_and_a_group(page: Page) -> None:
     open_tab(page, "History")
     history = page.locator(".stockformer-HistoryView")
-    area, dates = figure(page, "HistoryView", 0).area, sorted(SURVEY["date"].unique())
+    area, dates = plot_area(page, "HistoryView", 0), sorted(SURVEY["date"].unique())
     places = [500, 700]
     ends = [area["x"] + area["width"] * (place + 0.5) / len(dates) for place in places]
     page.mouse.move(ends[0], area["y"] + 20)
