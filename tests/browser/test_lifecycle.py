@@ -54,7 +54,7 @@ def printed(page: Page, cell: int) -> list:
 MANY = """
 session.explanations.method = "gradient"  # one pass a sample
 alive = count()
-for index in range(30):
+for index in range(10):
     session.sample = index
     explorer.selection.layer = index % 2
 print(json.dumps([alive, count()]))
