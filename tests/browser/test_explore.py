@@ -659,6 +659,7 @@ def test_keys_move_the_selection_and_not_the_notebook(page: Page) -> None:
 
 
 def test_a_box_on_the_map_is_shown_larger_in_every_view(page: Page) -> None:
+    click_cell(page, LAST, LAST)
     choose(page, "head", "3")
     weights = sample(CRASH)[1].map("cross", 1, 3).numpy()
     area = plot_area(page, "AttentionHeatmap")
