@@ -167,10 +167,11 @@ def test_a_comparison_of_stored_measures_is_that_of_the_model(whole):
         history.compare_groups(*groups.values(), measures=["moon"])
 
 
-def test_a_worker_changes_no_bit(whole, tmp_path):
+@pytest.mark.parametrize("engine", [1, 4])
+def test_workers_change_no_bit(whole, engine, tmp_path):
     model, dataset, history = whole
     expected = numbers(Path(history.folder))
-    survey(model, dataset, tmp_path / "run", measures=("layers", "heads", "features"), engine=1, progress=False)
+    survey(model, dataset, tmp_path / "run", measures=("layers", "heads", "features"), engine=engine, progress=False)
     assert numbers(tmp_path / "run") == expected
 
 
