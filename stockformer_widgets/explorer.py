@@ -81,7 +81,7 @@ class AttentionExplorer(SnapshotBox):
     @property
     def state(self) -> dict[str, Any]:
         """What is chosen, for `restore`: a dictionary for JSON, as of `save_state`, and the title of the ``tab``."""
-        return save_state(self.session, self.selection) | {"tab": self.tabs.titles[self.tabs.selected_index]}
+        return self._with_tab(save_state(self.session, self.selection))
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Choose what a `state` holds, from this or another notebook.
@@ -235,7 +235,10 @@ class AttentionExplorer(SnapshotBox):
     def _show_undo(self) -> None:
         with self.toolbar.hold_sync():
             self.toolbar.undoes, self.toolbar.redoes = self._undo.undoes, self._undo.redoes
-            self.toolbar.state = json.dumps(self.state)
+            self.toolbar.state = json.dumps(self._with_tab(self._undo.now))
+
+    def _with_tab(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        return {**state, "tab": self.tabs.titles[self.tabs.selected_index]}
 
     def _restore(self, state: Mapping[str, Any]) -> list[str]:
         """Restore a state; returns and says what is not restored."""

@@ -37,7 +37,7 @@ class Controls(HBox):
 
         control.observe(changed, "value")
 
-    def _on_change_set(self, control: Any, owner: Observable, name: str) -> None:
+    def _bind(self, control: Any, owner: Observable, name: str) -> None:
         """Set a trait when a person changes a control."""
         self._on_change(control, lambda value: setattr(owner, name, None if value == DEFAULT else value))
 

@@ -32,7 +32,7 @@ class ExplainControls(Controls):
         self.chip.observe(lambda change: show(self.choices, change["new"]), "value")
         self.children = (self.chip, self.choices)
         for name in EXPLAINS:
-            self._on_change_set(getattr(self, name), session.explanations, name)
+            self._bind(getattr(self, name), session.explanations, name)
         self._follow(session, session.explanations)
 
     def _sync(self) -> None:

@@ -30,7 +30,7 @@ class MapControls(Controls):
         )
         self.children = (self.kind, self.layer, self.head, self.day)
         for control, name in zip(self.children, ("kind", "layer", "head", "query"), strict=True):
-            self._on_change_set(control, selection, name)
+            self._bind(control, selection, name)
         self._follow(session, selection)
 
     def _sync(self) -> None:

@@ -99,10 +99,11 @@ class SampleControls(Controls):
 
     def _say_ends(self, ticker: str, sample: int) -> None:
         """Disable the button that leads past the first or last window of the ticker, and say why."""
-        for button, end, name in ((self.previous, 0, "first"), (self.next, -1, "last")):
+        ends = (self.previous, 0, "previous", "first"), (self.next, -1, "next", "last")
+        for button, end, way, name in ends:
             button.disabled = bool(sample == self._windows[end])
             button.tooltip = (
-                f"this is the {name} window of {ticker}" if button.disabled else f"{_WAY[name]} window of {ticker}"
+                f"this is the {name} window of {ticker}" if button.disabled else f"{way} window of {ticker}"
             )
 
     def _go(self, index: int) -> None:
@@ -139,6 +140,3 @@ class SampleControls(Controls):
                 self._go(self.session.find(name))
 
         self.scan.start(self.session.scan(), go)
-
-
-_WAY = {"first": "previous", "last": "next"}

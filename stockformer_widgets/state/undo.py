@@ -19,6 +19,9 @@ class Undo:
         save: the present state.
         restore: brings a state back.
 
+    Attributes:
+        now: the present state, as of the last `note`, `undo` or `redo`.
+
     `note` is called after every change. Days that a slider is dragged over, or a key held down, are one change.
     """
 
@@ -26,7 +29,7 @@ class Undo:
         self._save, self._restore = save, restore
         self._past: list[State] = []
         self._future: list[State] = []
-        self._now = save()
+        self.now = save()
         self._changed_at = float("-inf")
         self._restoring = False
 
@@ -43,20 +46,20 @@ class Undo:
     def note(self) -> None:
         """Remember the present state if it is a new one."""
         state = self._save()
-        if self._restoring or state == self._now:
+        if self._restoring or state == self.now:
             return
         at = time.monotonic()
-        fields = _changed(self._now, state)
+        fields = _changed(self.now, state)
         dragged = (
             self._past
             and at - self._changed_at < _TOGETHER
             and fields in _DRAGGED
-            and fields == _changed(self._past[-1], self._now)
+            and fields == _changed(self._past[-1], self.now)
         )
         if not dragged:
-            self._past.append(self._now)
+            self._past.append(self.now)
             del self._past[:-_MOST]
-        self._now, self._changed_at = state, at
+        self.now, self._changed_at = state, at
         self._future.clear()
 
     def undo(self) -> None:
@@ -71,16 +74,16 @@ class Undo:
         if not states:
             return
         state = states.pop()
-        others.append(self._now)
+        others.append(self.now)
         self._restoring = True
         try:
             self._restore(state)
         finally:
             self._restoring = False
-            self._now, self._changed_at = self._save(), float("-inf")
+            self.now, self._changed_at = self._save(), float("-inf")
 
     def _words(self, states: list[State]) -> str:
-        return ", ".join(_changed(states[-1], self._now)) if states else ""
+        return ", ".join(_changed(states[-1], self.now)) if states else ""
 
 
 def _changed(one: State, other: State) -> list[str]:
