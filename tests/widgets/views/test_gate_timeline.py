@@ -46,7 +46,7 @@ def test_gates_of_the_day_under_the_mouse(session):
     days = days_of(session)
 
     def check(line, day):
-        assert line.startswith(f"{days[day]} ")
+        assert line.startswith(f"{days[day]}, ")
         for layer in range(2):
             assert f"layer {layer} {means[layer][day]:.3f}" in line
 

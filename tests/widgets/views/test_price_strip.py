@@ -119,6 +119,7 @@ def test_prices_of_a_model_that_attends_to_more_days(tmp_path):
     session = ExtractorSession.from_dataset(Doubled(), dataset())
     view = PriceStrip(session)
     assert view.selection.query == 15
+    view.selection.key = 15
     assert marker(view) == marker(view, "also") == [7.5, 7.5]
     assert view.save_png(tmp_path / "prices.png").exists()
 
@@ -132,7 +133,7 @@ def test_a_volatility_is_not_called_a_return():
     truth = f"{100 * np.sqrt(252 * np.mean(returns**2)):.1f} % a year"
     predicted = f"{100 * np.exp(output_of(session)):.1f} % a year"
     explorer, view = AttentionExplorer(session), Prediction(session)
-    assert f"volatility of the next 10 days: {truth}" in explorer.headline.value
+    assert f"volatility of the next 10 days predicted {predicted}, came {truth}" in explorer.headline.value
     assert "return" not in explorer.headline.value
     words = f"predicted: {predicted} · true: {truth} (bars: log of annualised volatility)"
     assert words in "\n".join(lines(view))
