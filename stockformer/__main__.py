@@ -283,6 +283,7 @@ def _report(arguments: argparse.Namespace) -> None:
         prices=window.prices,
         label=None if window.y is None else float(window.y),
         assumption=dataset.assumption,
+        target=dataset.target_column,
         means=window.means,
         title=f"{window.ticker}, {window.dates[-1].date()}",
         files_read=_files_read(arguments),

@@ -52,6 +52,11 @@ class TargetColumn:
         """Unit of its values, for an axis."""
         return "return, a fraction" if self.kind == "return" else "log of annualised volatility"
 
+    @property
+    def quantity(self) -> str:
+        """What `fraction` gives, for an axis."""
+        return "return" if self.kind == "return" else "volatility per year"
+
     def of_horizon(self, horizon: int) -> TargetColumn:
         """The same target over another number of rows."""
         return replace(self, horizon=horizon)
@@ -85,5 +90,10 @@ class TargetColumn:
 
     def in_percent(self, value: float) -> str:
         """A value in percent: a return, or a volatility without its logarithm."""
+        percent = 100 * float(self.fraction(np.asarray(value)))
+        return f"{percent:+.1f} %" if self.kind == "return" else f"{percent:.1f} % a year"
+
+    def fraction(self, values: np.ndarray) -> np.ndarray:
+        """Values as they are spoken of, as fractions: returns, or volatilities without their logarithm."""
         with np.errstate(over="ignore"):
-            return f"{100 * value:+.1f} %" if self.kind == "return" else f"{100 * np.exp(value):.1f} % a year"
+            return values if self.kind == "return" else np.exp(values)

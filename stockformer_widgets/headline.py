@@ -55,7 +55,7 @@ def _outcome(session: ExtractorSession) -> list[str]:
     if target is None or window is None:
         return [said]
     if unit is not None:
-        return [f"{target.title} {said}"]
+        return [f"{target.title}: {said}"]
     return [said, target.describe(window.target_value)]
 
 

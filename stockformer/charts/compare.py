@@ -199,8 +199,19 @@ def _distance(pairs: _Pairs, drawn: Mapping[str, Lines | Bars]) -> Summary:
     (panel, name), both = max(gaps.items(), key=lambda item: item[1]["gap"].max())
     place, a, b, _ = next(both.sort_values("gap", ascending=False, kind="stable").itertuples())
     which = " ".join(filter(None, (panel, name if len(_series(pairs[panel][0])) > 1 else "")))
-    values = f"{which} {a:.3g} in A, {b:.3g} in B".strip()
+    told = [_word(pairs[panel][side], name, place) or f"{value:.3g}" for side, value in enumerate((a, b))]
+    values = f"{which} {told[0]} in A, {told[1]} in B".strip()
+    if len(everywhere) == 1:
+        return Summary(f"{str(place).capitalize()}: {values}.", findings)
     return Summary(f"A and B are furthest apart {_where(pairs[panel][0], place)}: {values}.", findings)
+
+
+def _word(body: Lines | Bars, name: str, place: Any) -> str:
+    """The value at a place as the body words it."""
+    if isinstance(body, Bars):
+        return dict(zip(body.names.names, body.words, strict=True)).get(str(place), "")
+    words = next(line.words for line in _emphasised(body) if line.name == name)
+    return dict(zip(list(_places(body))[-len(words) :], words, strict=True)).get(place, "")
 
 
 def _height(panel: str, drawn: Mapping[str, Lines | Bars]) -> float:

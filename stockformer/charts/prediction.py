@@ -16,10 +16,10 @@ from stockformer.charts.chart import (
     Scale,
     finite_range,
     formatted,
-    share_words,
 )
 from stockformer.explainability.sentences.outputs import summarize_outputs
 from stockformer.outputs import OutputDistribution
+from stockformer.target_column import TargetColumn
 
 
 def prediction(
@@ -28,30 +28,34 @@ def prediction(
     thresholds: Sequence[str] | None = None,
     *,
     before: OutputDistribution | None = None,
-    unit: str = "value",
+    target: TargetColumn | None = None,
 ) -> Chart:
     """Class probabilities of one sample, CORAL's P(class > k) below them, or the value; the truth where it is known.
+
+    The bars of a log volatility are without the logarithm: of that a longer bar would be a lower volatility.
 
     Args:
         outputs: of one sample.
         class_names, thresholds: in words; by default numbers.
         before: the outputs before a change, drawn as dots.
-        unit: what the value of a regression is.
+        target: what a regression predicts, where that is known.
 
     Raises:
         ValueError: there are not as many names as classes.
         IndexError: the label is no class.
     """
-    values = _values(outputs)
+    raw = _values(outputs)
     names, truth = _names(outputs, class_names, thresholds)
     classes = 0 if outputs.probabilities is None else outputs.probabilities.size(1)
-    earlier = None if before is None else _values(before)
-    form = "%" if classes else ".4g"
-    words = formatted(values, form)
-    title = f"Prediction: {_verdict(outputs, names, values)}"
-    if before is not None and earlier is not None:
-        words = [f"{now} (before {then})" for now, then in zip(words, formatted(earlier, form), strict=True)]
-        title += f" (before: {_verdict(before, names, earlier)})"
+    target = None if classes else target
+    raw_before = None if before is None else _values(before)
+    values, earlier = _drawn(raw, target), None if raw_before is None else _drawn(raw_before, target)
+    words = _words(raw, classes, target)
+    title = f"Prediction: {_verdict(outputs, names, words)}"
+    if before is not None and raw_before is not None:
+        then = _words(raw_before, classes, target)
+        title += f" (before: {_verdict(before, names, then)})"
+        words = [f"{now} (before {earlier})" for now, earlier in zip(words, then, strict=True)]
     ends = (0.0, 1.0) if classes else finite_range([values, *([] if earlier is None else [earlier])], 0.0)
     return Chart(
         title=title,
@@ -62,7 +66,7 @@ def prediction(
             Axis(
                 [f"{name} (true)" if place == truth else name for place, name in enumerate(names)], "outcome", "target"
             ),
-            Scale(*ends, "probability" if classes else unit, form="%" if classes else ""),
+            _scale(ends, classes, target),
             bars_name="" if earlier is None else "after",
             dots=earlier,
             dots_name="" if earlier is None else "before",
@@ -70,17 +74,33 @@ def prediction(
         make_table=lambda: pd.DataFrame(
             {
                 "outcome": names,
-                "value": values,
-                "before": values if earlier is None else earlier,
+                "value": raw,
+                "before": raw if raw_before is None else raw_before,
                 "true": [place == truth for place in range(len(names))],
             }
         ),
-        summary=summarize_outputs(outputs, class_names),
+        summary=summarize_outputs(outputs, class_names, target),
     )
 
 
+def _drawn(values: np.ndarray, target: TargetColumn | None) -> np.ndarray:
+    """The lengths of the bars."""
+    return values if target is None else target.fraction(values)
+
+
+def _words(values: np.ndarray, classes: int, target: TargetColumn | None) -> list[str]:
+    """The values of the bars in words."""
+    return formatted(values, "%" if classes else "+.4g") if target is None else list(map(target.in_percent, values))
+
+
+def _scale(ends: tuple[float, float], classes: int, target: TargetColumn | None) -> Scale:
+    if classes:
+        return Scale(*ends, "probability", form="%")
+    return Scale(*ends, "value") if target is None else Scale(*ends, target.quantity, form="%")
+
+
 def _values(outputs: OutputDistribution) -> np.ndarray:
-    """The heights of the bars."""
+    """What the model put out, and its truth where that is known."""
     if outputs.probabilities is None:
         parts = [outputs.outputs] if outputs.labels is None else [outputs.outputs, outputs.labels]
     else:
@@ -106,9 +126,9 @@ def _names(
     return names, truth
 
 
-def _verdict(outputs: OutputDistribution, names: Sequence[str], values: np.ndarray) -> str:
+def _verdict(outputs: OutputDistribution, names: Sequence[str], words: Sequence[str]) -> str:
     """The outcome in a few words: the predicted class, which of a CORAL model need not be the likeliest."""
     best = 0 if outputs.probabilities is None else int(outputs.predictions[0])
-    if not np.isfinite(values[best]):
+    if not np.isfinite(_values(outputs)[best]):
         return "not a number"
-    return f"{values[0]:+.4g}" if outputs.probabilities is None else f"{names[best]} {share_words(values[best])}"
+    return words[0] if outputs.probabilities is None else f"{names[best]} {words[best]}"

@@ -16,6 +16,7 @@ from stockformer.charts.figures import checked, closing_on_error, finish
 from stockformer.charts.prediction import prediction
 from stockformer.explainability.groups.comparison import GroupComparison
 from stockformer.outputs import OutputDistribution
+from stockformer.target_column import TargetColumn
 from stockformer.uncertainty.calibration import Calibration
 
 
@@ -43,6 +44,7 @@ def plot_prediction(
     class_names: Sequence[str] | None = None,
     *,
     sample: int = 0,
+    target: TargetColumn | None = None,
     title: str | None = None,
     ax: Axes | None = None,
     save_path: str | Path | None = None,
@@ -54,7 +56,7 @@ def plot_prediction(
         for column in (distribution.probabilities, distribution.above, distribution.labels)
     )
     outputs = OutputDistribution(distribution.outputs[chosen], probabilities, above, labels, distribution.assumption)
-    chart = prediction(outputs, class_names)
+    chart = prediction(outputs, class_names, target=target)
     title = chart.title if title is None else title
     if outputs.labels is not None and outputs.assumption:
         title += f"\ntruth {outputs.assumption}"

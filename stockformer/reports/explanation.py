@@ -54,6 +54,7 @@ from stockformer.plots import attention as attention_plots
 from stockformer.plots import flow as flow_plots
 from stockformer.plots import inputs as input_plots
 from stockformer.plots import outputs as output_plots
+from stockformer.target_column import TargetColumn
 
 _DPI = 110
 _LONGEST_STEM = 80  # characters
@@ -89,6 +90,7 @@ def generate_report(
     prices: pd.DataFrame | None = None,
     label: float | None = None,
     assumption: str = "",
+    target: TargetColumn | None = None,
     means: Sequence[Tensor] | None = None,
     title: str = "Attention report",
     files_read: Sequence[Path] = (),
@@ -107,6 +109,7 @@ def generate_report(
         prices: prices on these days, as in `Window.prices`.
         label: the true value or class number of that sample, if it is known.
         assumption: the guesses behind the label, in words; see `StockDataset.assumption`.
+        target: what a regression predicts, where that is known; see `StockDataset.target_column`.
         means: training means of every input, each [features], as in `Window.means`; by default 0, as for normalised
             inputs.
         files_read: files that are read, and so must not be overwritten, not even through a link.
@@ -130,7 +133,7 @@ def generate_report(
     capture = capture_attention(model, *inputs)
     sections = [
         *_price_sections(prices),
-        *_output_sections(model, capture, sample, label, assumption),
+        *_output_sections(model, capture, sample, label, assumption, target),
         *(_attention_section(capture, kind, sample, dates) for kind in capture.kinds),
         *_gate_sections(capture, sample, dates),
         *_pooling_sections(capture, sample, dates),
@@ -177,14 +180,16 @@ def _price_sections(prices: pd.DataFrame | None) -> Iterator[_Section]:
 
 
 def _output_sections(
-    model: nn.Module, capture: Capture, sample: int, label: float | None, assumption: str
+    model: nn.Module, capture: Capture, sample: int, label: float | None, assumption: str, target: TargetColumn | None
 ) -> Iterator[_Section]:
     if isinstance(model, Forecaster):
         truth = None if label is None else torch.tensor([label])
         output = describe_outputs(capture.output[sample : sample + 1].float(), model, truth, assumption=assumption)
         names = class_names(model) or None
-        summary = summarize_outputs(output, names)
-        picture = _Picture("prediction", partial(output_plots.plot_prediction, output, class_names=names))
+        summary = summarize_outputs(output, names, target)
+        picture = _Picture(
+            "prediction", partial(output_plots.plot_prediction, output, class_names=names, target=target)
+        )
         yield _Section("Output", summary.verdict, [picture], _one_table(summary))
 
 

@@ -247,7 +247,8 @@ class ExtractorSession(Observable):
         Raises:
             TypeError: the model is no `stockformer.model.Forecaster`, so its output has no known meaning.
         """
-        return summarize_change(self.prediction(original=True), self.prediction(), self.class_names or None)
+        target = None if self.dataset is None else self.dataset.target_column
+        return summarize_change(self.prediction(original=True), self.prediction(), self.class_names or None, target)
 
     def measures(self) -> dict[str, float]:
         """The sample's `stockformer.explainability.MEASURES`.

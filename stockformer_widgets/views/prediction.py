@@ -7,6 +7,7 @@ from dataclasses import replace
 from stockformer.charts.chart import Axis, Chart, Note
 from stockformer.charts.prediction import prediction
 from stockformer.model import Forecaster
+from stockformer.target_column import TargetColumn
 from stockformer_widgets.components.caption import Phrase
 from stockformer_widgets.components.drawing import neighbour
 from stockformer_widgets.state.selection import Selection
@@ -39,10 +40,10 @@ class Prediction(BarsView):
     def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         outputs, classes, targets = session.prediction(), session.class_names, session.explanations.targets
         if cls.compared:  # by class: the true one and what was before are of one sample
-            return prediction(replace(outputs, labels=None), classes or None, targets, unit=_unit(session))
+            return prediction(replace(outputs, labels=None), classes or None, targets, target=_target(session))
         before = session.prediction(original=True) if session.change else None
-        chart = prediction(outputs, classes or None, targets, before=before, unit=_unit(session))
-        chart = chart.noting(_effect_note(session), _volatility_note(session))
+        chart = prediction(outputs, classes or None, targets, before=before, target=_target(session))
+        chart = chart.noting(_effect_note(session), _value_note(session))
         if not classes or outputs.labels is None:
             return chart
         assumption = f" ({outputs.assumption})" if outputs.assumption else ""
@@ -78,25 +79,22 @@ class Prediction(BarsView):
 
     def _describe(self, place: int | None) -> list[Phrase]:
         if place is None:
-            return [Phrase("saliency explains", self.session.explanations.target_name)]
+            return [Phrase("attribution explains", self.session.explanations.target_name)]
         return super()._describe(place)
 
 
-def _unit(session: ExtractorSession) -> str:
-    """Unit of a regression's value."""
-    target = None if session.dataset is None else session.dataset.target_column
-    return "value" if target is None else target.unit
+def _target(session: ExtractorSession) -> TargetColumn | None:
+    """What is predicted, where that is known."""
+    return None if session.dataset is None else session.dataset.target_column
 
 
-def _volatility_note(session: ExtractorSession) -> Note:
-    """A log volatility and its truth in percent a year; empty for other targets."""
-    outputs, dataset = session.prediction(), session.dataset
-    if dataset is None or dataset.target_column is None or dataset.target_column.kind != "volatility":
+def _value_note(session: ExtractorSession) -> Note:
+    """The model's own output, which is what is explained; empty where the bars show it."""
+    target, outputs = _target(session), session.prediction()
+    if target is None or target.kind != "volatility" or outputs.probabilities is not None:
         return Note("")
-    facts = [f"predicted: {dataset.target_column.in_percent(float(outputs.outputs[0]))}"]
-    if outputs.labels is not None:
-        facts.append(f"true: {dataset.target_column.in_percent(float(outputs.labels[0]))}")
-    return Note(f"{' · '.join(facts)} (bars: {_unit(session)})")
+    truth = "" if outputs.labels is None else f" (true: {float(outputs.labels[0]):.4g})"
+    return Note(f"the value that is explained is the {target.unit}: {float(outputs.outputs[0]):.4g}{truth}")
 
 
 def _effect_note(session: ExtractorSession) -> Note:

@@ -137,12 +137,12 @@ def test_headline(session):
         assert "3 days" in said
         chances = torch.softmax(session.reading.capture.output[0], dim=0)
         predicted, truth = int(chances.argmax()), int(window.y)
-        came = "came true" if predicted == truth else f"came {session.class_names[truth]}"
+        came = "came true" if predicted == truth else f"actually {session.class_names[truth]}"
         assert f"predicted {session.class_names[predicted]} {100 * float(chances.max()):.1f} %, {came}" in said
         assert "integrated gradients: faithfulness not measured yet" in said
     session.run(*(tensor[0] for tensor in session.reading.inputs))
     assert plain(explorer.headline.value).startswith("tensors given by hand")
-    assert "came" not in plain(explorer.headline.value)
+    assert "actually" not in plain(explorer.headline.value)
     session.sample = 5
     assert plain(explorer.headline.value).startswith("AAA")
 
@@ -152,7 +152,7 @@ def test_headline_of_a_regression(session):
     with AttentionExplorer(made) as explorer:
         value, truth = float(made.reading.capture.output[0]), float(made.reading.window.y)
         said = plain(explorer.headline.value)
-        assert f"return of the next 3 days predicted {100 * value:+.1f} %, came {100 * truth:+.1f} %" in said
+        assert f"return of the next 3 days: predicted {100 * value:+.1f} %, actually {100 * truth:+.1f} %" in said
 
 
 @pytest.mark.parametrize("name", ["dataset", "regression"])

@@ -125,14 +125,20 @@ _REGRESSION_SCORES = (
 )
 
 
-def summarize_outputs(outputs: OutputDistribution, class_names: Sequence[str] | None = None) -> Summary:
-    """How confident a model is over one or many samples and, with labels, whether that is deserved."""
+def summarize_outputs(
+    outputs: OutputDistribution, class_names: Sequence[str] | None = None, target: TargetColumn | None = None
+) -> Summary:
+    """How confident a model is over one or many samples and, with labels, whether that is deserved.
+
+    Args:
+        target: what a regression predicts, where that is known.
+    """
     many = len(outputs.outputs) > 1
     known = many and outputs.labels is not None
     verdict: Callable[[Numbers], str]
     if outputs.probabilities is None:
         statistics = _REGRESSION_STATISTICS + (_REGRESSION_SCORES if known else ())
-        verdict = partial(_regression_verdict, outputs)
+        verdict = partial(_regression_verdict, outputs, target)
     else:
         statistics = (*_CLASS_STATISTICS, _TOP_CLASS) if many else _ONE_SAMPLE
         statistics += () if outputs.above is None else (_VIOLATIONS,)
@@ -165,14 +171,21 @@ _VALUE_CHANGE = Statistic(
 
 
 def summarize_change(
-    before: OutputDistribution, after: OutputDistribution, class_names: Sequence[str] | None = None
+    before: OutputDistribution,
+    after: OutputDistribution,
+    class_names: Sequence[str] | None = None,
+    target: TargetColumn | None = None,
 ) -> Summary:
-    """The effect of a change on the output for one sample."""
+    """The effect of a change on the output for one sample.
+
+    Args:
+        target: what a regression predicts, where that is known.
+    """
     if before.probabilities is None:
         statistics: tuple[Statistic, ...] = (_VALUE_CHANGE,)
     else:
         statistics = _CHANGE_STATISTICS
-    verdict = partial(_change_verdict, before, after, class_names)
+    verdict = partial(_change_verdict, before, after, class_names, target)
     return summarize(statistics, ((before, after),), [before.outputs, after.outputs], verdict, "outputs")
 
 
@@ -200,13 +213,13 @@ def prediction_in_words(
 def truth_in_words(
     outputs: OutputDistribution, class_names: Sequence[str] | None = None, target: TargetColumn | None = None
 ) -> str:
-    """What came of one sample's prediction in a few words: "came true", "came DOWN", "came 77.2 % a year"; or ""."""
+    """What came of one prediction in a few words: "came true", "actually DOWN", "actually 77.2 % a year"; or ""."""
     if outputs.labels is None:
         return ""
     if outputs.probabilities is None:
-        return f"came {_value_in_words(float(outputs.labels[0]), target)}"
+        return f"actually {_value_in_words(float(outputs.labels[0]), target)}"
     truth = int(outputs.labels[0])
-    return "came true" if truth == int(outputs.predictions[0]) else f"came {_class_name(truth, class_names)}"
+    return "came true" if truth == int(outputs.predictions[0]) else f"actually {_class_name(truth, class_names)}"
 
 
 def _in_words(outputs: OutputDistribution, class_names: Sequence[str] | None, target: TargetColumn | None) -> str:
@@ -228,12 +241,17 @@ def _value_in_words(value: float, target: TargetColumn | None) -> str:
 
 
 def _change_verdict(
-    before: OutputDistribution, after: OutputDistribution, class_names: Sequence[str] | None, numbers: Numbers
+    before: OutputDistribution,
+    after: OutputDistribution,
+    class_names: Sequence[str] | None,
+    target: TargetColumn | None,
+    numbers: Numbers,
 ) -> str:
     if torch.equal(before.outputs, after.outputs):
         return "The output is exactly what it was."
     if before.probabilities is None or after.probabilities is None:
-        return f"The value goes from {float(before.outputs[0]):+.4g} to {float(after.outputs[0]):+.4g}."
+        then, later = (_value_in_words(float(one.outputs[0]), target) for one in (before, after))
+        return f"The {'value' if target is None else 'prediction'} goes from {then} to {later}."
     first, now = int(before.predictions[0]), int(after.predictions[0])
     name = _class_name(first, class_names)
     then, later = (f"{100 * float(shares[0, first]):.2f} %" for shares in (before.probabilities, after.probabilities))
@@ -321,7 +339,15 @@ def confidence_margin(outputs: OutputDistribution) -> float:
     return float(np.maximum(margin, 1.96 * math.sqrt(centre * (1 - centre) / number)))
 
 
-def _regression_verdict(outputs: OutputDistribution, numbers: Numbers) -> str:
+def _sentence_of(outputs: OutputDistribution, target: TargetColumn) -> str:
+    predicted = _value_in_words(float(outputs.outputs[0]), target)
+    predicted = f"{target.title[:1].upper()}{target.title[1:]}: predicted {predicted}"
+    return f"{predicted}, {truth_in_words(outputs, target=target)}".removesuffix(", ")
+
+
+def _regression_verdict(outputs: OutputDistribution, target: TargetColumn | None, numbers: Numbers) -> str:
+    if len(outputs.outputs) == 1 and target is not None:
+        return f"{_sentence_of(outputs, target)}{_assumption(outputs)}."
     if len(outputs.outputs) == 1:
         truth = ""
         if outputs.labels is not None:

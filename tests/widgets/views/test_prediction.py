@@ -84,7 +84,7 @@ def test_prediction(name, outcomes):
         assert view.plot.title == f"Prediction: {outcomes[likely]} {in_percent(expected[likely])}"
         assert (view.picture.scales["x"].min, view.picture.scales["x"].max) == (0, 1)
     else:
-        assert view.plot.title == f"Prediction: {output:+.4g}"
+        assert view.plot.title == "Prediction: " + (f"{100 * output:+.1f} %" if window else f"{output:+.4g}")
     if "coral" in name:
         assert len(set(view.picture.bars.colors[:4])) == len(set(view.picture.bars.colors[4:])) == 1
         assert view.picture.bars.colors[0] != view.picture.bars.colors[4]
@@ -118,14 +118,14 @@ def test_the_outcome_under_the_mouse(session):
     view = Prediction(session)
     chances = softmax(output_of(session))
     larger = ["DOWN", "UP"][chances.argmax()]
-    assert f"saliency explains {larger}" in lines(view)[0]
+    assert f"attribution explains {larger}" in lines(view)[0]
     true = session.dataset.window(session.sample).y
     for place, name in enumerate(("DOWN", "UP")):
         mouse(view.figure, "mousemove", 0.1, place + 0.2)
         assert lines(view)[0] == f"{name}{' (true)' if place == true else ''} {in_percent(chances[place])}"
     assert session.explanations.target is None
     mouse(view.figure, "mouseleave")
-    assert f"saliency explains {larger}" in lines(view)[0]
+    assert f"attribution explains {larger}" in lines(view)[0]
 
 
 def test_a_coral_model_explains_its_thresholds():

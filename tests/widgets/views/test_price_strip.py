@@ -133,7 +133,23 @@ def test_a_volatility_is_not_called_a_return():
     truth = f"{100 * np.sqrt(252 * np.mean(returns**2)):.1f} % a year"
     predicted = f"{100 * np.exp(output_of(session)):.1f} % a year"
     explorer, view = AttentionExplorer(session), Prediction(session)
-    assert f"volatility of the next 10 days predicted {predicted}, came {truth}" in explorer.headline.value
+    outcome = f"olatility of the next 10 days: predicted {predicted}, actually {truth}"
+    assert f"v{outcome}" in explorer.headline.value
     assert "return" not in explorer.headline.value
-    words = f"predicted: {predicted} · true: {truth} (bars: log of annualised volatility)"
-    assert words in "\n".join(lines(view))
+    assert view.chart.summary.verdict == f"V{outcome}."
+
+
+def test_the_bars_of_a_volatility_are_volatilities():
+    """Of its logarithm, which is negative, the longer bar would be the lower volatility."""
+    windows, forecaster = shipped_sample("volatility")
+    session = ExtractorSession.from_dataset(forecaster, windows, windows.index_of("2008-10-15", "AAPL"))
+    view, value = Prediction(session), float(output_of(session))
+    truth = windows.window(session.sample).target_value
+    np.testing.assert_allclose(view.picture.bars.y, np.exp([value, truth]), rtol=1e-5)
+    np.testing.assert_allclose(view.to_frame()["value"], [value, truth], rtol=1e-5)
+    assert view.plot.title == f"Prediction: {100 * np.exp(value):.1f} % a year"
+    assert f"the log of annualised volatility: {value:.4g} (true: {truth:.4g})" in "\n".join(lines(view))
+    session.what_if(gate={0: 0.0})
+    after = float(session.prediction().outputs[0])
+    change = f"The prediction goes from {100 * np.exp(value):.1f} % a year to {100 * np.exp(after):.1f} % a year."
+    assert session.effect().verdict == change
