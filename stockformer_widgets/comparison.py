@@ -65,6 +65,7 @@ class SampleComparison(SnapshotBox):
         self.sessions = sessions
         self._written: list[Reading] = []
         self.add_class("stockformer-comparison")
+        self.add_class("stockformer-screen")
         shared = set(EXPLAINS)
         first, second = (session.explanations for session in sessions)
         if first.targets != second.targets:

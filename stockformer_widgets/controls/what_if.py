@@ -18,7 +18,7 @@ from stockformer_widgets.controls.base import DEFAULT, Controls, offer, show, wi
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 
-_AS_IT_IS = "as it is"
+_UNCHANGED = "unchanged"
 _GATES = {0.0: "0, closed", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1, open"}
 
 
@@ -32,15 +32,15 @@ class WhatIfControls(Controls):
         super().__init__(message)
         self.session, self.selection = session, selection
         self.place = HTML()
-        self.gate = Dropdown(description="gate", **wide(70, 270))
-        self.attention = Dropdown(description="attention", **wide(70, 270))
+        self.gate = Dropdown(description="gate", **wide(80, 270))
+        self.attention = Dropdown(description="attention", **wide(80, 270))
         self.head_off = ToggleButton(layout=Layout(width="270px"), tooltip="the head contributes nothing")
         self.market = DatePicker(
-            description="market of", tooltip="read the market up to this day instead", **wide(70, 270)
+            description="market from", tooltip="read the market up to this day instead", **wide(80, 270)
         )
-        self.features = Dropdown(description="at the mean", tooltip="set to the training mean", **wide(70, 270))
-        self.days = SelectionRangeSlider(options=[0], description="on days", continuous_update=False, **wide(70, 270))
-        self.reset = Button(description=_AS_IT_IS, layout=Layout(width="270px"))
+        self.features = Dropdown(description="set to mean", tooltip="set to the training mean", **wide(80, 270))
+        self.days = SelectionRangeSlider(options=[0], description="days", continuous_update=False, **wide(32, 270))
+        self.reset = Button(description="reset", layout=Layout(width="270px"))
         self.effect = HTML()
         self.children = (
             self.place,
@@ -117,11 +117,11 @@ class WhatIfControls(Controls):
         self.place.value = f"<b>{text(kind_title(where.kind))}, layer {where.layer}</b>"
         gate = holds.gate.get(where.layer)
         values = sorted({*_GATES, *([] if gate is None else [gate])})
-        offer(self.gate, values, gate, [_GATES.get(value, f"{value:g}") for value in values], default=_AS_IT_IS)
+        offer(self.gate, values, gate, [_GATES.get(value, f"{value:g}") for value in values], default=_UNCHANGED)
         gated = where.kind == "cross" and where.layer < len(self.session.original.capture.gates)
         self.gate.layout.display = None if gated else "none"
         changed = [name for name in ("flat", "permuted") if self._attention() in self._places(name)]
-        offer(self.attention, ["flat", "permuted"], changed[-1] if changed else None, default=_AS_IT_IS)
+        offer(self.attention, ["flat", "permuted"], changed[-1] if changed else None, default=_UNCHANGED)
         self.head_off.description = "choose a head to switch it off" if where.head is None else f"head {where.head} off"
         self.head_off.disabled = where.head is None
         self.head_off.value = (*self._attention(), where.head) in self._places("heads_off")
@@ -133,7 +133,7 @@ class WhatIfControls(Controls):
         names = chain.from_iterable(session.feature_names)
         groups = dict.fromkeys([(), *((name,) for name in names), *([] if chosen is None else [chosen])])
         words = [", ".join(group) or "every feature" for group in groups]
-        offer(self.features, list(groups), chosen, words, default="nothing")
+        offer(self.features, list(groups), chosen, words, default="none")
         length = session.original.inputs[0].size(1)
         every = 0, length - 1
         waiting = self.days.value if len(self.days.options) == length else every

@@ -83,5 +83,7 @@ def test_nothing_overflows_a_narrow_column(page: Page) -> None:
                 return shown.clientWidth < 450 && shown.scrollWidth <= shown.clientWidth;
             }"""
         )
+        names = page.locator(".stockformer-comparison .lm-TabBar-tabLabel")
+        assert names.evaluate_all("all => all.every(name => name.scrollWidth <= name.clientWidth + 1)")
     finally:
         page.set_viewport_size({"width": 1680, "height": 1400})

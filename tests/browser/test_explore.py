@@ -142,6 +142,11 @@ def choose(page: Page, control: str, option: str) -> None:
     page.get_by_label(control, exact=True).locator("visible=true").first.select_option(label=option)
 
 
+def yearly(before: float, after: float) -> str:
+    """What a change does to the prediction, in words."""
+    return f"goes from {100 * math.exp(before):.1f} % a year to {100 * math.exp(after):.1f} % a year"
+
+
 def settle(page: Page) -> None:
     page.wait_for_function("document.getAnimations().length === 0")
 
@@ -191,10 +196,10 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     np.testing.assert_allclose(step_values(page, "PoolingBars"), pooling, atol=0.01 * pooling.max())
     expect(view(page, "PoolingBars")).to_contain_text(f"largest: {dates[int(pooling.argmax())]}")
 
-    values = {"predicted": float(shown.output[0]), "true": float(window.y)}
+    values = {"predicted": math.exp(shown.output[0]), "true": math.exp(window.y)}
     assert bar_values(page, "Prediction") == pytest.approx(values, abs=0.02)
-    for name, value in values.items():
-        expect(view(page, "Prediction")).to_contain_text(f"{name}: {100 * math.exp(value):.1f} % a year")
+    for name, value in zip(("predicted", "actually"), values.values(), strict=True):
+        expect(view(page, "Prediction")).to_contain_text(f"{name} {100 * value:.1f} % a year")
 
     totals = pd.Series(torch.cat(found.parts, dim=1).abs().sum(dim=0), index=NAMES)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
@@ -317,10 +322,10 @@ def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
         expect(page.locator(".stockformer-explorer")).to_contain_text(f"Stock to market attention, layer {layer}")
         choose(page, "gate", "0, closed")
         expect(page.locator(".stockformer-explorer")).to_contain_text(f"gate of layer {layer} = 0")
-    expect(view(page, "Prediction")).to_contain_text(f"goes from {before:+.4g} to {after:+.4g}")
+    expect(view(page, "Prediction")).to_contain_text(yearly(before, after))
     settle(page)
     values = bar_values(page, "Prediction")
-    np.testing.assert_allclose(list(values.values()), [after, float(window.y)], atol=0.02)
+    np.testing.assert_allclose(list(values.values()), np.exp([after, window.y]), atol=0.02)
     circles = view(page, "Prediction").locator(".object_grp .element")
     expect(circles).to_have_count(2)
     area = figure(page, "Prediction").area
@@ -328,7 +333,7 @@ def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:
     ticks = figure(page, "Prediction")
     numbers = Figure("", area, [tick for tick in ticks.ticks if not tick["vertical"]], [], [])
     drawn = numbers.value_at(np.array([x - area["x"] for _, x in middles]), vertical=False)
-    np.testing.assert_allclose(drawn, [before, float(window.y)], atol=0.02)
+    np.testing.assert_allclose(drawn, np.exp([before, window.y]), atol=0.02)
     np.testing.assert_allclose(line_values(page, "GateTimeline", slice(2, 4)), np.zeros((2, DAYS)), atol=0.005)
     for _ in range(4):  # both gates, and the layers chosen for them
         page.get_by_role("button", name="undo", exact=True).click()
@@ -410,7 +415,7 @@ def test_a_patch_of_the_map_is_applied_and_undone(page: Page) -> None:
     expect(whole).to_contain_text(f"what if: stock stream after layer {layer} on day {day} of sample {donor}")
     open_tab(page, "Overview")
     after = found.value + effects[layer, day]
-    expect(view(page, "Prediction")).to_contain_text(f"goes from {found.value:+.4g} to {after:+.4g}")
+    expect(view(page, "Prediction")).to_contain_text(yearly(found.value, after))
     page.get_by_role("button", name="tools", exact=True).click()
     page.get_by_role("button", name="undo", exact=True).click()
     expect(whole).not_to_contain_text("what if:")
@@ -824,6 +829,32 @@ def test_one_row_of_controls_and_columns_by_width(page: Page, width: int, column
             assert left["y"] < row["y"]
             assert right["y"] < row["y"]
     finally:
+        page.set_viewport_size({"width": 1680, "height": 1400})
+
+
+@pytest.mark.parametrize("width", [700, 900, 1160])
+def test_open_tools_cover_no_tab_and_cut_no_words(page: Page, width: int) -> None:
+    beside = 1680 - page.locator(".stockformer-explorer").bounding_box()["width"]
+    page.set_viewport_size({"width": round(width + beside), "height": 1400})
+    tools = page.get_by_role("button", name="tools", exact=True)
+    tools.click()
+    try:
+        page.wait_for_function(FITTED)
+        panel = page.locator(".stockformer-panel").bounding_box()
+        tabs = page.locator(".stockformer-explorer .lm-TabBar-tab:visible").evaluate_all(
+            "all => all.map(tab => tab.getBoundingClientRect().toJSON())"
+        )
+        assert len(tabs) == len(TABS) + 1  # the grid of heads
+        beside = panel["x"] > tabs[0]["x"] + 100
+        assert all(tab["right"] <= panel["x"] if beside else tab["top"] >= panel["y"] + panel["height"] for tab in tabs)
+        cut = page.locator(".stockformer-panel .widget-label, .stockformer-panel .widget-readout").evaluate_all(
+            "all => all.filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+        )
+        assert not cut
+        drawn = view(page, "AttentionHeatmap").bounding_box()["width"]
+        assert drawn > 300  # of which dates on the axis need 200
+    finally:
+        tools.click()
         page.set_viewport_size({"width": 1680, "height": 1400})
 
 

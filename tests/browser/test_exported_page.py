@@ -235,7 +235,7 @@ def test_a_patched_sample_says_so_and_its_numbers_are_those_of_the_patch(opened:
     words = f"market stream after layer 0 on day 19, stock stream after layer 0 on days 13, 20 of sample {donor}"
     expect(opened.locator("h1")).to_have_text(f"AAPL, 2008-10-15 ({words})")
     expect(opened.locator("body")).to_contain_text(f"What if: {words}.")
-    change = f"goes from {before:+.4g} to {float(capture.output[0]):+.4g}"
+    change = f"goes from {100 * np.exp(before):.1f} % a year to {100 * np.exp(float(capture.output[0])):.1f} % a year"
     expect(view(opened, "Prediction")).to_contain_text(change)
     choose(opened, "layer", "1")
     weights, last = capture.map("cross", 1).numpy(), dataset.lookback - 1

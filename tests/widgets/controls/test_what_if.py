@@ -39,7 +39,7 @@ def test_the_panel_changes_inputs(session, explorer):
     panel, ends = explorer.changes, session.dataset.end_dates
     panel.market.value = ends[10].date()
     assert torch.equal(session.reading.inputs[1][0], session.dataset.window(10).market_x)
-    assert labels(panel.features)[:3] == ["nothing", "every feature", "f0"]
+    assert labels(panel.features)[:3] == ["none", "every feature", "f0"]
     panel.features.value = ("f2",)
     panel.days.value = (1, 3)
     assert panel.days.label == tuple(session.original.days(8)[day] for day in (1, 3))
