@@ -144,6 +144,10 @@ def check_unique(names: Sequence[Any], whose: str) -> None:
         raise ValueError(f"{whose} name a column more than once: {', '.join(twice)}")
 
 
+#: Columns that a table may name otherwise.
+_OTHER_NAMES = {"symbol": "symbol (or ticker)", "adjusted_close": "adjusted_close (or close)"}
+
+
 def in_order(df: pd.DataFrame, numbers: Sequence[str], preprocessing: Preprocessing) -> tuple[pd.DataFrame, list[str]]:
     """Rows sorted by ticker and date with ``symbol``, ``date`` and `PRICE_COLUMNS`, and notes on changes to the table.
 
@@ -160,7 +164,8 @@ def in_order(df: pd.DataFrame, numbers: Sequence[str], preprocessing: Preprocess
     rows, notes = renamed(df, preprocessing)
     missing = [name for name in ("date", "symbol", *PRICE_COLUMNS) if name not in rows]
     if missing:
-        raise ValueError(f"the table lacks {len(missing)} needed columns: {', '.join(missing)}")
+        names = ", ".join(_OTHER_NAMES.get(name, name) for name in missing)
+        raise ValueError(f"the table lacks {counted(len(missing), 'needed column')}: {names}")
     rows, note = _with_dates(rows)
     notes += [note] if note else []
     rows = rows.assign(symbol=_symbols(rows["symbol"]))

@@ -264,7 +264,7 @@ def test_a_file_without_a_needed_column_is_named(table, broken, read):
 
 def test_a_price_that_is_missing_is_named(table, broken):
     table.drop(columns="high").to_parquet(broken)
-    with pytest.raises(ValueError, match=r"^the table lacks 1 needed columns: high$"):
+    with pytest.raises(ValueError, match=r"^the table lacks 1 needed column: high$"):
         StockDataset.from_parquet(broken, **COLUMNS)
 
 

@@ -122,7 +122,7 @@ def market_entry(
         for number, (entry, mean, color) in enumerate(zip(entering, means, line_colors(len(entering)), strict=True))
     )
     return Chart(
-        title="Market that enters, as a part of the stream",
+        title="Market contribution by layer, share of the residual norm",
         body=Lines(
             lines,
             Axis(days, "stock day", "query"),
@@ -194,8 +194,8 @@ def price_strip(prices: pd.DataFrame, days: Sequence[str], ticker: str) -> Chart
 def _shares(lines: Sequence[Line], days: Axis, label: str, among: int) -> Lines:
     """Shares beside the even one among so many."""
     top = finite_range([line.values for line in lines], 0.0)[1]
-    uniform = (1 / among, "uniform") if among else None
-    return Lines(tuple(lines), days, Scale(0.0, top, label, form="%"), reference=uniform)
+    even = (1 / among, "even") if among else None
+    return Lines(tuple(lines), days, Scale(0.0, top, label, form="%"), reference=even)
 
 
 def _by_layer(days: Sequence[str], **numbers: np.ndarray) -> pd.DataFrame:

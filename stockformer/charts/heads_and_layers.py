@@ -145,7 +145,7 @@ def attention_effects(table: pd.DataFrame, kind: str | None, target: str, value:
         body=effects_panels(table, kind),
         make_table=lambda: table,
         summary=summarize_effects(table, value),
-        notes=(Note(f"for {target} = {value:.4g}"),),
+        notes=(Note(f"target: {target} = {value:.4g}"),),
     )
 
 
@@ -172,7 +172,7 @@ def head_importance(table: pd.DataFrame, kind: str, layer: int, target: str) -> 
         body=importance_panels(table[(table["kind"] == kind) & (table["layer"] == layer)]),
         make_table=lambda: table,
         summary=summarize_head_importance(table),
-        notes=(Note(f"for {target}"),),
+        notes=(Note(f"target: {target}"),),
     )
 
 

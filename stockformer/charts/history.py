@@ -28,6 +28,7 @@ from stockformer.charts.chart import (
 )
 from stockformer.charts.figures import day_labels
 from stockformer.charts.maps import day_map, largest_value
+from stockformer.explainability.measures import MEASURES
 from stockformer.explainability.sentences.summary import Finding, Summary
 from stockformer.survey.drift import Drift
 from stockformer.table import counted
@@ -55,7 +56,7 @@ def market_context(calendar: pd.DataFrame) -> Chart:
     )
     return Chart(
         title="Volatility of daily returns in the window, mean over tickers",
-        body=Lines(lines, _dates(calendar["date"]), Scale(low, high, "volatility")),
+        body=Lines(lines, _dates(calendar["date"]), Scale(low, high, "volatility", form="%")),
         make_table=calendar.copy,
     )
 
@@ -85,7 +86,15 @@ def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, name: str, filt
         body=Lines(lines, _dates(calendar["date"]), Scale(low, high, name), band),
         make_table=frame.copy,
         summary=_measure_summary(values.mean(axis=1), calendar["volatile"].to_numpy() > 0.5, name),
-    ).noting(Note(gaps if without else ""))
+    ).noting(Note(gaps if without else ""), _method(name))
+
+
+def _method(name: str) -> Note:
+    """How a share of the attribution is measured, which is not how the explorer explains a single window."""
+    if name != "market share":
+        return Note("")
+    other = "Integrated gradients, by which the explorer explains one window, give the market another share of it."
+    return Note(f"market share: {MEASURES[name]}", other)
 
 
 def drift_history(drift: Drift, calendar: pd.DataFrame, filtered: str = "") -> Chart:
@@ -236,7 +245,7 @@ def _measure_summary(mean: pd.Series, volatile: np.ndarray, name: str) -> Summar
     calm, wild = mean[~volatile].mean(), mean[volatile].mean()
     if np.isfinite([calm, wild]).all():
         sentence += f"; {wild:.3g} on the volatile quarter of days, {calm:.3g} on the others"
-    return Summary(f"{sentence}. Whether that is more than chance, a comparison of groups says.", tuple(findings))
+    return Summary(f"{sentence}. Compare two groups to see whether that is more than chance.", tuple(findings))
 
 
 def _line(name: str, values: pd.Series, color: str, shape: Literal["line", "step"] = "line") -> Line:

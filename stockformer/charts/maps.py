@@ -54,7 +54,7 @@ def day_map(
         f"query {{row}}, key {{column}}, {value} {{value}}",
         "%" if value == WEIGHT else ".4g",
         masked=None if mask is None else mask.numpy(),
-        reference=(1 / values.size(1), "uniform") if value == WEIGHT and mask is None else None,
+        reference=(1 / values.size(1), "even") if value == WEIGHT and mask is None else None,
     )
 
 
@@ -105,7 +105,9 @@ def gate_map(gate: Tensor, days: Sequence[str], layer: int, most: int | None = N
     """The `most` gate dimensions [T, d] that vary most over the days, by default all, the most variable first."""
     values = gate.float()
     order = values.std(dim=0, correction=0).argsort(descending=True)[:most]
-    which = "" if most is None else f", the {len(order)} most variable of {gate.size(1)} dimensions"
+    number = gate.size(1)
+    some = f"the {len(order)} most variable of {number}" if len(order) < number else f"all {number}"
+    which = "" if most is None else f", {some} dimensions"
     return Chart(
         title=f"Gate of layer {layer}{which}",
         body=Heatmap(
@@ -149,8 +151,9 @@ def saliency_map(
     order = magnitudes.nan_to_num(0.0).sum(dim=0).argsort(descending=True)[:most]
     largest = largest_value(magnitudes)
     features = [name for group in names for name in group]
+    some = f"the {len(order)} strongest" if len(order) < len(features) else f"all {len(order)}"
     return Chart(
-        title=what if most is None else f"{what}, the {len(order)} strongest features",
+        title=what if most is None else f"{what}, {some} features",
         body=Heatmap(
             (values if signed else magnitudes)[:, order].T.numpy(),
             Axis([features[feature] for feature in order.tolist()], "feature", "feature"),

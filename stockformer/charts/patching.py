@@ -49,7 +49,7 @@ def patching_map(result: Patching, stream: str, days: Days, donor_days: Days, do
         summary=summarize_patching(result, both),
         notes=(
             Note(
-                f"for {target}; patching everything: {result.difference:+.3g}, the sample becomes the donor",
+                f"target: {target}; patching everything: {result.difference:+.3g}, the sample becomes the donor",
                 f"The target is {result.value:.4g} for the sample and {result.donor_value:.4g} for the donor.",
             ),
         ),

@@ -23,9 +23,9 @@ class MapControls(Controls):
         self.head = Dropdown(description="head", **wide(36, 112))
         self.day = SelectionSlider(
             options=[0],
-            description="row",
+            description="query",
             tooltip="the day whose attention is shown",
-            style={"description_width": "24px"},
+            style={"description_width": "36px"},
             layout=Layout(flex="1 1 260px", width="auto", max_width="420px"),
         )
         self.children = (self.kind, self.layer, self.head, self.day)

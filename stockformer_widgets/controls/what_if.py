@@ -32,13 +32,13 @@ class WhatIfControls(Controls):
         super().__init__(message)
         self.session, self.selection = session, selection
         self.place = HTML()
-        self.gate = Dropdown(description="gate", **wide(80, 270))
-        self.attention = Dropdown(description="attention", **wide(80, 270))
+        self.gate = Dropdown(description="gate", **wide(92, 270))
+        self.attention = Dropdown(description="attention", **wide(92, 270))
         self.head_off = ToggleButton(layout=Layout(width="270px"), tooltip="the head contributes nothing")
         self.market = DatePicker(
-            description="market from", tooltip="read the market up to this day instead", **wide(80, 270)
+            description="market from", tooltip="read the market up to this day instead", **wide(92, 270)
         )
-        self.features = Dropdown(description="set to mean", tooltip="set to the training mean", **wide(80, 270))
+        self.features = Dropdown(description="set to mean", tooltip="set to the training mean", **wide(92, 270))
         self.days = SelectionRangeSlider(options=[0], description="days", continuous_update=False, **wide(32, 270))
         self.reset = Button(description="reset", layout=Layout(width="270px"))
         self.effect = HTML()

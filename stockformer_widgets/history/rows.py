@@ -23,7 +23,7 @@ class Rows(Part):
     def _build(self) -> tuple[Widget, ...]:
         self.table = WindowTable(lambda: self._show(0), self._go)
         self.previous, self.next = _button("◀", "the page before", 36), _button("▶", "the next page", 36)
-        self.home = _button("session's window", "the page of the session's window", 140)
+        self.home = _button("selected window", "the page of the window that is on the screen", 140)
         self.previous.on_click(lambda button: self._show(self.page - 1))
         self.next.on_click(lambda button: self._show(self.page + 1))
         self.home.on_click(lambda button: self._go_home())

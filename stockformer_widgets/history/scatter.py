@@ -58,7 +58,7 @@ class Scatter(Part):
             else:
                 frame = history.scatter(self.survey, x, y, where)
                 set_marks(self.points, x=frame["x"].to_numpy(dtype=float), y=frame["y"].to_numpy(dtype=float))
-        self.plot.title = f"{named(y)} (upwards) against {named(x)}, {number:,} windows"
+        self.plot.title = f"{named(y).capitalize()} (upwards) against {named(x)}, {number:,} windows"
 
     def _frame(self, density: Density) -> None:
         for name, one_axis, (low, high) in zip("xy", self._axes, (density.x, density.y), strict=True):

@@ -69,5 +69,5 @@ class DayScores(AttributedView, LinesView):
             parts = list(_SCORES[by](explanations.trace()))
         chart = day_scores(parts, [session.reading.days(len(part)) for part in parts], name)
         doubt = faithfulness_doubt(session, ranking, "day") if ranking in DAY_RANKINGS else None
-        of_target = Note(f"for {explanations.target_name}" if by in (_ATTRIBUTION, "relevance") else "")
+        of_target = Note(f"target: {explanations.target_name}" if by in (_ATTRIBUTION, "relevance") else "")
         return replace(chart, doubt=doubt).noting(of_target)

@@ -67,7 +67,7 @@ class FlowHeatmap(DayMapView):
             doubt = faithfulness_doubt(session, shows, "day")
             chart = replace(chart, doubt=replace(doubt, text=f"days by {shows}: {doubt.text}"))
         return chart.noting(
-            Note(f"for {session.explanations.target_name}" if shows in ("weight x gradient", "relevance") else ""),
+            Note(f"target: {session.explanations.target_name}" if shows in ("weight x gradient", "relevance") else ""),
             market_note(session, where.kind),
         )
 

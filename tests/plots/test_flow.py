@@ -51,13 +51,13 @@ def numbers(summary):
 
 def test_a_map_like_its_weights():
     found = summarize_flow_map(2 * WEIGHTS, WEIGHTS)
-    assert found.verdict == "Beside the attention weights: much the same order (rank correlation 1.00)."
+    assert found.verdict == "Compared with the attention weights: much the same order (rank correlation 1.00)."
     assert numbers(found) == {"rank_correlation": pytest.approx(1), "recency": pytest.approx(0.25)}
 
 
 def test_a_map_against_its_weights():
     found = summarize_flow_map(1 - WEIGHTS, WEIGHTS)
-    assert found.verdict.startswith("Beside the attention weights: a different order (rank correlation -1.00)")
+    assert found.verdict.startswith("Compared with the attention weights: a different order (rank correlation -1.00)")
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_sentences_say_what_the_numbers_are(surveyed):
     assert chart.summary.verdict == (
         f"Highest in {monthly.idxmax()} ({monthly.max():.3g}) and lowest in {monthly.idxmin()} ({monthly.min():.3g}), "
         f"means of a month; {by_day[volatile].mean():.3g} on the volatile quarter of days, "
-        f"{by_day[~volatile].mean():.3g} on the others. Whether that is more than chance, a comparison of groups says."
+        f"{by_day[~volatile].mean():.3g} on the others. Compare two groups to see whether that is more than chance."
     )
     assert [line.name for line in chart.body.lines] == sorted(frame["ticker"].unique())
     shaded, volatility = market_context(calendar).body.lines

@@ -73,7 +73,7 @@ def on_paper(axes, body) -> Series:
         found = {name: (firsts[name], values) for name, (_, values) in found.items()}
     for line in axes.lines:
         name = str(line.get_label())
-        if not name.startswith("_") and not name.endswith(" day") and name != "uniform":
+        if not name.startswith("_") and not name.endswith(" day") and name != "even":
             x, y = line.get_data()
             found[name] = (
                 [to_hex(line.get_color())],

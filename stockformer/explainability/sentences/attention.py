@@ -471,8 +471,8 @@ def _distances_verdict(table: pd.DataFrame, numbers: Numbers) -> str:
     local = int((distances <= NEAR * evens).sum())
     verdict = (
         f"The heads look {_days(first)} away on average{depth}; attention to all days equally would be "
-        f"{' to '.join(dict.fromkeys(even))}. {local} of {counted(len(table), 'head')} {'is' if local == 1 else 'are'} "
-        "local, at most a quarter as far."
+        f"{' to '.join(dict.fromkeys(even))}. {local} of {counted(len(table), 'head')} {'looks' if local == 1 else 'look'} "
+        "at most a quarter as far."
     )
     if len(table) == 1:
         return verdict

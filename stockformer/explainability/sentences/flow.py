@@ -57,7 +57,7 @@ def summarize_flow_map(values: Tensor, weights: Tensor, mask: Tensor | None = No
     if math.isnan(alike):
         verdict = "All weights or all values are equal here: there is no order to compare."
     else:
-        verdict = f"Beside the attention weights: {_order(alike)}."
+        verdict = f"Compared with the attention weights: {_order(alike)}."
     return Summary(
         verdict,
         (

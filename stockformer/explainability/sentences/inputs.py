@@ -104,11 +104,11 @@ def _saliency_verdict(numbers: Numbers, parts: Sequence[Tensor]) -> str:
     market = numbers.get("market_share")
     if market is None:
         return spread
-    main = "on stock and market"
+    main = "Stock and market both count"
     if max(market, 1 - market) >= MAIN_INPUT:
-        main = f"mainly on the {'market' if market > 0.5 else 'stock'}"
+        main = f"Mainly the {'market' if market > 0.5 else 'stock'}"
     held = f"the market, {widths[1]} of {features} features, holds {percent(market)}"
-    return f"The attribution is {main}: {held}. {spread}"
+    return f"{main}: {held}. {spread}"
 
 
 _PRICE_STATISTICS = (

@@ -28,7 +28,7 @@ ORDER = rf"(much the same|partly the same|a different) order \(rank correlation 
 
 def test_flow_maps():
     rng = np.random.default_rng(42)
-    pattern = re.compile(rf"Beside the attention weights: {ORDER}\.")
+    pattern = re.compile(rf"Compared with the attention weights: {ORDER}\.")
     for _ in range(CASES):
         weights, mask = random_map(rng)
         if weights.size(1) > 60:

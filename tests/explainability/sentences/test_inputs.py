@@ -16,8 +16,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 SALIENCY = {
     "none": r"Every attribution is 0\.",
-    "main": rf"The attribution is (mainly on the stock|mainly on the market|on stock and "
-    rf"market): the market, (\d+) of (\d+) features, holds {N} %\.",
+    "main": rf"(Mainly the stock|Mainly the market|Stock and market both count): the market, (\d+) of (\d+) features, holds {N} %\.",
     "spread": rf"Spread over the equivalent of {N} of (\d+) features(?:; the five strongest hold {N} %)?(?:, "
     rf"the last (\d+ )?of (\d+) days {N} %)?\.",
     "same": rf"Within a day all features of an input have the same value: they cannot be told "
@@ -54,7 +53,7 @@ def test_saliency():
             if name == "main":
                 assert (int(said[1]), int(said[2])) == (parts[1].size(1), len(features))
                 assert says(said[3], 100 * share)
-                main = {"mainly on the stock": 1 - share, "mainly on the market": share}.get(said[0])
+                main = {"Mainly the stock": 1 - share, "Mainly the market": share}.get(said[0])
                 assert (1 / 3 - 1e-6 < share < 2 / 3 + 1e-6) if main is None else main > 2 / 3 - 1e-6
             elif name == "spread":
                 spread = math.exp(-sum(f * math.log(f) for f in features if f > 0))

@@ -260,8 +260,7 @@ def test_saliency_of_stock_and_market():
         "top_five_share": pytest.approx(1.0),
     }
     assert summary.verdict.startswith(
-        "The attribution is on stock and market: the market, 1 of 3 features, holds 50 %. "
-        "Spread over the equivalent of 2.6"
+        "Stock and market both count: the market, 1 of 3 features, holds 50 %. Spread over the equivalent of 2.6"
     )
 
 

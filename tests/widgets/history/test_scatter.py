@@ -31,7 +31,7 @@ def test_many_windows_are_a_density(view, session, click, monkeypatch):
     assert cells.max() == cells[top_down == top_down.max()].max() == 255
     click(view.scatter.plot.children[1], frame["drawdown"][123], frame["market_share"][123])
     assert session.sample == 123
-    assert view.scatter.plot.title == "market share (upwards) against drawdown, 400 windows"
+    assert view.scatter.plot.title == "Market share (upwards) against drawdown, 400 windows"
 
 
 def test_images_do_not_pile_up(view, monkeypatch):

@@ -37,7 +37,7 @@ def test_what_python_sets_is_on_the_screen(view):
         "volatile",
     ]
     assert view.filters.correct.value is False
-    assert view.scatter.plot.title.startswith("error (upwards) against drawdown")
+    assert view.scatter.plot.title.startswith("Error (upwards) against drawdown")
 
 
 def test_another_measure_redraws_what_shows_it_alone(view, monkeypatch):

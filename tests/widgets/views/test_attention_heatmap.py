@@ -41,7 +41,7 @@ def test_heatmap_pixels(unequal, kind, head):
     assert in_percent(shown.max()) in plain(view.color_bar.value)
     labels = {"cross": ("stock", "market"), "self": ("stock", "stock"), "market": ("market", "market")}[kind]
     assert "{} day ↓ {} day →".format(*labels) in plain(view.color_bar.value)
-    assert f"uniform {in_percent(1 / keys)}" in plain(view.color_bar.value)
+    assert f"even {in_percent(1 / keys)}" in plain(view.color_bar.value)
 
 
 def test_heatmap_cells_without_a_number_are_grey(unequal):

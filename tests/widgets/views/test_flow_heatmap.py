@@ -43,7 +43,7 @@ def test_what_a_map_is_for_is_said_where_it_has_a_target(session):
     view = FlowHeatmap(session)
     for shown in view.controls["shows"].options:
         view.controls["shows"].value = shown
-        assert (f"for {session.explanations.target_name}" in lines(view)) == (
+        assert (f"target: {session.explanations.target_name}" in lines(view)) == (
             shown in ("weight x gradient", "relevance")
         )
 
