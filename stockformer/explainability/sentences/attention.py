@@ -469,9 +469,10 @@ def _distances_verdict(table: pd.DataFrame, numbers: Numbers) -> str:
     )
     depth = f" in the first layer and {last} in the last" if table["layer"].nunique() > 1 else ""
     local = int((distances <= NEAR * evens).sum())
+    look = "looks" if local == 1 else "look"
     verdict = (
         f"The heads look {_days(first)} away on average{depth}; attention to all days equally would be "
-        f"{' to '.join(dict.fromkeys(even))}. {local} of {counted(len(table), 'head')} {'looks' if local == 1 else 'look'} "
+        f"{' to '.join(dict.fromkeys(even))}. {local} of {counted(len(table), 'head')} {look} "
         "at most a quarter as far."
     )
     if len(table) == 1:

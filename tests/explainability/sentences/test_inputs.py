@@ -16,7 +16,8 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 SALIENCY = {
     "none": r"Every attribution is 0\.",
-    "main": rf"(Mainly the stock|Mainly the market|Stock and market both count): the market, (\d+) of (\d+) features, holds {N} %\.",
+    "main": rf"(Mainly the stock|Mainly the market|Stock and market both count): the market, "
+    rf"(\d+) of (\d+) features, holds {N} %\.",
     "spread": rf"Spread over the equivalent of {N} of (\d+) features(?:; the five strongest hold {N} %)?(?:, "
     rf"the last (\d+ )?of (\d+) days {N} %)?\.",
     "same": rf"Within a day all features of an input have the same value: they cannot be told "
