@@ -265,7 +265,7 @@ def test_saliency_of_stock_and_market():
 
 
 @pytest.mark.parametrize(
-    ("stock", "market", "verdict"), [(1.0, 9.0, "mainly on the market"), (9.0, 1.0, "mainly on the stock")]
+    ("stock", "market", "verdict"), [(1.0, 9.0, "Mainly the market"), (9.0, 1.0, "Mainly the stock")]
 )
 def test_the_main_input(stock, market, verdict):
     assert verdict in summarize_saliency([torch.tensor([[stock]]), torch.tensor([[-market]])]).verdict
