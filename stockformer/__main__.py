@@ -194,7 +194,7 @@ def _train(arguments: argparse.Namespace) -> None:
     path = _saved(out, result, dataset)
     print(result.history.to_string(index=False))
     for name, value in result.metrics.items():
-        print(f"{name:24} {value:.4f}")
+        print(f"{name:24} {value:g}" if value.is_integer() else f"{name:24} {value:.4f}")
     print(path)
 
 
@@ -230,7 +230,8 @@ def _survey(arguments: argparse.Namespace) -> None:
     dataset, model = _open(arguments)
     sectors = None if arguments.sectors is None else _sectors(Path(arguments.sectors))
     with _engine(arguments) as engine:
-        print(survey(model, dataset, arguments.to, measures=arguments.measures, sectors=sectors, engine=engine))
+        done = survey(model, dataset, arguments.to, measures=arguments.measures, sectors=sectors, engine=engine)
+    print(f"{len(done):,} windows in {done.folder}, for stockformer.survey.open_survey({str(done.folder)!r})")
 
 
 def _sectors(path: Path) -> dict[str, str]:

@@ -96,6 +96,14 @@ class Store:
             write_whole({self.folder / "manifest.json": json.dumps(manifest, indent=2).encode()})
         self._chunks.mkdir(exist_ok=True)
 
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # `writing` has words for a full disk
+                raise
+            raise type(error)(f"the folder {self.folder} cannot be made: {error.strerror}") from None
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Keep other processes from writing to the folder.
@@ -107,7 +115,7 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise NotADirectoryError(f"{self.folder} is a file, expected a folder")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             lock = FileLock(self.folder / "writing.lock", timeout=0)
             with lock:
                 yield

@@ -259,6 +259,8 @@ def test_folders_that_cannot_be_used(model, dataset, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="file is a file, expected a folder"):
         survey(model, dataset, tmp_path / "file", progress=False)
+    with pytest.raises(NotADirectoryError, match=r"^the folder .*below cannot be made: Not a directory$"):
+        survey(model, dataset, tmp_path / "file" / "below", progress=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
     with pytest.raises(ValueError, match=r"holds thesis\.tex, expected an empty folder or a survey"):
