@@ -93,8 +93,8 @@ def _method(name: str) -> Note:
     """How a share of the attribution is measured, which is not how the explorer explains a single window."""
     if name != "market share":
         return Note("")
-    other = "Integrated gradients, by which the explorer explains one window, give the market another share of it."
-    return Note(f"market share: {MEASURES[name]}", other)
+    words = "by input x gradient; integrated gradients, which explain a single window by default, give other shares"
+    return Note(words, f"{name} = {MEASURES[name]}")
 
 
 def drift_history(drift: Drift, calendar: pd.DataFrame, filtered: str = "") -> Chart:

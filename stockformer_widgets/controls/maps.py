@@ -25,7 +25,7 @@ class MapControls(Controls):
             options=[0],
             description="query",
             tooltip="the day whose attention is shown",
-            style={"description_width": "36px"},
+            style={"description_width": "44px"},
             layout=Layout(flex="1 1 260px", width="auto", max_width="420px"),
         )
         self.children = (self.kind, self.layer, self.head, self.day)

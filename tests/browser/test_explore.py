@@ -850,7 +850,8 @@ def test_open_tools_cover_no_tab_and_cut_no_words(page: Page, width: int) -> Non
         is_beside = panel["x"] > tabs[0]["x"] + 100
         below = panel["y"] + panel["height"]
         assert all(tab["right"] <= panel["x"] if is_beside else tab["top"] >= below for tab in tabs)
-        cut = page.locator(".stockformer-panel .widget-label, .stockformer-panel .widget-readout").evaluate_all(
+        words = ".stockformer-explorer .widget-label, .stockformer-panel .widget-readout"
+        cut = page.locator(words).evaluate_all(
             """all => all.filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth)
                 .map(one => one.innerText)"""
         )

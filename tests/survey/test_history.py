@@ -162,6 +162,9 @@ def test_sentences_say_what_the_numbers_are(surveyed):
         f"means of a month; {by_day[volatile].mean():.3g} on the volatile quarter of days, "
         f"{by_day[~volatile].mean():.3g} on the others. Compare two groups to see whether that is more than chance."
     )
+    assert chart.notes[-1].text.startswith("by input x gradient; ")  # a window's own attribution has another share
+    other = measure_history(history.measure_by_date(surveyed, "error"), calendar, "error")
+    assert not [note for note in other.notes if "gradient" in note.text]
     assert [line.name for line in chart.body.lines] == sorted(frame["ticker"].unique())
     shaded, volatility = market_context(calendar).body.lines
     np.testing.assert_array_equal([word == "yes" for word in shaded.words], volatile)
