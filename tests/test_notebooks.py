@@ -1,5 +1,6 @@
 """Notebooks run from the top: ours, and the cells of the notebook that users know."""
 
+import math
 import re
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import nbclient
 import nbformat
 import pytest
 
-from stockformer.sample import write_sample
+from stockformer.explainability import measure_windows
+from stockformer.sample import load_sample, write_sample
 
 PROJECT = Path(__file__).parents[1]
 SEED = PROJECT.parent / "shared" / "seed" / "attention_analysis.md"
@@ -61,6 +63,21 @@ def printed(notebook: nbformat.NotebookNode) -> str:
 @pytest.mark.parametrize("path", sorted((PROJECT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_our_notebooks(path, tmp_path):
     run(nbformat.read(path, as_version=4), tmp_path, QUICKER + INSTEAD.get(path.stem, SMALLER))
+
+
+def test_the_two_days_of_compare_in_words():
+    """Its prose has the numbers that its cells compute now, not those of an earlier version."""
+    dataset, model = load_sample("volatility")
+    days = [dataset.window(dataset.index_of(day, "AAPL")).inputs for day in ("2006-11-21", "2008-10-15")]
+    calm, crash = ({name: float(value) for name, value in measure_windows(model, *one).items()} for one in days)
+    notebook = nbformat.read(PROJECT / "notebooks" / "compare.ipynb", as_version=4)
+    prose = " ".join(" ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown").split())
+    shares = [f"{100 * one['market share']:.0f} %" for one in (crash, calm)]
+    assert f"it holds {shares[0]} of the attribution (by input x gradient) in the crash and {shares[1]} on" in prose
+    assert f"not {shares[0]} against {shares[1]}," in prose
+    values = [f"{100 * math.exp(one['value']):.0f} %" for one in (calm, crash)]
+    assert f"{values[0]} a year on the calm day" in prose
+    assert f"{values[1]} on the crash day" in prose
 
 
 @pytest.fixture
