@@ -49,7 +49,7 @@ class SurveyOffer(SnapshotBox):
         self.button = Button(description=words, layout=Layout(width="auto"))
         self.button.on_click(self._start)
         self.progress = ProgressBar("surveying", self.message, in_thread=True)
-        self.progress.layout.observe(self._enable, "display")
+        self.progress.observe(self._enable, "running")
         offer: tuple[Widget, ...] = HTML(_OFFER), HBox([self.button, self.progress]), self.message
         self.children = offer
 

@@ -165,9 +165,14 @@ class Explanations(Observable):
         return self._once(self._attribution_key, compute)
 
     @property
+    def attributed(self) -> bool:
+        """Whether `attribution` is computed."""
+        return self._attribution_key() in self._results
+
+    @property
     def takes_long(self) -> bool:
-        """Whether `attribution` would take seconds, so that it needs a progress bar and a stop button."""
-        if self._attribution_key() in self._results:
+        """Whether `attribution` would take seconds, so that scripts show a progress bar."""
+        if self.attributed:
             return False
         bases = _DRAWN if self.baseline == BASELINES[2] else 1
         shapes = [part.shape[1:] for part in self.session.reading.inputs]

@@ -20,11 +20,13 @@ _MOVED_TOGETHER = (
     "them. The contribution of each day is in the tab Flow, by attribution."
 )
 
+_OUTDATED = "stockformer-outdated"  # dims the picture
+
 
 class AttributedView(SteppedView):
-    """A view that draws the session's attribution.
+    """A view that draws the session's attribution, after everything else.
 
-    While a long one is computed the last picture stays, as it does after a stop, until the computation
+    While it is computed the last picture stays, dimmed, as it does after a stop, until the computation
     is resumed or the target or method changes.
     """
 
@@ -52,10 +54,13 @@ class AttributedView(SteppedView):
         return [*super().caveats_of(session, where), *([caveat] if caveat else [])]
 
     def _waits(self) -> bool:
-        return self._pictured and self.attributes(**self.chosen) and any(one.takes_long for one in self._explanations())
+        return self._pictured and self.attributes(**self.chosen) and bool(self._unknown())
 
     def _steps(self) -> Iterator[float]:
-        return chain.from_iterable(one.attribution_steps() for one in self._explanations() if one.takes_long)
+        return chain.from_iterable(one.attribution_steps() for one in self._unknown())
+
+    def _begin(self) -> None:
+        self.add_class(_OUTDATED)
 
     def _halted(self) -> bool:
         return any(one.stopped for one in self._explanations())
@@ -70,6 +75,10 @@ class AttributedView(SteppedView):
     def _explanations(self) -> list[Explanations]:
         return [session.explanations for session in self._drawn_sessions()]
 
+    def _unknown(self) -> list[Explanations]:
+        """The explanations whose attribution is not computed yet."""
+        return [one for one in self._explanations() if one.available and not one.attributed]
+
     def _update(self) -> None:
         halted = self._waits() and self._halted()
         self.halt.layout.display = None if halted else "none"
@@ -80,6 +89,7 @@ class AttributedView(SteppedView):
     def _catch_up(self) -> None:
         super()._catch_up()
         self._pictured = True
+        self.remove_class(_OUTDATED)
 
 
 def attribution_summary(session: ExtractorSession, parts: Sequence[Tensor]) -> Summary:

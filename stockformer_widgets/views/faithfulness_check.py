@@ -80,7 +80,7 @@ class FaithfulnessCheck(View):
             layout=Layout(width="130px"),
         )
         self.progress = ProgressBar("measuring", self.message)
-        self.progress.layout.observe(self._enable, "display")
+        self.progress.observe(self._enable, "running")
         self.measure.on_click(self._measure)
         self.randomise.on_click(self._randomise)
         self.controls_row.children += (self.measure, self.randomise, self.progress)

@@ -8,11 +8,19 @@ import threading
 import numpy as np
 import pytest
 import torch
-from cases import lines, make_session, mouse, shown_message
+from cases import drawn, lines, make_session, mouse, shown_message
 from torch import nn
 
 from stockformer.explainability import attribute
-from stockformer_widgets import AttentionExplorer, DayScores, ExtractorSession, SaliencyBars, SaliencyHeatmap
+from stockformer_widgets import (
+    AttentionExplorer,
+    DayScores,
+    ExtractorSession,
+    PriceStrip,
+    SaliencyBars,
+    SaliencyHeatmap,
+)
+from stockformer_widgets.components import progress
 from stockformer_widgets.state import explanations as explaining
 
 VIEWS = [SaliencyBars, SaliencyHeatmap, DayScores]
@@ -96,8 +104,71 @@ def test_a_stop_keeps_the_method_and_says_so(session, kind):
             view.progress.stopper.click()
             await until(lambda: not view.progress.running)
             session.explanations.method = "input_x_gradient"
-            assert "input x gradient" in view.plot.title
+            await until(lambda: "input x gradient" in view.plot.title)
             assert (view.halt.layout.display, session.explanations.stopped) == ("none", False)
+
+    asyncio.run(run())
+
+
+def outdated(view) -> bool:
+    return "stockformer-outdated" in view._dom_classes
+
+
+def test_everything_else_is_drawn_first(session):
+    async def run():
+        with AttentionExplorer(session) as explorer:
+            bars, strip = (
+                next(view for view in explorer.views if isinstance(view, kind)) for kind in (SaliencyBars, PriceStrip)
+            )
+            before, prices = np.array(bars.picture.bars.y), drawn(strip, "line")[1]
+            session.sample = 7
+            window = session.dataset.window(7)
+            assert f"{window.ticker}, {window.dates[-1].date()}" in explorer.headline.value
+            assert not np.allclose(drawn(strip, "line")[1], prices)
+            np.testing.assert_array_equal(bars.picture.bars.y, before)
+            assert outdated(bars)
+            await until(lambda: not bars.progress.running)
+            assert not outdated(bars)
+            assert not np.allclose(bars.picture.bars.y, before)
+
+    asyncio.run(run())
+
+
+def test_who_moves_on_at_once_waits_for_nothing(session, monkeypatch):
+    computed = []
+    plain = explaining.attribution_steps
+
+    def counted(model, *inputs, **options):
+        computed.append(inputs[0])
+        return (yield from plain(model, *inputs, **options))
+
+    async def run():
+        with SaliencyBars(session) as view:
+            monkeypatch.setattr(explaining, "attribution_steps", counted)
+            for sample in (3, 9, 12):
+                session.sample = sample
+                await asyncio.sleep(0)
+            await until(lambda: not view.progress.running)
+
+    asyncio.run(run())
+    (inputs,) = computed
+    assert torch.equal(inputs[0], session.dataset.window(12).x)
+
+
+def test_only_what_takes_a_while_shows_a_bar(session, monkeypatch):
+    shown = []
+
+    async def run():
+        with SaliencyBars(session) as view:
+            view.progress.layout.observe(lambda change: shown.append(change["new"]), "display")
+            monkeypatch.setattr(progress, "_QUIET", 60)
+            session.sample = 7
+            await until(lambda: not view.progress.running)
+            assert shown == []
+            monkeypatch.setattr(progress, "_QUIET", 0)
+            slow(session)
+            await until(lambda: not view.progress.running)
+            assert shown == [None, "none"]
 
     asyncio.run(run())
 

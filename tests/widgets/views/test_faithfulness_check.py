@@ -262,6 +262,11 @@ def test_it_can_be_watched_and_stopped(session, view, two_methods):
     asyncio.run(run())
 
 
+async def begun(progress) -> None:
+    while not progress.bar.value:
+        await asyncio.sleep(0.002)
+
+
 def test_the_kernel_answers_meanwhile(session, two_methods):
     async def run():
         explorer = AttentionExplorer(session)
@@ -269,7 +274,7 @@ def test_the_kernel_answers_meanwhile(session, two_methods):
         view = next(part for part in parts(explorer) if isinstance(part, FaithfulnessCheck))
         view.controls["on"].value = "16 windows"
         view.measure.click()
-        await asyncio.sleep(0.01)
+        await begun(view.progress)
         session.explanations.target = 0  # what is measured is of another target
         while view.progress.running:
             await asyncio.sleep(0.01)
@@ -288,7 +293,7 @@ def test_closing_stops_it(session, who):
     async def run():
         view.controls["on"].value = "16 windows"
         view.measure.click()
-        await asyncio.sleep(0.01)
+        await begun(view.progress)
         (view if who == "view" else session).close()
         await asyncio.wait_for(asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}), 10)
         assert not view.session.explanations.faithfulness
