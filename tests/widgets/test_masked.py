@@ -79,7 +79,7 @@ def test_the_row(session):
 
 
 def test_heads_and_layers(session):
-    grid = HeadGrid(session)
+    grid = HeadGrid(session, Selection(session, key=ALLOWED))
     assert [one["grey"] for one in grid.grid.maps] == ["masked"] * 2
     codes = np.frombuffer(grid.grid.codes, np.uint8).reshape(2, STEPS, STEPS)
     np.testing.assert_array_equal(codes == 255, MASK.expand(2, -1, -1).numpy())
