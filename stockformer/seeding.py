@@ -35,6 +35,9 @@ def kept_random_state() -> Iterator[None]:
 def seeded(seed: int) -> Iterator[None]:
     """Random draws inside are always the same, and those outside are not touched; one thread at a time."""
     with _LOCK, kept_random_state():
-        torch.manual_seed(seed)
+        # `torch.manual_seed` would also seed devices that start later, outside.
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.manual_seed_all(seed)
         np.random.seed(seed)  # noqa: NPY002
         yield

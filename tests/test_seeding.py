@@ -44,6 +44,14 @@ def test_draws_are_the_same_inside_and_untouched_outside():
     assert states() == before
 
 
+def test_devices_that_start_later_are_not_seeded(monkeypatch):
+    queued = []
+    monkeypatch.setattr(torch.cuda, "_lazy_call", lambda *call, **options: queued.append(call))
+    with seeded(3):
+        pass
+    assert queued == []
+
+
 @pytest.mark.parametrize("method", ["integrated_gradients", "smooth_grad", "gradient_shap", "shapley_sampling"])
 def test_attributions_draw_from_their_own(model, inputs, method):
     before = states()
