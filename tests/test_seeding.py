@@ -46,7 +46,7 @@ def test_draws_are_the_same_inside_and_untouched_outside():
 
 def test_devices_that_start_later_are_not_seeded(monkeypatch):
     queued = []
-    monkeypatch.setattr(torch.cuda, "_lazy_call", lambda *call, **options: queued.append(call))
+    monkeypatch.setattr(torch.cuda.random, "_lazy_call", lambda *call, **options: queued.append(call))
     with seeded(3):
         pass
     assert queued == []
