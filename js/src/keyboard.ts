@@ -1,6 +1,6 @@
-// Makes the view around this widget one tab stop, and tells the kernel whether this page shows it and which keys were
-// pressed on it. Counts, not events: what piles up while the kernel is busy arrives as one change. Every page tells
-// its own alone, so that two pages never overwrite each other's.
+// Makes the view around this widget one tab stop, with a button that enlarges it, and tells the kernel whether this
+// page shows it and which keys were pressed on it. Counts, not events: what piles up while the kernel is busy arrives
+// as one change. Every page tells its own alone, so that two pages never overwrite each other's.
 
 import type { AnyModel } from "@anywidget/types";
 import "./keyboard.css";
@@ -43,6 +43,7 @@ const KEYS = [
   "Escape",
 ];
 const WHEEL_STEP = 50; // pixels
+const CORNERS = "M9 2.5h4.5V7M13 3 9 7M7 13.5H2.5V9M3 13l4-4";
 
 /** The widget in one page. */
 export default function keyboard() {
@@ -110,6 +111,7 @@ function attach(
   view.dataset["lmSuppressShortcuts"] = "true";
   view.setAttribute("role", "application");
   view.setAttribute("aria-label", model.get("label"));
+  view.append(enlarger(view, model.get("label"), signal));
   // A bqplot figure is a tab stop of its own: the view takes its place.
   const focusView = (event: FocusEvent) => {
     const figure = (event.target as Element).closest(".bqplot");
@@ -147,4 +149,29 @@ function attach(
   view.addEventListener("blur", () => (live.textContent = ""), { signal });
   model.on("change:announcement", say);
   signal.addEventListener("abort", () => model.off("change:announcement", say));
+}
+
+/** A button that lets a view take the place of those beside it, and back. */
+function enlarger(view: HTMLElement, label: string, signal: AbortSignal): HTMLElement {
+  const button = document.createElement("button");
+  const set = (enlarged: boolean) => {
+    view.classList.toggle("stockformer-enlarged", enlarged);
+    button.title = enlarged ? "back to its place" : "enlarge";
+    button.setAttribute("aria-label", `${button.title}: ${label}`);
+    button.setAttribute("aria-pressed", String(enlarged));
+  };
+  button.type = "button";
+  button.className = "stockformer-enlarger";
+  button.innerHTML = `<svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true"><path d="${CORNERS}"/></svg>`;
+  const turn = () => {
+    set(!view.classList.contains("stockformer-enlarged"));
+    view.scrollIntoView({ block: "nearest" });
+  };
+  button.addEventListener("click", turn, { signal });
+  signal.addEventListener("abort", () => {
+    set(false);
+    button.remove();
+  });
+  set(false);
+  return button;
 }

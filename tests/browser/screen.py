@@ -37,14 +37,13 @@ _READ_FIGURE = r"""(view, number) => {
     };
 }"""
 
-#: Whether a figure fills its view and stays where it is: bqplot fits it 0.4 s after its width has changed.
-_IS_AT_REST = """async ([view, number, right]) => {
+#: Whether a figure fills its view and is where it was a frame ago: bqplot fits it 0.4 s after its width has changed.
+_IS_AT_REST = """([view, number, right]) => {
     const figure = view.querySelectorAll('.bqplot')[number];
-    const place = () => JSON.stringify(figure.getBoundingClientRect());
+    const place = JSON.stringify(figure.getBoundingClientRect()), before = figure.placeBefore;
     const ends = [figure, figure.querySelector('.plotarea_events')].map(part => part.getBoundingClientRect().right);
-    const before = place();
-    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-    return Math.abs(ends[0] - ends[1] - right) < 1 && place() === before;
+    figure.placeBefore = place;
+    return Math.abs(ends[0] - ends[1] - right) < 1 && place === before;
 }"""
 
 

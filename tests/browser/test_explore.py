@@ -67,13 +67,6 @@ TABS = {
 }
 
 
-#: Whether the map is as wide as its place: closing a panel changes that, and the drawing follows.
-FITTED = """() => {
-    const drawing = document.querySelector('.stockformer-AttentionHeatmap .bqplot');
-    return Math.abs(drawing.querySelector('svg').getBoundingClientRect().width - drawing.clientWidth) < 2;
-}"""
-
-
 @pytest.fixture(scope="module", autouse=True)
 def explorer(page: Page, lab: str) -> Page:
     run_notebook(page, lab, "explore.ipynb")
@@ -92,7 +85,7 @@ def start(page: Page, explorer: Page) -> None:
     expect(page.locator(".stockformer-explorer")).to_contain_text("AAPL, 2008-10-15")
     expect_bars_of(page, attributed(CRASH))
     page.mouse.move(5, 5)
-    page.wait_for_function(FITTED)
+    plot_area(page, "AttentionHeatmap")
 
 
 def open_tab(page: Page, title: str) -> None:
@@ -211,6 +204,21 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
 def test_runs_and_shows_the_crash(page: Page) -> None:
     click_cell(page, LAST, LAST)
     check_overview(page, CRASH, "cross", 1, None, LAST, LAST)
+
+
+def test_an_enlarged_view_has_the_tab_for_itself_and_is_clicked_as_before(page: Page) -> None:
+    shown = view(page, "AttentionHeatmap")
+    before, button = shown.bounding_box(), shown.locator(".stockformer-enlarger")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".stockformer-explorer .stockformer-view:visible")).to_have_count(1)
+    assert plot_area(page, "AttentionHeatmap")["width"] > 2 * before["width"]
+    click_cell(page, 15, 6)
+    expect_cell(page, sample(CRASH)[1].map("cross", 1), CRASH, 15, 6)
+    button.click()
+    expect(view(page, "SaliencyBars")).to_be_visible()
+    assert plot_area(page, "AttentionHeatmap")["width"] < before["width"]
+    assert shown.bounding_box()["width"] == pytest.approx(before["width"], abs=1)
 
 
 @pytest.mark.parametrize(("query", "key"), [(0, 0), (15, 6), (LAST, 3), (12, LAST)])
@@ -728,7 +736,7 @@ def test_the_wheel_zooms_with_ctrl_and_pans_with_shift(page: Page) -> None:
     expect(pooling).to_contain_text(days(CRASH)[LAST])
 
 
-def test_every_view_is_a_tab_stop_with_a_name_and_its_numbers_are_the_next(page: Page) -> None:
+def test_every_view_is_a_tab_stop_with_a_name_before_its_numbers_and_its_enlarging(page: Page) -> None:
     views = page.locator(".stockformer-explorer .stockformer-view:visible")
     assert views.count() == 7
     for number in range(views.count()):
@@ -738,6 +746,8 @@ def test_every_view_is_a_tab_stop_with_a_name_and_its_numbers_are_the_next(page:
     view(page, "AttentionHeatmap").focus()
     page.keyboard.press("Tab")
     expect(view(page, "AttentionHeatmap").get_by_text("numbers", exact=True)).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(view(page, "AttentionHeatmap").get_by_role("button", name="enlarge")).to_be_focused()
     page.keyboard.press("Tab")
     expect(view(page, "AttentionRow")).to_be_focused()
     border = view(page, "AttentionRow").evaluate("e => getComputedStyle(e, '::after').borderTopWidth")
@@ -868,7 +878,7 @@ def test_first_sight_in_a_notebook_of_1160_by_800(page: Page) -> None:
     page.set_viewport_size({"width": round(1160 + beside), "height": 1400})
     try:
         page.wait_for_function("() => Math.abs(document.querySelector('.stockformer-explorer').clientWidth - 1160) < 3")
-        page.wait_for_function(FITTED)
+        plot_area(page, "AttentionHeatmap")
         top = page.locator(".stockformer-explorer").bounding_box()["y"]
         for shown in (
             page.locator(".stockformer-headline"),

@@ -81,7 +81,7 @@ async def until(condition) -> None:
 
 
 def is_scanning(explorer) -> bool:
-    return explorer.samples.scan.layout.display is None
+    return explorer.samples.scan.running
 
 
 @pytest.fixture
