@@ -851,7 +851,7 @@ def test_open_tools_cover_no_tab_and_cut_no_words(page: Page, width: int) -> Non
         tools.click()
     try:
         panel.wait_for()
-        page.wait_for_function(FITTED)
+        plot_area(page, "AttentionHeatmap")
         panel = panel.bounding_box()
         tabs = page.locator(".stockformer-explorer .lm-TabBar-tab:visible").evaluate_all(
             "all => all.map(tab => tab.getBoundingClientRect().toJSON())"
