@@ -55,7 +55,7 @@ class ExplainControls(Controls):
     def _words(self, from_baseline: bool, by_group: bool) -> list[str]:
         """What is explained; settings that are not the default are named."""
         explanations = self.session.explanations
-        words = [f"{explanations.target_name} by {explanations.method_name}"]
+        words = [f"explained: {explanations.target_name} by {explanations.method_name}"]
         if from_baseline and explanations.baseline != BASELINES[0]:
             words.append(f"from {explanations.baseline}")
         if by_group and explanations.groups != GROUPS[0]:

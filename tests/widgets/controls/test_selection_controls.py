@@ -109,9 +109,9 @@ def test_the_button_names_what_is_explained(explorer):
     assert explain.choices.layout.display == "none"
     explain.chip.value = True
     assert explain.choices.layout.display is None
-    assert explain.chip.description == f"{explanations.target_name} by integrated gradients"
+    assert explain.chip.description == f"explained: {explanations.target_name} by integrated gradients"
     explanations.baseline, explanations.target = "calm window", 0
-    assert explain.chip.description == f"{explanations.target_name} by integrated gradients from calm window"
+    assert explain.chip.description == f"explained: {explanations.target_name} by integrated gradients from calm window"
     explanations.groups = "day"
     assert "groups" not in explain.chip.description
     explanations.method = "occlusion"
