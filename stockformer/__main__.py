@@ -194,7 +194,8 @@ def _train(arguments: argparse.Namespace) -> None:
     path = _saved(out, result, dataset)
     print(result.history.to_string(index=False))
     for name, value in result.metrics.items():
-        print(f"{name:24} {value:g}" if value.is_integer() else f"{name:24} {value:.4f}")
+        is_count = name == "best_epoch" or name.endswith("_samples")
+        print(f"{name:24} {value:.0f}" if is_count else f"{name:24} {value:.4f}")
     print(path)
 
 
