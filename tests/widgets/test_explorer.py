@@ -163,7 +163,7 @@ def test_headline_of_a_what_if_has_both_predictions(name):
         after = made.reading.capture.output[0]
         said = plain(explorer.headline.value)
         if name == "regression":
-            assert f"predicted {100 * float(before):+.1f} % → {100 * float(after):+.1f} %, came" in said
+            assert f"predicted {100 * float(before):+.1f} % → {100 * float(after):+.1f} %, actually" in said
         else:
             first, then = (torch.softmax(output, dim=0) for output in (before, after))
             assert int(first.argmax()) == int(then.argmax()) == 1
