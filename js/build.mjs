@@ -12,6 +12,7 @@ await build({
     "src/view_caption.ts",
     "src/head_grid.ts",
     "src/toolbar.ts",
+    "src/slider_names.ts",
     "src/window_table.ts",
     "src/explorer_page.ts",
   ],

@@ -212,10 +212,10 @@ function valued({ columns, rows, of }: Table): HTMLElement[] {
   return [table];
 }
 
-/** What scrolls can be reached by the keyboard. */
+/** What scrolls can be reached by the keyboard. It is no landmark: a page has one in every view. */
 function scrolling(root: HTMLElement, name: string): void {
   root.tabIndex = 0;
-  root.setAttribute("role", "region");
+  root.setAttribute("role", "group");
   root.setAttribute("aria-label", name);
 }
 

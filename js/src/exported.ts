@@ -10,7 +10,12 @@ async function start(): Promise<void> {
   const bundle = new TextDecoder().decode(await unpacked("bundle"));
   const bytes = await unpacked("data");
   loading.remove();
-  page(document.body, JSON.parse(bundle), bytes, new AbortController().signal);
+  page(
+    document.body.appendChild(document.createElement("main")),
+    JSON.parse(bundle),
+    bytes,
+    new AbortController().signal,
+  );
 }
 
 /** The content of a script element: compressed, and written as text. */

@@ -304,7 +304,7 @@ test("lines of one name are said together, without those that do not reach the p
   expect(LINES.table({ ...body, lines })).toEqual({ columns: ["query", "gate", "mean"], rows, of: 3 });
   const panels = { type: "Panels", panels: [["one", { ...body, lines }]] } as Panels;
   expect(spoken(PANELS.words(panels, [1]))).toBe("query d1, one gate 2, 7, mean 2");
-  expect(PANELS.table(panels).rows[0]).toEqual(["query d0", "gate 1, mean 1"]);
+  expect(PANELS.table(panels).rows[0]).toEqual(["d0", "gate 1, mean 1"]);
 });
 
 test("arrays and texts are those of the bundle, and a chart is unpacked once", () => {

@@ -454,8 +454,12 @@ def _table(caption: str, columns: Mapping[str, Summary]) -> str:
         (finding.name.replace("_", " "), *row, finding.formula, finding.reading)
         for finding, row in zip(findings, values, strict=True)
     ]
-    rows = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in cells]
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *columns, "formula", "how to read it"))
+    rows = [
+        f'<th scope="row">{html.escape(name)}</th>' + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        for name, *row in cells
+    ]
+    names = "measure", *columns, "formula", "how to read it"
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in names)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return (
         f'<div class="numbers"><table><caption>{html.escape(caption)}</caption>'
@@ -487,9 +491,12 @@ caption {{ text-align: left; font-weight: 600; }}
 th, td {{ padding: 2px 10px; text-align: right; vertical-align: top; font-variant-numeric: tabular-nums; }}
 th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
 th {{ white-space: nowrap; }}
+tbody th {{ font-weight: 400; }}
 th:nth-last-child(-n+2), td:nth-last-child(-n+2) {{ text-align: left; min-width: 8em; }}
 tbody tr {{ border-top: 1px solid color-mix(in srgb, currentcolor 20%, transparent); }}
 </style>
+<main>
 {body}
+</main>
 </html>
 """

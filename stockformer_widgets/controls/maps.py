@@ -6,6 +6,7 @@ from ipywidgets import Dropdown, Layout, SelectionSlider
 
 from stockformer.explainability import kind_title
 from stockformer_widgets.components.drawing import MessageLine
+from stockformer_widgets.components.slider_names import SliderNames
 from stockformer_widgets.controls.base import Controls, offer, wide
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
@@ -18,7 +19,7 @@ class MapControls(Controls):
         super().__init__(message)
         self.add_class("stockformer-map-controls")
         self.session, self.selection = session, selection
-        self.kind = Dropdown(tooltip="kind of attention", layout=Layout(width="140px"))
+        self.kind = Dropdown(description="kind", tooltip="kind of attention", **wide(30, 172))
         self.layer = Dropdown(description="layer", **wide(34, 88))
         self.head = Dropdown(description="head", **wide(36, 112))
         self.day = SelectionSlider(
@@ -28,8 +29,9 @@ class MapControls(Controls):
             style={"description_width": "44px"},
             layout=Layout(flex="1 1 260px", width="auto", max_width="420px"),
         )
-        self.children = (self.kind, self.layer, self.head, self.day)
-        for control, name in zip(self.children, ("kind", "layer", "head", "query"), strict=True):
+        controls = (self.kind, self.layer, self.head, self.day)
+        self.children = (*controls, SliderNames("row"))
+        for control, name in zip(controls, ("kind", "layer", "head", "query"), strict=True):
             self._bind(control, selection, name)
         self._follow(session, selection)
 

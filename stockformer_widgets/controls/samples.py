@@ -12,6 +12,7 @@ from ipywidgets import Button, DatePicker, Dropdown, Layout, SelectionSlider
 from stockformer.dataset import StockDataset
 from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.components.progress import ProgressBar
+from stockformer_widgets.components.slider_names import SliderNames
 from stockformer_widgets.controls.base import Controls, offer, wide
 from stockformer_widgets.state.session import LANDMARKS, ExtractorSession
 
@@ -47,7 +48,8 @@ class SampleControls(Controls):
             **wide(26, 116),
         )
         self.scan = ProgressBar("scanning", message)
-        self.children = (self.ticker, self.date, self.previous, self.slider, self.next, self.jump)
+        names = SliderNames("last day of the window")
+        self.children = (self.ticker, self.date, self.previous, self.slider, self.next, self.jump, names)
         self._on_change(self.ticker, self._choose_ticker)
         self.date.observe(self._date_typed, "value")
         self._on_change(self.slider, self._go)

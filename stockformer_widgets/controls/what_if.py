@@ -14,6 +14,7 @@ from ipywidgets import HTML, Button, DatePicker, Dropdown, Layout, SelectionRang
 from stockformer.explainability import kind_title
 from stockformer.model import Forecaster
 from stockformer_widgets.components.drawing import MessageLine, text
+from stockformer_widgets.components.slider_names import SliderNames
 from stockformer_widgets.controls.base import DEFAULT, Controls, offer, show, wide
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
@@ -53,6 +54,7 @@ class WhatIfControls(Controls):
             self.days,
             self.reset,
             self.effect,
+            SliderNames("on days, first", "on days, last"),
         )
         self._on_change(self.gate, self._set_gate)
         self._on_change(self.attention, self._set_attention)

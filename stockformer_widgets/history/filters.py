@@ -30,7 +30,8 @@ class Filters(Controls):
         super().__init__(message)
         self.selection = selection
         numeric = [(named(name), name) for name in selection.survey.numeric]
-        self.measure, self.by, self.against = choice("measure", numeric), choice("", BY), choice("against", numeric)
+        self.measure, self.against = choice("measure", numeric), choice("against", numeric)
+        self.by = choice("drawn", BY)
         self.ticker = _filter("ticker", selection.tickers)
         self.sector = _filter("sector", selection.sectors)
         self.regime = _filter("days", REGIMES)

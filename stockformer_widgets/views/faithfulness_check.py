@@ -172,7 +172,7 @@ def _verdicts(result: Faithfulness) -> str:
         numbers = [_number(row[column], 3 if column.startswith("p") else 2) for column in _COLUMNS]
         rows.append([f"{mark} {text(_words(name))}", *numbers, row["verdict"]])
     columns = [f'<abbr title="{text(meaning)}">{_words(name)}</abbr>' for name, meaning in _COLUMNS.items()]
-    head = ["", *columns, "verdict"]
+    head = ["ranking", *columns, "verdict"]
     if result.second is not None:
         others = result.second.table.set_index("ranking").loc[result.table["ranking"]]
         for cells, gap, verdict in zip(rows, others["gap"], others["verdict"], strict=True):
@@ -198,7 +198,7 @@ _OTHERS = "values of other windows of the ticker are put in the place of what is
 def _agreement(result: Faithfulness) -> str:
     table = result.agreement()
     rows = [[text(_words(name)), *(_number(value) for value in row)] for name, row in table.iterrows()]
-    head = ["", *(text(_words(name)) for name in table.columns)]
+    head = ["ranking", *(text(_words(name)) for name in table.columns)]
     return f"<details><summary>rank correlation between them</summary>{_html_table(head, rows)}</details>"
 
 
@@ -211,7 +211,7 @@ def _random(rows: dict[str, dict[str, float]]) -> str:
         "Rank correlation with the same on models with random weights, mean and standard deviation over the models: "
         "near 1, a method shows the input, not the model."
     )
-    return f"<p>{meaning}</p>{_html_table(['', 'signed', 'magnitudes'], cells)}"
+    return f"<p>{meaning}</p>{_html_table(['method', 'signed', 'magnitudes'], cells)}"
 
 
 def _html_table(head: list[str], rows: list[list[str]]) -> str:

@@ -85,7 +85,9 @@ def tables(page):
     found = {}
     for table in re.findall("<table>.*?</table>", page, re.S):
         (caption,) = text_of(re.findall("<caption>.*?</caption>", table))
-        rows = [text_of(re.findall("<t[hd]>.*?</t[hd]>", row)) for row in re.findall("<tr>.*?</tr>", table)]
+        rows = [
+            text_of(re.findall("<t[hd](?: scope=.*?)?>.*?</t[hd]>", row)) for row in re.findall("<tr>.*?</tr>", table)
+        ]
         found.setdefault(caption, []).append(rows)
     return found
 
@@ -149,7 +151,7 @@ def test_the_numbers_stand_in_their_columns(page_of):
     model, inputs, _, page = page_of
     layers = [weights[1].mean(dim=0) for weights in capture_attention(model, *inputs).kinds["cross"]]
     found = tables(page)["Maps, mean of the heads"][0]
-    assert found[0] == ["", "layer 0", "layer 1", "formula", "how to read it"]
+    assert found[0] == ["measure", "layer 0", "layer 1", "formula", "how to read it"]
     expected = [[one.value for one in summarize_map(weights).findings] for weights in layers]
     for row, values in zip(found[1:], zip(*expected, strict=True), strict=True):
         assert [float(cell) for cell in row[1:3]] == pytest.approx(values, abs=5.01e-4)

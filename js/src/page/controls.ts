@@ -33,7 +33,7 @@ const counting = (length: number) => Array.from({ length }, (_, place) => String
 
 /** Keys on a view move the selection; a screen reader announces the move. */
 export function keyboard(store: Store, root: HTMLElement, signal: AbortSignal): void {
-  const live = element("div", "stockformer-page-live", root);
+  const live = element("div", "stockformer-live", root);
   live.setAttribute("aria-live", "polite");
   root.addEventListener(
     "keydown",

@@ -43,8 +43,8 @@ export const PANELS: Renderer<Panels> = {
   },
   table({ panels }) {
     const axis = panels.length ? axisOf(panels[0]![1]) : undefined;
-    return rowsOf(["", ...panels.map(([title]) => title)], axis?.names.length ?? 0, (place) => [
-      `${axis!.label} ${axis!.names[place]}`,
+    return rowsOf([axis?.label ?? "", ...panels.map(([title]) => title)], axis?.names.length ?? 0, (place) => [
+      axis!.names[place]!,
       ...panels.map(([, panel]) => textAt(panel, place)),
     ]);
   },
