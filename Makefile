@@ -40,7 +40,7 @@ check: js/node_modules
 unit: .venv/test
 	$(PYTEST) -m "not browser and not slow"
 
-browser: chromium
+browser: chromium js/node_modules
 	$(PYTEST) -m browser
 
 chromium: .venv/test

@@ -138,6 +138,12 @@ def run_notebook(page: Page, address: str, name: str) -> None:
     assert not errors, "\n".join(errors)
 
 
+def choose_theme(page: Page, name: str) -> None:
+    """Show JupyterLab in another theme, and wait for its style sheet."""
+    page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", name)
+    page.locator(f"body[data-jp-theme-name='{name}']").wait_for(state="attached")
+
+
 def _write_settings(folder: Path, theme: str) -> None:
     settings = {
         "@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"theme": theme},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,17 @@ _IS_AT_REST = """([view, number, right]) => {
     const ends = [figure, figure.querySelector('.plotarea_events')].map(part => part.getBoundingClientRect().right);
     figure.placeBefore = place;
     return Math.abs(ends[0] - ends[1] - right) < 1 && place === before;
+}"""
+
+
+_AXE = Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
+#: WCAG 2.2, levels A and AA, and what axe holds to be good practice.
+_RULES = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+_COLOR_RULES = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
+_RUN_AXE = """async ([part, runOnly]) => {
+    const { violations } = await axe.run(part ?? document, { runOnly, resultTypes: ['violations'] });
+    return violations.flatMap(({ id, help, nodes }) =>
+        nodes.map(({ html, failureSummary }) => `${id}, ${help}: ${html} ${failureSummary}`));
 }"""
 
 
@@ -154,6 +166,14 @@ def shares(pixels: np.ndarray, rows: int, columns: int, colormap: str = "viridis
     palette = colormaps[colormap](np.linspace(0, 1, 256))[:, :3] * 255
     distance = np.linalg.norm(pixels[np.ix_(down, across)][:, :, None] - palette, axis=-1)
     return distance.argmin(axis=-1) / 255
+
+
+def violations(page: Page, part: str | None = None, *, colors_alone: bool = False) -> list[str]:
+    """What axe-core finds in the page, or in the part that a selector names; of colours only in a second theme."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(_AXE.read_text(encoding="utf-8"))
+    found: list[str] = page.evaluate(_RUN_AXE, [part, _COLOR_RULES if colors_alone else _RULES])
+    return found
 
 
 def plot_area(page: Page, name: str, number: int = 0) -> dict[str, float]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lab import run_notebook, write_notebook
+from lab import choose_theme, run_notebook, write_notebook
 from playwright.sync_api import Locator, Page, expect
-from screen import shares_of, view
+from screen import shares_of, view, violations
 from shipped import shipped_sample
 
 from stockformer.explainability import capture_attention
@@ -87,3 +87,10 @@ def test_nothing_overflows_a_narrow_column(page: Page) -> None:
         assert names.evaluate_all("all => all.every(name => name.scrollWidth <= name.clientWidth + 1)")
     finally:
         page.set_viewport_size({"width": 1680, "height": 1400})
+
+
+def test_axe_finds_nothing(page: Page) -> None:
+    assert not violations(page, ".stockformer-comparison")
+    choose_theme(page, "JupyterLab Dark")
+    assert not violations(page, ".stockformer-comparison", colors_alone=True)
+    choose_theme(page, "JupyterLab Light")

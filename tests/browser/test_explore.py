@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import screen
 import torch
-from lab import run_notebook, write_notebook
+from lab import choose_theme, run_notebook, write_notebook
 from playwright.sync_api import Locator, Page, expect
 from screen import (
     Figure,
@@ -26,6 +26,7 @@ from screen import (
     plot_area,
     step_values,
     view,
+    violations,
 )
 from shipped import shipped_sample
 
@@ -85,6 +86,7 @@ def start(page: Page, explorer: Page) -> None:
     expect(page.locator(".stockformer-explorer")).to_contain_text("AAPL, 2008-10-15")
     expect_bars_of(page, attributed(CRASH))
     page.mouse.move(5, 5)
+    expect(page.locator(".stockformer-panel")).to_be_hidden()
     plot_area(page, "AttentionHeatmap")
 
 
@@ -101,7 +103,7 @@ def choose_sample(page: Page, index: int) -> None:
 
 
 def choose_kind(page: Page, name: str) -> None:
-    page.get_by_title("kind of attention").locator("visible=true").first.select_option(label=name)
+    choose(page, "kind", name)
 
 
 def sample(index: int) -> tuple[Window, Capture]:
@@ -623,6 +625,7 @@ def test_faithfulness_is_measured_while_one_watches(page: Page) -> None:
         said = rows[f"■ {row['ranking'].replace('_', ' ')}"]
         expect(said).to_contain_text(f"{row['deletion']:.2f}")
         expect(said).to_contain_text(row["verdict"])
+    assert not violations(page, ".stockformer-FaithfulnessCheck")
     open_tab(page, "Overview")
     expect(view(page, "SaliencyBars")).to_contain_text("on this sample")
 
@@ -752,6 +755,23 @@ def test_every_view_is_a_tab_stop_with_a_name_before_its_numbers_and_its_enlargi
     expect(view(page, "AttentionRow")).to_be_focused()
     border = view(page, "AttentionRow").evaluate("e => getComputedStyle(e, '::after').borderTopWidth")
     assert border == "2px"
+
+
+def test_axe_finds_nothing_in_any_tab(page: Page) -> None:
+    """Whatever opens is open, the table of every value in one view."""
+    page.get_by_role("button", name="tools", exact=True).click()
+    page.get_by_title("what is explained, and how").first.click()
+    view(page, "AttentionRow").get_by_text("numbers", exact=True).click()
+    view(page, "AttentionRow").get_by_text("every value", exact=True).click()
+    for theme, titles in (("Dark", ("Overview", "History", "Faithfulness")), ("Light", TABS)):
+        choose_theme(page, f"JupyterLab {theme}")
+        for title in titles:
+            open_tab(page, title)
+            page.locator(".stockformer-fold:visible").evaluate_all("folds => folds.forEach(fold => (fold.open = true))")
+            assert not violations(page, ".stockformer-explorer", colors_alone=theme == "Dark"), title
+    page.locator(".stockformer-explorer details").evaluate_all("folds => folds.forEach(fold => (fold.open = false))")
+    page.get_by_title("what is explained, and how").locator("visible=true").first.click()
+    page.get_by_role("button", name="tools", exact=True).click()
 
 
 def test_the_heart_fits_a_screen(page: Page) -> None:
@@ -945,6 +965,7 @@ def test_a_brushed_period_of_the_history_is_a_filter_and_a_group(page: Page) -> 
     table = page.locator(".stockformer-groups table")
     share = SURVEY[SURVEY["regime"] == "calm"]["market_share"].mean()
     expect(table.locator("tr", has_text="market share").locator("td").nth(2)).to_have_text(f"{share:.4g}")
+    assert not violations(page, ".stockformer-groups")
     history.get_by_role("button", name="all windows").click()
 
 

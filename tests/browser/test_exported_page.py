@@ -11,11 +11,13 @@ import pytest
 import torch
 from hostile import DAYS, EVIL, hostile_session
 from playwright.sync_api import Browser, Locator, Page, expect
-from screen import percent, shares_of
+from screen import percent, shares_of, violations
 from shipped import shipped_sample
 
 from stockformer.dataset import StockDataset
 from stockformer.explainability import attribute, capture_attention
+from stockformer.model import create_model
+from stockformer.reports.explanation import generate_report
 from stockformer.sample import load_sample, sample_table
 from stockformer.survey import sample_survey
 from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleComparison
@@ -362,3 +364,22 @@ def test_a_phone_shows_it_without_scrolling_sideways(opened: Page, explorer_file
     )
     assert (text == "rgb(255, 255, 255)") == (scheme == "dark")
     assert ground == "light dark"
+
+
+def test_axe_finds_nothing(opened: Page, explorer_file: Path) -> None:
+    opened.goto(explorer_file.as_uri())
+    view(opened, "AttentionHeatmap").locator("canvas").wait_for()
+    opened.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    for scheme in ("light", "dark"):
+        opened.emulate_media(color_scheme=scheme)
+        assert not violations(opened, colors_alone=scheme == "dark"), scheme
+
+
+def test_axe_finds_nothing_in_a_report(opened: Page, tmp_path: Path) -> None:
+    sizes = {"d_model": 8, "nhead": 2, "num_layers": 1, "dim_feedforward": 12, "market_layers": 1}
+    model = create_model(5, "binary", None, sizes | {"market_feature_dim": 3}, "cross_attention").eval()
+    report = generate_report(model, torch.randn(1, 6, 5), torch.randn(1, 6, 3), output_dir=tmp_path)["report"]
+    opened.goto(report.as_uri())
+    for scheme in ("light", "dark"):
+        opened.emulate_media(color_scheme=scheme)
+        assert not violations(opened, colors_alone=scheme == "dark"), scheme

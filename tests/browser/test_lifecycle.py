@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from lab import run_notebook, write_notebook
+from lab import choose_theme, run_notebook, write_notebook
 from playwright.sync_api import Page, expect
 from screen import click_cell, view
 from shipped import shipped_sample
@@ -112,13 +112,6 @@ def test_a_second_view_of_the_output_is_linked(page: Page) -> None:
     date = f"query {dataset.window(dataset.index_of(last_day, 'AAPL')).dates[12].date()}"
     for number in range(2):
         expect(page.locator(".stockformer-AttentionHeatmap").nth(number)).to_contain_text(date)
-
-
-def choose_theme(page: Page, name: str) -> None:
-    page.get_by_role("menuitem", name="Settings", exact=True).click()
-    page.locator(".lm-Menu-itemLabel", has_text="Theme").first.hover()
-    page.locator(".lm-Menu-itemLabel", has_text=name).first.click()
-    page.locator(f"body[data-jp-theme-name='{name}']").wait_for(state="attached")
 
 
 @pytest.mark.usefixtures("samples")
@@ -254,7 +247,7 @@ def test_other_models_open(page: Page) -> None:
     expect(page.locator(".stockformer-explorer")).to_have_count(3)
     _, transformer, coral = page.locator(".stockformer-explorer").all()
     expect(transformer.locator(".stockformer-view:visible")).to_have_count(2)
-    transformer.get_by_title("kind of attention").select_option(label="decoder.layers.*.multihead_attn")
+    transformer.get_by_label("kind", exact=True).select_option(label="decoder.layers.*.multihead_attn")
     expect(transformer.locator(".stockformer-AttentionHeatmap")).to_contain_text("decoder.layers.*.multihead_attn")
     expect(coral.locator(".stockformer-Prediction")).to_contain_text("P(class > 2)")
     expect(coral.locator(".stockformer-PriceStrip")).to_have_count(0)
