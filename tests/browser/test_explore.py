@@ -774,6 +774,38 @@ def test_axe_finds_nothing_in_any_tab(page: Page) -> None:
     page.get_by_role("button", name="tools", exact=True).click()
 
 
+#: What has the focus, and whether it looks as without; None outside of the explorer. The next Tab goes on from there.
+BLUR = """() => {
+    const one = document.activeElement;
+    if (one.closest('.stockformer-explorer') === null) return null;
+    const look = () => ['', '::after'].map(part => {
+        const { outline, outlineStyle, boxShadow, borderTop } = getComputedStyle(one, part);
+        return `${outlineStyle === 'none' ? '' : outline} ${boxShadow} ${borderTop}`;
+    }).join();
+    const focused = look();
+    one.blur();
+    return [one.outerHTML.slice(0, 200), look() === focused];
+}"""
+
+
+@pytest.mark.parametrize("forced", ["none", "active"])
+def test_the_focus_can_be_seen_with_and_without_forced_colors(page: Page, forced: str) -> None:
+    page.emulate_media(forced_colors=forced)
+    page.get_by_role("button", name="tools", exact=True).click()
+    page.get_by_label("gate", exact=True).wait_for()
+    page.get_by_label("ticker", exact=True).first.focus()
+    stops = []
+    while (stop := page.evaluate(BLUR)) is not None:
+        stops.append(stop)
+        page.keyboard.press("Tab")
+    page.emulate_media(forced_colors="none")
+    page.get_by_role("button", name="tools", exact=True).click()
+    assert len(stops) > 30
+    seen = {name for name, unseen in stops if not unseen}
+    # A date is several stops; the ring of its calendar button is the browser's, and in no style of the page.
+    assert {name for name, _ in stops} == seen
+
+
 def test_the_heart_fits_a_screen(page: Page) -> None:
     page.set_viewport_size({"width": 1832, "height": 1400})
     try:
