@@ -154,7 +154,7 @@ def _in_executor(
                 place = waiting.pop()
                 pending[executor.submit(_work_in_worker, work, chunk_of(place))] = place
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
+            for future in [one for one in pending if one in done]:  # `done` has no order
                 yield pending.pop(future), future.result()
     finally:
         for future in pending:

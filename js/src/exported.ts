@@ -1,6 +1,7 @@
 // The page as a file: it carries its bundle as text and its bytes compressed.
 
 import "./exported.css";
+import { linked } from "./page/address";
 import { page } from "./page/page";
 
 async function start(): Promise<void> {
@@ -10,12 +11,8 @@ async function start(): Promise<void> {
   const bundle = new TextDecoder().decode(await unpacked("bundle"));
   const bytes = await unpacked("data");
   loading.remove();
-  page(
-    document.body.appendChild(document.createElement("main")),
-    JSON.parse(bundle),
-    bytes,
-    new AbortController().signal,
-  );
+  const main = document.body.appendChild(document.createElement("main"));
+  linked(page(main, JSON.parse(bundle), bytes, new AbortController().signal), main);
 }
 
 /** The content of a script element: compressed, and written as text. */

@@ -3,6 +3,7 @@
 import { beforeEach, expect, test, vi } from "vitest";
 import { changeOn, placeOn } from "../src/page/bodies/body";
 import { namedSteps } from "../src/page/bodies/canvas";
+import { linked } from "../src/page/address";
 import { PANELS } from "../src/page/bodies/panels";
 import { type Bundle, charts, type Packed, type Sample, type View } from "../src/page/bundle";
 import { GRID } from "../src/page/bodies/grid";
@@ -321,4 +322,29 @@ test("arrays and texts are those of the bundle, and a chart is unpacked once", (
   expect([...chart.body.values]).toEqual([6, 7]);
   expect(chart.body).toMatchObject({ names: ["x", "y"], label: "days" });
   expect(all.of(content, made.selection)).toBe(chart);
+});
+
+test("the address says what is selected, and selects it", () => {
+  const around = document.createElement("div");
+  const made = bundle(sample("A, 2008-10-15", 2, 3, 5, 7), sample("B & co", 2, 3, 5, 7));
+  const state = store(made);
+  linked(state, around);
+  state.set({ sample: 1, layer: 1, head: 2, query: 3, key: 6, feature: "b" });
+  const fragment = location.hash;
+  state.set({ sample: 0, layer: 0, head: null, query: 0, key: 0, feature: null });
+  expect(location.hash).toContain("head=mean");
+  history.replaceState(null, "", fragment);
+  const other = store(made);
+  linked(other, around);
+  expect(other.where).toEqual({ sample: 1, kind: "cross", layer: 1, head: 2, query: 3, key: 6, feature: "b" });
+  expect(around.textContent).toBe("");
+});
+
+test("what an address says wrongly is left as it is, and a sample that is not there is named", () => {
+  const around = document.createElement("div");
+  history.replaceState(null, "", "#sample=C&layer=1&query=x&key=-1&head=9&kind=none");
+  const state = store(bundle(sample("A", 2, 3, 5, 7)));
+  linked(state, around);
+  expect(state.where).toEqual({ sample: 0, kind: "cross", layer: 1, head: null, query: 0, key: 0, feature: null });
+  expect(around.textContent).toBe("There is no C on this page: this is A.");
 });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ from stockformer.charts.maps import day_map, largest_value
 from stockformer.explainability.measures import MEASURES
 from stockformer.explainability.sentences.summary import Finding, Summary
 from stockformer.survey.drift import Drift
+from stockformer.survey.words import in_percent, number_words
 from stockformer.table import counted
 
 #: The field that a click on a date sets, of a view's own selection.
@@ -61,11 +63,22 @@ def market_context(calendar: pd.DataFrame) -> Chart:
     )
 
 
-def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, name: str, filtered: str = "") -> Chart:
+def form_of(column: str) -> str:
+    """How the numbers of a survey's column are written, see `stockformer.charts.chart.formatted`."""
+    return "%" if in_percent(column) else ".4g"
+
+
+def scale_of(column: str, low: float, high: float) -> Scale:
+    """The axis of a survey's column."""
+    return Scale(low, high, _name(column), form="%" if in_percent(column) else "")
+
+
+def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, column: str, filtered: str = "") -> Chart:
     """A measure by date: a line per ticker, or the median with a band.
 
     Args:
         frame: of `stockformer.survey.history.measure_by_date`.
+        column: name of the measure.
         calendar: ``date`` and ``volatile``, see `market_context`.
         filtered: which windows are left, in words.
     """
@@ -77,16 +90,17 @@ def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, name: str, filt
         band = Band(drawn[:, 0], drawn[:, 1], NEUTRAL) if np.isfinite(drawn).all() else None
         values = values[["median"]]
     colors = line_colors(len(values.columns))
-    lines = tuple(_line(str(one), values[one], color) for one, color in zip(values, colors, strict=True))
+    form = form_of(column)
+    lines = tuple(_line(str(one), values[one], color, form) for one, color in zip(values, colors, strict=True))
     low, high = finite_range([frame.drop(columns="date").to_numpy(dtype=float)])
     without = int(values.isna().all(axis=1).sum())
     gaps = f"lines run straight over {without:,} of {counted(len(dates), 'date')} that have no such window"
     return Chart(
-        title=f"{_title(name)} by date" + (f", {filtered}" if filtered else ""),
-        body=Lines(lines, _dates(calendar["date"]), Scale(low, high, name), band),
+        title=f"{_title(_name(column))} by date" + (f", {filtered}" if filtered else ""),
+        body=Lines(lines, _dates(calendar["date"]), scale_of(column, low, high), band),
         make_table=frame.copy,
-        summary=_measure_summary(values.mean(axis=1), calendar["volatile"].to_numpy() > 0.5, name),
-    ).noting(Note(gaps if without else ""), _method(name))
+        summary=_measure_summary(values.mean(axis=1), calendar["volatile"].to_numpy() > 0.5, column),
+    ).noting(Note(gaps if without else ""), _method(_name(column)))
 
 
 def _method(name: str) -> Note:
@@ -105,18 +119,18 @@ def drift_history(drift: Drift, calendar: pd.DataFrame, filtered: str = "") -> C
         calendar: ``date``, see `market_context`.
         filtered: which windows are left, in words.
     """
-    dates, name = pd.DatetimeIndex(calendar["date"]), drift.measure.replace("_", " ")
+    dates, name, form = pd.DatetimeIndex(calendar["date"]), _name(drift.measure), form_of(drift.measure)
     quarters = drift.quarters.set_index("quarter").reindex(dates, method="ffill")
     ends = quarters[["low", "high"]].bfill().to_numpy(dtype=float)
     band = Band(ends[:, 0], ends[:, 1], NEUTRAL) if np.isfinite(ends).all() and len(ends) else None
     lines = (
-        _line("mean of the quarter", quarters["mean"], NEUTRAL, "step"),
-        _line("level between changes", drift.levels.reindex(dates, method="ffill"), LINE_COLORS[1], "step"),
+        _line("mean of the quarter", quarters["mean"], NEUTRAL, form, "step"),
+        _line("level between changes", drift.levels.reindex(dates, method="ffill"), LINE_COLORS[1], form, "step"),
     )
     low, high = finite_range([drift.quarters[["mean", "low", "high"]].to_numpy(dtype=float)])
     return Chart(
         title=f"{_title(name)} by quarter with its 95 % interval" + (f", {filtered}" if filtered else ""),
-        body=Lines(lines, _dates(calendar["date"]), Scale(low, high, name), band),
+        body=Lines(lines, _dates(calendar["date"]), scale_of(drift.measure, low, high), band),
         make_table=drift.quarters.copy,
         summary=drift.summary,
     )
@@ -144,9 +158,9 @@ def quality_history(rolling: pd.DataFrame, calendar: pd.DataFrame, name: str, ov
     return Chart(
         title=f"{_title(name)}, mean over {days} days with its 95 % interval",
         body=Lines(
-            (_line(name, pd.Series(values, dates), NEUTRAL),),
+            (_line(name, pd.Series(values, dates), NEUTRAL, _quality_form(name)),),
             _dates(calendar["date"]),
-            Scale(low, high, name),
+            Scale(low, high, name, form="%" if name == HIT_RATE else ""),
             band,
             (chance, "half" if name == HIT_RATE else "none"),
         ),
@@ -155,7 +169,7 @@ def quality_history(rolling: pd.DataFrame, calendar: pd.DataFrame, name: str, ov
     )
 
 
-def measure_histogram(bins: pd.DataFrame, name: str, filtered: str = "") -> Chart:
+def measure_histogram(bins: pd.DataFrame, column: str, filtered: str = "") -> Chart:
     """How many windows have which value of a measure.
 
     Args:
@@ -163,9 +177,10 @@ def measure_histogram(bins: pd.DataFrame, name: str, filtered: str = "") -> Char
     """
     counts = bins["count"].to_numpy(dtype=float)
     line = Line("windows", counts, [f"{count:,.0f}" for count in counts], NEUTRAL, "area")
-    values = Axis(formatted((bins["low"] + bins["high"]) / 2, ".3g"), name)
+    middles = (bins["low"] + bins["high"]) / 2
+    values = Axis([number_words(column, middle) for middle in middles], _name(column))
     body = Lines((line,), values, Scale(*finite_range([counts], 0.0), "windows"))
-    return Chart(f"{_title(name)} of the windows" + (f", {filtered}" if filtered else ""), body, bins.copy)
+    return Chart(f"{_title(_name(column))} of the windows" + (f", {filtered}" if filtered else ""), body, bins.copy)
 
 
 def chosen_windows(frame: pd.DataFrame) -> Chart:
@@ -178,9 +193,9 @@ def chosen_windows(frame: pd.DataFrame) -> Chart:
     windows = [f"{ticker}, {date.date()}" for ticker, date in zip(frame["ticker"], frame["date"], strict=True)]
     places, panels = Axis(windows, "window", SAMPLE), []
     for column in frame.columns.drop(["date", "ticker"]):
-        values, name = frame[column].to_numpy(dtype=float), str(column).replace("_", " ")
-        dots = Line("its value", values, formatted(values), NEUTRAL, "dots")
-        panels.append((name, Lines((dots,), places, Scale(*finite_range([values]), name))))
+        values = frame[column].to_numpy(dtype=float)
+        dots = Line("its value", values, formatted(values, form_of(column)), NEUTRAL, "dots")
+        panels.append((_name(column), Lines((dots,), places, scale_of(column, *finite_range([values])))))
     return Chart("Measures of the windows of this page", Panels(tuple(panels)), frame.copy)
 
 
@@ -214,9 +229,10 @@ def quality_summary(name: str, periods: dict[str, tuple[float, float, float]]) -
     if not periods:
         return Summary(f"{_title(name)}: not known, because no window has a known outcome.", ())
     parts = []
-    for period, (mean, low, high) in periods.items():
-        interval = f" (95 %: {low:.3g} to {high:.3g})" if np.isfinite(low) else " (too few days for an interval)"
-        parts.append(f"{mean:.3g} {period}{interval}" if np.isfinite(mean) else f"unknown {period}")
+    for period, ends in periods.items():
+        mean, low, high = formatted(ends, _quality_form(name))
+        interval = f" (95 %: {low} to {high})" if np.isfinite(ends[1]) else " (too few days for an interval)"
+        parts.append(f"{mean} {period}{interval}" if np.isfinite(ends[0]) else f"unknown {period}")
     formula = (
         "share of right predictions of a day, mean over days"
         if name == HIT_RATE
@@ -229,35 +245,45 @@ def quality_summary(name: str, periods: dict[str, tuple[float, float, float]]) -
     return Summary(f"{_title(name)}: {'; '.join(parts)}.", tuple(findings))
 
 
-def _measure_summary(mean: pd.Series, volatile: np.ndarray, name: str) -> Summary:
+def _quality_form(name: str) -> str:
+    return "%" if name == HIT_RATE else ".3g"
+
+
+def _measure_summary(mean: pd.Series, volatile: np.ndarray, column: str) -> Summary:
     known = mean.dropna()
     if known.empty:
-        return Summary(f"No window has a {name}.", ())
+        return Summary(f"No window has a {_name(column)}.", ())
     monthly = known.groupby(pd.DatetimeIndex(known.index).to_period("M")).mean()
     findings = [
         Finding("highest month", float(monthly.max()), "largest mean of a calendar month", str(monthly.idxmax())),
         Finding("lowest month", float(monthly.min()), "smallest mean of a calendar month", str(monthly.idxmin())),
     ]
+    words = partial(number_words, column)
     sentence = (
-        f"Highest in {monthly.idxmax()} ({monthly.max():.3g}) and lowest in {monthly.idxmin()} ({monthly.min():.3g}), "
-        "means of a month"
+        f"Highest in {monthly.idxmax()} ({words(monthly.max())}) and lowest in {monthly.idxmin()} "
+        f"({words(monthly.min())}), means of a month"
     )
     calm, wild = mean[~volatile].mean(), mean[volatile].mean()
     if np.isfinite([calm, wild]).all():
-        sentence += f"; {wild:.3g} on the volatile quarter of days, {calm:.3g} on the others"
+        sentence += f"; {words(wild)} on the volatile quarter of days, {words(calm)} on the others"
     return Summary(f"{sentence}. Compare two groups to see whether that is more than chance.", tuple(findings))
 
 
-def _line(name: str, values: pd.Series, color: str, shape: Literal["line", "step"] = "line") -> Line:
+def _line(name: str, values: pd.Series, color: str, form: str = ".4g", shape: Literal["line", "step"] = "line") -> Line:
     """A line from the first value on; drawn straight over dates without a window, whose words are empty."""
     first = values.first_valid_index()
     known = values.loc[first:] if first is not None else values.iloc[:0]
-    words = ["" if np.isnan(value) else word for value, word in zip(known, formatted(known), strict=True)]
+    words = ["" if np.isnan(value) else word for value, word in zip(known, formatted(known, form), strict=True)]
     return Line(name, known.interpolate(limit_area="inside").to_numpy(dtype=float), words, color, shape)
 
 
 def _dates(dates: pd.Series) -> Axis:
     return Axis(np.datetime_as_string(dates.to_numpy(), unit="D").tolist(), "last day of the window", DATE)
+
+
+def _name(column: str) -> str:
+    """A column in words."""
+    return str(column).replace("_", " ")
 
 
 def _title(name: str) -> str:

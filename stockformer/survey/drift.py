@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 from stockformer.explainability.sentences.summary import Finding, Summary, p_value
 from stockformer.survey.history import ALL, Filter, check_column
 from stockformer.survey.table import Survey
+from stockformer.survey.words import number_words
 from stockformer.uncertainty.changes import DEPENDENCE, SIMULATIONS, clearest_p, find_changes
 from stockformer.uncertainty.dependence import FEWEST_BLOCKS, block_length, standard_error
 
@@ -137,7 +138,10 @@ def _summary(measure: str, series: np.ndarray, changes: pd.DataFrame, lookback: 
         return Summary(verdict, (Finding("p of the clearest change", p, _FORMULA, _reading(lookback)),))
     days = [str(date.date()) for date in changes["date"]]
     levels = zip(days, changes["before"], changes["after"], changes["p"], strict=True)
-    parts = [f"{day} ({before:.3g} -> {after:.3g}, {p_value(p, smallest)})" for day, before, after, p in levels]
+    parts = [
+        f"{day} ({number_words(measure, before)} → {number_words(measure, after)}, {p_value(p, smallest)})"
+        for day, before, after, p in levels
+    ]
     findings = [
         Finding(f"p on {day}", p, _FORMULA, _reading(lookback)) for day, p in zip(days, changes["p"], strict=True)
     ]

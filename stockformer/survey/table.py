@@ -21,7 +21,9 @@ from stockformer.explainability.groups.comparison import (
 )
 from stockformer.survey.context import REGIMES
 from stockformer.survey.store import Store
+from stockformer.survey.words import number_words
 from stockformer.table import listed
+from stockformer.target_column import TargetColumn
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 #: Columns that are no measures of the model.
 CONTEXT = ("window", "date", "ticker", "volatility", "window_return", "drawdown", "regime", "outcome", "label")
 OUTPUTS = ("prediction", "score", "error", "correct")
+#: Columns that hold values of a regression's target.
+_VALUES = ("outcome", "label", "prediction", "score", "value")
 #: The column of sectors, where a survey has them, and the sector of a ticker that none was given for.
 SECTOR, NO_SECTOR = "sector", "none"
 
@@ -74,6 +78,15 @@ class Survey:
         """The columns that can be drawn: measures, outputs and prices."""
         numbers = self.query("SELECT column_name FROM (DESCRIBE windows) WHERE column_type IN ('DOUBLE', 'FLOAT')")
         return [*self.measures, *(name for name in numbers["column_name"] if name not in self.measures)]
+
+    def in_words(self, column: str, value: float) -> str:
+        """A number of a column as people write it: in percent, or as the target is spoken of; empty for NaN."""
+        if np.isnan(value):
+            return ""
+        name, regression = self.manifest["target"], not self.manifest["classes"]
+        if name and column in (_VALUES if regression else ("outcome",)):
+            return TargetColumn.of_name(name).in_percent(value)
+        return number_words(column, value)
 
     def to_frame(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """One row per window, in the dataset's order.

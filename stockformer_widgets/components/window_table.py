@@ -41,10 +41,17 @@ class WindowTable(anywidget.AnyWidget):
         self._sort, self._go = sort, go
         self.on_msg(self._on_message)
 
-    def fill(self, frame: pd.DataFrame) -> None:
-        """Show the rows of a table whose first column is ``window``."""
+    def fill(self, frame: pd.DataFrame, in_words: Callable[[str, float], str]) -> None:
+        """Show the rows of a table whose first column is ``window``.
+
+        Args:
+            in_words: a number of a column, and its name, as text.
+        """
         columns = [str(name) for name in frame if name != "window"]
-        texts = [[cell_text(value) for value in frame[name]] for name in columns]
+        texts = [
+            [in_words(name, value) if isinstance(value, float) else cell_text(value) for value in frame[name]]
+            for name in columns
+        ]
         with self.hold_sync():
             self.names, self.titles = columns, [name.replace("_", " ") for name in columns]
             self.windows = [int(window) for window in frame["window"]]

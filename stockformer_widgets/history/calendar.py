@@ -21,7 +21,7 @@ from stockformer.charts.history import (
 from stockformer.survey import drift, history
 from stockformer_widgets.components.caption import Caption, Phrase, table_of
 from stockformer_widgets.components.drawing import HIGHLIGHT
-from stockformer_widgets.history.part import Part, named
+from stockformer_widgets.history.part import Part
 from stockformer_widgets.views.lines import LinesPicture
 
 
@@ -105,7 +105,7 @@ class Measure(CalendarPart):
         where, name, calendar = self.selection.where, self.selection.measure, self.selection.calendar
         if self.selection.by == "by quarter":
             return drift_history(drift(self.survey, name, where), calendar, where.words)
-        return measure_history(history.measure_by_date(self.survey, name, where), calendar, named(name), where.words)
+        return measure_history(history.measure_by_date(self.survey, name, where), calendar, name, where.words)
 
     def _click(self, x: float, y: float) -> None:
         """Go to the window of the line nearest to a click, on that date or the nearest one that has a window."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bqplot as bq
 from ipywidgets import Widget
 
-from stockformer.charts.history import measure_histogram
+from stockformer.charts.history import measure_histogram, scale_of
 from stockformer.survey import history
 from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
@@ -17,8 +17,9 @@ from stockformer_widgets.components.drawing import (
     set_marks,
     set_range,
     tick_range,
+    tick_scale,
 )
-from stockformer_widgets.history.part import Part, named
+from stockformer_widgets.history.part import Part
 
 
 class Histogram(Part):
@@ -40,7 +41,7 @@ class Histogram(Part):
     def _draw(self) -> None:
         measure, where = self.selection.measure, self.selection.where
         bins = history.histogram(self.survey, measure, where)
-        self.chart = measure_histogram(bins, named(measure), where.words)
+        self.chart = measure_histogram(bins, measure, where.words)
         self.plot.title = self.chart.title
         self.bars.visible = len(bins) > 0
         if len(bins):
@@ -48,8 +49,9 @@ class Histogram(Part):
             middles = (bins["low"] + bins["high"]).to_numpy() / 2
             set_marks(self.bars, x=middles, y=bins["count"].to_numpy(dtype=float))
             set_range(self.scales["x"], low, high)
-            for one_axis, ends in zip(self._axes, ((low, high), (0, bins["count"].max())), strict=True):
-                tick_range(one_axis, *ends)
+            across, upwards = self._axes
+            tick_scale(across, scale_of(measure, low, high))
+            tick_range(upwards, 0, bins["count"].max())
 
     def _mark(self, window: int | None) -> None:
         self.here.visible = window is not None

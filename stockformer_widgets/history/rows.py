@@ -72,7 +72,7 @@ class Rows(Part):
             skip=page * ROWS,
         )
         self.page, first, total = page, page * ROWS, history.count(self.survey, where.where)
-        self.table.fill(frame)
+        self.table.fill(frame, self.survey.in_words)
         self.place.value = f"rows {first + 1:,} to {first + len(frame):,} of {total:,}" if total else "no row"
         self.previous.disabled, self.next.disabled = page == 0, first + len(frame) >= total
 

@@ -10,6 +10,7 @@ from ipywidgets import Image, Widget
 from matplotlib.colors import to_rgb
 from PIL import Image as Picture
 
+from stockformer.charts.history import scale_of
 from stockformer.survey import history
 from stockformer.survey.history import MOST_POINTS, Density
 from stockformer_widgets.components.drawing import (
@@ -21,7 +22,7 @@ from stockformer_widgets.components.drawing import (
     finite,
     set_marks,
     set_range,
-    tick_range,
+    tick_scale,
 )
 from stockformer_widgets.history.part import Part, named
 
@@ -61,10 +62,11 @@ class Scatter(Part):
         self.plot.title = f"{named(y).capitalize()} (upwards) against {named(x)}, {number:,} windows"
 
     def _frame(self, density: Density) -> None:
-        for name, one_axis, (low, high) in zip("xy", self._axes, (density.x, density.y), strict=True):
+        columns = self.selection.against, self.selection.measure
+        for name, column, one_axis, (low, high) in zip("xy", columns, self._axes, (density.x, density.y), strict=True):
             room = _ROOM * (high - low)
             set_range(self.scales[name], low - room, high + room)
-            tick_range(one_axis, low, high)
+            tick_scale(one_axis, scale_of(column, low, high))
 
     def _paint(self, density: Density) -> None:
         old = self.cells.image  # the mark redraws when its image is another one

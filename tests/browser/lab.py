@@ -105,7 +105,7 @@ _OPEN = """async path => {
 }"""
 _IS_READY = """path => {
     const { context, sessionContext } = window.jupyterapp.shell.currentWidget;
-    return context.path === path && context.isReady && sessionContext.session?.kernel?.status === 'idle';
+    return context?.path === path && context.isReady && sessionContext.session?.kernel?.status === 'idle';
 }"""
 
 
@@ -149,6 +149,8 @@ def _write_settings(folder: Path, theme: str) -> None:
         "@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"theme": theme},
         "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false"},
         "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
+        # Saving on its own fails where a test closes a document meanwhile.
+        "@jupyterlab/docmanager-extension/plugin.jupyterlab-settings": {"autosave": False},
     }
     for name, values in settings.items():
         path = folder / "user" / name

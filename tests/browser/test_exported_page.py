@@ -162,6 +162,13 @@ def test_another_sample_and_kind(opened: Page, explorer_file: Path) -> None:
     drawn = shares_of(opened, area(view(opened, "AttentionHeatmap")), DAYS, DAYS, at=0.5)
     np.testing.assert_allclose(drawn[off], weights[off] / weights.max(), atol=0.02)
     expect(view(opened, "PriceStrip")).to_contain_text(str(window.dates[-1].date()))
+    linked = opened.context.new_page()
+    linked.goto(opened.url)
+    expect(linked.locator("h1")).to_have_text("AAPL, 2006-11-21")
+    reading = ".stockformer-reading"
+    expect(view(linked, "AttentionHeatmap")).to_contain_text("Market self-attention, layer 1, head 3")
+    said = view(opened, "AttentionHeatmap").locator(reading).text_content()
+    expect(view(linked, "AttentionHeatmap").locator(reading)).to_have_text(said)
 
 
 def test_the_history_of_the_samples_leads_to_each(opened: Page, tmp_path: Path) -> None:
@@ -178,7 +185,7 @@ def test_the_history_of_the_samples_leads_to_each(opened: Page, tmp_path: Path) 
     shown.locator("canvas").first.click(position={"x": across, "y": box["height"] / 2})
     expect(opened.locator("h1")).to_have_text("AAPL, 2008-10-15")
     share = surveyed.query(f'SELECT market_share FROM windows WHERE "window" = {samples[2]}')["market_share"][0]
-    expect(shown).to_contain_text(f"market share {rounded(share)}")
+    expect(shown).to_contain_text(f"market share {percent(share)}"[:-3])
     shown.press("ArrowLeft")
     expect(opened.locator("h1")).to_have_text("AAPL, 2007-08-16")
 

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from small_market import make_dataset, make_model
 
 from stockformer.charts.history import HIT_RATE, market_context, measure_history, quality_history, quality_summary
-from stockformer.survey import history, survey
+from stockformer.survey import history, sample_survey, survey
 from stockformer.survey.history import Filter
 
 
@@ -153,22 +153,40 @@ def test_filters_in_words_and_their_windows(surveyed):
 def test_sentences_say_what_the_numbers_are(surveyed):
     calendar = history.calendar(surveyed)
     frame = surveyed.to_frame()
-    chart = measure_history(history.measure_by_date(surveyed, "market_share"), calendar, "market share")
+    chart = measure_history(history.measure_by_date(surveyed, "market_share"), calendar, "market_share")
     by_day = frame.groupby("date")["market_share"].mean()
     monthly = by_day.groupby(by_day.index.to_period("M")).mean()
     volatile = frame.groupby("date")["regime"].first() == "volatile"
+    highest, lowest, wild, calm = (
+        f"{100 * value:.3g} %"
+        for value in (monthly.max(), monthly.min(), by_day[volatile].mean(), by_day[~volatile].mean())
+    )
+    assert chart.body.y.name(0.25) == "25 %"
+    assert chart.body.lines[0].words[0] == f"{100 * chart.body.lines[0].values[0]:#.3g} %"
     assert chart.summary.verdict == (
-        f"Highest in {monthly.idxmax()} ({monthly.max():.3g}) and lowest in {monthly.idxmin()} ({monthly.min():.3g}), "
-        f"means of a month; {by_day[volatile].mean():.3g} on the volatile quarter of days, "
-        f"{by_day[~volatile].mean():.3g} on the others. Compare two groups to see whether that is more than chance."
+        f"Highest in {monthly.idxmax()} ({highest}) and lowest in {monthly.idxmin()} ({lowest}), "
+        f"means of a month; {wild} on the volatile quarter of days, "
+        f"{calm} on the others. Compare two groups to see whether that is more than chance."
     )
     assert chart.notes[-1].text.startswith("by input x gradient; ")  # a window's own attribution has another share
     other = measure_history(history.measure_by_date(surveyed, "error"), calendar, "error")
     assert not [note for note in other.notes if "gradient" in note.text]
+    assert other.body.y.name(0.25) == "0.25"
     assert [line.name for line in chart.body.lines] == sorted(frame["ticker"].unique())
     shaded, volatility = market_context(calendar).body.lines
     np.testing.assert_array_equal([word == "yes" for word in shaded.words], volatile)
     np.testing.assert_allclose(volatility.values, frame.groupby("date")["volatility"].mean())
+
+
+@pytest.mark.parametrize("target", ["volatility_10d", "close_10d_fwd_return"])
+def test_numbers_in_words(target):
+    shown = sample_survey()
+    shown.manifest = {**shown.manifest, "target": target}
+    said = {"volatility_10d": f"{100 * np.exp(-0.25):.1f} % a year", "close_10d_fwd_return": "-25.0 %"}[target]
+    assert [shown.in_words(name, -0.25) for name in ("prediction", "label", "outcome", "value")] == [said] * 4
+    assert shown.in_words("error", 0.12345) == "0.123"
+    assert shown.in_words("market_share", 0.51994) == "52 %"
+    assert shown.in_words("market_share", np.nan) == ""
 
 
 def test_a_quality_that_is_not_known_is_not_drawn():

@@ -5,15 +5,15 @@ import { element } from "../dom";
 import { type Bundle, charts } from "./bundle";
 import { controls, keyboard } from "./controls";
 import "./page.css";
-import { store } from "./store";
+import { type Store, store } from "./store";
 import { type Host, view } from "./view";
 
 const KEYS =
   "With the focus on a part: arrows move what is selected, [ and ] the layer, h and H the head; " +
   "Home and End go to the first and the last day, Esc selects no feature.";
 
-/** Build the page of a bundle in `root`; it is gone when `signal` aborts. */
-export function page(root: HTMLElement, bundle: Bundle, bytes: Uint8Array, signal: AbortSignal): void {
+/** Build the page of a bundle in `root` and return its state; it is gone when `signal` aborts. */
+export function page(root: HTMLElement, bundle: Bundle, bytes: Uint8Array, signal: AbortSignal): Store {
   const around = element("div", "stockformer-page", root);
   const host: Host = { store: store(bundle), charts: charts(bundle, bytes), signal };
   const heading = element("h1", "", around);
@@ -31,4 +31,5 @@ export function page(root: HTMLElement, bundle: Bundle, bytes: Uint8Array, signa
   const about = element("footer", "", around);
   for (const line of [KEYS, ...bundle.about]) element("p", "", about).textContent = line;
   signal.addEventListener("abort", () => around.remove());
+  return host.store;
 }

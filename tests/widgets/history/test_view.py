@@ -36,7 +36,7 @@ def test_the_session_s_window_is_marked_everywhere(view, session):
     assert view.histogram.here.x[0] == pytest.approx(row["market_share"])
     by_ticker = view.survey.to_frame().set_index(["date", "ticker"])["market_share"][row["date"]]
     for ticker, value in by_ticker.items():
-        assert [ticker, f"{value:.4g}"] in [phrase[:2] for phrase in view.measure.caption.reading]
+        assert [ticker, f"{100 * value:#.3g} %"] in [phrase[:2] for phrase in view.measure.caption.reading]
 
 
 def test_a_click_on_a_point_and_on_a_row(view, session, click):
