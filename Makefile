@@ -10,7 +10,8 @@
 
 PYTHON ?= python3
 LAB ?=
-WORKERS ?= logical
+# Tests wait for pages and kernels half of the time.
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt --editable
 
