@@ -23,10 +23,10 @@ from stockformer_widgets.controls.tools import CompareControls, ExportControls, 
 from stockformer_widgets.controls.what_if import WhatIfControls
 from stockformer_widgets.export import pack_samples, write_page
 from stockformer_widgets.headline import Headline
-from stockformer_widgets.history import HistoryView
+from stockformer_widgets.history import HistorySelection, HistoryView
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.state.reading import Reading
-from stockformer_widgets.state.saved import restore_state, save_state
+from stockformer_widgets.state.saved import noting, restore_state, save_state
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.state.undo import Undo
@@ -64,6 +64,7 @@ class AttentionExplorer(SnapshotBox):
         self._read: Reading | None = session.reading
         self._survey = survey
         self.comparison: SampleComparison | None = None
+        self._history: HistorySelection | None = None
         try:
             self._build(survey)
             for owner in (session, session.explanations):
@@ -80,8 +81,10 @@ class AttentionExplorer(SnapshotBox):
 
     @property
     def state(self) -> dict[str, Any]:
-        """What is chosen, for `restore`: a dictionary for JSON, as of `save_state`, and the title of the ``tab``."""
-        return self._with_tab(save_state(self.session, self.selection))
+        """What is chosen, for `restore`: a dictionary for JSON, as of `save_state`, with the title of the ``tab`` and
+        what is chosen in the ``history``.
+        """
+        return self._with_tab(self._save())
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Choose what a `state` holds, from this or another notebook.
@@ -173,7 +176,8 @@ class AttentionExplorer(SnapshotBox):
             self.samples = SampleControls(session, self.message)
             bar, status = [self.samples], [self.message, self.samples.scan]
         pages = with_controls(pages_of(session), self.look, self.explain)
-        self.tabs = ViewTabs(with_history(pages, survey, session), selection, self.message)
+        pages = with_history(pages, survey, session, self._open_history)
+        self.tabs = ViewTabs(pages, selection, self.message)
         self.tabs.turn()
         self.children = (
             _row("stockformer-bar", [*bar, self.opener, self.toolbar]),
@@ -182,7 +186,7 @@ class AttentionExplorer(SnapshotBox):
             _row("stockformer-body", [self.tabs, self.tools]),
             self._beside,
         )
-        self._undo = Undo(lambda: save_state(session, selection), self._restore)
+        self._undo = Undo(self._save, self._restore)
         self.tabs.observe(lambda change: self._show_undo(), "selected_index")
         self._remember()
 
@@ -237,6 +241,15 @@ class AttentionExplorer(SnapshotBox):
             self.toolbar.undoes, self.toolbar.redoes = self._undo.undoes, self._undo.redoes
             self.toolbar.state = json.dumps(self._with_tab(self._undo.now))
 
+    def _open_history(self, view: HistoryView) -> None:
+        """Let what is chosen in the history be undone too."""
+        self._history = view.selection
+        view.selection.follow(self._remember)
+
+    def _save(self) -> dict[str, Any]:
+        history = {} if self._history is None else self._history.save()
+        return {**save_state(self.session, self.selection), "history": history}
+
     def _with_tab(self, state: Mapping[str, Any]) -> dict[str, Any]:
         return {**state, "tab": self.tabs.titles[self.tabs.selected_index]}
 
@@ -247,6 +260,12 @@ class AttentionExplorer(SnapshotBox):
             self.tabs.selected_index = self.tabs.titles.index(tab)
         elif tab is not None:
             failures.append(f"tab is not restored: there is no {tab!r}")
+        chosen = state.get("history", {})
+        if self._history is not None:
+            with noting(failures, "history"):
+                self._history.restore(chosen)
+        elif chosen:
+            failures.append("history is not restored: its tab has not been opened yet")
         self.message.say("; ".join(failures))
         return failures
 

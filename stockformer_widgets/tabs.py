@@ -47,15 +47,24 @@ class Slot:
 
 @dataclass(frozen=True)
 class HistorySlot:
-    """The place of the history of one session, which is surveyed there if it has no survey."""
+    """The place of the history of one session, which is surveyed there if it has no survey.
+
+    Attributes:
+        opened: called with the history.
+    """
 
     survey: Survey | None
     session: ExtractorSession
+    opened: Callable[[HistoryView], None]
     name: ClassVar[str] = "HistoryView"
     filled: ClassVar[bool] = True
 
     def make(self, selection: Selection) -> HistoryView | SurveyOffer:
-        return SurveyOffer(self.session) if self.survey is None else HistoryView(self.survey, self.session)
+        if self.survey is None:
+            return SurveyOffer(self.session, self.opened)
+        view = HistoryView(self.survey, self.session)
+        self.opened(view)
+        return view
 
 
 #: What is in a tab, by column, from the top.
@@ -98,8 +107,16 @@ def _needs_target(kind: type[View]) -> bool:
     return kind.attributed or "method" in kind.follows_explanations
 
 
-def with_history(pages: Mapping[str, Columns], survey: Survey | None, session: ExtractorSession) -> dict[str, Columns]:
+def with_history(
+    pages: Mapping[str, Columns],
+    survey: Survey | None,
+    session: ExtractorSession,
+    opened: Callable[[HistoryView], None],
+) -> dict[str, Columns]:
     """These pages and, after the first one, the history; without a survey if the session's windows can be surveyed.
+
+    Args:
+        opened: called with the history, once there is one.
 
     Raises:
         ValueError: the survey has other windows than the session's dataset, or is of other weights.
@@ -109,7 +126,7 @@ def with_history(pages: Mapping[str, Columns], survey: Survey | None, session: E
     elif session.dataset is None or not isinstance(session.model, Forecaster):
         return dict(pages)
     (first, overview), *others = pages.items()
-    return {first: overview, "History": [[HistorySlot(survey, session)]], **dict(others)}
+    return {first: overview, "History": [[HistorySlot(survey, session, opened)]], **dict(others)}
 
 
 def slots(columns: Columns) -> list[Slot]:

@@ -153,10 +153,9 @@ def _run_examples(runner: doctest.DocTestRunner, module: str, names: dict[str, o
     explainability = importlib.import_module("stockformer.explainability")
     everything |= {name: getattr(explainability, name) for name in explainability.__all__}
     loaded = importlib.import_module(module)
-    session = ExtractorSession.from_dataset(names["model"], names["dataset"])
-    for example in doctest.DocTestFinder(exclude_empty=True).find(
-        loaded, globs=everything | vars(loaded) | names | {"session": session}
-    ):
+    found = doctest.DocTestFinder(exclude_empty=True).find(loaded, globs=everything | vars(loaded) | names)
+    for example in found:
         if example.examples:
-            runner.run(example)
-    session.close()
+            with ExtractorSession.from_dataset(names["model"], names["dataset"]) as session:
+                example.globs["session"] = session
+                runner.run(example)

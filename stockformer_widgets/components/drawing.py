@@ -85,7 +85,7 @@ def figure(
         display_toolbar=False,
         padding_x=0.0,
         padding_y=0.0,
-        layout=Layout(width="100%", min_width="260px", height=f"{height}px", margin="0"),
+        layout=Layout(width="100%", min_width="150px", height=f"{height}px", margin="0"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from tempfile import TemporaryDirectory
 
 from ipywidgets import HTML, Button, HBox, Layout, Widget
@@ -32,6 +32,7 @@ class SurveyOffer(SnapshotBox):
 
     Args:
         session: with a dataset, of a `stockformer.model.Forecaster`.
+        opened: called with the history.
     """
 
     #: While True the history draws nothing; afterwards it catches up.
@@ -39,10 +40,10 @@ class SurveyOffer(SnapshotBox):
     #: The history, once every window is surveyed.
     view: HistoryView | None = None
 
-    def __init__(self, session: ExtractorSession) -> None:
+    def __init__(self, session: ExtractorSession, opened: Callable[[HistoryView], None] = lambda view: None) -> None:
         assert session.dataset is not None
         super().__init__()
-        self.session = session
+        self.session, self._opened = session, opened
         self._folder = TemporaryDirectory(prefix="survey-", ignore_cleanup_errors=True)
         self.message = MessageLine()
         words = f"survey all {counted(len(session.dataset), 'window')}"
@@ -76,6 +77,7 @@ class SurveyOffer(SnapshotBox):
             close_children(part)
             part.close()
         self.children = (self.view,)
+        self._opened(self.view)
 
     @observe("paused")
     def _pause(self, change: object) -> None:

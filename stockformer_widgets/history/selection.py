@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from stockformer_widgets.state.observable import Observable, changing, reacts
 #: How a measure is drawn over the calendar: as it is, or its level with an interval.
 BY = ("by date", "by quarter")
 _FIRST = "market_share"
+_CHOSEN = ("measure", "against", "by", "where")  # traits that a person chooses, and that an undo brings back
 
 
 class HistorySelection(Observable):
@@ -46,6 +48,7 @@ class HistorySelection(Observable):
         self.survey = survey
         self._past: list[Filter] = []
         self.measure = _FIRST if _FIRST in survey.numeric else survey.numeric[0]
+        self._first = {name: getattr(self, name) for name in _CHOSEN}
 
     @property
     def can_undo(self) -> bool:
@@ -59,6 +62,31 @@ class HistorySelection(Observable):
             past = self._past[:-1]
             self.where = self._past[-1]
             self._past = past
+
+    def save(self) -> dict[str, Any]:
+        """What is chosen, as far as it is not what a history begins with, for JSON."""
+        chosen = {name: getattr(self, name) for name in _CHOSEN if getattr(self, name) != self._first[name]}
+        if where := chosen.get("where"):
+            days = where.days and [str(day.date()) for day in where.days]
+            chosen["where"] = {
+                name: value for name, value in {**vars(where), "days": days}.items() if value is not None
+            }
+        return chosen
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Choose what `save` returned, here or elsewhere.
+
+        Raises:
+            TypeError: a filter has an unknown field.
+            TraitError: this survey has no such measure, ticker, sector or regime.
+        """
+        chosen = {**self._first, **state}
+        if "where" in state:
+            days = state["where"].get("days")
+            chosen["where"] = Filter(**{**state["where"], "days": days and tuple(map(pd.Timestamp, days))})
+        with self.hold_trait_notifications():
+            for name in _CHOSEN:
+                setattr(self, name, chosen[name])
 
     @cached_property
     def calendar(self) -> pd.DataFrame:

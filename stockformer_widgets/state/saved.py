@@ -59,21 +59,22 @@ def restore_state(session: ExtractorSession, selection: Selection, state: Mappin
     with changing():
         named = state.get("sample")
         if named is not None and named != _named(session.reading.window):
-            with _noting(failures, "sample"):
+            with noting(failures, "sample"):
                 session.sample = _index(session, named)
-        with _noting(failures, "what if"):
+        with noting(failures, "what if"):
             session.what_if(**_restore_change(session, state.get("what_if", {})))
         for name, value in _known(state, "explanations", EXPLAINS):
-            with _noting(failures, name):
+            with noting(failures, name):
                 setattr(session.explanations, name, value)
         for name, value in _known(state, "selection", _SELECTED):
-            with _noting(failures, name):
+            with noting(failures, name):
                 setattr(selection, name, _tupled(value))
     return failures
 
 
 @contextmanager
-def _noting(failures: list[str], what: str) -> Iterator[None]:
+def noting(failures: list[str], what: str) -> Iterator[None]:
+    """Add a sentence on what could not be restored, instead of an error."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, TraitError, TypeError, ValueError) as error:

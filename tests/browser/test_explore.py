@@ -956,10 +956,10 @@ def test_the_history_draws_every_window_and_a_click_goes_there(page: Page) -> No
     expect(page.locator(".stockformer-explorer")).to_contain_text("IBM, 2011-10-26")
     reading = page.locator(".stockformer-HistoryView .stockformer-reading").nth(1)
     expect(reading).to_contain_text("2011-10-26")
-    expect(reading).to_contain_text(f"IBM {day['IBM']:.4g}")
+    expect(reading).to_contain_text(f"IBM {percent(day['IBM'])}")
     marked = page.locator(".stockformer-windows tr[aria-selected=true]")
     expect(marked).to_contain_text("IBM")
-    expect(marked).to_contain_text(f"{day['IBM']:.4g}")
+    expect(marked).to_contain_text(f"{100 * day['IBM']:.3g} %")
     inside, around = (part.bounding_box() for part in (marked, page.locator(".stockformer-windows")))
     assert around["y"] < inside["y"] < around["y"] + around["height"] - inside["height"]
     row = page.locator(".stockformer-windows tbody tr").nth(2)
@@ -1005,7 +1005,7 @@ def click_date(page: Page, place: int, places: int, value: float) -> None:
     """Click the measure's history at a date and a value."""
     drawn = figure(page, "HistoryView", 1)
     ticks = [tick for tick in drawn.ticks if tick["vertical"]]
-    by_value = np.polyfit([float(tick["text"]) for tick in ticks], [tick["y"] for tick in ticks], 1)
+    by_value = np.polyfit([screen.number(tick["text"]) for tick in ticks], [tick["y"] for tick in ticks], 1)
     x = drawn.area["x"] + drawn.area["width"] * (place + 0.5) / places
     page.mouse.click(x, drawn.area["y"] + float(np.polyval(by_value, value)))
 

@@ -382,7 +382,7 @@ def test_axe_finds_nothing(opened: Page, explorer_file: Path) -> None:
         assert not violations(opened, colors_alone=scheme == "dark"), scheme
 
 
-def test_axe_finds_nothing_in_a_report(opened: Page, tmp_path: Path) -> None:
+def test_axe_finds_nothing_in_a_report(opened: Page, tmp_path: Path, small_report: None) -> None:
     sizes = {"d_model": 8, "nhead": 2, "num_layers": 1, "dim_feedforward": 12, "market_layers": 1}
     model = create_model(5, "binary", None, sizes | {"market_feature_dim": 3}, "cross_attention").eval()
     report = generate_report(model, torch.randn(1, 6, 5), torch.randn(1, 6, 3), output_dir=tmp_path)["report"]

@@ -187,7 +187,7 @@ def shows(page: Page, lab: str, lab_root) -> Iterator[int]:
 
 @pytest.mark.parametrize("kind", ["HeadGrid", "ExplorerPage"])
 def test_many_shows_and_closes_leave_nothing(page: Page, shows: Iterator[int], kind: str) -> None:
-    devtools, times = page.context.new_cdp_session(page), 10
+    devtools, times = page.context.new_cdp_session(page), 6
 
     def show() -> str:
         page.get_by_role("button", name=kind, exact=True).click()

@@ -1,0 +1,72 @@
+"""What is chosen in a history, as part of the explorer's state and of its undo."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from cases import shown_message
+
+from stockformer.survey.history import ALL, Filter
+from stockformer_widgets import AttentionExplorer, ExtractorSession, HistoryView
+
+DAYS = pd.Timestamp("2020-02-03"), pd.Timestamp("2020-03-31")
+
+
+def history_of(explorer) -> HistoryView:
+    explorer.tabs.selected_index = list(explorer.tabs.titles).index("History")
+    return next(view for view in explorer.views if isinstance(view, HistoryView))
+
+
+@pytest.fixture
+def explorer(surveyed, session):
+    with AttentionExplorer(session, survey=surveyed[2]) as explorer:
+        yield explorer
+
+
+def test_filters_and_measures_are_undone_with_everything_else(explorer):
+    view = history_of(explorer)
+    assert explorer.toolbar.undoes == ""
+    view.filters.regime.value = "calm"
+    explorer.session.sample = 7
+    view.filters.measure.value = "error"
+    explorer.undo()
+    assert (view.selection.measure, explorer.session.sample) == ("market_share", 7)
+    explorer.undo()
+    assert (view.selection.where, explorer.session.sample) == (Filter(regime="calm"), 40)
+    assert view.filters.regime.value == "calm"
+    assert explorer.toolbar.undoes == "history"
+    explorer.undo()
+    assert view.selection.where == ALL
+    for _ in range(3):
+        explorer.redo()
+    assert (view.selection.where, view.selection.measure) == (Filter(regime="calm"), "error")
+    assert explorer.session.sample == 7
+
+
+def test_a_filter_opens_in_another_notebook(explorer, surveyed):
+    chosen = Filter(ticker="T1", sector="oil", regime="volatile", correct=False, days=DAYS)
+    view = history_of(explorer)
+    view.selection.where, view.selection.by, view.selection.against = chosen, "by quarter", "drawdown"
+    state = json.loads(json.dumps(explorer.state))
+    session = ExtractorSession.from_dataset(surveyed[0], surveyed[1])
+    with session, AttentionExplorer(session, survey=surveyed[2]) as other:
+        other.restore(state)
+        assert history_of(other).selection.where == chosen
+        assert other.state == state
+
+
+def test_what_this_survey_does_not_have_is_said(explorer):
+    history_of(explorer)
+    state = explorer.state | {"history": {"where": {"ticker": "ZZZ"}}}
+    with pytest.warns(UserWarning, match="history is not restored: there is no ticker 'ZZZ'"):
+        explorer.restore(state)
+    assert history_of(explorer).selection.where == ALL
+
+
+def test_a_history_that_is_not_open_is_said(explorer):
+    state = explorer.state | {"history": {"where": {"regime": "calm"}}}
+    with pytest.warns(UserWarning, match="its tab has not been opened yet"):
+        explorer.restore(state)
+    assert "its tab has not been opened yet" in shown_message(explorer)
