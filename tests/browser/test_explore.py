@@ -838,6 +838,19 @@ def test_a_narrow_column_does_not_overflow(page: Page) -> None:
         page.set_viewport_size({"width": 1680, "height": 1400})
 
 
+def test_in_a_window_of_320_pixels_a_click_selects_the_cell(page: Page) -> None:
+    page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
+    page.set_viewport_size({"width": 320, "height": 900})
+    try:
+        page.wait_for_function("document.querySelector('.stockformer-AttentionHeatmap').clientWidth < 250")
+        for query, key in ((5, 8), (12, 3), (20, LAST)):
+            click_cell(page, query, key)
+            expect_cell(page, sample(CRASH)[1].map("cross", 1), CRASH, query, key)
+    finally:
+        page.set_viewport_size({"width": 1680, "height": 1400})
+        page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
+
+
 @pytest.mark.parametrize("width", [1680, 860])
 def test_no_words_and_no_figures_are_cut(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 1400})
