@@ -13,4 +13,5 @@ def in_percent(column: str) -> bool:
 
 def number_words(column: str, value: float) -> str:
     """A number of a column with three digits."""
-    return f"{100 * value:.3g} %" if in_percent(column) else f"{value:.3g}"
+    number = f"{100 * value if in_percent(column) else value:#.3g}".removesuffix(".")
+    return f"{number} %" if in_percent(column) else number

@@ -972,7 +972,7 @@ def test_the_history_draws_every_window_and_a_click_goes_there(page: Page) -> No
     expect(reading).to_contain_text(f"IBM {percent(day['IBM'])}")
     marked = page.locator(".stockformer-windows tr[aria-selected=true]")
     expect(marked).to_contain_text("IBM")
-    expect(marked).to_contain_text(f"{100 * day['IBM']:.3g} %")
+    expect(marked).to_contain_text(percent(day["IBM"]))
     inside, around = (part.bounding_box() for part in (marked, page.locator(".stockformer-windows")))
     assert around["y"] < inside["y"] < around["y"] + around["height"] - inside["height"]
     row = page.locator(".stockformer-windows tbody tr").nth(2)

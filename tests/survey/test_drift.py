@@ -96,7 +96,9 @@ def test_changes_and_their_sentence(shipped):
     means = [daily[:first].iloc[:-1].mean(), daily[first:last].iloc[:-1].mean(), daily[last:].mean()]
     np.testing.assert_allclose(found.changes["before"], means[:2])
     np.testing.assert_allclose(found.changes["after"], means[1:])
-    assert found.summary.verdict.startswith(f"Changes of the value: {first.date()} ({means[0]:.3g} → {means[1]:.3g}, p")
+    assert found.summary.verdict.startswith(
+        f"Changes of the value: {first.date()} ({means[0]:#.3g} → {means[1]:#.3g}, p"
+    )
     # The level of the truth itself moved: what the model reads, not the model.
     assert abs((drift(shipped, "outcome").changes["date"] - found.changes["date"]).dt.days).max() < 60
 

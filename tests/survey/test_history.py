@@ -158,7 +158,7 @@ def test_sentences_say_what_the_numbers_are(surveyed):
     monthly = by_day.groupby(by_day.index.to_period("M")).mean()
     volatile = frame.groupby("date")["regime"].first() == "volatile"
     highest, lowest, wild, calm = (
-        f"{100 * value:.3g} %"
+        f"{100 * value:#.3g} %"
         for value in (monthly.max(), monthly.min(), by_day[volatile].mean(), by_day[~volatile].mean())
     )
     assert chart.body.y.name(0.25) == "25 %"
@@ -185,7 +185,7 @@ def test_numbers_in_words(target):
     said = {"volatility_10d": f"{100 * np.exp(-0.25):.1f} % a year", "close_10d_fwd_return": "-25.0 %"}[target]
     assert [shown.in_words(name, -0.25) for name in ("prediction", "label", "outcome", "value")] == [said] * 4
     assert shown.in_words("error", 0.12345) == "0.123"
-    assert shown.in_words("market_share", 0.51994) == "52 %"
+    assert shown.in_words("market_share", 0.51994) == "52.0 %"
     assert shown.in_words("market_share", np.nan) == ""
 
 

@@ -22,9 +22,9 @@ def in_order(view, *columns: str, ascending: bool = True) -> list[int]:
 def test_headers_sort(view):
     view.rows.table._handle_custom_msg({"sort": "error"}, [])
     errors = view.survey.to_frame()["error"].sort_values()
-    assert view.rows.table.rows[0][view.rows.table.names.index("error")] == f"{errors.iloc[0]:.3g}"
+    assert view.rows.table.rows[0][view.rows.table.names.index("error")] == f"{errors.iloc[0]:#.3g}"
     view.rows.table._handle_custom_msg({"sort": "error"}, [])
-    assert view.rows.table.rows[0][view.rows.table.names.index("error")] == f"{errors.iloc[-1]:.3g}"
+    assert view.rows.table.rows[0][view.rows.table.names.index("error")] == f"{errors.iloc[-1]:#.3g}"
     assert view.rows.table.descending
 
 
