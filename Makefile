@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := $(PY) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: explore test tests check unit browser chromium format notebooks faithfulness planted static clean
+.PHONY: explore test tests check unit browser chromium chromium-package format notebooks faithfulness planted static clean
 
 explore: .venv/lab
 	@echo "The explorer opens in the browser; JupyterLab, with every notebook, is at /lab of the same address."
@@ -44,8 +44,12 @@ unit: .venv/test
 browser: chromium js/node_modules
 	$(PYTEST) -m browser
 
-chromium: .venv/test
+chromium: .venv/test chromium-package
 	$(PY) tests/browser/chromium.py
+
+# With --jobs=2 it is installed while pip works.
+chromium-package:
+	$(PYTHON) tests/browser/chromium.py --package
 
 format: js/node_modules
 	$(PY) -m ruff check --fix .

@@ -17,6 +17,7 @@ import torch
 import stockformer
 import stockformer_widgets
 from stockformer.__main__ import _parser
+from stockformer.dataset import StockDataset
 from stockformer.explainability import randomisation_steps
 from stockformer.sample import load_sample, sample_table
 from stockformer.survey import survey_steps
@@ -136,7 +137,8 @@ class _AnythingWhereNothingIsSaid(doctest.OutputChecker):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:model_bin_3d.pt:UserWarning")
 def test_examples_in_docstrings(sample_and_files):
-    dataset, model = load_sample()
+    (dataset, model), rows = load_sample(), sample_table()
+    dataset = StockDataset(rows[rows["date"] > "2012-10"], **dataset.settings)
     x, _, market_x = (part[None] for part in dataset[0])
     names = {"torch": torch, "dataset": dataset, "model": model, "x": x, "market_x": market_x}
     runner = doctest.DocTestRunner(_AnythingWhereNothingIsSaid())

@@ -185,8 +185,8 @@ class ExtractorSession(Observable):
             ValueError, IndexError: the change names something that does not exist; the session stays as it was.
 
         Example:
-            >>> session.what_if(gate={2: 0.0}, heads_off=[(1, 3)], market_from=500)
-            >>> session.what_if(patch_from=500, patch_days=[("stock", 1, 57)])
+            >>> session.what_if(gate={2: 0.0}, heads_off=[(1, 3)], market_from=100)
+            >>> session.what_if(patch_from=100, patch_days=[("stock", 1, 57)])
             >>> session.effect().verdict
             >>> session.what_if()  # the model as it is
         """

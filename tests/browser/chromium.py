@@ -1,6 +1,6 @@
 """Find a Chromium for the browser tests, installing one where there is none.
 
-Run by ``make test``: ``python tests/browser/chromium.py``.
+Run by ``make test``, with ``--package`` first, while Python packages are installed.
 """
 
 from __future__ import annotations
@@ -15,24 +15,31 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 
 def find() -> str | None:
     """Path of a Chromium: the system's, else Playwright's own, else None."""
-    system = next((path for name in _NAMES if (path := shutil.which(name))), None)
-    return system or _playwrights_own()
+    return _system() or _playwrights_own()
 
 
 def install() -> str:
     """`find`, and where that finds none, Debian's package or Playwright's download."""
+    install_package()
     found = find()
-    if found is None and shutil.which("apt-get"):
-        root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]):
-            subprocess.run([*root, *command], check=False)
-        found = find()
     if found is None:
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
         found = find()
     if found is None:
         sys.exit("the browser tests need Chromium: none found, and neither apt-get nor Playwright could install one")
     return found
+
+
+def install_package() -> None:
+    """Install Debian's package where there is apt-get and no Chromium of the system; needs no other package."""
+    if _system() is None and shutil.which("apt-get"):
+        root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]):
+            subprocess.run([*root, *command], check=False)
+
+
+def _system() -> str | None:
+    return next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
 def _playwrights_own() -> str | None:
@@ -44,4 +51,7 @@ def _playwrights_own() -> str | None:
 
 
 if __name__ == "__main__":
-    print(install())
+    if sys.argv[1:] == ["--package"]:
+        install_package()
+    else:
+        print(install())

@@ -27,6 +27,7 @@ BROWSER_FLAGS = [
 ]
 START_SECONDS = 120
 CELL_MS = 240_000  # of all cells; two workers share two cores
+POLLING_MS = 100  # a look in every frame would take time from the kernel
 
 
 @contextmanager
@@ -113,9 +114,9 @@ def open_notebook(page: Page, address: str, name: str) -> None:
     """Show a notebook in place of all others, and wait for its kernel. JupyterLab is loaded if it is not there."""
     if not page.url.startswith(f"{address}/lab"):
         page.goto(f"{address}/lab?reset")
-        page.wait_for_function("window.jupyterapp", timeout=CELL_MS)
+        page.wait_for_function("window.jupyterapp", timeout=CELL_MS, polling=POLLING_MS)
     page.evaluate(_OPEN, name)
-    page.wait_for_function(_IS_READY, arg=name, timeout=CELL_MS)
+    page.wait_for_function(_IS_READY, arg=name, timeout=CELL_MS, polling=POLLING_MS)
 
 
 def run_notebook(page: Page, address: str, name: str) -> None:
@@ -133,6 +134,7 @@ def run_notebook(page: Page, address: str, name: str) -> None:
             return prompts.length && prompts.every(p => /\\[\\d+\\]/.test(p));
         }""",
         timeout=CELL_MS,
+        polling=POLLING_MS,
     )
     errors = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
     assert not errors, "\n".join(errors)
