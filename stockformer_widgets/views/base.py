@@ -376,7 +376,8 @@ class View(SnapshotBox):
         return None
 
     def _on_key(self, key: str, times: int) -> None:
-        with self.message.reporting():
+        # A key moves what is there: the key of another page, in another thread, must come before or after it.
+        with changing(), self.message.reporting():
             if key == "Escape":
                 self._unselect()
             elif key in _ZOOM:

@@ -97,7 +97,7 @@ def test_two_pages_and_reloads_lose_no_key_and_draw_what_a_page_shows(page: Page
     expect(view(page, "AttentionHeatmap")).to_have_count(0)
     for _ in range(3):  # the other page shows it
         assert is_drawn(page, next(number))
-    other.close()
+    other.goto("about:blank")  # a page that is closed may end before its last message has left
     assert any(not is_drawn(page, turn) for turn in number)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 import pytest
-from cases import make_session
+from cases import make_session, tell
 from ipywidgets import Button
 from traitlets import TraitError
 
-from stockformer_widgets import Selection
+from stockformer_widgets import AttentionHeatmap, Selection
 from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.components.progress import ProgressBar
 
@@ -179,3 +180,26 @@ def test_work_of_a_loop_that_is_gone_can_be_stopped():
     progress.stop()
     assert not progress.running
     assert isinstance(progress.stopper, Button)
+
+
+def test_keys_of_two_pages_at_once_are_none_lost():
+    """Each page moves the row forth and back; a press that is lost or read halfway leaves it elsewhere."""
+
+    def press(page: int) -> None:
+        for times in range(1, 400):
+            tell(view, page=page, ArrowDown=times, ArrowUp=times - 1)
+            tell(view, page=page, ArrowDown=times, ArrowUp=times)
+
+    with make_session() as session, AttentionHeatmap(session, Selection(session, query=4)) as view:
+        view.paused = True
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            threads = [threading.Thread(target=press, args=(page,)) for page in (1, 2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(interval)
+        assert view.selection.query == 4
