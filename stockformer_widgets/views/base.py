@@ -377,7 +377,7 @@ class View(SnapshotBox):
 
     def _on_key(self, key: str, times: int) -> None:
         # A key moves what is there: the key of another page, in another thread, must come before or after it.
-        with changing(), self.message.reporting():
+        with self.message.reporting(), changing():
             if key == "Escape":
                 self._unselect()
             elif key in _ZOOM:
