@@ -71,3 +71,9 @@ export function redrawing(root: HTMLElement, draw: () => void, signal: AbortSign
     themes.disconnect();
   });
 }
+
+/** Draw outlines in a square of 16 on a button, so many pixels large. */
+export function drawIcon(button: HTMLElement, outlines: string, pixels: number): void {
+  const size = `width="${pixels}" height="${pixels}"`;
+  button.innerHTML = `<svg viewBox="0 0 16 16" ${size} aria-hidden="true"><path d="${outlines}"/></svg>`;
+}

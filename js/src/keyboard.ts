@@ -3,6 +3,7 @@
 // as one change. Every page tells its own alone, so that two pages never overwrite each other's.
 
 import type { AnyModel } from "@anywidget/types";
+import { drawIcon } from "./dom";
 import "./keyboard.css";
 
 interface Page {
@@ -162,7 +163,7 @@ function enlarger(view: HTMLElement, label: string, signal: AbortSignal): HTMLEl
   };
   button.type = "button";
   button.className = "stockformer-enlarger";
-  button.innerHTML = `<svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true"><path d="${CORNERS}"/></svg>`;
+  drawIcon(button, CORNERS, 12);
   const turn = () => {
     set(!view.classList.contains("stockformer-enlarged"));
     view.scrollIntoView({ block: "nearest" });

@@ -1,6 +1,7 @@
 // Undo, redo, copy and full screen for the widget around this one: its nearest ancestor with the class below.
 
 import type { AnyModel } from "@anywidget/types";
+import { drawIcon } from "./dom";
 import "./toolbar.css";
 
 interface Traits {
@@ -103,7 +104,7 @@ async function copied(text: string): Promise<boolean> {
 }
 
 function draw(button: HTMLElement, icon: keyof typeof ICONS): void {
-  button.innerHTML = `<svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="${ICONS[icon]}"/></svg>`;
+  drawIcon(button, ICONS[icon], 16);
 }
 
 export default { render };

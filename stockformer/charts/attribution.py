@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from stockformer.charts.chart import STREAM_COLORS, Axis, Bars, Chart, Note, Scale, finite_range, formatted, share_words
+from stockformer.charts.chart import STREAM_COLORS, Axis, Bars, Chart, Note, Scale, finite_range, formatted
 from stockformer.explainability.sentences.inputs import summarize_saliency
-from stockformer.explainability.sentences.summary import Summary
+from stockformer.explainability.sentences.summary import Summary, share_words
 
 
 def saliency_bars(

@@ -22,11 +22,11 @@ from stockformer.charts.chart import (
     finite_range,
     formatted,
     line_colors,
-    share_words,
 )
 from stockformer.explainability.sentences.attention import summarize_gate, summarize_pooling, summarize_row
 from stockformer.explainability.sentences.flow import summarize_days, summarize_entry
 from stockformer.explainability.sentences.inputs import summarize_prices
+from stockformer.explainability.sentences.summary import share_words
 
 _LARGEST = 3
 #: The band around the mean gate holds the middle 80 % of the dimensions.

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from stockformer.explainability.sentences.summary import Summary, times
+from stockformer.explainability.sentences.summary import Summary, share_words
 
 #: Marks the selection, and values before a change.
 HIGHLIGHT = "#d55e00"
@@ -351,14 +351,6 @@ class Chart:
         """The chart with further notes; those without text are left out."""
         more = tuple(note for note in notes if note.text)
         return replace(self, notes=(*self.notes, *more)) if more else self
-
-
-def share_words(share: float, even: float | None = None) -> str:
-    """A share in percent with three digits and, beside an even share, how many times that."""
-    if not np.isfinite(share):
-        return "not a number"
-    percent = "<0.001 %" if 0 < share < 1e-5 else f"{100 * share:#.3g}".removesuffix(".") + " %"
-    return percent if even is None else f"{percent} ({times(share / even)} x even)"
 
 
 def formatted(values: Iterable[float], form: str = ".4g", even: float | None = None) -> list[str]:

@@ -32,7 +32,7 @@ from stockformer.charts.maps import day_map, largest_value
 from stockformer.explainability.measures import MEASURES
 from stockformer.explainability.sentences.summary import Finding, Summary
 from stockformer.survey.drift import Drift
-from stockformer.survey.words import in_percent, number_words
+from stockformer.survey.words import in_percent, named, number_words
 from stockformer.table import counted
 
 #: The field that a click on a date sets, of a view's own selection.
@@ -70,7 +70,7 @@ def form_of(column: str) -> str:
 
 def scale_of(column: str, low: float, high: float) -> Scale:
     """The axis of a survey's column."""
-    return Scale(low, high, _name(column), form="%" if in_percent(column) else "")
+    return Scale(low, high, named(column), form="%" if in_percent(column) else "")
 
 
 def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, column: str, filtered: str = "") -> Chart:
@@ -96,11 +96,11 @@ def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, column: str, fi
     without = int(values.isna().all(axis=1).sum())
     gaps = f"lines run straight over {without:,} of {counted(len(dates), 'date')} that have no such window"
     return Chart(
-        title=f"{_title(_name(column))} by date" + (f", {filtered}" if filtered else ""),
+        title=f"{_title(named(column))} by date" + (f", {filtered}" if filtered else ""),
         body=Lines(lines, _dates(calendar["date"]), scale_of(column, low, high), band),
         make_table=frame.copy,
         summary=_measure_summary(values.mean(axis=1), calendar["volatile"].to_numpy() > 0.5, column),
-    ).noting(Note(gaps if without else ""), _method(_name(column)))
+    ).noting(Note(gaps if without else ""), _method(named(column)))
 
 
 def _method(name: str) -> Note:
@@ -119,7 +119,7 @@ def drift_history(drift: Drift, calendar: pd.DataFrame, filtered: str = "") -> C
         calendar: ``date``, see `market_context`.
         filtered: which windows are left, in words.
     """
-    dates, name, form = pd.DatetimeIndex(calendar["date"]), _name(drift.measure), form_of(drift.measure)
+    dates, name, form = pd.DatetimeIndex(calendar["date"]), named(drift.measure), form_of(drift.measure)
     quarters = drift.quarters.set_index("quarter").reindex(dates, method="ffill")
     ends = quarters[["low", "high"]].bfill().to_numpy(dtype=float)
     band = Band(ends[:, 0], ends[:, 1], NEUTRAL) if np.isfinite(ends).all() and len(ends) else None
@@ -178,9 +178,9 @@ def measure_histogram(bins: pd.DataFrame, column: str, filtered: str = "") -> Ch
     counts = bins["count"].to_numpy(dtype=float)
     line = Line("windows", counts, [f"{count:,.0f}" for count in counts], NEUTRAL, "area")
     middles = (bins["low"] + bins["high"]) / 2
-    values = Axis([number_words(column, middle) for middle in middles], _name(column))
+    values = Axis([number_words(column, middle) for middle in middles], named(column))
     body = Lines((line,), values, Scale(*finite_range([counts], 0.0), "windows"))
-    return Chart(f"{_title(_name(column))} of the windows" + (f", {filtered}" if filtered else ""), body, bins.copy)
+    return Chart(f"{_title(named(column))} of the windows" + (f", {filtered}" if filtered else ""), body, bins.copy)
 
 
 def chosen_windows(frame: pd.DataFrame) -> Chart:
@@ -192,10 +192,10 @@ def chosen_windows(frame: pd.DataFrame) -> Chart:
     # All lines have one name, so that the titles alone say what is what.
     windows = [f"{ticker}, {date.date()}" for ticker, date in zip(frame["ticker"], frame["date"], strict=True)]
     places, panels = Axis(windows, "window", SAMPLE), []
-    for column in frame.columns.drop(["date", "ticker"]):
+    for column in map(str, frame.columns.drop(["date", "ticker"])):
         values = frame[column].to_numpy(dtype=float)
         dots = Line("its value", values, formatted(values, form_of(column)), NEUTRAL, "dots")
-        panels.append((_name(column), Lines((dots,), places, scale_of(column, *finite_range([values])))))
+        panels.append((named(column), Lines((dots,), places, scale_of(column, *finite_range([values])))))
     return Chart("Measures of the windows of this page", Panels(tuple(panels)), frame.copy)
 
 
@@ -252,7 +252,7 @@ def _quality_form(name: str) -> str:
 def _measure_summary(mean: pd.Series, volatile: np.ndarray, column: str) -> Summary:
     known = mean.dropna()
     if known.empty:
-        return Summary(f"No window has a {_name(column)}.", ())
+        return Summary(f"No window has a {named(column)}.", ())
     monthly = known.groupby(pd.DatetimeIndex(known.index).to_period("M")).mean()
     findings = [
         Finding("highest month", float(monthly.max()), "largest mean of a calendar month", str(monthly.idxmax())),
@@ -279,11 +279,6 @@ def _line(name: str, values: pd.Series, color: str, form: str = ".4g", shape: Li
 
 def _dates(dates: pd.Series) -> Axis:
     return Axis(np.datetime_as_string(dates.to_numpy(), unit="D").tolist(), "last day of the window", DATE)
-
-
-def _name(column: str) -> str:
-    """A column in words."""
-    return str(column).replace("_", " ")
 
 
 def _title(name: str) -> str:

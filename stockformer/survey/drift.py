@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 from stockformer.explainability.sentences.summary import Finding, Summary, p_value
 from stockformer.survey.history import ALL, Filter, check_column
 from stockformer.survey.table import Survey
-from stockformer.survey.words import number_words
+from stockformer.survey.words import named, number_words
 from stockformer.uncertainty.changes import DEPENDENCE, SIMULATIONS, clearest_p, find_changes
 from stockformer.uncertainty.dependence import FEWEST_BLOCKS, block_length, standard_error
 
@@ -125,7 +125,7 @@ def _margin(deviations: np.ndarray, days: int, lookback: int) -> float:
 
 
 def _summary(measure: str, series: np.ndarray, changes: pd.DataFrame, lookback: int) -> Summary:
-    name, smallest = measure.replace("_", " "), 2 / (SIMULATIONS + 1)
+    name, smallest = named(measure), 2 / (SIMULATIONS + 1)
     if changes.empty:
         p = clearest_p(series, lookback)
         if np.isnan(p):

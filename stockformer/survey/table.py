@@ -21,7 +21,7 @@ from stockformer.explainability.groups.comparison import (
 )
 from stockformer.survey.context import REGIMES
 from stockformer.survey.store import Store
-from stockformer.survey.words import number_words
+from stockformer.survey.words import VALUES, named, number_words
 from stockformer.table import listed
 from stockformer.target_column import TargetColumn
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 #: Columns that are no measures of the model.
 CONTEXT = ("window", "date", "ticker", "volatility", "window_return", "drawdown", "regime", "outcome", "label")
 OUTPUTS = ("prediction", "score", "error", "correct")
-#: Columns that hold values of a regression's target.
-_VALUES = ("outcome", "label", "prediction", "score", "value")
 #: The column of sectors, where a survey has them, and the sector of a ticker that none was given for.
 SECTOR, NO_SECTOR = "sector", "none"
 
@@ -84,7 +82,7 @@ class Survey:
         if np.isnan(value):
             return ""
         name, regression = self.manifest["target"], not self.manifest["classes"]
-        if name and column in (_VALUES if regression else ("outcome",)):
+        if name and column in (VALUES if regression else ("outcome",)):
             return TargetColumn.of_name(name).in_percent(value)
         return number_words(column, value)
 
@@ -175,7 +173,7 @@ class Survey:
         panel = Panel(
             pd.DatetimeIndex(frame["date"]), frame["ticker"].to_numpy(dtype=object), self.manifest["lookback"]
         )
-        values = frame[chosen].astype(np.float64).rename(columns=lambda name: name.replace("_", " "))
+        values = frame[chosen].astype(np.float64).rename(columns=named)
 
         def measure(samples: np.ndarray, group: np.ndarray) -> tuple[pd.DataFrame, dict[str, Tensor]]:
             return values.iloc[samples].reset_index(drop=True), {}

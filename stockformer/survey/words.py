@@ -1,17 +1,26 @@
-"""Numbers of a survey as people write them."""
+"""Columns of a survey and their numbers as people write them."""
 
 from __future__ import annotations
 
-#: Columns in the unit of what is predicted. Every other number of a window is a share, a return or a volatility.
-_OF_THE_TARGET = frozenset({"outcome", "label", "prediction", "score", "error", "value"})
+from stockformer.explainability.sentences.summary import share_words
+
+#: Columns that hold values of a regression's target.
+VALUES = ("outcome", "label", "prediction", "score", "value")
+
+
+def named(column: str) -> str:
+    """A column in words."""
+    return column.replace("_", " ")
 
 
 def in_percent(column: str) -> bool:
-    """Whether the numbers of a column are written in percent."""
-    return column not in _OF_THE_TARGET
+    """Whether the numbers of a column are written in percent: shares, returns and volatilities.
+
+    The others are in the unit of what is predicted.
+    """
+    return column not in (*VALUES, "error")
 
 
 def number_words(column: str, value: float) -> str:
     """A number of a column with three digits."""
-    number = f"{100 * value if in_percent(column) else value:#.3g}".removesuffix(".")
-    return f"{number} %" if in_percent(column) else number
+    return share_words(value) if in_percent(column) else f"{value:#.3g}".removesuffix(".")

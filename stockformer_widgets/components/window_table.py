@@ -10,6 +10,8 @@ import anywidget
 import pandas as pd
 from traitlets import Bool, Int, List, Unicode
 
+from stockformer.survey.words import named
+
 _STATIC = Path(__file__).parents[1] / "static"
 
 
@@ -53,7 +55,7 @@ class WindowTable(anywidget.AnyWidget):
             for name in columns
         ]
         with self.hold_sync():
-            self.names, self.titles = columns, [name.replace("_", " ") for name in columns]
+            self.names, self.titles = columns, list(map(named, columns))
             self.windows = [int(window) for window in frame["window"]]
             self.rows = [list(row) for row in zip(*texts, strict=True)]
 

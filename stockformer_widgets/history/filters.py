@@ -12,9 +12,10 @@ from ipywidgets import HTML, Button, Dropdown, Layout, Widget
 from stockformer.survey import history
 from stockformer.survey.context import REGIMES
 from stockformer.survey.history import ALL
+from stockformer.survey.words import named
 from stockformer_widgets.components.drawing import MessageLine, text
 from stockformer_widgets.controls.base import Controls
-from stockformer_widgets.history.part import Part, choice, named
+from stockformer_widgets.history.part import Part, choice
 from stockformer_widgets.history.selection import BY, HistorySelection
 
 #: The value of "all": a Dropdown takes None to mean that nothing is chosen.

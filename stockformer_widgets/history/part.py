@@ -78,11 +78,6 @@ class Part(VBox):
             self.session.sample = int(nearest["window"][0])
 
 
-def named(measure: str) -> str:
-    """A column in words."""
-    return measure.replace("_", " ")
-
-
 def choice(description: str, options: Any) -> Dropdown:
     """A list to choose from, as wide as it needs to be."""
     look = {"style": {"description_width": "auto"}, "layout": Layout(width="auto")}

@@ -13,6 +13,7 @@ from PIL import Image as Picture
 from stockformer.charts.history import scale_of
 from stockformer.survey import history
 from stockformer.survey.history import MOST_POINTS, Density
+from stockformer.survey.words import named
 from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
     NEUTRAL,
@@ -24,7 +25,7 @@ from stockformer_widgets.components.drawing import (
     set_range,
     tick_scale,
 )
-from stockformer_widgets.history.part import Part, named
+from stockformer_widgets.history.part import Part
 
 _ROOM = 0.04  # around the points, as a share of their span
 _PALEST = 0.15  # a cell with one window

@@ -138,6 +138,14 @@ def percent(share: float) -> str:
     return f"{number:.2g} %" if abs(number) < 9.95 else f"{number:.0f} %"
 
 
+def share_words(share: float, even: float | None = None) -> str:
+    """A share in percent with three digits and, beside an even share, how many times that."""
+    if not np.isfinite(share):
+        return "not a number"
+    number = "<0.001 %" if 0 < share < 1e-5 else f"{100 * share:#.3g}".removesuffix(".") + " %"
+    return number if even is None else f"{number} ({times(share / even)} x even)"
+
+
 def times(ratio: float) -> str:
     """A ratio of two shares; below 2 it never reads as 2."""
     if ratio < 2:
