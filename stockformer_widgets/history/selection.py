@@ -15,6 +15,7 @@ from stockformer.survey.history import Filter
 from stockformer.survey.table import SECTOR
 from stockformer.table import listed
 from stockformer_widgets.state.observable import Observable, changing, reacts
+from stockformer_widgets.state.undo import Undo
 
 #: How a measure is drawn over the calendar: as it is, or its level with an interval.
 BY = ("by date", "by quarter")
@@ -46,22 +47,19 @@ class HistorySelection(Observable):
     def __init__(self, survey: Survey) -> None:
         super().__init__()
         self.survey = survey
-        self._past: list[Filter] = []
         self.measure = _FIRST if _FIRST in survey.numeric else survey.numeric[0]
         self._first = {name: getattr(self, name) for name in _CHOSEN}
+        self._undo = Undo(lambda: {"where": self.where}, lambda state: setattr(self, "where", state["where"]))
 
     @property
     def can_undo(self) -> bool:
         """Whether there is a filter to go back to."""
-        return bool(self._past)
+        return bool(self._undo.undoes)
 
     @changing()
     def undo(self) -> None:
         """Go back to the filter before; does nothing without one."""
-        if self._past:
-            past = self._past[:-1]
-            self.where = self._past[-1]
-            self._past = past
+        self._undo.undo()
 
     def save(self) -> dict[str, Any]:
         """What is chosen, as far as it is not what a history begins with, for JSON."""
@@ -131,4 +129,4 @@ class HistorySelection(Observable):
 
     @reacts("where")
     def _remember(self, change: Any) -> None:
-        self._past = [*self._past, change["old"]]
+        self._undo.note()
