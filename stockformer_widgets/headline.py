@@ -46,7 +46,7 @@ def _outcome(session: ExtractorSession) -> list[str]:
     if not isinstance(session.model, Forecaster):
         return []
     outputs, names = session.prediction(), session.class_names or None
-    target = None if session.dataset is None else session.dataset.target_column
+    target = session.target_column
     unit = target if outputs.probabilities is None else None
     before = session.prediction(original=True) if session.change else None
     facts = [prediction_in_words(outputs, names, unit, before), truth_in_words(outputs, names, unit)]

@@ -37,6 +37,7 @@ from stockformer.explainability import (
 from stockformer.explainability.attention.activations import Activations, check_donor
 from stockformer.forward import uncompiled
 from stockformer.model import Forecaster, as_forecaster
+from stockformer.target_column import TargetColumn
 from stockformer_widgets.state.explanations import EXPLAINS, Explanations
 from stockformer_widgets.state.lifetime import closes_to_the_end
 from stockformer_widgets.state.moved import moved_to_explanations
@@ -241,14 +242,19 @@ class ExtractorSession(Observable):
         """Names of a stock transformer's classes; none for a regression and other models."""
         return class_names(self.model, self.bucket_edges) if isinstance(self.model, Forecaster) else []
 
+    @property
+    def target_column(self) -> TargetColumn | None:
+        """What the dataset lets the model predict, where that is known."""
+        return None if self.dataset is None else self.dataset.target_column
+
     def effect(self) -> Summary:
         """Effect of the change on the output, in words and numbers.
 
         Raises:
             TypeError: the model is no `stockformer.model.Forecaster`, so its output has no known meaning.
         """
-        target = None if self.dataset is None else self.dataset.target_column
-        return summarize_change(self.prediction(original=True), self.prediction(), self.class_names or None, target)
+        before, after = self.prediction(original=True), self.prediction()
+        return summarize_change(before, after, self.class_names or None, self.target_column)
 
     def measures(self) -> dict[str, float]:
         """The sample's `stockformer.explainability.MEASURES`.

@@ -7,7 +7,6 @@ from dataclasses import replace
 from stockformer.charts.chart import Axis, Chart, Note
 from stockformer.charts.prediction import prediction
 from stockformer.model import Forecaster
-from stockformer.target_column import TargetColumn
 from stockformer_widgets.components.caption import Phrase
 from stockformer_widgets.components.drawing import neighbour
 from stockformer_widgets.state.selection import Selection
@@ -40,9 +39,9 @@ class Prediction(BarsView):
     def chart_of(cls, session: ExtractorSession, where: Selection) -> Chart:
         outputs, classes, targets = session.prediction(), session.class_names, session.explanations.targets
         if cls.compared:  # by class: the true one and what was before are of one sample
-            return prediction(replace(outputs, labels=None), classes or None, targets, target=_target(session))
+            return prediction(replace(outputs, labels=None), classes or None, targets, target=session.target_column)
         before = session.prediction(original=True) if session.change else None
-        chart = prediction(outputs, classes or None, targets, before=before, target=_target(session))
+        chart = prediction(outputs, classes or None, targets, before=before, target=session.target_column)
         chart = chart.noting(_effect_note(session), _value_note(session))
         if not classes or outputs.labels is None:
             return chart
@@ -83,14 +82,9 @@ class Prediction(BarsView):
         return super()._describe(place)
 
 
-def _target(session: ExtractorSession) -> TargetColumn | None:
-    """What is predicted, where that is known."""
-    return None if session.dataset is None else session.dataset.target_column
-
-
 def _value_note(session: ExtractorSession) -> Note:
     """The model's own output, which is what is explained; empty where the bars show it."""
-    target, outputs = _target(session), session.prediction()
+    target, outputs = session.target_column, session.prediction()
     if target is None or target.kind != "volatility" or outputs.probabilities is not None:
         return Note("")
     truth = "" if outputs.labels is None else f" (true: {float(outputs.labels[0]):.4g})"
