@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := $(PY) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: explore test tests check unit browser chromium chromium-package format notebooks faithfulness planted static clean
+.PHONY: explore test tests check unit browser chromium chromium-package bytecode format notebooks faithfulness planted static clean
 
 explore: .venv/lab
 	@echo "The explorer opens in the browser; JupyterLab, with every notebook, is at /lab of the same address."
@@ -29,7 +29,7 @@ explore: .venv/lab
 # With --jobs=2 the tests run beside mypy, which has one core to itself and takes a minute in a fresh clone.
 test: check tests
 
-tests: chromium js/node_modules
+tests: chromium bytecode js/node_modules
 	$(PYTEST)
 
 check: js/node_modules
@@ -41,7 +41,7 @@ check: js/node_modules
 unit: .venv/test
 	$(PYTEST) -m "not browser and not slow"
 
-browser: chromium js/node_modules
+browser: chromium bytecode js/node_modules
 	$(PYTEST) -m browser
 
 chromium: .venv/test chromium-package
@@ -50,6 +50,10 @@ chromium: .venv/test chromium-package
 # With --jobs=2 it is installed while pip works.
 chromium-package:
 	$(PYTHON) tests/browser/chromium.py --package
+
+# Else every worker of the tests compiles the same modules at the same time.
+bytecode: .venv/test
+	$(PY) -c "import ipykernel.kernelapp, jupyterlab.labapp, matplotlib.pyplot, playwright.sync_api, stockformer_widgets"
 
 format: js/node_modules
 	$(PY) -m ruff check --fix .

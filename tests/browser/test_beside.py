@@ -154,7 +154,7 @@ def test_clicks_beside_a_thread_that_loops_the_model(page: Page, lab: str, lab_r
     page.get_by_role("button", name="tools", exact=True).click()
     page.get_by_label("gate", exact=True).first.wait_for()
     dates = [str(date.date()) for date in DATASET.window(INDEX).dates]
-    for turn in range(6):
+    for turn in range(4):
         layer, query, key = turn % 2, 3 + 3 * turn, 20 - 3 * turn
         page.get_by_label("layer", exact=True).first.select_option(label=str(layer))
         click_cell(page, query, key, DATASET.lookback)

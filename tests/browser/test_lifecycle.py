@@ -187,7 +187,7 @@ def shows(page: Page, lab: str, lab_root) -> Iterator[int]:
 
 @pytest.mark.parametrize("kind", ["HeadGrid", "ExplorerPage"])
 def test_many_shows_and_closes_leave_nothing(page: Page, shows: Iterator[int], kind: str) -> None:
-    devtools, times = page.context.new_cdp_session(page), 6
+    devtools, times = page.context.new_cdp_session(page), 4
 
     def show() -> str:
         page.get_by_role("button", name=kind, exact=True).click()
@@ -208,7 +208,7 @@ def test_many_shows_and_closes_leave_nothing(page: Page, shows: Iterator[int], k
         devtools.send("Runtime.releaseObjectGroup", group)
         return canvases, devtools.send("Memory.getDOMCounters")["jsEventListeners"]
 
-    for _ in range(3):
+    for _ in range(2):
         in_kernel = show()
     canvases, listeners = held()
     for _ in range(times):
