@@ -196,6 +196,7 @@ def _train(arguments: argparse.Namespace) -> None:
     for name, value in result.metrics.items():
         is_count = name == "best_epoch" or name.endswith("_samples")
         print(f"{name:24} {value:.0f}" if is_count else f"{name:24} {value:.4f}")
+    print(result.verdict)
     print(path)
 
 

@@ -61,6 +61,16 @@ class FitResult:
     history: pd.DataFrame
     metrics: dict[str, float]
 
+    @property
+    def verdict(self) -> str:
+        """Whether the model predicts the test dates better than the training labels alone do, in a sentence."""
+        score, guess = ("loss", "base_loss") if "test_base_loss" in self.metrics else ("accuracy", "base_rate")
+        reached, guessed = self.metrics[f"test_{score}"], self.metrics[f"test_{guess}"]
+        found = f"On the test dates the {score} is {reached:.4g}; a guess from the training labels alone has "
+        if (reached < guessed) if score == "loss" else (reached > guessed):
+            return f"{found}{guessed:.4g}, which is worse."
+        return f"{found}{guessed:.4g}, which is no worse: pictures of this model show how it computes, not the market."
+
 
 def temporal_split(dataset: StockDataset) -> TemporalSplit:
     """Train up to the dataset's `train_end`, then validation and test in equal halves.

@@ -183,6 +183,7 @@ def test_train(small_csv, tmp_path, capsys, options, mode):
     assert str(out) in printed
     assert f"{info.metrics['test_accuracy']:.4f}" in printed
     assert "test_base_rate" in printed
+    assert "a guess from the training labels alone has" in printed
 
 
 def test_the_size_of_the_model(small_csv, tmp_path):

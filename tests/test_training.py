@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from stockformer.dataset import StockDataset
 from stockformer.explainability import compute_input_saliency
-from stockformer.training import fit, prediction_loss, temporal_split
+from stockformer.training import FitResult, fit, prediction_loss, temporal_split
 
 TINY = {"d_model": 16, "nhead": 2, "num_layers": 1, "dim_feedforward": 16, "market_layers": 1, "dropout": 0.0}
 FEATURES, MARKET = ["signal", "noise", "tenth", "gone"], ["m_signal", "m_tenth"]
@@ -134,6 +135,7 @@ def test_a_planted_signal_is_learned(source, model_type):
     assert result.metrics["test_base_rate"] < 0.7
     assert result.metrics["test_accuracy"] > 0.85
     assert result.metrics["test_loss"] < 0.7 * result.metrics["test_base_loss"]
+    assert result.verdict.endswith("which is worse.")
 
 
 def test_noise_is_not_learned():
@@ -143,6 +145,22 @@ def test_noise_is_not_learned():
     result = quick(dataset_of(table), epochs=5)
     assert abs(result.metrics["test_accuracy"] - result.metrics["test_base_rate"]) < 0.2
     assert result.metrics["test_loss"] > 0.9 * result.metrics["test_base_loss"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "score", "guess", "skill"),
+    [
+        ({"test_loss": 0.5, "test_base_loss": 0.6, "test_accuracy": 0.4, "test_base_rate": 0.5}, "0.5", "0.6", True),
+        ({"test_loss": 0.6, "test_base_loss": 0.6}, "0.6", "0.6", False),
+        ({"test_accuracy": 0.5, "test_base_rate": 0.4}, "0.5", "0.4", True),
+        ({"test_accuracy": 0.4, "test_base_rate": 0.5}, "0.4", "0.5", False),
+    ],
+)
+def test_a_training_says_whether_the_model_beats_a_guess(metrics, score, guess, skill):
+    verdict = FitResult(nn.Identity(), pd.DataFrame(), metrics).verdict
+    name = "loss" if "test_loss" in metrics else "accuracy"
+    assert f"the {name} is {score}; a guess from the training labels alone has {guess}, " in verdict
+    assert ("no worse" in verdict) != skill
 
 
 @pytest.mark.parametrize(
