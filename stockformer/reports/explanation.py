@@ -78,6 +78,11 @@ class _Section:
     pictures: list[_Picture]
     numbers: Mapping[str, Mapping[str, Summary]]
 
+    @property
+    def summary(self) -> str:
+        """What it says, or what its first picture with a sentence does."""
+        return next(filter(None, [self.verdict, *(picture.verdict for picture in self.pictures)]), "")
+
 
 def generate_report(
     model: nn.Module,
@@ -430,11 +435,26 @@ def _page(model: nn.Module, sections: Sequence[_Section], drawn: Mapping[str, by
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(type(model).__name__)}, stockformer {__version__}</p>",
     ]
-    for section in sections:
-        body.append(f"<h2>{html.escape(section.title)}</h2>\n<p>{html.escape(section.verdict)}</p>")
+    body += [_contents(sections)]
+    for number, section in enumerate(sections):
+        body.append(f'<h2 id="{_anchor(number)}">{html.escape(section.title)}</h2>')
+        body.append(f"<p>{html.escape(section.verdict)}</p>")
         body += [_figure(picture, drawn[picture.name]) for picture in section.pictures]
         body += [_table(caption, columns) for caption, columns in section.numbers.items()]
     return _PAGE.format(title=html.escape(title), body="\n".join(body))
+
+
+def _contents(sections: Sequence[_Section]) -> str:
+    """Links to the sections, each with what it says."""
+    lines = [
+        f'<li><a href="#{_anchor(number)}">{html.escape(section.title)}</a> {html.escape(section.summary)}</li>'
+        for number, section in enumerate(sections)
+    ]
+    return f'<nav aria-label="Contents"><ul>{"".join(lines)}</ul></nav>'
+
+
+def _anchor(number: int) -> str:
+    return f"section-{number}"
 
 
 def _figure(picture: _Picture, drawn: bytes) -> str:

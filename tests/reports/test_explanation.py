@@ -71,7 +71,12 @@ def test_cross_attention_model(make_model, inputs, tmp_path, few_orders):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
     page = saved["report"].read_text()
     assert page.count("data:image/png;base64,") == len(pictures)
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    links = re.findall(r'<li><a href="#([^"]+)">(.*?)</a> (.*?)</li>', page)
+    headings = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', page)
+    assert [(anchor, title) for anchor, title, _ in links] == headings
+    assert len(headings) > 6
+    assert all(page.count(sentence) > 1 for *_, sentence in links)  # it stands in its section too
     assert "<script>" not in page
     assert plt.get_fignums() == []
 
