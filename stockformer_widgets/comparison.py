@@ -14,6 +14,7 @@ from traitlets import link
 
 from stockformer.explainability.attention.statistics import divergence
 from stockformer.model import Forecaster
+from stockformer.survey.words import number_words
 from stockformer_widgets.catalogue import PAGES, AttentionHeatmap, Prediction, View
 from stockformer_widgets.components.drawing import STREAM_COLORS, MessageLine, text
 from stockformer_widgets.components.snapshot import SnapshotBox, arrange
@@ -268,9 +269,15 @@ def _name(number: int) -> str:
     return f'<span style="color: {STREAM_COLORS[number]}">■</span> {"AB"[number]}'
 
 
+def _number(measure: str, value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return f"{value:.3g} nats" if measure.endswith(" divergence") else number_words(measure, value)
+
+
 def _table(frame: pd.DataFrame) -> str:
     rows = "".join(
-        f"<tr><td>{text(name)}</td>" + "".join(f"<td>{'' if math.isnan(one) else f'{one:.4g}'}</td>" for one in numbers)
+        f"<tr><td>{text(name)}</td>" + "".join(f"<td>{_number(name, one)}</td>" for one in numbers)
         for name, *numbers in frame.itertuples(index=False)
     )
     return (

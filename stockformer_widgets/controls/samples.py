@@ -43,9 +43,9 @@ class SampleControls(Controls):
         self.jump = Dropdown(
             options=[("…", ""), *((name, name) for name in LANDMARKS)],
             value="",
-            description="find",
-            tooltip="a remarkable window of the dataset",
-            **wide(26, 116),
+            description="go to",
+            tooltip="the calmest window of the dataset, the most volatile, and others that stand out",
+            **wide(34, 124),
         )
         self.scan = ProgressBar("scanning", message)
         names = SliderNames("last day of the window")

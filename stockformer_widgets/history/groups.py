@@ -20,7 +20,7 @@ class Groups(Part):
     content = ("groups",)
 
     def _build(self) -> tuple[Widget, ...]:
-        self.buttons = {name: _button(f"group {name}", f"these windows are group {name}", 96) for name in _NAMES}
+        self.buttons = {name: _button(f"keep as {name}", f"these windows are group {name}", 96) for name in _NAMES}
         for name, button in self.buttons.items():
             button.on_click(partial(self._keep, name))
         self.comparing = _button("compare A with B", "which measures differ by more than chance", 150)
@@ -44,7 +44,7 @@ class Groups(Part):
     def _compare(self, button: Button) -> None:
         with self.message.reporting():
             if len(self.selection.groups) < len(_NAMES):
-                raise ValueError("a comparison needs two groups: filter, press group A, filter again, press group B")
+                raise ValueError("a comparison needs two groups: filter and keep as A, filter again and keep as B")
             filters = [self.selection.groups[name] for name in _NAMES]
             names = [where.words or "all windows" for where in filters]
             if names[0] == names[1]:

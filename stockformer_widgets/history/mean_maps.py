@@ -16,7 +16,8 @@ from stockformer.survey.run import MOST_TICKERS
 from stockformer_widgets.components.syncing import Syncing
 from stockformer_widgets.history.part import Part, choice
 
-_NONE = "none"
+#: Choice -> what the maps are means over, nothing for the first.
+_BY = {"hidden": "", "of each regime": "regime", "of each ticker": "ticker"}
 _DPI = 100
 _NOTE = "Of all windows, whatever the filter; day 0 is the last one of a window."
 
@@ -29,7 +30,7 @@ class MeanMaps(Part):
 
     def _build(self) -> tuple[Widget, ...]:
         few = len(self.selection.tickers) <= MOST_TICKERS
-        self.by = choice("mean maps by", [_NONE, "regime", *(["ticker"] if few else [])])
+        self.by = choice("mean maps", [(words, by) for words, by in _BY.items() if few or by != "ticker"])
         self.kind, self.layer = choice("", [""]), choice("layer", [0])
         self.image = Image(format="png", layout=Layout(max_width="100%", object_fit="contain"))
         self.note = HTML(_NOTE)
@@ -39,7 +40,7 @@ class MeanMaps(Part):
         return HBox([self.by, self.kind, self.layer, self.note], layout=Layout(flex_flow="row wrap")), self.image
 
     def _draw(self) -> None:
-        chosen = self.by.value != _NONE
+        chosen = bool(self.by.value)
         for part in (self.kind, self.layer, self.note, self.image):
             part.layout.display = None if chosen else "none"
         if chosen:
@@ -65,8 +66,7 @@ class MeanMaps(Part):
 
     @cached_property
     def _maps(self) -> dict[str, dict[str, dict[str, Tensor]]]:
-        groupings = [name for name in self.by.options if name != _NONE]
-        return {by: self.survey.mean_maps(by) for by in groupings}
+        return {by: self.survey.mean_maps(by) for _, by in self.by.options if by}
 
     def _chosen(self, change: Any) -> None:
         if not self._syncing.running:

@@ -80,7 +80,7 @@ def test_a_date_is_typed_key_by_key(page: Page) -> None:
 
 
 def test_jumps_to_remarkable_windows(page: Page) -> None:
-    jump = page.get_by_label("find", exact=True).first
+    jump = page.get_by_label("go to", exact=True).first
     volatility = np.array([DATASET.window(i).prices["adjusted_close"].pct_change().std(ddof=0) for i in (0, 653, 5402)])
     assert volatility.argmax() == 1
     assert volatility.argmin() == 2

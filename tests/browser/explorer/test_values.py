@@ -331,13 +331,13 @@ def test_a_brushed_period_of_the_history_is_a_filter_and_a_group(page: Page) -> 
     assert abs(dates.index(first) - places[0]) <= 3
     assert abs(dates.index(last) - places[1]) <= 3
     assert int(words.split()[0]) == SURVEY["date"].between(first, last).sum()
-    history.get_by_role("button", name="group A").click()
+    history.get_by_role("button", name="keep as A").click()
     history.get_by_role("button", name="undo filter").click()
     expect(history.get_by_text("6,976 windows", exact=True)).to_be_visible()
     choose(history, "days", "calm")
     calm = (SURVEY["regime"] == "calm").sum()
     expect(history.get_by_text(f"{calm:,} of 6,976 windows", exact=True)).to_be_visible()
-    history.get_by_role("button", name="group B").click()
+    history.get_by_role("button", name="keep as B").click()
     history.get_by_role("button", name="compare A with B").click()
     table = page.locator(".stockformer-groups table")
     share = SURVEY[SURVEY["regime"] == "calm"]["market_share"].mean()

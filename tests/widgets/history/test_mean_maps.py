@@ -22,7 +22,7 @@ def test_no_map_is_drawn_before_a_grouping_is_chosen(view):
     assert part.image.value != drawn
     part.kind.value = "market"
     assert part.layer.options == (0,)
-    part.by.value = "none"
+    part.by.value = ""
     assert part.image.layout.display == "none"
     assert view.message.layout.display == "none"
 
