@@ -229,6 +229,7 @@ def pack(
             "query": size["query"] - 1 - selection.query,
             "key": size["key"] - 1 - selection.key,
             "feature": selection.feature,
+            "log_colors": selection.log_colors,
         },
     }
     return bundle, bytes(charts.data)

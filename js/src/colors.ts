@@ -69,9 +69,10 @@ export function picture(rows: number, columns: number, colors: Palette, level: (
   return image;
 }
 
-/** The palette entry of a value between two ends; `LEVELS` for a missing one. */
-export function levelOf(value: number, low: number, high: number): number {
+/** The palette entry of a value between two ends, on a logarithmic scale by ratios; `LEVELS` for a missing one. */
+export function levelOf(value: number, low: number, high: number, log = false): number {
   if (!Number.isFinite(value)) return LEVELS;
+  if (log) return levelOf(Math.log(Math.max(value, low)), Math.log(low), Math.log(high));
   const share = high > low ? (value - low) / (high - low) : 0;
   return Math.round(Math.min(Math.max(share, 0), 1) * (LEVELS - 1));
 }

@@ -12,9 +12,10 @@ import { LINES } from "../src/page/bodies/lines";
 import type { Axis, Body, Grid, Heatmap, Lines, Panels } from "../src/page/chart";
 import { moved } from "../src/page/controls";
 import { spoken } from "../src/caption";
+import { SEQUENTIAL } from "../src/colors";
 import { store } from "../src/page/store";
 import { type Host, view } from "../src/page/view";
-import { browser } from "./fakes";
+import { browser, sheet } from "./fakes";
 
 function sample(title: string, layers: number, heads: number, queries: number, keys: number): Sample {
   const layer = { heads, queries, keys };
@@ -27,7 +28,16 @@ function sample(title: string, layers: number, heads: number, queries: number, k
 }
 
 function bundle(...samples: Sample[]): Bundle {
-  const selection = { sample: 0, kind: "cross", layer: 0, head: null, query: 0, key: 0, feature: null };
+  const selection = {
+    sample: 0,
+    kind: "cross",
+    layer: 0,
+    head: null,
+    query: 0,
+    key: 0,
+    feature: null,
+    log_colors: false,
+  };
   return { samples, sections: [], texts: [], about: [], selection };
 }
 
@@ -120,7 +130,7 @@ const BODIES: Record<string, (layer: number) => Body> = {
       },
     ],
     x: axis(DAYS, "query"),
-    y: { low: 0, high: 3, label: "", names: [], form: "" },
+    y: { low: 0, high: 3, label: "", names: [], form: "", log: false },
     band: null,
     reference: [1, "one"],
   }),
@@ -130,7 +140,7 @@ const BODIES: Record<string, (layer: number) => Body> = {
     words: ["-1 (before 0)", `${layer} (before 3)`],
     colors: ["red", "blue"],
     names: axis(["b", "a"], "feature"),
-    scale: { low: -1, high: 3, label: "", names: [], form: "" },
+    scale: { low: -1, high: 3, label: "", names: [], form: "", log: false },
     bars_name: "now",
     dots: Float32Array.of(0, 3),
     dots_name: "before",
@@ -144,7 +154,7 @@ test("a cell is said by the sentence of its map, a masked one as such", () => {
     values: Float32Array.of(0.12345, 0, -2, NaN),
     rows: { ...axis(["q0", "q1"], "query"), full: ["query 0", "query 1"] },
     columns: axis(["k0", "k1"], "key"),
-    scale: { low: 0, high: 1, label: "weight", names: [], form: "" },
+    scale: { low: 0, high: 1, label: "weight", names: [], form: "", log: false },
     sentence: "from {row}, to {column}, weight {value}",
     form: "+.6g",
     palette: "viridis",
@@ -174,7 +184,7 @@ test("a grid holds every map, and a click on one selects head, query and key", (
     values: Float32Array.from(values),
     rows: axis(["q0", "q1"], "query"),
     columns: axis(["k0", "k1"], "key"),
-    scale: { low: 0, high: 1, label: "weight", names: [], form: "" },
+    scale: { low: 0, high: 1, label: "weight", names: [], form: "", log: false },
     sentence: "query {row}, key {column}, weight {value}",
     form: "",
     palette: "viridis",
@@ -282,6 +292,39 @@ test("bars are buttons that select, with their value and the one before", () => 
   expect(host.store.where.feature).toBeNull();
 });
 
+test("a map of few large cells offers logarithmic colours, and others do not", () => {
+  const cells = (layer: number): Heatmap => ({
+    type: "Heatmap",
+    values: layer ? Float32Array.of(0.5, 0.4, 0.5, 0.4) : Float32Array.of(1, 0.01, 0.001, 0),
+    rows: axis(["q0", "q1"], "query"),
+    columns: axis(["k0", "k1"], "key"),
+    scale: { low: 0, high: 1, label: "weight", names: [], form: "", log: false },
+    sentence: "query {row}, key {column}, weight {value}",
+    form: "%",
+    palette: "viridis",
+    masked: null,
+    reference: null,
+  });
+  const { host, section } = shown(cells);
+  const log = section.querySelector<HTMLButtonElement>(".stockformer-log")!;
+  const levels = () =>
+    sheet(section.querySelector("canvas")!).pictures[0]!.pixels.map((one) => SEQUENTIAL.indexOf(one));
+  const bar = () => section.querySelector(".stockformer-page-bar")!.textContent;
+  expect(log.hidden).toBe(false);
+  expect(levels()).toEqual([254, 3, 0, 0]);
+  log.click();
+  expect(host.store.where.log_colors).toBe(true);
+  expect(log.getAttribute("aria-pressed")).toBe("true");
+  expect(levels()).toEqual([254, Math.round(254 / 3), 0, 0]); // a thousandth and less is the first colour
+  expect(bar()).toContain("≤ 0.100 % ");
+  expect(bar()).toContain(" 100 % logarithmic");
+  expect(section.querySelector(".stockformer-reading")!.textContent).toContain("weight 0.00 %");
+  log.click();
+  expect(levels()).toEqual([254, 3, 0, 0]);
+  host.store.set({ layer: 1 });
+  expect(section.querySelector<HTMLElement>(".stockformer-log")!.hidden).toBe(true);
+});
+
 test("the line below a picture says what is selected", () => {
   const { host, section } = shown(BODIES["Lines"]!);
   const words = () => section.querySelector(".stockformer-reading")!.textContent;
@@ -329,14 +372,15 @@ test("the address says what is selected, and selects it", () => {
   const made = bundle(sample("A, 2008-10-15", 2, 3, 5, 7), sample("B & co", 2, 3, 5, 7));
   const state = store(made);
   linked(state, around);
-  state.set({ sample: 1, layer: 1, head: 2, query: 3, key: 6, feature: "b" });
+  const chosen = { sample: 1, layer: 1, head: 2, query: 3, key: 6, feature: "b", log_colors: true };
+  state.set(chosen);
   const fragment = location.hash;
-  state.set({ sample: 0, layer: 0, head: null, query: 0, key: 0, feature: null });
+  state.set({ sample: 0, layer: 0, head: null, query: 0, key: 0, feature: null, log_colors: false });
   expect(location.hash).toContain("head=mean");
   history.replaceState(null, "", fragment);
   const other = store(made);
   linked(other, around);
-  expect(other.where).toEqual({ sample: 1, kind: "cross", layer: 1, head: 2, query: 3, key: 6, feature: "b" });
+  expect(other.where).toEqual({ kind: "cross", ...chosen });
   expect(around.textContent).toBe("");
 });
 
@@ -345,6 +389,7 @@ test("what an address says wrongly is left as it is, and a sample that is not th
   history.replaceState(null, "", "#sample=C&layer=1&query=x&key=-1&head=9&kind=none");
   const state = store(bundle(sample("A", 2, 3, 5, 7)));
   linked(state, around);
-  expect(state.where).toEqual({ sample: 0, kind: "cross", layer: 1, head: null, query: 0, key: 0, feature: null });
+  const open = { sample: 0, kind: "cross", head: null, query: 0, key: 0, feature: null, log_colors: false };
+  expect(state.where).toEqual({ ...open, layer: 1 });
   expect(around.textContent).toBe("There is no C on this page: this is A.");
 });

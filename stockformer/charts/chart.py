@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from stockformer.explainability.sentences.summary import Summary, share_words
@@ -28,6 +29,8 @@ LINE_COLORS = (*STREAM_COLORS, "#009e73", "#cc79a7", "#56b4e9", "#999999")
 GREY = "#969696"
 #: Of viridis, which reads in grey and by the colour-blind.
 _SHADES = ("#440154", "#3b528b", "#21918c", "#5ec962", "#addc30")
+#: From the first to the last colour of a logarithmic scale.
+_LOG_SPAN = 1000.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Scale:
     Attributes:
         names: of the values 0, 1, 2..., where they are places themselves, such as days.
         form: ``%`` for shares, which are named in percent.
+        log: whether equal ratios, not equal differences, lie equally far apart; `low` is what is there or less.
     """
 
     low: float
@@ -72,6 +76,16 @@ class Scale:
     label: str = ""
     names: Sequence[str] = ()
     form: Literal["", "%"] = ""
+    log: bool = False
+
+    def places(self, values: npt.ArrayLike) -> np.ndarray:
+        """Where values lie: 0 at `low` and below, 1 at `high` and above."""
+        ends = np.array([self.low, self.high])
+        if self.log:
+            values, ends = np.log(np.clip(values, *ends)), np.log(ends)
+        low, high = ends
+        placed: np.ndarray = np.clip((np.asarray(values) - low) / (high - low), 0.0, 1.0)
+        return placed
 
     def name(self, value: float) -> str:
         """A round value of the axis as text."""
@@ -259,6 +273,17 @@ class Heatmap:
         even = None if self.reference is None else self.reference[0]
         (words,) = formatted(self.values[row, column : column + 1], self.form, even)
         return words
+
+    @property
+    def skewed(self) -> bool:
+        """Whether half of the cells have to share the first tenth of the colours, which begin at 0."""
+        cells = self.cells[np.isfinite(self.cells)]
+        return len(cells) > 0 and self.scale.low == 0 and bool(np.median(cells) < self.scale.high / 10)
+
+    def on_log_scale(self) -> Heatmap:
+        """The same cells in colours of a logarithmic scale; a map whose colours do not begin at 0 stays as it is."""
+        scale = self.scale
+        return self if scale.low else replace(self, scale=replace(scale, low=scale.high / _LOG_SPAN, log=True))
 
     def end(self, value: float) -> str:
         """A value of the scale as text."""

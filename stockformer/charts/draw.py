@@ -9,6 +9,7 @@ from typing import Any, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
@@ -174,7 +175,8 @@ def _draw_cells(axes: Axes, body: Heatmap, days: int = 6) -> AxesImage:
     _name_places(axes, "x", body.columns, days)
     _name_places(axes, "y", body.rows, days)
     colors, scale = plt.get_cmap(body.palette).with_extremes(bad=GREY), body.scale
-    return axes.imshow(body.cells, aspect="auto", cmap=colors, vmin=scale.low, vmax=scale.high, interpolation="none")
+    norm = (LogNorm if scale.log else Normalize)(scale.low, scale.high, clip=True)
+    return axes.imshow(body.cells, aspect="auto", cmap=colors, norm=norm, interpolation="none")
 
 
 def _name_places(axes: Axes, which: Literal["x", "y"], axis: Axis, days: int) -> None:
@@ -214,6 +216,8 @@ def _draw_grid(axes: Axes, body: Grid, selected: Mapping[str, int]) -> None:
 def _draw_scale(figure: Any, image: AxesImage, maps: Sequence[Heatmap], **place: Any) -> None:
     """The colour bar of maps on one scale, with the line of their reference and what grey is."""
     label, reference = maps[0].scale.label, maps[0].reference
+    if maps[0].scale.log:
+        label += f", logarithmic, the first colour for {maps[0].end(maps[0].scale.low)} or less"
     if reference is not None:
         label += f" (line: {reference[1]}, {reference[0]:.3g})"
     if grey := " or ".join(dict.fromkeys(words for one in maps for words in one.grey.split(" or ") if words)):

@@ -14,7 +14,7 @@ from stockformer.charts.chart import GREY, Heatmap
 from stockformer_widgets.components.drawing import HIGHLIGHT
 
 _LEVELS = 255  # palette entries for values; one more is for cells without a number
-_BAR = 140  # pixels
+_BAR = 100  # pixels: beside two numbers it fits into a view of 320
 
 
 class Palette:
@@ -28,9 +28,9 @@ class Palette:
 
     def encode(self, body: Heatmap) -> bytes:
         """Cells [rows, columns] as a PNG of one byte per cell."""
-        colored, low = np.isfinite(body.cells), body.scale.low
-        scaled = (np.where(colored, body.cells, low) - low) / (body.scale.high - low) * (_LEVELS - 1)
-        levels = np.where(colored, np.rint(np.clip(scaled, 0, _LEVELS - 1)), _LEVELS).astype(np.uint8)
+        colored, scale = np.isfinite(body.cells), body.scale
+        places = scale.places(np.where(colored, body.cells, scale.low))
+        levels = np.where(colored, np.rint(places * (_LEVELS - 1)), _LEVELS).astype(np.uint8)
         picture = Image.fromarray(levels, mode="P")
         picture.putpalette(self._entries)
         buffer = io.BytesIO()
@@ -39,17 +39,20 @@ class Palette:
 
     def legend(self, body: Heatmap) -> str:
         """A colour bar from the lowest to the highest value as HTML, with its line and what grey is."""
-        low, high = body.scale.low, body.scale.high
+        scale = body.scale
         fill, words = f"linear-gradient(to right, {self._stops})", ""
         if body.reference is not None:
             value, name = body.reference
-            line = f"linear-gradient({HIGHLIGHT}, {HIGHLIGHT}) {_BAR * (value - low) / (high - low):.0f}px 0 / 2px 100%"
+            line = f"linear-gradient({HIGHLIGHT}, {HIGHLIGHT}) {_BAR * scale.places(value):.0f}px 0 / 2px 100%"
             fill = f"{line} no-repeat, {fill}"
             words = " &nbsp; " + _whole(f'<span style="color: {HIGHLIGHT}">|</span> {name} {body.end(value)}')
         if body.grey:
             words += f' &nbsp; <span style="color: {GREY}">■</span> {body.grey}'
         bar = f'<span style="display: inline-block; width: {_BAR}px; height: 9px; background: {fill}"></span>'
-        return _whole(f"{body.end(low)} {bar} {body.end(high)}") + words
+        first, last = body.end(scale.low), body.end(scale.high)
+        if scale.log:
+            return f"{_whole(f'≤ {first} {bar} {last}')} logarithmic{words}"
+        return _whole(f"{first} {bar} {last}") + words
 
 
 def _whole(words: str) -> str:

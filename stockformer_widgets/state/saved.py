@@ -21,7 +21,7 @@ from stockformer_widgets.state.session import ExtractorSession
 VERSION = 1
 _WINDOWS = ("market_from", "patch_from")  # fields of a what-if that are indices of windows
 # The days in view follow the selected ones, so they come last.
-_SELECTED = ("kind", "layer", "head", "query", "key", "feature", "shown_queries", "shown_keys")
+_SELECTED = ("kind", "layer", "head", "query", "key", "feature", "shown_queries", "shown_keys", "log_colors")
 
 
 def save_state(session: ExtractorSession, selection: Selection) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import weakref
 from difflib import get_close_matches
 from typing import Any
 
-from traitlets import Int, TraitError, Tuple, Unicode, validate
+from traitlets import Bool, Int, TraitError, Tuple, Unicode, validate
 
 from stockformer_widgets.state.observable import Observable, reacts
 from stockformer_widgets.state.session import ExtractorSession
@@ -44,6 +44,8 @@ class Selection(Observable):
     shown_queries = Tuple(Int(), Int(), default_value=None, allow_none=True)
     #: First and last key that views show, or None for all.
     shown_keys = Tuple(Int(), Int(), default_value=None, allow_none=True)
+    #: Whether the colours of maps that begin at 0 are logarithmic.
+    log_colors = Bool(False)
 
     def __init__(self, *sessions: ExtractorSession, **where: Any) -> None:
         super().__init__()

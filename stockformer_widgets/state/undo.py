@@ -94,5 +94,5 @@ def _changed(one: State, other: State) -> list[str]:
         if a != b and isinstance(a, Mapping) and isinstance(b, Mapping) and name in ("explanations", "selection"):
             names += [field for field in b if a.get(field) != b[field]]
         elif a != b:
-            names.append(name.replace("_", " "))
-    return names
+            names.append(name)
+    return [name.replace("_", " ") for name in names]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import bqplot as bq
-from ipywidgets import HTML, Image, Layout, Widget
+from ipywidgets import HTML, HBox, Image, Layout, ToggleButton, Widget
 
 from stockformer.charts.chart import Chart, Heatmap
 from stockformer_widgets.components.caption import Phrase
@@ -22,6 +24,8 @@ from stockformer_widgets.components.drawing import (
     set_range,
 )
 from stockformer_widgets.components.palette import palette_of
+from stockformer_widgets.state.selection import Selection
+from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import View
 
 _NAMED_DAYS = {"x": 3, "y": 8}  # dates do not touch where a map is 170 pixels wide
@@ -30,7 +34,10 @@ _PART = r"(?:, )?([^{]*)\{(\w+)\}"
 
 
 class HeatmapView(View):
-    """A view of a heatmap: a click selects, lines cross where the selected row and column meet."""
+    """A view of a heatmap: a click selects, lines cross where the selected row and column meet.
+
+    Where few cells have most of the colours, a button offers a logarithmic scale.
+    """
 
     height: ClassVar[int] = 380
     #: Pixels left of the cells.
@@ -56,8 +63,24 @@ class HeatmapView(View):
         )
         self.plot = Titled(self.figure)
         self._listen(self.figure)
-        self.color_bar = HTML(layout=Layout(margin=f"0 0 0 {self.indent}px"))
-        return self.plot, self.color_bar
+        self.color_bar = HTML()
+        self.log_button = ToggleButton(description="log colours", tooltip="equal ratios, equal steps of colour")
+        self.log_button.add_class("stockformer-log")
+        self.log_button.observe(self._color, "value")
+        row = Layout(flex_flow="row wrap", margin=f"0 0 0 {self.indent}px")
+        return self.plot, HBox([self.color_bar, self.log_button], layout=row)
+
+    @classmethod
+    def chart_for(cls, sessions: Sequence[ExtractorSession], where: Selection, options: Mapping[str, str]) -> Chart:
+        chart = super().chart_for(sessions, where, options)
+        body: Any = chart.body
+        return replace(chart, body=body.on_log_scale()) if where.log_colors else chart
+
+    def _state(self, of_selection: Sequence[str]) -> tuple[Any, ...]:
+        return *super()._state(of_selection), self.selection.log_colors
+
+    def _color(self, change: Any) -> None:
+        self.selection.log_colors = change["new"]
 
     def close(self) -> None:
         for image in self._images:  # no other widget holds the spare one
@@ -88,6 +111,8 @@ class HeatmapView(View):
         spare.value = palette.encode(body)
         set_marks(self.image, image=spare, x=[0, columns], y=[rows, 0])
         self.color_bar.value = f"{body.rows.label} ↓ {body.columns.label} → &nbsp; {palette.legend(body)}"
+        self.log_button.value = self.selection.log_colors
+        self.log_button.layout.display = None if body.scale.log or body.skewed else "none"
         self.plot.title = chart.title
 
     def _frame(self) -> None:

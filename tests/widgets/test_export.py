@@ -105,6 +105,7 @@ def test_where_the_person_looks_goes_along(session, tmp_path):
     explorer = AttentionExplorer(session)
     where = explorer.selection
     where.kind, where.layer, where.head, where.query, where.key, where.feature = "self", 1, 0, 2, 5, "f1"
+    where.log_colors = True
     bundle, _ = read(explorer.export_html(tmp_path / "page.html"))
     assert bundle["selection"] == {
         "sample": 0,
@@ -114,6 +115,7 @@ def test_where_the_person_looks_goes_along(session, tmp_path):
         "query": 5,  # days before the last of eight
         "key": 2,
         "feature": "f1",
+        "log_colors": True,
     }
 
 

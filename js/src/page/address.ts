@@ -47,5 +47,7 @@ export function selected(said: URLSearchParams, titles: readonly string[]): Part
   if (head !== undefined || said.get("head") === "mean") change.head = head ?? null;
   const feature = said.get("feature");
   if (feature !== null) change.feature = feature === "" ? null : feature;
+  const log = said.get("log_colors");
+  if (log !== null) change.log_colors = log === "true";
   return change;
 }

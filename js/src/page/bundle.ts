@@ -23,6 +23,8 @@ export interface Selection {
   query: number;
   key: number;
   feature: string | null;
+  /** Whether the colours of maps that begin at 0 are logarithmic. */
+  log_colors: boolean;
 }
 
 export type Field = keyof Selection;

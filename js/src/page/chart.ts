@@ -16,6 +16,7 @@ export interface Scale {
   label: string;
   names: string[];
   form: "" | "%";
+  log: boolean;
 }
 
 export interface Line {

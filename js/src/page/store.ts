@@ -59,6 +59,7 @@ function fitted(bundle: Bundle, where: Selection): Selection {
     query: clamp(where.query, size.queries),
     key: clamp(where.key, size.keys),
     feature: where.feature !== null && sample.features.includes(where.feature) ? where.feature : null,
+    log_colors: where.log_colors,
   };
 }
 

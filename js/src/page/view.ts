@@ -36,6 +36,7 @@ export function view({ store, charts, signal }: Host, parent: HTMLElement, name:
   const mouse: Mouse = {
     click: (place) => store.set(renderer().change(chart!.body, place, store.where)),
     hover: (place) => (place === null ? readOut() : said.read(renderer().words(chart!.body, place), true)),
+    choose: (change) => store.set(change),
   };
   const said = caption(root, () => said.fill(renderer().table(chart!.body)), signal);
   const readOut = () => said.read(renderer().words(chart!.body, renderer().selected(chart!.body, store.where)), false);

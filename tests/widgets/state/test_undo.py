@@ -35,6 +35,7 @@ def act(explorer: AttentionExplorer, chance: random.Random) -> None:
         lambda: setattr(where, "key", chance.randrange(size["key"])),
         lambda: setattr(where, "feature", chance.choice([None, "f0", "m0"])),
         lambda: where.zoom(chance.choice([1, -1])),
+        lambda: setattr(where, "log_colors", chance.choice([True, False])),
         lambda: setattr(session.explanations, "target", chance.choice([None, 0, 1])),
         lambda: setattr(session.explanations, "method", chance.choice(["gradient", "input_x_gradient"])),
         lambda: session.what_if(gate={chance.randrange(2): chance.random()}, heads_off=[("self", 1, 0)]),

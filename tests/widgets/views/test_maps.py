@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from cases import PAIRS, SESSIONS, in_percent, lines, make_session, pixels, plain
 from matplotlib.colors import to_hex
+from PIL import Image
 
 from stockformer.charts.chart import GREY, HIGHLIGHT, Axis, Chart, Heatmap, Scale
 from stockformer.charts.difference import difference
 from stockformer.charts.draw import draw
-from stockformer_widgets import HeadGrid, Selection
+from stockformer_widgets import AttentionHeatmap, HeadGrid, SaliencyHeatmap, Selection
 from stockformer_widgets.views.maps import HeatmapView
 
 MAPS = [(name, kind) for name, kind in PAIRS if issubclass(kind, HeatmapView)]
@@ -113,6 +117,53 @@ def cells_of(values, rows: Axis, columns: Axis, masked=None, label: str = "weigh
     sentence = "query {row}, key {column}, weight {value}"
     body = Heatmap(np.array(values, dtype=np.float32), rows, columns, Scale(0.0, 1.0, label), sentence, masked=masked)
     return Chart("map", body)
+
+
+@pytest.fixture
+def spiked(session):
+    """A view of a map in which the mean of the heads has few large cells, and one of zero."""
+    weights = torch.full((8, 8), 1e-3)
+    weights[:, 2], weights[0, 0], weights[1, 1] = 0.9, 0.0, 0.03
+    session.reading.capture.kinds["cross"][0][:] = weights
+    with AttentionHeatmap(session, Selection(session)) as view:
+        yield view, weights.numpy()
+
+
+def test_a_map_of_few_large_cells_offers_logarithmic_colours(spiked):
+    view, weights = spiked
+    assert view.log_button.layout.display is None
+    assert "logarithmic" not in view.color_bar.value
+    view.log_button.value = True
+    assert view.selection.log_colors
+    picture = Image.open(io.BytesIO(view.image.image.value))
+    # Equal ratios are equally far apart, from a thousandth of the largest value, 0.9, to itself.
+    with np.errstate(divide="ignore"):
+        decades = np.clip(np.log10(weights / 0.9) + 3, 0, 3)
+    np.testing.assert_allclose(np.asarray(picture), decades / 3 * 254, atol=0.51)
+    assert "≤ 0.0900 %" in plain(view.color_bar.value)
+    assert plain(view.color_bar.value).count("90.0 % logarithmic") == 1
+    even = 100 * np.log10(0.125 / 0.9 * 1000) / 3
+    assert f"{even:.0f}px 0 / 2px" in view.color_bar.value
+    # In a picture too; the numbers stay as they are.
+    image = draw(view.chart).axes[0].images[0]
+    np.testing.assert_allclose(image.norm(image.get_array()).data, decades / 3, atol=1e-6)
+    assert "logarithmic" in draw(view.chart).axes[1].get_ylabel()
+    np.testing.assert_array_equal(view.chart.body.values, weights)
+    view.selection.log_colors = False
+    assert not view.log_button.value
+    assert "logarithmic" not in view.color_bar.value
+
+
+def test_other_maps_do_not_offer_logarithmic_colours(session):
+    session.reading.capture.kinds["cross"][0][:] = 1 / 8
+    with AttentionHeatmap(session, Selection(session)) as view:
+        assert view.log_button.layout.display == "none"
+        view.selection.log_colors = True  # chosen in another view
+        assert "logarithmic" in view.color_bar.value
+        assert view.log_button.layout.display is None
+    with SaliencyHeatmap(session, Selection(session, log_colors=True)) as view:  # colours of both signs
+        assert view.log_button.layout.display == "none"
+        assert "logarithmic" not in view.color_bar.value
 
 
 def day_axes(*lengths: int) -> list[Axis]:

@@ -59,4 +59,4 @@ function row(body: Bars, place: number, selected: number): HTMLElement {
   return bar;
 }
 
-const NOWHERE = { sample: 0, kind: "", layer: 0, head: null, query: 0, key: 0, feature: null };
+const NOWHERE = { sample: 0, kind: "", layer: 0, head: null, query: 0, key: 0, feature: null, log_colors: false };

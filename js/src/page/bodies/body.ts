@@ -11,6 +11,8 @@ export interface Mouse {
   click(place: Place): void;
   /** The place under the mouse; null when it has left. */
   hover(place: Place | null): void;
+  /** Change what a control beside the picture is for. */
+  choose(change: Partial<Selection>): void;
 }
 
 /** How bodies of one type are drawn and read. */

@@ -28,12 +28,19 @@ export const HEATMAP: Renderer<Heatmap> = {
       signal,
     );
     const bar = element("div", "stockformer-page-bar", root);
-    return (next, where) => {
+    const scale = element("span", "", bar);
+    const log = element("button", "stockformer-log", bar);
+    log.textContent = "log colours";
+    log.addEventListener("click", () => mouse.choose({ log_colors: !body.scale.log }), { signal });
+    return (drawn, where) => {
+      const next = where.log_colors ? onLogScale(drawn) : drawn;
       body = next;
       const longest = Math.max(...next.rows.names.map((name) => name.length));
       const left = Math.min(Math.max(6 * longest + 12, MARGIN.left), WIDEST);
       draw(heightOf(next), (frame) => paint(frame, next, HEATMAP.selected(next, where)), left);
-      colorBar(bar, next);
+      colorBar(scale, next);
+      log.hidden = !next.scale.log && !skewed(next);
+      log.setAttribute("aria-pressed", String(next.scale.log));
     };
   },
   selected: (body, where) => [body.rows, body.columns].map((axis) => placeOn(axis, axis.sets, where)),
@@ -64,6 +71,21 @@ function cellWords(body: Heatmap, row: number, column: number): string {
   return body.masked?.[cell] ? "masked" : formed(body.values[cell], body.form, body.reference?.[0] ?? null);
 }
 
+/** From the first to the last colour of a logarithmic scale. */
+const LOG_SPAN = 1000;
+
+/** The same cells in colours of a logarithmic scale; a map whose colours do not begin at 0 stays as it is. */
+function onLogScale(body: Heatmap): Heatmap {
+  const { low, high } = body.scale;
+  return low === 0 ? { ...body, scale: { ...body.scale, low: high / LOG_SPAN, log: true } } : body;
+}
+
+/** Whether half of the cells have to share the first tenth of the colours, which begin at 0. */
+function skewed({ values, masked, scale: { low, high } }: Heatmap): boolean {
+  const cells = values.filter((value, cell) => Number.isFinite(value) && !masked?.[cell]).sort();
+  return low === 0 && cells.length > 0 && cells[Math.floor(cells.length / 2)]! < high / 10;
+}
+
 /** A value of the scale. */
 const end = ({ form }: Heatmap, value: number) => (value ? formed(value, form.replace("+", "")) : "0");
 
@@ -74,7 +96,7 @@ function paint(frame: Frame, body: Heatmap, [row, column]: Place): void {
   const [rows, columns] = [body.rows.names.length, body.columns.names.length];
   const cells = new OffscreenCanvas(columns, rows);
   const level = (cell: number) =>
-    body.masked?.[cell] ? LEVELS : levelOf(body.values[cell]!, body.scale.low, body.scale.high);
+    body.masked?.[cell] ? LEVELS : levelOf(body.values[cell]!, body.scale.low, body.scale.high, body.scale.log);
   cells.getContext("2d")!.putImageData(picture(rows, columns, colorsOf(body), level), 0, 0);
   context.imageSmoothingEnabled = columns > width || rows > height;
   context.imageSmoothingQuality = "high";
@@ -97,13 +119,13 @@ function paint(frame: Frame, body: Heatmap, [row, column]: Place): void {
 }
 
 function colorBar(bar: HTMLElement, body: Heatmap): void {
-  const { low, high } = body.scale;
+  const { low, high, log } = body.scale;
   const stripe = element("span", "stockformer-color-bar");
   stripe.style.background = gradient(colorsOf(body));
   bar.replaceChildren(
-    `${body.rows.label} ↓ ${body.columns.label} →  ${end(body, low)} `,
+    `${body.rows.label} ↓ ${body.columns.label} →  ${log ? "≤ " : ""}${end(body, low)} `,
     stripe,
-    ` ${end(body, high)}`,
+    ` ${end(body, high)}${log ? " logarithmic" : ""}`,
     body.reference ? `  (${body.reference[1]}: ${end(body, body.reference[0])})` : "",
     ...greyLegend(greyOf(body)),
   );
