@@ -33,6 +33,8 @@ _IDENTITY = {
 }
 #: What else a survey reads from it.
 _NEEDED = {"index", "windows", "lookback", "horizon", "classes", "train_end"}
+#: Errors of a full disk, and of a folder that may not be written.
+_FULL, _FORBIDDEN = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
 #: Sums of maps by grouping, name of the group and kind of attention: [layers, query, key].
 Maps = Mapping[tuple[str, str, str], np.ndarray]
 
@@ -100,7 +102,7 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # `writing` has words for a full disk
+            if error.errno in _FULL:  # `writing` has words for a full disk
                 raise
             raise type(error)(f"the folder {self.folder} cannot be made: {error.strerror}") from None
 
@@ -112,9 +114,9 @@ class Store:
             BlockingIOError: another process writes to it.
             OSError: the disk is full, or the folder cannot be written.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise NotADirectoryError(f"{self.folder} is a file, expected a folder")
         try:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise NotADirectoryError(f"{self.folder} is a file, expected a folder")
             self._make_folder()
             lock = FileLock(self.folder / "writing.lock", timeout=0)
             with lock:
@@ -122,9 +124,13 @@ class Store:
         except Timeout:
             raise BlockingIOError(f"{self.folder} is being written by another process") from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise OSError(error.errno, f"no space left for {self.folder}; what is done is kept") from None
+            if error.errno in _FULL:
+                raise OSError(error.errno, f"no space left for {self.folder}; what is done is kept") from None
+            if error.errno in _FORBIDDEN and str(error.filename).startswith(str(self.folder)):
+                raise PermissionError(
+                    f"the folder {self.folder} cannot be written: {error.strerror}; what is done is kept"
+                ) from None
+            raise
 
     def missing(self, rows: Mapping[int, int]) -> list[int]:
         """The chunks that are not there, or damaged.
@@ -172,6 +178,12 @@ class Store:
         if not _readable(self.maps_file):
             raise ValueError(f"{self.maps_file} is missing or damaged; run survey again")
         return _unpacked(self.maps_file)
+
+    def check_table(self) -> None:
+        """Raise ValueError unless the finished table has every row, each page as it was written."""
+        rows = self.manifest["windows"]
+        if not self._is_whole(self.table, rows):  # DuckDB reads changed numbers without a word
+            raise ValueError(f"{self.table} is damaged: expected {rows:,} whole rows; run survey again")
 
     def tables(self) -> list[Path]:
         """The Parquet files that are there."""

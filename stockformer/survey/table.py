@@ -263,9 +263,10 @@ def open_survey(folder: str | Path) -> Survey:
         ImportError: pyarrow or duckdb is not installed, the extra ``history``.
     """
     check_installed()
-    history = Survey(folder)
-    if not Store(folder).table.exists():
+    history, store = Survey(folder), Store(folder)
+    if not store.table.exists():
         raise ValueError(f"the survey in {folder} is not finished: run survey again, which goes on where it stopped")
+    store.check_table()
     if set(history.columns) < set(CONTEXT):
         raise ValueError(f"{folder} is damaged: windows.parquet lacks columns; run survey again")
     return history

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ipywidgets import HTML, Button, HBox, Layout, Widget
 from traitlets import Bool, observe
 
+from stockformer.fingerprint import fingerprint
 from stockformer.survey import survey_steps
 from stockformer.table import counted
 from stockformer_widgets.components.drawing import MessageLine
@@ -67,8 +69,11 @@ class SurveyOffer(SnapshotBox):
         self.button.disabled = self.progress.running
 
     def _steps(self) -> Iterator[float]:
-        assert self.session.dataset is not None
-        self._survey = yield from survey_steps(self.session.model, self.session.dataset, self._folder.name)
+        model, dataset = self.session.model, self.session.dataset
+        assert dataset is not None
+        # A folder for each state of the weights: those of a survey that was stopped may have changed since.
+        folder = Path(self._folder.name, fingerprint(model))
+        self._survey = yield from survey_steps(model, dataset, folder)
 
     def _show(self) -> None:
         self.view = HistoryView(self._survey, self.session)

@@ -8,8 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -215,10 +218,12 @@ def test_a_finished_survey_with_a_damaged_table_is_made_again(whole, tmp_path):
     model, dataset, history = whole
     survey(model, dataset, tmp_path / "run", measures=("layers", "heads", "features"), progress=False)
     path = tmp_path / "run" / "windows.parquet"
-    content = bytearray(path.read_bytes())
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"is damaged: .*run survey again"):
-        open_survey(tmp_path / "run")
+    content = path.read_bytes()
+    place = len(content) // 3  # in a page of numbers, which DuckDB reads with the wrong bit
+    for damaged in (content[: len(content) // 2], content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"windows\.parquet is damaged: expected 400 whole rows; run survey again"):
+            open_survey(tmp_path / "run")
     survey(model, dataset, tmp_path / "run", measures=("layers", "heads", "features"), progress=False)
     assert numbers(tmp_path / "run") == numbers(history.folder)
 
@@ -364,6 +369,43 @@ def test_a_full_disk_keeps_what_is_done(model, dataset, tmp_path, monkeypatch):
     computed = count_chunks(monkeypatch)
     survey(model, dataset, tmp_path / "run", progress=False)
     assert computed[0] == 2
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Without the rights of root, who may write everywhere."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+NOBODY = 65534
+
+
+def test_a_read_only_folder_keeps_what_is_done(whole, monkeypatch):
+    model, dataset, history = whole
+    details = {"measures": ("layers", "heads", "features")}
+    with TemporaryDirectory() as above:  # that of pytest may be entered by its owner alone
+        folder = Path(above) / "run"
+        steps = survey_steps(model, dataset, folder, **details)
+        next(steps), next(steps)
+        steps.close()
+        folder.chmod(0o555), Path(above).chmod(0o555)
+        for path, words in ((folder, "be written"), (folder / "new", "be made")):
+            with (
+                unprivileged(),
+                pytest.raises(PermissionError, match=rf"^the folder {path} cannot {words}: Permission denied"),
+            ):
+                survey(model, dataset, path, **details, progress=False)
+        folder.chmod(0o755), Path(above).chmod(0o755)
+        computed = count_chunks(monkeypatch)
+        survey(model, dataset, folder, **details, progress=False)
+        assert computed[0] == 2
+        assert numbers(folder) == numbers(history.folder)
 
 
 def test_the_shipped_survey_is_of_the_shipped_model(monkeypatch):

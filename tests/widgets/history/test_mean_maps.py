@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 from stockformer.charts.history import mean_maps
 from stockformer.explainability import capture_attention
+from stockformer.survey import open_survey
+from stockformer_widgets import ExtractorSession, HistoryView
 
 
 def test_no_map_is_drawn_before_a_grouping_is_chosen(view):
@@ -40,3 +44,13 @@ def test_cells_are_means_over_the_windows_on_one_scale(surveyed):
         np.testing.assert_allclose(body.values, expected[ticker], atol=1e-6)
         assert body.scale.high == pytest.approx(largest, rel=1e-5)
         assert list(body.columns.names) == ["-7", "-6", "-5", "-4", "-3", "-2", "-1", "0"]
+
+
+def test_damaged_maps_are_said(surveyed, tmp_path):
+    model, dataset, history = surveyed
+    shutil.copytree(history.folder, tmp_path / "run")
+    (tmp_path / "run" / "maps.npz").write_bytes(b"PK")
+    with ExtractorSession.from_dataset(model, dataset) as session:
+        view = HistoryView(open_survey(tmp_path / "run"), session)
+        view.mean_maps.by.value = "regime"
+        assert "maps.npz is missing or damaged; run survey again" in view.message.value

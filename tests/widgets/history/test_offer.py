@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import parts, widgets
+from small_market import make_model
 
 from stockformer.survey import run
 from stockformer_widgets import AttentionExplorer, ExtractorSession, HistoryView
@@ -94,11 +94,27 @@ def test_it_is_measured_beside_the_event_loop_and_goes_on_after_a_stop(offer, mo
     assert len(offer.view.to_frame()) == 400
 
 
-def test_what_goes_wrong_is_said(offer):
-    Path(offer._folder.name, "other.txt").write_text("")
+def test_what_goes_wrong_is_said_and_weights_that_changed_since_are_surveyed_anew(offer, monkeypatch):
+    measure, measured = run.measure_chunk, []
+
+    def fails_once(model, chunk):
+        measured.append(chunk)
+        if len(measured) == 3:
+            raise OSError(28, "No space left on device")
+        return measure(model, chunk)
+
+    monkeypatch.setattr(run, "measure_chunk", fails_once)
     offer.button.click()
-    assert "holds other.txt, expected an empty folder or a survey" in offer.message.value
+    assert "no space left for " in offer.message.value
     assert offer.view is None
+    session = offer.session
+    session.model = make_model(seed=1)
+    session.refresh()
+    offer.button.click()
+    assert not said(offer), offer.message.value
+    assert len(measured) == 3 + 8
+    expected = session.measures()["market share"]
+    assert offer.view.to_frame()["market_share"][session.sample] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_session_without_dataset_has_no_history(surveyed):
