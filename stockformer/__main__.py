@@ -60,7 +60,7 @@ def _print_warning(message: Warning | str, *origin: Any, **options: Any) -> None
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m stockformer")
     commands = parser.add_subparsers(required=True)
-    writing, opening = _writing(), _opening()
+    writing, opening, running = _writing(), _opening(), _running()
 
     sample = commands.add_parser(
         "sample", parents=[writing], help="write the shipped data and model as CSV and checkpoint files"
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
 
     faithfulness = commands.add_parser(
-        "faithfulness", parents=[writing, opening], help="measure how far to trust the explanations of a model"
+        "faithfulness", parents=[writing, opening, running], help="measure how far to trust the explanations of a model"
     )
     faithfulness.add_argument("checkpoint", nargs="?", help="a .pt file (default: the shipped models and data)")
     faithfulness.add_argument("data", nargs="?", help=_DATA)
@@ -111,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     faithfulness.set_defaults(run=_faithfulness)
 
     surveying = commands.add_parser(
-        "survey", parents=[opening], help="measure every window, into a folder of Parquet files; go on where it stopped"
+        "survey",
+        parents=[opening, running],
+        help="measure every window, into a folder of Parquet files; go on where it stopped",
     )
     surveying.add_argument("checkpoint", help="a .pt file")
     surveying.add_argument("data", help=_DATA)
@@ -120,9 +122,6 @@ def _parser() -> argparse.ArgumentParser:
         "--measures", nargs="*", choices=DETAILS, default=["layers", "features"], help="default: layers features"
     )
     surveying.add_argument("--sectors", help="CSV file with columns ticker and sector, to filter and group windows by")
-    engine = surveying.add_mutually_exclusive_group()
-    engine.add_argument("--workers", type=int, help="worker processes (default: this process)")
-    engine.add_argument("--scheduler", help="address of a Dask scheduler, such as tcp://127.0.0.1:8786")
     surveying.set_defaults(run=_survey)
 
     planted = commands.add_parser(
@@ -154,6 +153,15 @@ def _opening() -> argparse.ArgumentParser:
         "--validation-fraction", type=float, help="share of the dates, the last ones, kept out of the statistics"
     )
     options.add_argument("--lookback", type=int, help="days in a window")
+    return parser
+
+
+def _running() -> argparse.ArgumentParser:
+    """Options for what runs the model over many windows: `_engine`."""
+    parser = argparse.ArgumentParser(add_help=False)
+    options = parser.add_mutually_exclusive_group()
+    options.add_argument("--workers", type=int, help="worker processes (default: this process)")
+    options.add_argument("--scheduler", help="address of a Dask scheduler, such as tcp://127.0.0.1:8786")
     return parser
 
 
@@ -224,7 +232,8 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
         models = {name: load_sample(name) for name in MODELS}
     else:
         models = {Path(arguments.checkpoint).stem: _open(arguments)}
-    write_faithfulness(models, arguments.out, windows=arguments.windows, table=arguments.table)
+    with _engine(arguments) as engine:
+        write_faithfulness(models, arguments.out, windows=arguments.windows, table=arguments.table, engine=engine)
     print(arguments.out)
 
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import nn
 
-from stockformer.threads import one_thread
+from stockformer.steps import Steps, each_inside, part_of, run_to_end
+from stockformer.threads import few_threads, one_thread
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,14 +37,14 @@ def run_chunks(
     chunk_of: Callable[[int], Chunk],
     places: Sequence[int],
     engine: Engine = None,
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result]]:
     """Yield ``place, work(model, chunk_of(place))`` for every place, in the order in which they are done.
 
     Every chunk is computed by one thread of one process, so results have the same bits with every engine on the
-    same kind of device. The model travels to each worker once. A chunk whose worker dies is computed again.
+    same kind of device. The model and the work travel to each worker once. A chunk whose worker dies is computed again.
 
     Args:
-        work: a function of a module, which workers import.
+        work: a function, which may hold data that every chunk needs.
         chunk_of: makes the data of a place, in this process, shortly before a worker needs it.
         engine: see `Engine`; a client's workers need this package in the same version.
 
@@ -66,12 +67,58 @@ def run_chunks(
     )
 
 
+def run_in_order(
+    work: Callable[[nn.Module, Chunk], Result],
+    model: nn.Module,
+    chunk_of: Callable[[int], Chunk],
+    chunks: int,
+    engine: Engine = None,
+) -> Iterator[Result]:
+    """`run_chunks` for the places from 0, in their order: a result waits here for those before it."""
+    waiting: dict[int, Result] = {}
+    following = 0
+    with closing(run_chunks(work, model, chunk_of, range(chunks), engine)) as results:
+        for place, result in results:
+            waiting[place] = result
+            while following in waiting:
+                yield waiting.pop(following)
+                following += 1
+
+
+def chunk_steps(
+    work: Callable[[nn.Module, Chunk], Steps[Result]],
+    model: nn.Module,
+    chunk_of: Callable[[int], Chunk],
+    chunks: int,
+    engine: Engine = None,
+) -> Steps[list[Result]]:
+    """The results of `run_in_order` for work in steps: one step per chunk, and in this process each step of the work.
+
+    A single chunk in this process may use the threads that `few_threads` leaves the model.
+    """
+    results: list[Result] = []
+    if engine is None:
+        threads = partial(few_threads, model) if chunks == 1 else one_thread
+        for place in range(chunks):
+            steps = each_inside(threads, work(model, chunk_of(place)))
+            results.append((yield from part_of(steps, place, chunks)))
+    else:
+        for result in run_in_order(partial(_to_the_end, work), model, chunk_of, chunks, engine):
+            results.append(result)
+            yield len(results) / chunks
+    return results
+
+
+def _to_the_end(work: Callable[[nn.Module, Chunk], Steps[Result]], model: nn.Module, chunk: Chunk) -> Result:
+    return run_to_end(work(model, chunk), "", progress=False)
+
+
 def _in_this_process(
     work: Callable[[nn.Module, Chunk], Result],
     model: nn.Module,
     chunk_of: Callable[[int], Chunk],
     places: Sequence[int],
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result]]:
     for place in places:
         chunk = chunk_of(place)
         with one_thread():
@@ -85,13 +132,13 @@ def _in_processes(
     chunk_of: Callable[[int], Chunk],
     places: Sequence[int],
     workers: int,
-) -> Iterator[tuple[int, Result]]:
-    packed, left, broken = _packed(model), list(places), 0
+) -> Generator[tuple[int, Result]]:
+    packed, left, broken = _packed(model, work), list(places), 0
     spawn = multiprocessing.get_context("spawn")
     while left:
         pool = ProcessPoolExecutor(workers, spawn, initializer=_start_process, initargs=(packed,))
         try:
-            with pool, closing(_in_executor(work, chunk_of, left, pool, workers)) as results:
+            with pool, closing(_in_executor(chunk_of, left, pool, workers)) as results:
                 for place, result in results:
                     left, broken = [one for one in left if one != place], 0
                     yield place, result
@@ -110,49 +157,45 @@ def _on_cluster(
     chunk_of: Callable[[int], Chunk],
     places: Sequence[int],
     client: Client,
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result]]:
     from distributed import WorkerPlugin
 
-    packed = _packed(model)
+    packed = _packed(model, work)
 
-    class ModelPlugin(WorkerPlugin):
-        """Gives the model to every worker, those that join later included."""
+    class WorkPlugin(WorkerPlugin):
+        """Gives the model and the work to every worker, those that join later included."""
 
-        name = "stockformer-model"
+        name = "stockformer-work"
 
         def setup(self, worker: Any) -> None:
             _receive(packed)
 
     address = client.scheduler.address
     _check_workers(client)
-    client.register_plugin(ModelPlugin())
+    client.register_plugin(WorkPlugin())
     workers = sum(client.nthreads().values())
     try:
         with client.get_executor(pure=False) as executor:
-            yield from _in_executor(work, chunk_of, list(places), executor, workers)
+            yield from _in_executor(chunk_of, list(places), executor, workers)
     except Exception:
         if client.status == "running":
             raise
         raise ConnectionError(f"the connection to the scheduler {address} is lost") from None
     finally:
         if client.status == "running":
-            client.unregister_worker_plugin(ModelPlugin.name)
+            client.unregister_worker_plugin(WorkPlugin.name)
 
 
 def _in_executor(
-    work: Callable[[nn.Module, Chunk], Result],
-    chunk_of: Callable[[int], Chunk],
-    places: Sequence[int],
-    executor: Executor,
-    workers: int,
-) -> Generator[tuple[int, Result]]:
+    chunk_of: Callable[[int], Any], places: Sequence[int], executor: Executor, workers: int
+) -> Generator[tuple[int, Any]]:
     """The results of an executor's workers, with few chunks in memory at a time."""
-    waiting, pending = list(reversed(places)), dict[Future[Result], int]()
+    waiting, pending = list(reversed(places)), dict[Future[Any], int]()
     try:
         while waiting or pending:
             while waiting and len(pending) < _AHEAD * workers:
                 place = waiting.pop()
-                pending[executor.submit(_work_in_worker, work, chunk_of(place))] = place
+                pending[executor.submit(_work_in_worker, chunk_of(place))] = place
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in [one for one in pending if one in done]:  # `done` has no order
                 yield pending.pop(future), future.result()
@@ -161,8 +204,8 @@ def _in_executor(
             future.cancel()
 
 
-#: The model of this worker, as bytes until the first chunk comes.
-_packed_model: bytes = b""
+#: The model and the work of this worker, as bytes until the first chunk comes.
+_packed_work: bytes = b""
 
 
 def _start_process(packed: bytes) -> None:
@@ -171,29 +214,30 @@ def _start_process(packed: bytes) -> None:
 
 
 def _receive(packed: bytes) -> None:
-    global _packed_model
-    _packed_model = packed
-    _model.cache_clear()
+    global _packed_work
+    _packed_work = packed
+    _unpacked.cache_clear()
 
 
 @cache
-def _model() -> nn.Module:
-    model: nn.Module = torch.load(io.BytesIO(_packed_model), weights_only=False)
-    return model
+def _unpacked() -> tuple[nn.Module, Callable[[nn.Module, Any], Any]]:
+    model, work = torch.load(io.BytesIO(_packed_work), weights_only=False)
+    return model, work
 
 
-def _packed(model: nn.Module) -> bytes:
-    """A model as bytes, with its class where that is of a notebook, which workers cannot import."""
+def _packed(model: nn.Module, work: Callable[..., Any]) -> bytes:
+    """A model and work as bytes, with their code where that is of a notebook, which workers cannot import."""
     import cloudpickle
 
     buffer = io.BytesIO()
-    torch.save(model, buffer, pickle_module=cloudpickle)
+    torch.save((model, work), buffer, pickle_module=cloudpickle)
     return buffer.getvalue()
 
 
-def _work_in_worker(work: Callable[[nn.Module, Chunk], Result], chunk: Chunk) -> Result:
+def _work_in_worker(chunk: Any) -> Any:
+    model, work = _unpacked()
     with one_thread():
-        return work(_model(), chunk)
+        return work(model, chunk)
 
 
 def _check_workers(client: Client) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
+from stockformer.engine import Engine, run_in_order
 from stockformer.forward import in_eval_mode, without_gradients
+from stockformer.inputs import Inputs
 from stockformer.model import Forecaster, as_forecaster
 from stockformer.threads import few_threads
 from stockformer.uncertainty.calibration import Calibration, calibrate
@@ -172,19 +173,21 @@ def analyze_output_distribution(
     indices: Sequence[int] | None = None,
     *,
     batch_size: int = 64,
+    engine: Engine = None,
     progress: bool = True,
 ) -> OutputDistribution:
     """Run a model over samples of a dataset, in batches, in eval mode.
 
     Args:
         indices: which samples; all of them by default.
+        engine: what runs the model, see `stockformer.engine.run_chunks`.
         progress: show a progress bar.
 
     Raises:
         ValueError: there is no sample to run.
     """
     samples = len(dataset) if indices is None else len(indices)
-    batches = output_batches(model, dataset, indices, batch_size)
+    batches = output_batches(model, dataset, indices, batch_size, engine)
     total = math.ceil(samples / batch_size)
     outputs, labels = zip(*tqdm(batches, total=total, desc="outputs", unit="batch", disable=not progress), strict=True)
     dates = dataset.end_dates if indices is None else dataset.end_dates[[int(index) for index in indices]]
@@ -198,6 +201,7 @@ def output_batches(
     dataset: StockDataset,
     indices: Sequence[int] | None = None,
     batch_size: int = 64,
+    engine: Engine = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Raw outputs and labels of samples of a dataset, batch by batch.
 
@@ -206,6 +210,7 @@ def output_batches(
 
     Args:
         indices: which samples; all of them by default.
+        engine: what runs the model, see `stockformer.engine.run_chunks`.
 
     Returns:
         Outputs [batch] or [batch, columns] in float32 on the CPU, and labels [batch], NaN without a target.
@@ -213,19 +218,20 @@ def output_batches(
     Raises:
         ValueError: there is no sample to run.
     """
-    chosen = range(len(dataset)) if indices is None else [int(index) for index in indices]
+    chosen = np.arange(len(dataset)) if indices is None else np.array([int(index) for index in indices], dtype=int)
     if not len(chosen):
         raise ValueError("no samples to analyse: indices is empty")
-    return (
-        _run(model, *batch) for batch in DataLoader(Subset(dataset, chosen), batch_size, generator=torch.Generator())
-    )
+    batches = np.split(chosen, range(batch_size, len(chosen), batch_size))
+    outputs = run_in_order(outputs_of, model, lambda place: dataset.inputs(batches[place]), len(batches), engine)
+    return zip(outputs, (dataset.labels[dataset.ends[batch]] for batch in batches), strict=True)
 
 
-def _run(model: nn.Module, x: Tensor, y: Tensor, *market: Tensor) -> tuple[Tensor, Tensor]:
+def outputs_of(model: nn.Module, inputs: Inputs) -> Tensor:
+    """Raw outputs of a batch of windows, in eval mode, in float32 on the CPU: [B] or [B, columns]."""
     like = next(model.parameters())  # its device and precision
     with few_threads(model), without_gradients():
-        output = in_eval_mode(model)(x.to(like), *(part.to(like) for part in market))
-    return output.float().cpu(), y
+        output: Tensor = in_eval_mode(model)(*(part.to(like) for part in inputs))
+    return output.float().cpu()
 
 
 def describe_outputs(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from tqdm.auto import tqdm
@@ -21,3 +22,24 @@ def run_to_end(steps: Steps[Result], what: str, *, progress: bool = True) -> Res
                 bar.update(round(100 * next(steps)) - bar.n)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
+
+
+def part_of(steps: Steps[Result], place: int, parts: int) -> Steps[Result]:
+    """Steps of one of several parts of a computation that take about as long: `place` of them are done."""
+    while True:
+        try:
+            share = next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        yield (place + share) / parts
+
+
+def each_inside(context: Callable[[], AbstractContextManager[None]], steps: Steps[Result]) -> Steps[Result]:
+    """Take every step inside a context, which is left between the steps."""
+    while True:
+        try:
+            with context():
+                share = next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        yield share

@@ -21,7 +21,7 @@ from stockformer.config import DEFAULT_MODEL_CONFIG
 from stockformer.dataset import StockDataset
 from stockformer.forward import without_gradients
 from stockformer.model import PooledTransformer, create_model
-from stockformer.outputs import OutputDistribution, analyze_output_distribution
+from stockformer.outputs import OutputDistribution, describe_outputs, outputs_of
 from stockformer.seeding import kept_random_state
 from stockformer.table import listed
 from stockformer.threads import few_threads
@@ -224,7 +224,10 @@ def _criterion(model: PooledTransformer, output: Tensor, y: Tensor) -> Tensor:
 
 
 def _outputs(model: PooledTransformer, dataset: StockDataset, part: np.ndarray, batch_size: int) -> OutputDistribution:
-    return analyze_output_distribution(model, dataset, part.tolist(), batch_size=batch_size, progress=False)
+    # Not by an engine, which has one thread for a large model too.
+    batches = np.split(part, range(batch_size, len(part), batch_size))
+    outputs = torch.cat([outputs_of(model, dataset.inputs(batch)) for batch in batches])
+    return describe_outputs(outputs, model, dataset.labels[dataset.ends[part]])
 
 
 def _loss(model: PooledTransformer, distribution: OutputDistribution) -> float:

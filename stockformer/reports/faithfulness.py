@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stockformer.dataset import StockDataset
+from stockformer.engine import Engine
 from stockformer.explainability.attention.ablation import attention_effects
 from stockformer.explainability.attribution.methods import METHODS
 from stockformer.explainability.donors import OTHERS, other_windows
@@ -40,6 +41,7 @@ def write_faithfulness(
     *,
     windows: int = 64,
     table: str | Path | None = None,
+    engine: Engine = None,
 ) -> pd.DataFrame:
     """Measure every ranking over windows spread over a dataset, for one or several models, and write a Markdown page.
 
@@ -48,6 +50,7 @@ def write_faithfulness(
         path: of the page.
         windows: how many.
         table: of a CSV file to write as well, with the numbers of the tables of rankings.
+        engine: what measures the rankings, see `stockformer.engine.run_chunks`; the checks of few windows run here.
 
     Returns:
         Those numbers: ``model, unit, removal``, one of `REMOVALS`, and the columns of `Faithfulness.table`.
@@ -65,7 +68,8 @@ def write_faithfulness(
         samples, training = spread_windows(dataset, windows), training_windows(dataset)
         indices = spread_indices(dataset, windows)
         others, note = other_windows(dataset, indices)
-        options: dict[str, Any] = {"training": training, "others": others, "blocks": calendar_blocks(dataset, indices)}
+        options: dict[str, Any] = {"training": training, "others": others, "engine": engine}
+        options["blocks"] = calendar_blocks(dataset, indices)
         results = [measure_faithfulness(model, samples, each, **options) for each in (CELL_RANKINGS, DAY_RANKINGS)]
         few = spread_windows(dataset, min(windows, _FEW))
         measured = _MEASURED.format(model=name, windows=windows, blocks=results[0].blocks, training=len(training))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from traitlets import Bool, Dict, Enum, Int, TraitError, validate
 
 from stockformer.dataset import StockDataset
+from stockformer.engine import Engine
 from stockformer.explainability import (
     DAY_RANKINGS,
     GROUPS,
@@ -269,7 +270,7 @@ class Explanations(Observable):
         """Whether ``heads`` (`head_importance`), ``effects`` (`attention_effects`) or `patching_from` were computed."""
         return self._key(what) in self._results
 
-    def check(self, windows: int | None = None, unit: str = "cell") -> Faithfulness:
+    def check(self, windows: int | None = None, unit: str = "cell", *, engine: Engine = None) -> Faithfulness:
         """Measure the faithfulness of the explanations, with a progress bar; sets `faithfulness`.
 
         Results over windows are kept when the sample is measured, which also sets `sample_faithfulness`.
@@ -280,14 +281,17 @@ class Explanations(Observable):
             windows: number of windows of the dataset, evenly spread; by default the sample alone.
             unit: ``cell`` ranks every feature of every day by every method, from `baseline` and in
                 `groups`; ``day`` ranks days, also by attention. Both move them to the training mean.
+            engine: what measures the windows, see `stockformer.engine.run_chunks`.
 
         Raises:
             ValueError: unknown unit, fewer than two windows or more than there are, a session without dataset or
                 with a change, or a model that cannot be attributed.
         """
-        return run_to_end(self.check_steps(windows, unit), "faithfulness")
+        return run_to_end(self.check_steps(windows, unit, engine=engine), "faithfulness")
 
-    def check_steps(self, windows: int | None = None, unit: str = "cell") -> Steps[Faithfulness]:
+    def check_steps(
+        self, windows: int | None = None, unit: str = "cell", *, engine: Engine = None
+    ) -> Steps[Faithfulness]:
         """`check` in steps. One that is abandoned changes nothing.
 
         Raises:
@@ -305,6 +309,7 @@ class Explanations(Observable):
                 others=others,
                 blocks=blocks,
                 column=self.target,
+                engine=engine,
             ),
             lambda: (
                 self.target,

@@ -19,6 +19,7 @@ from traitlets import Bool, Instance, Int, TraitError, default, validate
 
 from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset, Window
+from stockformer.engine import Engine
 from stockformer.explainability import (
     OutputDistribution,
     Summary,
@@ -292,7 +293,7 @@ class ExtractorSession(Observable):
         """Whether `find` can answer without running the model over the dataset."""
         return self._outputs is not None or landmark in ("calmest", "most volatile")
 
-    def find(self, landmark: str) -> int:
+    def find(self, landmark: str, *, engine: Engine = None) -> int:
         """The index of a remarkable window of the dataset, one of `LANDMARKS`.
 
         ``calmest`` and ``most volatile`` by the standard deviation of the daily
@@ -300,6 +301,9 @@ class ExtractorSession(Observable):
         predicted class, or the magnitude of a regression's value; ``most wrong`` by
         one minus the probability of the true class, or the error of the value.
         The last two run the model, as it is, over the whole dataset, once, with a progress bar.
+
+        Args:
+            engine: what runs the model, see `stockformer.engine.run_chunks`.
 
         Raises:
             ValueError: no such landmark, or a session without dataset.
@@ -315,7 +319,7 @@ class ExtractorSession(Observable):
                 raise ValueError("no window has prices, which volatility is computed from")
             return int(np.nanargmin(volatility) if landmark == "calmest" else np.nanargmax(volatility))
         if self._outputs is None:
-            for _ in tqdm(self.scan(), desc="scanning", unit="batch", total=-(-len(self.dataset) // _BATCH)):
+            for _ in tqdm(self.scan(engine), desc="scanning", unit="batch", total=-(-len(self.dataset) // _BATCH)):
                 pass
         assert self._outputs is not None
         if landmark == "most wrong":
@@ -323,7 +327,7 @@ class ExtractorSession(Observable):
         outputs = self._outputs
         return int((outputs.outputs.abs() if outputs.probabilities is None else outputs.confidence).argmax())
 
-    def scan(self) -> Iterator[float]:
+    def scan(self, engine: Engine = None) -> Iterator[float]:
         """Run the model over the dataset for `find`; yields the share done.
 
         A scan that is abandoned keeps nothing.
@@ -333,7 +337,7 @@ class ExtractorSession(Observable):
             raise ValueError("this session has no dataset to search")
         as_forecaster(self.model)
         outputs, labels, refreshed = [], [], self.refreshed
-        for part, label in output_batches(self.model, self.dataset, batch_size=_BATCH):
+        for part, label in output_batches(self.model, self.dataset, batch_size=_BATCH, engine=engine):
             outputs.append(part)
             labels.append(label)
             yield sum(map(len, labels)) / len(self.dataset)

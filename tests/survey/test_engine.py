@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from doubling import Doubling, double
 
-from stockformer.engine import run_chunks
+from stockformer.engine import chunk_steps, run_chunks, run_in_order
+from stockformer.explainability import analyze_output_distribution, window_groups
 from stockformer.survey import survey, survey_steps
 from stockformer.threads import one_thread
+from stockformer_widgets import ExtractorSession
 
 
 def chunk_of(place: int) -> torch.Tensor:
@@ -28,6 +33,7 @@ def test_results_come_with_their_places_and_errors_come_through(engine):
     assert dict(islice(results, 3)) == {2: 4.0, 0: 0.0, 7: 14.0}
     with pytest.raises(ArithmeticError, match="three cannot be doubled"):
         next(results)
+    assert not multiprocessing.active_children()
 
 
 def test_chunks_are_made_when_they_are_needed():
@@ -40,6 +46,46 @@ def test_chunks_are_made_when_they_are_needed():
     results = run_chunks(double, Doubling(), making, [0, 1, 2])
     next(results)
     assert made == [0]
+
+
+def test_results_that_come_early_wait_for_those_before_them(monkeypatch):
+    arriving = ((place, f"result {place}") for place in (2, 0, 1, 3))
+    monkeypatch.setattr("stockformer.engine.run_chunks", lambda *given: arriving)
+    results = run_in_order(double, Doubling(), chunk_of, 4)
+    assert list(islice(results, 3)) == ["result 0", "result 1", "result 2"]
+    results.close()
+    assert list(arriving) == []
+
+
+def test_work_in_steps():
+    def halves(model, chunk):
+        yield 0.5
+        yield 1.0
+        return double(model, chunk)
+
+    steps = chunk_steps(halves, Doubling(), chunk_of, 3)
+    assert [next(steps) for _ in range(6)] == pytest.approx([1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0])
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value == [0.0, 2.0, 4.0]
+
+
+def test_two_workers_change_no_bit_of_faithfulness(model, dataset):
+    explanations = ExtractorSession.from_dataset(model, dataset).explanations
+    here, there = (explanations.check(3, "day", engine=engine) for engine in (None, 2))
+    pd.testing.assert_frame_equal(here.table, there.table, check_exact=True)
+    pd.testing.assert_frame_equal(here.second.curves, there.second.curves, check_exact=True)
+
+
+def test_the_same_engines_everywhere(model, dataset):
+    session = ExtractorSession.from_dataset(model, dataset)
+    for run in (
+        partial(session.find, "most wrong"),
+        partial(session.explanations.check, 2),
+        partial(window_groups, model, dataset, "correct"),
+    ):
+        with pytest.raises(ValueError, match="engine is 0, expected at least 1 worker process"):
+            run(engine=0)
 
 
 def test_the_setting_of_threads_is_restored():
@@ -70,6 +116,14 @@ def test_a_cluster_changes_no_bit_though_a_worker_is_killed(model, dataset, tmp_
         pass
     for name in ("windows.parquet", "maps.npz"):
         assert Path(tmp_path / "there" / name).read_bytes() == Path(tmp_path / "here" / name).read_bytes()
+
+
+def test_a_cluster_changes_no_bit_of_outputs(model, dataset, cluster):
+    here, there = (
+        analyze_output_distribution(model, dataset, engine=engine, progress=False) for engine in (None, cluster)
+    )
+    assert torch.equal(here.outputs, there.outputs)
+    assert torch.equal(here.labels, there.labels)
 
 
 def test_workers_of_another_version_are_refused(model, dataset, tmp_path, cluster, monkeypatch):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from stockformer.dataset import StockDataset
+from stockformer.engine import Engine, chunk_steps
 from stockformer.explainability.faithfulness.blocks import holm, ratio_test
 from stockformer.explainability.faithfulness.rankings import (
     CELL_RANKINGS,
@@ -31,7 +32,7 @@ from stockformer.explainability.faithfulness.rankings import (
 )
 from stockformer.forward import in_eval_mode, without_gradients
 from stockformer.inputs import Inputs
-from stockformer.steps import Steps, run_to_end
+from stockformer.steps import Steps, part_of, run_to_end
 from stockformer.targets import Target, explained
 
 #: Shares of the input that are moved, of which the areas under the curves are taken.
@@ -177,6 +178,7 @@ def measure_faithfulness(
     column: int | None = None,
     orders: int | None = None,
     seed: int = 0,
+    engine: Engine = None,
 ) -> Faithfulness:
     """Deletion and insertion curves of rankings and of what they should beat, with a progress bar.
 
@@ -207,14 +209,15 @@ def measure_faithfulness(
         orders: how many random orders, rounded up to an even number; by default 200, or more where there are so
             many rankings that no corrected p-value could be below 0.05.
         seed: of the random orders and of the order of equal scores.
+        engine: what measures the samples, each as one chunk, see `stockformer.engine.run_chunks`.
 
     Raises:
         ValueError: no samples or no rankings, another number of blocks or lists of other windows than of samples,
             another window of another shape, too few orders for a corrected p-value below 0.05, scores of another
             shape, or rankings of cells and of days together.
     """
-    options: dict[str, Any] = {"training": training, "others": others, "blocks": blocks}
-    steps = faithfulness_steps(model, samples, rankings, **options, column=column, orders=orders, seed=seed)
+    options: dict[str, Any] = {"training": training, "others": others, "blocks": blocks, "column": column}
+    steps = faithfulness_steps(model, samples, rankings, **options, orders=orders, seed=seed, engine=engine)
     return run_to_end(steps, "faithfulness")
 
 
@@ -229,6 +232,7 @@ def faithfulness_steps(
     column: int | None = None,
     orders: int | None = None,
     seed: int = 0,
+    engine: Engine = None,
 ) -> Steps[Faithfulness]:
     """`measure_faithfulness` in steps."""
     if not len(samples):
@@ -245,18 +249,16 @@ def faithfulness_steps(
         raise ValueError(f"there are {len(blocks)} blocks for {len(samples)} samples, expected one each")
     if len(others) not in (0, len(samples)):
         raise ValueError(f"there are other windows for {len(others)} of {len(samples)} samples, expected some for each")
-    ranks = {**rankings, **references}
-    measured = [_Curves(ranks, pairs, seed) for _ in REMOVALS[: 2 if len(others) else 1]]
-    total, done = len(samples) * len(measured) * (len(ranks) + math.ceil(pairs / _PAIRS)), 0
-    for sample, inputs in enumerate(map(Inputs, samples)):
-        scores = _Scores(model, inputs, ranks)
-        replacements = [[inputs.baseline], *([_checked(others[sample], inputs, sample)] if len(others) else [])]
-        for curves, values in zip(measured, replacements, strict=True):
-            for _ in curves.read(model, sample, inputs, values, scores, column):
-                done += 1
-                yield done / total
-    first, *second = (curves.result(blocks) for curves in measured)
-    return replace(first, second=second[0] if second else None)
+
+    def sample_at(place: int) -> _Sample:
+        inputs = Inputs(samples[place])
+        second = [_checked(others[place], inputs, place)] if len(others) else []
+        return _Sample(place, inputs, [[inputs.baseline], *second])
+
+    reader = _Reader({**rankings, **references}, pairs, seed, column)
+    read = yield from chunk_steps(reader, model, sample_at, len(samples), engine)
+    first, *more = (_result(curves, blocks) for curves in zip(*read, strict=True))
+    return replace(first, second=more[0] if more else None)
 
 
 def _checked(others: Sequence[Sequence[Tensor]], inputs: Inputs, sample: int) -> Sequence[Sequence[Tensor]]:
@@ -282,60 +284,104 @@ class _Scores:
         return self._scores[name, target]
 
 
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """What is measured at a time.
+
+    Attributes:
+        place: in the order of the samples.
+        inputs: each [1, T, features].
+        replacements: by kind, of `REMOVALS`: inputs whose values are put in the place of removed cells.
+    """
+
+    place: int
+    inputs: Inputs
+    replacements: Sequence[Sequence[Sequence[Tensor]]]
+
+
+@dataclass(frozen=True, eq=False)
 class _Curves:
-    """Curves of rankings over samples, with one kind of replacement for removed cells."""
+    """Curves of a sample as the target's distance from its base, with one kind of replacement for removed cells.
 
-    def __init__(self, names: Iterable[str], pairs: int, seed: int) -> None:
-        self._curves: dict[str, list[np.ndarray]] = {name: [] for name in names}  # each [2, fractions]
-        self._scores: dict[str, list[np.ndarray]] = {name: [] for name in self._curves}
-        self._random: list[np.ndarray] = []  # each [orders, 2, coarse fractions]
-        self._scales: list[float] = []
-        self._pairs, self._seed, self._unit = pairs, seed, ""
+    Attributes:
+        by_ranking: [2, fractions].
+        scores: by ranking, those of the units that can be moved.
+        random: of random orders, [orders, 2, coarse fractions].
+        scale: the distance of the whole input.
+        unit: ``cell`` or ``day``.
+    """
 
-    def read(
-        self,
-        model: nn.Module,
-        sample: int,
-        inputs: Inputs,
-        replacements: Sequence[Sequence[Tensor]],
-        scores: _Scores,
-        column: int | None,
-    ) -> Iterator[None]:
-        """Read the curves of a sample; yields after each ranking and each batch of random orders."""
-        target, value, bases = _ends(model, inputs, replacements, column)
-        self._scales.append(value - bases.mean())
-        for name in self._curves:
+    by_ranking: Mapping[str, np.ndarray]
+    scores: Mapping[str, np.ndarray]
+    random: np.ndarray
+    scale: float
+    unit: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """Reads the curves of a sample, on any worker.
+
+    Attributes:
+        pairs: of random orders.
+        seed, column: see `measure_faithfulness`.
+    """
+
+    rankings: Mapping[str, Ranking]
+    pairs: int
+    seed: int
+    column: int | None
+
+    def __call__(self, model: nn.Module, sample: _Sample) -> Steps[list[_Curves]]:
+        """The curves for each kind of replacement."""
+        scores = _Scores(model, sample.inputs, self.rankings)
+        curves = []
+        for kind, replacements in enumerate(sample.replacements):
+            steps = self._read(model, sample, replacements, scores)
+            curves.append((yield from part_of(steps, kind, len(sample.replacements))))
+        return curves
+
+    def _read(
+        self, model: nn.Module, sample: _Sample, replacements: Sequence[Sequence[Tensor]], scores: _Scores
+    ) -> Steps[_Curves]:
+        """A step for each ranking and each batch of random orders."""
+        steps = len(self.rankings) + math.ceil(self.pairs / _PAIRS)
+        target, value, bases = _ends(model, sample.inputs, replacements, self.column)
+        by_ranking, ranked, unit = {}, {}, ""
+        for done, name in enumerate(self.rankings, 1):
             values = scores(name, target)
-            if name in REFERENCES and self._unit == "day":
+            if name in REFERENCES and unit == "day":
                 values = [part.sum(dim=-1) for part in values]
-            movable = _Movable(inputs, replacements, by_day=values[0].dim() == 1)
-            if self._unit not in ("", movable.unit):
+            movable = _Movable(sample.inputs, replacements, by_day=values[0].dim() == 1)
+            if unit not in ("", movable.unit):
                 raise ValueError("some rankings are of cells and some of days: measure them apart")
-            self._unit = movable.unit
-            self._scores[name].append(movable.scores(name, values))
-            ties = np.random.default_rng([self._seed, zlib.crc32(name.encode()), sample])
-            ranked = np.lexsort((ties.permutation(movable.number), -self._scores[name][-1]))
-            drawn = [movable.read(model, target, ranked[None], FRACTIONS, draw)[0] for draw in range(len(bases))]
-            self._curves[name].append(np.mean(drawn, axis=0) - bases.mean())
-            yield
-        drawn = []
-        for part in _random_curves(movable, model, target, self._pairs, self._seed, bases):
-            drawn.append(part)
-            yield
-        self._random.append(_with_ends(np.concatenate(drawn), value - bases.mean()))
+            unit = movable.unit
+            ranked[name] = movable.scores(name, values)
+            ties = np.random.default_rng([self.seed, zlib.crc32(name.encode()), sample.place])
+            order = np.lexsort((ties.permutation(movable.number), -ranked[name]))
+            drawn = [movable.read(model, target, order[None], FRACTIONS, draw)[0] for draw in range(len(bases))]
+            by_ranking[name] = np.mean(drawn, axis=0) - bases.mean()
+            yield done / steps
+        random, scale = [], value - bases.mean()
+        for part in _random_curves(movable, model, target, self.pairs, self.seed, bases):
+            random.append(part)
+            yield (len(by_ranking) + len(random)) / steps
+        return _Curves(by_ranking, ranked, _with_ends(np.concatenate(random), scale), scale, unit)
 
-    def result(self, blocks: np.ndarray) -> Faithfulness:
-        curves = {name: np.stack(each) for name, each in self._curves.items()}  # [samples, 2, fractions]
-        random = np.stack(self._random)  # [samples, orders, 2, coarse fractions]
-        scale = np.array(self._scales)
-        return Faithfulness(
-            faithfulness_table(curves, random, scale, blocks),
-            _curves(curves, random, scale),
-            self._scores,
-            len(scale),
-            self._unit,
-            len(np.unique(blocks)),
-        )
+
+def _result(samples: Sequence[_Curves], blocks: np.ndarray) -> Faithfulness:
+    names = list(samples[0].by_ranking)
+    curves = {name: np.stack([one.by_ranking[name] for one in samples]) for name in names}  # [samples, 2, fractions]
+    random = np.stack([one.random for one in samples])  # [samples, orders, 2, coarse fractions]
+    scale = np.array([one.scale for one in samples])
+    return Faithfulness(
+        faithfulness_table(curves, random, scale, blocks),
+        _curves(curves, random, scale),
+        {name: [one.scores[name] for one in samples] for name in names},
+        len(samples),
+        samples[0].unit,
+        len(np.unique(blocks)),
+    )
 
 
 def _pairs(orders: int | None, rankings: int) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
-from stockformer.engine import Engine, run_chunks
+from stockformer.engine import Engine, run_in_order
 from stockformer.explainability.groups.tests import (
     FEWEST_STRETCHES,
     FEWEST_WINDOWS,
@@ -240,13 +240,14 @@ def compare_measures(
     return GroupComparison(names, windows, table, maps, panel.lookback, shifts, tickers)
 
 
-def window_groups(model: nn.Module, dataset: StockDataset, by: str) -> dict[str, np.ndarray]:
+def window_groups(model: nn.Module, dataset: StockDataset, by: str, *, engine: Engine = None) -> dict[str, np.ndarray]:
     """Indices of windows by group, for `compare_groups`.
 
     Args:
         by: ``volatility``: ``calm`` and ``volatile``, the quarters with the least and the most of
             `StockDataset.volatility`; ``correct``: ``right`` and ``wrong`` predictions of the class;
             ``ticker``: one group per ticker.
+        engine: what runs the model for ``correct``, see `stockformer.engine.run_chunks`.
 
     Raises:
         ValueError: another `by`, or ``correct`` for a regression.
@@ -263,7 +264,7 @@ def window_groups(model: nn.Module, dataset: StockDataset, by: str) -> dict[str,
         raise ValueError("a regression's values are not right or wrong")
     if dataset.horizon is None:
         raise ValueError("the dataset has no labels: its horizon is not known")
-    outputs, labels = map(torch.cat, zip(*output_batches(model, dataset), strict=True))
+    outputs, labels = map(torch.cat, zip(*output_batches(model, dataset, engine=engine), strict=True))
     right = (describe_outputs(outputs, model).predictions == labels).numpy()
     return {"right": np.flatnonzero(right), "wrong": np.flatnonzero(~right)}
 
@@ -279,9 +280,8 @@ def _measure_all(
         part = chunks[place]
         return Chunk(dataset.inputs(samples[part]), {"group": signs[part]})
 
-    done = run_chunks(measure_chunk, model, chunk_of, range(len(chunks)), engine)
-    measured = dict(tqdm(done, desc="windows", total=len(chunks)))
-    in_order = [measured[place] for place in range(len(chunks))]
+    done = run_in_order(measure_chunk, model, chunk_of, len(chunks), engine)
+    in_order = list(tqdm(done, desc="windows", total=len(chunks)))
     values = {name: np.concatenate([one.values[name] for one in in_order]) for name in in_order[0].values}
     kinds = dict.fromkeys(kind for _, _, kind in in_order[0].maps)
     maps = {kind: torch.stack([_mean_map(in_order, group, sign, kind) for sign in (1, -1)], dim=1) for kind in kinds}
