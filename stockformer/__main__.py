@@ -18,12 +18,12 @@ from stockformer.checkpoint import checkpoint_files, save_checkpoint
 from stockformer.config import DEFAULT_MODEL_CONFIG, LOOKBACK
 from stockformer.dataset import StockDataset
 from stockformer.engine import Engine
-from stockformer.explainability import generate_report
 from stockformer.explainability.measures import DETAILS
 from stockformer.files import check_writable
 from stockformer.model import LABEL_MODES, PooledTransformer
 from stockformer.opening import open_model
 from stockformer.planted.scores import WINDOWS
+from stockformer.reports.explanation import report_windows
 from stockformer.reports.faithfulness import write_faithfulness
 from stockformer.reports.planted import write_planted
 from stockformer.sample import MODELS, load_sample, write_sample
@@ -92,12 +92,16 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--model", help="the .pt file that the table is meant for")
     check.set_defaults(run=_check)
 
-    report = commands.add_parser("report", parents=[writing, opening], help="write figures and a page about one day")
+    report = commands.add_parser(
+        "report", parents=[writing, opening, running], help="write figures and a page about one day, or each of several"
+    )
     report.add_argument("checkpoint", help="a .pt file")
     report.add_argument("data", help=_DATA)
-    report.add_argument("--date", required=True, help="the last day of the window")
+    report.add_argument(
+        "--date", required=True, action="append", help="the last day of the window; again for a report on another"
+    )
     report.add_argument("--ticker", help="default: the first with a window that ends on that day")
-    report.add_argument("--out", required=True, help="folder to write into")
+    report.add_argument("--out", required=True, help="folder to write into, several reports each into a folder in it")
     report.set_defaults(run=_report)
 
     faithfulness = commands.add_parser(
@@ -282,26 +286,12 @@ def _open(arguments: argparse.Namespace) -> tuple[StockDataset, PooledTransforme
 
 def _report(arguments: argparse.Namespace) -> None:
     dataset, model = _open(arguments)
-    window = dataset.window(dataset.index_of(arguments.date, arguments.ticker))
-    streams = [("Stock", window.x, dataset.feature_cols), ("Market", window.market_x, dataset.market_feature_cols)]
-    inputs = [(name, x[None], columns) for name, x, columns in streams if x is not None and columns is not None]
-    saved = generate_report(
-        model,
-        *(x for _, x, _ in inputs),
-        output_dir=arguments.out,
-        input_names=[name for name, _, _ in inputs],
-        feature_names=[columns for _, _, columns in inputs],
-        dates=list(window.dates),
-        prices=window.prices,
-        label=None if window.y is None else float(window.y),
-        assumption=dataset.assumption,
-        target=dataset.target_column,
-        means=window.means,
-        title=f"{window.ticker}, {window.dates[-1].date()}",
-        files_read=_files_read(arguments),
-        overwrite=arguments.overwrite,
-    )
-    print(saved["report"])
+    windows = [dataset.index_of(date, arguments.ticker) for date in arguments.date]
+    options = {"files_read": _files_read(arguments), "overwrite": arguments.overwrite}
+    with _engine(arguments) as engine:
+        pages = report_windows(model, dataset, windows, arguments.out, **options, engine=engine)
+    for page in pages:
+        print(page)
 
 
 if __name__ == "__main__":

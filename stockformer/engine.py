@@ -74,10 +74,15 @@ def run_in_order(
     chunks: int,
     engine: Engine = None,
 ) -> Iterator[Result]:
-    """`run_chunks` for the places from 0, in their order: a result waits here for those before it."""
+    """`run_chunks` for the places from 0, in their order."""
+    return _in_order(run_chunks(work, model, chunk_of, range(chunks), engine))
+
+
+def _in_order(results: Generator[tuple[int, Result]]) -> Iterator[Result]:
+    """Results by place from 0; one that comes early waits for those before it."""
     waiting: dict[int, Result] = {}
     following = 0
-    with closing(run_chunks(work, model, chunk_of, range(chunks), engine)) as results:
+    with closing(results):
         for place, result in results:
             waiting[place] = result
             while following in waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from stockformer.config import BASE_FEATURE_COLUMNS, FUNDAMENTAL_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
 from stockformer.explainability import METHODS, REFERENCES, compute_input_saliency
 from stockformer.explainability.faithfulness.curves import REMOVALS
+from stockformer.reports import explanation
 from stockformer.sample import MODELS, sample_faithfulness, sample_table
 from stockformer.table import read_table
 from stockformer.training import fit
@@ -405,15 +407,35 @@ def checkpoint(trained, tmp_path):
     return save_checkpoint(tmp_path / "model.pt", model, dataset.settings)
 
 
-def test_report(checkpoint, small_csv, tmp_path, capsys, small_report):
-    call = ["report", str(checkpoint), str(small_csv), "--ticker", "IBM", "--out", str(tmp_path / "out")]
-    assert main([*call, "--date", "2006-06-15"]) == 0
-    page = (tmp_path / "out" / "report.html").read_text()
+def test_report(checkpoint, small_csv, tmp_path, capsys, small_report, monkeypatch):
+    call = ["report", str(checkpoint), str(small_csv), "--ticker", "IBM", "--out"]
+    one, several = [*call, str(tmp_path / "one"), "--date"], [*call, str(tmp_path / "several"), "--date"]
+    assert main([*one, "2006-06-15"]) == 0
+    page = (tmp_path / "one" / "report.html").read_text()
     assert "<h1>IBM, 2006-06-15</h1>" in page
-    assert (tmp_path / "out" / "cross_layer0_heads.png").exists()
+    assert (tmp_path / "one" / "cross_layer0_heads.png").exists()
     capsys.readouterr()
-    assert main([*call, "--date", "2006-06-17"]) == 1
+    assert main([*one, "2006-06-17"]) == 1
     assert_one_line(capsys, "no window of IBM ends on 2006-06-17")
+
+    plain = explanation.run_in_order
+
+    def through_a_pipe(work, model, chunk_of, chunks, engine):
+        """As workers get it."""
+        return plain(work, model, lambda place: pickle.loads(pickle.dumps(chunk_of(place))), chunks, engine)
+
+    monkeypatch.setattr(explanation, "run_in_order", through_a_pipe)
+    several += ["2006-06-15", "--date", "2006-06-16", "--date", "2006-06-15"]
+    assert main(several) == 0
+    pages = [tmp_path / "several" / f"{day}_IBM" / "report.html" for day in ("2006-06-15", "2006-06-16")]
+    assert capsys.readouterr().out.splitlines() == [str(path) for path in pages]
+    assert files(pages[0].parent) == files(pages[1].parent) == files(tmp_path / "one")
+    assert pages[0].read_text() == page
+    assert "<h1>IBM, 2006-06-16</h1>" in pages[1].read_text()
+    assert main(several) == 1
+    assert_one_line(capsys, "report.html and 1 more would be replaced: expected a new name, or --overwrite")
+    assert main([*several, "--overwrite", "--workers", "0"]) == 1
+    assert_one_line(capsys, "engine is 0, expected at least 1 worker process")
 
 
 @pytest.mark.parametrize("name", ["report.html", "cross_layer0_heads.png"])
@@ -494,7 +516,7 @@ def test_a_checkpoint_without_statistics_is_opened_for_a_report(tmp_path, capsys
         calls.append((inputs, options))
         return {"report": "page"}
 
-    monkeypatch.setattr("stockformer.__main__.generate_report", generate)
+    monkeypatch.setattr(explanation, "generate_report", generate)
     call = ["report", str(ELSEWHERE / "cross_bin_3d.pt"), str(ELSEWHERE / "all_data_0.csv.xz"), "--out", str(tmp_path)]
     with np.load(ELSEWHERE / "cross_bin_3d.npz") as expected:
         assert main([*call, "--date", str(expected["date"][1]), "--ticker", str(expected["ticker"][1])]) == 0

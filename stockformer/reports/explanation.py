@@ -20,12 +20,14 @@ from tqdm.auto import tqdm
 
 from stockformer import __version__
 from stockformer.charts.figures import day_labels, render
+from stockformer.dataset import StockDataset, Window
+from stockformer.engine import Engine, run_in_order
 from stockformer.explainability.attention.ablation import attention_effects, head_importance
 from stockformer.explainability.attention.capture import Capture, capture_attention, kind_title
 from stockformer.explainability.attention.flow import has_inflow, joint_rollout, market_entry, mean_norm_map, relevance
 from stockformer.explainability.attention.trace import Trace, trace_attention
 from stockformer.explainability.attribution.attribute import Attribution, attribute, can_attribute
-from stockformer.explainability.faithfulness.curves import measure_faithfulness
+from stockformer.explainability.faithfulness.curves import faithfulness_steps
 from stockformer.explainability.faithfulness.rankings import CELL_RANKINGS, DAY_RANKINGS
 from stockformer.explainability.sentences.attention import (
     summarize_gate,
@@ -54,6 +56,7 @@ from stockformer.plots import attention as attention_plots
 from stockformer.plots import flow as flow_plots
 from stockformer.plots import inputs as input_plots
 from stockformer.plots import outputs as output_plots
+from stockformer.steps import run_to_end
 from stockformer.target_column import TargetColumn
 
 _DPI = 110
@@ -135,8 +138,105 @@ def generate_report(
     folder = Path(output_dir)
     check_writable([folder / "report.html"], files_read, make_folders=True, overwrite=overwrite)
     model = uncompiled(model)
+    known: dict[str, Any] = {"dates": dates, "prices": prices, "label": label, "assumption": assumption}
+    sections = _sections(model, inputs, names, feature_names, sample, **known, target=target, means=means)
+    paths = [folder / name for name in _names_of_files(sections)]
+    check_writable(paths, files_read, make_folders=True, overwrite=overwrite)
+    files = _drawn(model, sections, title, progress=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole({folder / name: content for name, content in files.items()})
+    return {path.stem: path for path in paths}
+
+
+def report_windows(
+    model: nn.Module,
+    dataset: StockDataset,
+    indices: Sequence[int],
+    output_dir: str | Path,
+    *,
+    files_read: Sequence[Path] = (),
+    overwrite: bool = True,
+    engine: Engine = None,
+) -> list[Path]:
+    """`generate_report` on windows of a dataset, with a progress bar: on one into the folder, on several each into a
+    folder in it, such as ``2008-10-15_AAPL``.
+
+    Args:
+        indices: which windows; one that is named twice is reported on once.
+        output_dir, files_read, overwrite: see `generate_report`.
+        engine: what draws the reports if there are several, see `stockformer.engine.run_chunks`.
+
+    Returns:
+        The pages.
+
+    Raises:
+        IndexError: there is no such window.
+        FileExistsError, OSError, ValueError: as for `generate_report`. Reports that are written by then stay.
+    """
+    windows = [dataset.window(index) for index in indices]
+    chosen = list({(window.ticker, window.dates[-1]): window for window in windows}.values())
+    top = Path(output_dir)
+    if len(chosen) == 1:
+        (given,) = (_given(dataset, window) for window in chosen)
+        options: dict[str, Any] = {"output_dir": top, "files_read": files_read, "overwrite": overwrite}
+        return [generate_report(model, *given.pop("inputs"), **given, **options)["report"]]
+    folders = [top / f"{window.dates[-1].date()}_{_safe(window.ticker)}" for window in chosen]
+    pages = [folder / "report.html" for folder in folders]
+    check_writable(pages, files_read, make_folders=True, overwrite=overwrite)
+    reports = run_in_order(_report, model, lambda place: _given(dataset, chosen[place]), len(chosen), engine)
+    for folder, files in zip(folders, tqdm(reports, desc="reports", total=len(chosen)), strict=True):
+        check_writable([folder / name for name in files], files_read, make_folders=True, overwrite=overwrite)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole({folder / name: content for name, content in files.items()})
+    return pages
+
+
+def _safe(ticker: str) -> str:
+    """A ticker in the name of a folder, where BRK/B would be two."""
+    return re.sub("[^A-Za-z0-9._-]+", "-", ticker)
+
+
+def _given(dataset: StockDataset, window: Window) -> dict[str, Any]:
+    """Arguments of `generate_report` for a window."""
+    names = [dataset.feature_cols, *([dataset.market_feature_cols] if dataset.market_feature_cols else [])]
+    return {
+        "inputs": window.inputs,
+        "input_names": ["Stock", "Market"][: len(names)],
+        "feature_names": names,
+        "dates": list(window.dates),
+        "prices": window.prices,
+        "label": None if window.y is None else float(window.y),
+        "assumption": dataset.assumption,
+        "target": dataset.target_column,
+        "means": window.means,
+        "title": f"{window.ticker}, {window.dates[-1].date()}",
+    }
+
+
+def _report(model: nn.Module, given: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of a report, by name."""
+    said = dict(given)
+    inputs, names, features, title = (said.pop(name) for name in ("inputs", "input_names", "feature_names", "title"))
+    model = uncompiled(model)
+    return _drawn(model, _sections(model, inputs, names, features, 0, **said), title, progress=False)
+
+
+def _sections(
+    model: nn.Module,
+    inputs: Sequence[Tensor],
+    names: Sequence[str],
+    feature_names: Sequence[Sequence[str]] | None,
+    sample: int,
+    *,
+    dates: Sequence[Any] | None,
+    prices: pd.DataFrame | None,
+    label: float | None,
+    assumption: str,
+    target: TargetColumn | None,
+    means: Sequence[Tensor] | None,
+) -> list[_Section]:
     capture = capture_attention(model, *inputs)
-    sections = [
+    return [
         *_price_sections(prices),
         *_output_sections(model, capture, sample, label, assumption, target),
         *(_attention_section(capture, kind, sample, dates) for kind in capture.kinds),
@@ -144,15 +244,19 @@ def generate_report(
         *_pooling_sections(capture, sample, dates),
         *_explained_sections(model, capture, inputs, names, feature_names, sample, dates, means),
     ]
+
+
+def _names_of_files(sections: Sequence[_Section]) -> list[str]:
+    return [*(f"{picture.name}.png" for section in sections for picture in section.pictures), "report.html"]
+
+
+def _drawn(model: nn.Module, sections: Sequence[_Section], title: str, *, progress: bool) -> dict[str, bytes]:
+    """The files of a report, by name, the page last."""
     pictures = [picture for section in sections for picture in section.pictures]
-    paths = [folder / f"{picture.name}.png" for picture in pictures]
-    check_writable([*paths, folder / "report.html"], files_read, make_folders=True, overwrite=overwrite)
-    drawn = {picture.name: render(picture.plot(), _DPI) for picture in tqdm(pictures, desc="report", unit="figure")}
+    bar = tqdm(pictures, desc="report", unit="figure", disable=not progress)
+    drawn = {picture.name: render(picture.plot(), _DPI) for picture in bar}
     page = _page(model, sections, drawn, title).encode(errors="replace")
-    saved = dict(zip(drawn, paths, strict=True)) | {"report": folder / "report.html"}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(dict(zip(saved.values(), [*drawn.values(), page], strict=True)))  # the page last
-    return saved
+    return dict(zip(_names_of_files(sections), [*drawn.values(), page], strict=True))
 
 
 def _check(
@@ -387,7 +491,7 @@ def _faithfulness_section(model: nn.Module, inputs: Inputs, by_day: bool) -> _Se
     numbers: dict[str, dict[str, Summary]] = {}
     rankings = {"Features by day": CELL_RANKINGS} | ({"Days": DAY_RANKINGS} if by_day else {})
     for what, each in rankings.items():
-        result = measure_faithfulness(model, [inputs], each)
+        result = run_to_end(faithfulness_steps(model, [inputs], each), "", progress=False)
         summary = summarize_faithfulness(result)
         draw = partial(flow_plots.plot_faithfulness, result, title=f"{what}: deletion and insertion")
         pictures.append(_Picture(f"faithfulness_{result.unit}", draw, summary.verdict))

@@ -252,7 +252,7 @@ def test_a_report_attributes_and_measures_from_the_mean(opened, windows, means, 
         bases.append(baselines)
         return attribute(model, *inputs, method="gradient")
 
-    monkeypatch.setattr(report, "measure_faithfulness", left_out)
+    monkeypatch.setattr(report, "faithfulness_steps", left_out)
     monkeypatch.setattr(report, "trace_attention", left_out)
     monkeypatch.setattr(report, "attribute", recorded)
     monkeypatch.setattr(report, "_attention_section", lambda *given: report._Section("Attention", "", [], {}))
