@@ -607,6 +607,7 @@ _PAGE = """<!doctype html>
 :root {{ color-scheme: light dark; }}
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em; }}
 h2 {{ margin-top: 2.5em; border-bottom: 1px solid; }}
+a {{ color: inherit; }}
 figure {{ margin: 1.5em 0; }}
 img {{ max-width: 100%; background: white; }}
 .numbers {{ overflow-x: auto; margin: 1.5em 0; }}
