@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from functools import cache, partial
+from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
@@ -139,9 +140,9 @@ def _in_processes(
     workers: int,
 ) -> Generator[tuple[int, Result]]:
     packed, left, broken = _packed(model, work), list(places), 0
-    spawn = multiprocessing.get_context("spawn")
+    context = _context()
     while left:
-        pool = ProcessPoolExecutor(workers, spawn, initializer=_start_process, initargs=(packed,))
+        pool = ProcessPoolExecutor(workers, context, initializer=_start_process, initargs=(packed,))
         try:
             with pool, closing(_in_executor(chunk_of, left, pool, workers)) as results:
                 for place, result in results:
@@ -154,6 +155,15 @@ def _in_processes(
                     f"worker processes died {broken} times in a row before any chunk was done: there may be too little "
                     "memory, or the script that starts them lacks `if __name__ == '__main__':`"
                 ) from None
+
+
+def _context() -> BaseContext:
+    """How worker processes start: from one that has imported what they need, where the system has such a thing."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["stockformer.explainability"])
+    return context
 
 
 def _on_cluster(

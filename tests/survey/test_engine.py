@@ -70,7 +70,7 @@ def test_work_in_steps():
     assert end.value.value == [0.0, 2.0, 4.0]
 
 
-def test_two_workers_change_no_bit_of_faithfulness(model, dataset):
+def test_two_workers_change_no_bit_of_faithfulness(model, dataset, few_orders):
     explanations = ExtractorSession.from_dataset(model, dataset).explanations
     here, there = (explanations.check(3, "day", engine=engine) for engine in (None, 2))
     pd.testing.assert_frame_equal(here.table, there.table, check_exact=True)
