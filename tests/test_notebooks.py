@@ -34,7 +34,7 @@ report._Picture = lambda name, plot, *words: Picture(name, pyplot.figure, *words
 SMALLER = """
 from stockformer import sample
 rows = sample.sample_table().query(
-    "symbol == 'AAPL' and ('2006-08' < date < '2007' or '2008-06' < date < '2008-11') or date > '2012-10'"
+    "symbol == 'AAPL' and ('2006-08' < date < '2007' or '2008-06' < date < '2008-11') or date > '2012-10-20'"
 )
 sample.sample_table = rows.copy
 """
