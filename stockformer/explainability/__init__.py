@@ -189,6 +189,7 @@ if TYPE_CHECKING:
     )
     from stockformer.reports.explanation import (
         generate_report,
+        report_windows,
     )
 
 __all__ = [
@@ -295,6 +296,7 @@ __all__ = [
     "randomisation_steps",
     "record_activations",
     "relevance",
+    "report_windows",
     "rollout",
     "saliency_frame",
     "spread_indices",
