@@ -3,6 +3,7 @@
 # make check     linting, formatting, types of Python and TypeScript
 # make unit      the tests that need no browser and build nothing
 # make browser   the tests that drive notebook servers in a Chromium, which is installed where there is none
+# make pictures  renew the pictures that the browser tests compare with, and show what changed
 # make format    format Python and TypeScript
 # make static    build the front-end in js/ into the package
 # make faithfulness   measure how far to trust the explanations of the shipped model
@@ -20,7 +21,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := $(PY) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: explore test tests check unit browser chromium chromium-package bytecode format notebooks faithfulness planted static clean
+.PHONY: explore test tests check unit browser pictures chromium chromium-package bytecode format notebooks faithfulness \
+        planted static clean
 
 explore: .venv/lab
 	@echo "The explorer opens in the browser; JupyterLab, with every notebook, is at /lab of the same address."
@@ -43,6 +45,11 @@ unit: .venv/test
 
 browser: chromium bytecode js/node_modules
 	$(PYTEST) -m browser
+
+pictures: chromium bytecode js/node_modules
+	rm -rf test-failures/pictures
+	PICTURES=renew $(PYTEST) -m pictures
+	@echo "Old, new and difference of every picture that changed: $(CURDIR)/test-failures/pictures"
 
 chromium: .venv/test chromium-package
 	$(PY) tests/browser/chromium.py

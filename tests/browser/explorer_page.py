@@ -42,6 +42,7 @@ TABS = {
     "Overview": "AttentionHeatmap",
     "History": "HistoryView",
     "Layers and heads": "LayerEvolution",
+    "Head grid": "HeadGrid",
     "Gates": "GateHeatmap",
     "Features": "SaliencyHeatmap",
     "Flow": "FlowHeatmap",

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nbformat
+from matplotlib import get_data_path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 BROWSER_FLAGS = [
@@ -73,11 +74,29 @@ def _serving(command: list[str], log: Path, health: str) -> Iterator[str]:
         server.wait(timeout=30)
 
 
+#: The fonts that matplotlib ships, and none of the system's, so that text is everywhere as wide.
+_FONTS = f"""<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
+<fontconfig>
+  <dir>{get_data_path()}/fonts/ttf</dir>
+  <selectfont>
+    <acceptfont><glob>*/DejaVuSans*</glob></acceptfont>
+    <rejectfont><glob>*</glob></rejectfont>
+  </selectfont>
+  <alias><family>monospace</family><prefer><family>DejaVu Sans Mono</family></prefer></alias>
+  <cachedir>{{cache}}</cachedir>
+</fontconfig>
+"""
+
+
 @contextmanager
 def chromium(path: str) -> Iterator[Browser]:
-    """A headless Chromium."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=BROWSER_FLAGS)
+    """A headless Chromium, with the same fonts on every machine."""
+    with TemporaryDirectory() as cache, sync_playwright() as playwright:
+        fonts = Path(cache) / "fonts.conf"
+        fonts.write_text(_FONTS.format(cache=cache))
+        environment = os.environ | {"FONTCONFIG_FILE": str(fonts)}
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=BROWSER_FLAGS, env=environment)
         try:
             yield browser
         finally:

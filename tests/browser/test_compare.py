@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lab import choose_theme, run_notebook, write_notebook
+from pictures import changes, expect_unchanged
 from playwright.sync_api import Locator, Page, expect
 from screen import shares_of, view, violations
 from shipped import shipped_sample
@@ -61,11 +62,15 @@ def test_both_maps_and_the_difference(page: Page, layer: int) -> None:
     np.testing.assert_allclose(seen[off], (difference / np.abs(difference).max() / 2 + 0.5)[off], atol=0.012)
 
 
-def test_one_click_moves_both_sides(page: Page) -> None:
+def select_cell(page: Page, query: int, key: int) -> None:
     shown = page.locator(".stockformer-AttentionHeatmap").first
     shown.scroll_into_view_if_needed()
     area = shown.locator(".plotarea_events").bounding_box()
-    page.mouse.click(area["x"] + area["width"] * 15.5 / DAYS, area["y"] + area["height"] * 10.5 / DAYS)
+    page.mouse.click(area["x"] + area["width"] * (key + 0.5) / DAYS, area["y"] + area["height"] * (query + 0.5) / DAYS)
+
+
+def test_one_click_moves_both_sides(page: Page) -> None:
+    select_cell(page, query=10, key=15)
     for number, index in enumerate((CALM, CRASH)):
         dates = [str(day.date()) for day in DATASET.window(index).dates]
         said = f"query {dates[10]}, key {dates[15]}"
@@ -89,8 +94,16 @@ def test_nothing_overflows_a_narrow_column(page: Page) -> None:
         page.set_viewport_size({"width": 1680, "height": 1400})
 
 
-def test_axe_finds_nothing(page: Page) -> None:
-    assert not violations(page, ".stockformer-comparison")
-    choose_theme(page, "JupyterLab Dark")
-    assert not violations(page, ".stockformer-comparison", colors_alone=True)
-    choose_theme(page, "JupyterLab Light")
+@pytest.mark.pictures
+def test_it_looks_as_in_its_pictures_and_axe_finds_nothing(page: Page) -> None:
+    shown = page.locator(".stockformer-comparison")
+    page.get_by_label("layer", exact=True).select_option(label="1")
+    select_cell(page, query=10, key=15)
+    page.set_viewport_size({"width": 1680, "height": 3000})
+    changed = []
+    for theme in ("dark", "light"):
+        choose_theme(page, f"JupyterLab {theme.title()}")
+        changed += changes(page, {f"comparison-{theme}": shown})
+        assert not violations(page, ".stockformer-comparison", colors_alone=theme == "dark")
+    page.set_viewport_size({"width": 1680, "height": 1400})
+    expect_unchanged(changed)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from hostile import DAYS, EVIL, hostile_session
+from pictures import changes, expect_unchanged
 from playwright.sync_api import Browser, Locator, Page, expect
 from screen import percent, shares_of, violations
 from shipped import shipped_sample
@@ -373,20 +374,40 @@ def test_a_phone_shows_it_without_scrolling_sideways(opened: Page, explorer_file
     assert ground == "light dark"
 
 
-def test_axe_finds_nothing(opened: Page, explorer_file: Path) -> None:
+@pytest.mark.pictures
+def test_it_looks_as_in_its_pictures_and_axe_finds_nothing(opened: Page, explorer_file: Path) -> None:
     opened.goto(explorer_file.as_uri())
     view(opened, "AttentionHeatmap").locator("canvas").wait_for()
+    opened.locator("footer p").last.evaluate("line => (line.style.visibility = 'hidden')")  # today, and versions
+    changed = look_at(opened, exported=opened.locator("body"))
     opened.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
-    for scheme in ("light", "dark"):
-        opened.emulate_media(color_scheme=scheme)
-        assert not violations(opened, colors_alone=scheme == "dark"), scheme
+    expect_no_violations(opened)
+    expect_unchanged(changed)
 
 
-def test_axe_finds_nothing_in_a_report(opened: Page, tmp_path: Path, small_report: None) -> None:
+@pytest.mark.pictures
+def test_a_report_looks_as_in_its_pictures_and_axe_finds_nothing(opened: Page, tmp_path: Path, few_orders) -> None:
     sizes = {"d_model": 8, "nhead": 2, "num_layers": 1, "dim_feedforward": 12, "market_layers": 1}
+    torch.manual_seed(0)
     model = create_model(5, "binary", None, sizes | {"market_feature_dim": 3}, "cross_attention").eval()
     report = generate_report(model, torch.randn(1, 6, 5), torch.randn(1, 6, 3), output_dir=tmp_path)["report"]
     opened.goto(report.as_uri())
+    opened.set_viewport_size({"width": 1100, "height": 2600})
+    changed = look_at(opened, report=opened)  # what matters most: further down are more pictures of matplotlib
+    expect_no_violations(opened)
+    expect_unchanged(changed)
+
+
+def look_at(page: Page, **parts: Locator | Page) -> list[str]:
+    """What is not as in its pictures, light and dark."""
+    changed = []
     for scheme in ("light", "dark"):
-        opened.emulate_media(color_scheme=scheme)
-        assert not violations(opened, colors_alone=scheme == "dark"), scheme
+        page.emulate_media(color_scheme=scheme)
+        changed += changes(page, {f"{name}-{scheme}": part for name, part in parts.items()})
+    return changed
+
+
+def expect_no_violations(page: Page) -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert not violations(page, colors_alone=scheme == "dark"), scheme

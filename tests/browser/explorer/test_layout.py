@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from explorer_page import CRASH, LAST, OVERVIEW, TABS, choose, click_cell, expect_cell, open_tab, sample, settle
 from lab import choose_theme
+from pictures import changes, expect_unchanged
 from playwright.sync_api import Page, expect
 from screen import (
     figure,
@@ -13,6 +16,8 @@ from screen import (
     view,
     violations,
 )
+
+from stockformer_widgets.catalogue import PAGES
 
 
 def test_an_enlarged_view_has_the_tab_for_itself_and_is_clicked_as_before(page: Page) -> None:
@@ -92,21 +97,55 @@ def test_every_view_is_a_tab_stop_with_a_name_before_its_numbers_and_its_enlargi
     assert border == "2px"
 
 
-def test_axe_finds_nothing_in_any_tab(page: Page) -> None:
+@pytest.fixture(scope="module", params=["dark", "light"])
+def theme(page: Page, explorer: Page, request: pytest.FixtureRequest) -> Iterator[str]:
+    choose_theme(page, f"JupyterLab {request.param.title()}")
+    yield request.param
+    choose_theme(page, "JupyterLab Light")
+
+
+def test_axe_finds_nothing_in_any_tab(page: Page, theme: str) -> None:
     """Whatever opens is open, the table of every value in one view."""
     page.get_by_role("button", name="tools", exact=True).click()
     page.get_by_title("what is explained, and how").first.click()
     view(page, "AttentionRow").get_by_text("numbers", exact=True).click()
     view(page, "AttentionRow").get_by_text("every value", exact=True).click()
-    for theme, titles in (("Dark", ("Overview", "History", "Faithfulness")), ("Light", TABS)):
-        choose_theme(page, f"JupyterLab {theme}")
-        for title in titles:
-            open_tab(page, title)
-            page.locator(".stockformer-fold:visible").evaluate_all("folds => folds.forEach(fold => (fold.open = true))")
-            assert not violations(page, ".stockformer-explorer", colors_alone=theme == "Dark"), title
+    for title in TABS if theme == "light" else ("Overview", "History", "Faithfulness"):
+        open_tab(page, title)
+        page.locator(".stockformer-fold:visible").evaluate_all("folds => folds.forEach(fold => (fold.open = true))")
+        assert not violations(page, ".stockformer-explorer", colors_alone=theme == "dark"), title
     page.locator(".stockformer-explorer details").evaluate_all("folds => folds.forEach(fold => (fold.open = false))")
     page.get_by_title("what is explained, and how").locator("visible=true").first.click()
     page.get_by_role("button", name="tools", exact=True).click()
+
+
+@pytest.mark.pictures
+def test_the_explorer_looks_as_in_its_pictures_at_four_widths(page: Page, theme: str) -> None:
+    click_cell(page, 9, 18)
+    beside = 1680 - page.locator(".stockformer-explorer").bounding_box()["width"]
+    changed = []
+    try:
+        for width in (900, 1160, 1400, 1900):
+            page.set_viewport_size({"width": round(width + beside), "height": 3000})
+            changed += changes(page, {f"explorer-{width}-{theme}": page.locator(".stockformer-explorer")})
+    finally:
+        page.set_viewport_size({"width": 1680, "height": 1400})
+    expect_unchanged(changed)
+
+
+@pytest.mark.pictures
+def test_every_view_looks_as_in_its_picture(page: Page, theme: str) -> None:
+    click_cell(page, 9, 18)
+    changed = []
+    page.set_viewport_size({"width": 1680, "height": 3000})
+    try:
+        for title in TABS:
+            open_tab(page, title)
+            names = [kind.__name__ for column in PAGES.get(title, []) for kind in column] or [TABS[title]]
+            changed += changes(page, {f"{name}-{theme}": view(page, name) for name in names})
+    finally:
+        page.set_viewport_size({"width": 1680, "height": 1400})
+    expect_unchanged(changed)
 
 
 #: What has the focus, and whether it looks as without; None outside of the explorer. The next Tab goes on from there.
@@ -242,7 +281,7 @@ def test_open_tools_cover_no_tab_and_cut_no_words(page: Page, width: int) -> Non
         tabs = page.locator(".stockformer-explorer .lm-TabBar-tab:visible").evaluate_all(
             "all => all.map(tab => tab.getBoundingClientRect().toJSON())"
         )
-        assert len(tabs) == len(TABS) + 1  # the grid of heads
+        assert len(tabs) == len(TABS)
         is_beside = panel["x"] > tabs[0]["x"] + 100
         below = panel["y"] + panel["height"]
         assert all(tab["right"] <= panel["x"] if is_beside else tab["top"] >= below for tab in tabs)

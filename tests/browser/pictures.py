@@ -1,0 +1,112 @@
+"""What is on the screen, compared with pictures of it in ``tests/browser/pictures``. ``make pictures`` renews them."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Locator, Page
+
+from stockformer_widgets.components.drawing import RIGHT
+
+PROJECT = Path(__file__).parents[2]
+KEPT = PROJECT / "tests" / "browser" / "pictures"
+CHANGED = PROJECT / "test-failures" / "pictures"
+
+#: How much of 255 a colour may be off, and in how many pixels it may be further off. Two runs give the same picture,
+#: bit for bit, and a kept one is at most 8 off. A digit of small grey text that becomes another changes at least 12
+#: pixels by more than 24 in either theme, a label that moves by a pixel 260, a badge that is missing 1100.
+COLOR, PIXELS = 24, 8
+_STILL_SECONDS, _LIMIT_SECONDS = 2, 60
+
+#: bqplot fits a figure 0.4 s after its width has changed.
+_ARE_FITTED = """right => [...document.querySelectorAll('.bqplot')].every(figure => {
+    if (!figure.checkVisibility()) return true;
+    const ends = [figure, figure.querySelector('.plotarea_events')].map(part => part.getBoundingClientRect().right);
+    return Math.abs(ends[0] - ends[1] - right) < 1;
+})"""
+
+
+def changes(page: Page, parts: Mapping[str, Locator | Page]) -> list[str]:
+    """Names of the pictures that parts of the page no longer look like; with PICTURES=renew none, these are kept."""
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    page.wait_for_function("!document.querySelector('.stockformer-outdated')")
+    page.wait_for_function(_ARE_FITTED, arg=RIGHT)
+    return [name for name, part in parts.items() if not _is_as_kept(name, part)]
+
+
+def expect_unchanged(changed: list[str]) -> None:
+    """Fail with what to do about `changes`."""
+    assert not changed, (
+        f"not as in {KEPT}: {', '.join(changed)}; old, new and difference are in {CHANGED}; "
+        "if the change is meant, run make pictures"
+    )
+
+
+def _is_as_kept(name: str, part: Locator | Page) -> bool:
+    file = KEPT / f"{name}.png"
+    old = _pixels(file.read_bytes()) if file.exists() else np.zeros((0, 0, 3), np.int16)
+    new = _at_rest(part, old)
+    if _alike(old, new):
+        return True
+    CHANGED.mkdir(parents=True, exist_ok=True)
+    new = _rounded(new)
+    Image.fromarray(_old_new_and_difference(old, new)).save(CHANGED / file.name)
+    renew = os.environ.get("PICTURES") == "renew"
+    if renew:
+        _of_a_palette(Image.fromarray(new.astype(np.uint8))).save(file, optimize=True)
+    return renew
+
+
+def _at_rest(part: Locator | Page, expected: np.ndarray) -> np.ndarray:
+    """[height, width, RGB] of a part of the page, as soon as it looks as expected or has stopped to change."""
+    start = since = monotonic()
+    seen = _taken(part)
+    while not _alike(expected, seen) and monotonic() - since < _STILL_SECONDS:
+        assert monotonic() - start < _LIMIT_SECONDS, f"{part} does not come to rest"
+        before, seen = seen, _taken(part)
+        if not _alike(before, seen):
+            since = monotonic()
+    return seen
+
+
+def _taken(part: Locator | Page) -> np.ndarray:
+    return _pixels(part.screenshot(animations="disabled"))
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.int16)
+
+
+def _rounded(pixels: np.ndarray) -> np.ndarray:
+    """With 16 steps a channel, which takes half of the space in a file."""
+    return np.rint(pixels / 17).astype(np.int16) * 17
+
+
+def _of_a_palette(picture: Image.Image) -> Image.Image:
+    """Where 256 colours are enough: that takes half of the space again."""
+    return picture.convert("P", palette=Image.Palette.ADAPTIVE) if picture.getcolors(256) else picture
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and bool(_differs(one, other).sum() <= PIXELS)
+
+
+def _differs(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """[height, width] whether a colour is another."""
+    return np.abs(one - other).max(axis=-1) > COLOR
+
+
+def _old_new_and_difference(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """The three beside each other; what differs is red on a faint copy of the new."""
+    height, width = (max(sizes) for sizes in zip(old.shape[:2], new.shape[:2], strict=True))
+    whole = [np.pad(one, [(0, height - one.shape[0]), (0, width - one.shape[1]), (0, 0)]) for one in (old, new)]
+    difference = (255 + whole[1]) // 2
+    difference[_differs(*whole)] = 255, 0, 0
+    return np.hstack([*whole, difference]).astype(np.uint8)
