@@ -225,9 +225,12 @@ def test_in_a_window_of_320_pixels_a_click_selects_the_cell(page: Page) -> None:
         page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
 
 
-@pytest.mark.parametrize("width", [1680, 860])
-def test_no_words_and_no_figures_are_cut(page: Page, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 1400})
+@pytest.mark.parametrize(("width", "zoom"), [(1680, 1), (860, 1), (1012, 2)])
+def test_no_words_and_no_figures_are_cut(page: Page, width: int, zoom: int) -> None:
+    """The last is a column of 1160 pixels at 200 %."""
+    sizes = {"width": width, "height": 1400, "deviceScaleFactor": zoom, "mobile": False}
+    browser = page.context.new_cdp_session(page)
+    browser.send("Emulation.setDeviceMetricsOverride", sizes)
     try:
         for title in TABS:
             open_tab(page, title)
@@ -236,12 +239,39 @@ def test_no_words_and_no_figures_are_cut(page: Page, width: int) -> None:
                 page.wait_for_function(
                     """view => {
                         const figures = [...view.querySelectorAll('.bqplot')].map(figure => figure.parentNode);
-                        return [view, ...figures].every(box => box.scrollWidth <= box.clientWidth);
+                        const screen = view.closest('.stockformer-explorer');
+                        return [view, screen, ...figures].every(box => box.scrollWidth <= box.clientWidth);
                     }""",
                     arg=shown.element_handle(),
                 )
     finally:
+        browser.detach()
         page.set_viewport_size({"width": 1680, "height": 1400})
+
+
+#: Keeps the names of what moves in the explorer from now on.
+_WATCH_MOTION = """() => {
+    window.moved = [];
+    const note = ({ target, type }) => window.moved.push(`${target.className} ${type}`);
+    const explorer = document.querySelector('.stockformer-explorer');
+    for (const kind of ['animationstart', 'transitionrun']) explorer.addEventListener(kind, note);
+}"""
+
+
+def test_nothing_moves_where_less_motion_is_wished(page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    page.evaluate(_WATCH_MOTION)
+    click_cell(page, 9, 12)
+    page.locator(".stockformer-explorer .noUi-target:visible").last.click()
+    page.get_by_role("button", name="tools", exact=True).click()
+    view(page, "AttentionRow").get_by_text("numbers", exact=True).click()
+    for title in TABS:
+        open_tab(page, title)
+    page.get_by_role("button", name="tools", exact=True).click()
+    open_tab(page, "Overview")
+    plot_area(page, "AttentionHeatmap")
+    page.emulate_media(reduced_motion="no-preference")
+    assert not page.evaluate("window.moved")
 
 
 @pytest.mark.parametrize(("width", "columns"), [(700, 1), (900, 2), (1160, 3), (1900, 3)])
