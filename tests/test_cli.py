@@ -479,6 +479,8 @@ def test_faithfulness_writes_nothing_when_it_cannot(checkpoint, small_csv, tmp_p
     call = ["faithfulness", str(checkpoint), str(small_csv), "--out", str(page)]
     assert main([*call, "--windows", "100000"]) == 1
     assert_one_line(capsys, "windows is 100000, expected 1 to ")
+    assert main([*call, "--windows", "2", "--workers", "0"]) == 1
+    assert capsys.readouterr().err.endswith("\nstockformer: engine is 0, expected at least 1 worker process\n")
     assert main(["faithfulness", str(checkpoint), "--out", str(page)]) == 1
     assert_one_line(capsys, "needs a CSV or Parquet file or a folder after it")
     assert not page.exists()
