@@ -31,7 +31,7 @@ from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.state.undo import Undo
 from stockformer_widgets.tabs import Shown, ViewTabs, pages_of, with_controls, with_history
-from stockformer_widgets.views.base import check_state, close_children
+from stockformer_widgets.views.base import View, check_state, close_children
 
 
 class AttentionExplorer(SnapshotBox):
@@ -65,6 +65,9 @@ class AttentionExplorer(SnapshotBox):
         self._survey = survey
         self.comparison: SampleComparison | None = None
         self._history: HistorySelection | None = None
+        self._adopted: set[View] = set()
+        #: Name of a view that is not made yet -> its options.
+        self._later: dict[str, dict[str, str]] = {}
         try:
             self._build(survey)
             for owner in (session, session.explanations):
@@ -81,8 +84,8 @@ class AttentionExplorer(SnapshotBox):
 
     @property
     def state(self) -> dict[str, Any]:
-        """What is chosen, for `restore`: a dictionary for JSON, as of `save_state`, with the title of the ``tab`` and
-        what is chosen in the ``history``.
+        """What is chosen, for `restore`: a dictionary for JSON, as of `save_state`, with the title of the ``tab``, what
+        is chosen in the ``history``, and under ``options`` by the name of a view what is chosen in it.
         """
         return self._with_tab(self._save())
 
@@ -141,6 +144,7 @@ class AttentionExplorer(SnapshotBox):
         self._close_comparison()
         for view in self.views if hasattr(self, "tabs") else []:
             view.close()
+        self._adopted.clear()
         close_children(self)
         if hasattr(self, "explain"):  # a model without attribution has no place for it
             close_children(self.explain)
@@ -179,6 +183,7 @@ class AttentionExplorer(SnapshotBox):
         pages = with_history(pages, survey, session, self._open_history)
         self.tabs = ViewTabs(pages, selection, self.message)
         self.tabs.turn()
+        self._adopt()
         self.children = (
             _row("stockformer-bar", [*bar, self.opener, self.toolbar]),
             self.headline,
@@ -187,7 +192,7 @@ class AttentionExplorer(SnapshotBox):
             self._beside,
         )
         self._undo = Undo(self._save, self._restore)
-        self.tabs.observe(lambda change: self._show_undo(), "selected_index")
+        self.tabs.observe(self._turned, "selected_index")
         self._remember()
 
     def _make_tools(self) -> Tools:
@@ -227,6 +232,7 @@ class AttentionExplorer(SnapshotBox):
             if self.session.reading is not self._read:
                 self._read = self.session.reading
                 self.tabs.turn()
+                self._adopt()
             self.headline.write()
             self._remember()
 
@@ -241,6 +247,23 @@ class AttentionExplorer(SnapshotBox):
             self.toolbar.undoes, self.toolbar.redoes = self._undo.undoes, self._undo.redoes
             self.toolbar.state = json.dumps(self._with_tab(self._undo.now))
 
+    def _turned(self, change: Any) -> None:
+        self._adopt()
+        self._show_undo()
+
+    def _adopt(self) -> None:
+        """Let what is chosen in the views of a tab that has just been opened be undone too."""
+        for view in self.views:
+            if isinstance(view, View) and view not in self._adopted:
+                self._adopted.add(view)
+                failures: list[str] = []
+                with noting(failures, "an option"):
+                    view.choose(self._later.pop(type(view).__name__, {}))
+                if failures:
+                    self.message.say("; ".join(failures))
+                for control in view.controls.values():
+                    control.observe(lambda change: self._remember(), "value")
+
     def _open_history(self, view: HistoryView) -> None:
         """Let what is chosen in the history be undone too."""
         self._history = view.selection
@@ -248,7 +271,9 @@ class AttentionExplorer(SnapshotBox):
 
     def _save(self) -> dict[str, Any]:
         history = {} if self._history is None else self._history.save()
-        return {**save_state(self.session, self.selection), "history": history}
+        changed = {type(view).__name__: view.changed for view in self._adopted}
+        options = {name: one for name, one in sorted((changed | self._later).items()) if one}
+        return {**save_state(self.session, self.selection), "history": history, "options": options}
 
     def _with_tab(self, state: Mapping[str, Any]) -> dict[str, Any]:
         return {**state, "tab": self.tabs.titles[self.tabs.selected_index]}
@@ -260,6 +285,11 @@ class AttentionExplorer(SnapshotBox):
             self.tabs.selected_index = self.tabs.titles.index(tab)
         elif tab is not None:
             failures.append(f"tab is not restored: there is no {tab!r}")
+        options = dict(state.get("options", {}))
+        for view in self._adopted:
+            with noting(failures, "an option"):
+                view.choose(options.pop(type(view).__name__, {}))
+        self._later = options
         chosen = state.get("history", {})
         if self._history is not None:
             with noting(failures, "history"):

@@ -9,6 +9,7 @@ from typing import Any
 State = Mapping[str, Any]
 _MOST = 200
 _TOGETHER = 0.5  # seconds
+_FLAT = ("explanations", "selection")  # whose fields have names of their own
 _DRAGGED = ["query"], ["key"]  # a click on a map changes both
 
 
@@ -91,7 +92,7 @@ def _changed(one: State, other: State) -> list[str]:
     names = []
     for name in other:
         a, b = one.get(name), other[name]
-        if a != b and isinstance(a, Mapping) and isinstance(b, Mapping) and name in ("explanations", "selection"):
+        if a != b and isinstance(a, Mapping) and isinstance(b, Mapping) and name in _FLAT:
             names += [field for field in b if a.get(field) != b[field]]
         elif a != b:
             names.append(name)

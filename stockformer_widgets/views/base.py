@@ -179,6 +179,23 @@ class View(SnapshotBox):
         return {name: control.value for name, control in self.controls.items()}
 
     @property
+    def changed(self) -> dict[str, str]:
+        """Those of the chosen options that are not the default."""
+        return {name: control.value for name, control in self.controls.items() if control.value != control.options[0]}
+
+    def choose(self, options: Mapping[str, str]) -> None:
+        """Choose these options of `chart_of`, and of the others the default.
+
+        Raises:
+            ValueError: the view has no such option, or the option no such value.
+        """
+        for name, value in options.items():
+            if name not in self.controls or value not in self.controls[name].options:
+                raise ValueError(f"{type(self).__name__} has no {name} {value!r}")
+        for name, control in self.controls.items():
+            control.value = options.get(name, control.options[0])
+
+    @property
     def _body(self) -> Any:
         """The body of the chart; each view draws one type."""
         return self.chart.body

@@ -10,7 +10,7 @@ import torch
 from cases import SESSIONS, dataset, make_session, model, shown_message
 
 from stockformer.explainability import WhatIf
-from stockformer_widgets import AttentionExplorer, ExtractorSession
+from stockformer_widgets import AttentionExplorer, ExtractorSession, FlowHeatmap, SaliencyBars
 from stockformer_widgets.state import undo
 from stockformer_widgets.state.saved import restore_state, save_state
 from stockformer_widgets.state.undo import Undo
@@ -116,6 +116,32 @@ def test_quick_clicks_on_a_map_are_changes_of_their_own(explorer, monkeypatch):
             explorer.selection.query, explorer.selection.key = place
     explorer.undo()
     assert (explorer.selection.query, explorer.selection.key) == (1, 2)
+
+
+def test_options_of_a_view_are_undone_and_restored_in_a_tab_that_opens_later(explorer, session):
+    (bars,) = (view for view in explorer.views if isinstance(view, SaliencyBars))
+    bars.controls["over"].value = "selected day"
+    bars.controls["values"].value = "signed"
+    assert explorer.toolbar.undoes == "options"
+    explorer.undo()
+    assert bars.chosen == {"over": "selected day", "values": "absolute"}
+    explorer.undo()
+    explorer.redo()
+    assert bars.chosen == {"over": "selected day", "values": "absolute"}
+    explorer.tabs.selected_index = explorer.tabs.titles.index("Flow")
+    (flow,) = (view for view in explorer.views if isinstance(view, FlowHeatmap))
+    flow.controls["shows"].value = "rollout"
+    state = json.loads(json.dumps(explorer.state | {"tab": "Overview"}))
+    assert state["options"] == {"FlowHeatmap": {"shows": "rollout"}, "SaliencyBars": {"over": "selected day"}}
+    with AttentionExplorer(session) as other:
+        other.restore(state)
+        assert other.state == state
+        other.tabs.selected_index = other.tabs.titles.index("Flow")
+        (flow,) = (view for view in other.views if isinstance(view, FlowHeatmap))
+        assert flow.chosen == {"shows": "rollout"}
+        assert "rollout" in flow.chart.title
+        with pytest.warns(UserWarning, match="an option is not restored: SaliencyBars has no over 'noon'"):
+            other.restore(state | {"options": {"SaliencyBars": {"over": "noon"}}})
 
 
 def test_the_page_asks_for_undo_and_redo(explorer):
