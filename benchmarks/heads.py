@@ -30,7 +30,7 @@ from torch import Tensor
 
 from stockformer.charts.maps import head_grid, head_maps
 from stockformer.explainability import head_statistics
-from stockformer_widgets.components.encoding import describe_maps, display_maps
+from stockformer_widgets.components.head_maps import describe_maps, display_maps
 from stockformer_widgets.views.head_grid import MapGrid
 
 HERE = Path(__file__).parent

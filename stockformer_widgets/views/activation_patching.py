@@ -14,7 +14,7 @@ from stockformer_widgets.state.explanations import patching_from
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.compared import ComparedView
-from stockformer_widgets.views.maps import HeatmapView
+from stockformer_widgets.views.heatmap import HeatmapView
 from stockformer_widgets.views.stepped import SteppedResult
 
 

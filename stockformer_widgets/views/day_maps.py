@@ -15,7 +15,7 @@ from stockformer.explainability import kind_title
 from stockformer_widgets.components.drawing import HIGHLIGHT
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.maps import HeatmapView
+from stockformer_widgets.views.heatmap import HeatmapView
 
 _DRAG = ("dragstart", "dragmove", "dragend")
 _ZOOMED = "zoomed in: the sentences are about all days; 0 or a double click shows all"

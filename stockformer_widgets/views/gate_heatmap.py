@@ -6,7 +6,7 @@ from stockformer.charts.chart import Chart
 from stockformer.charts.maps import gate_map
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.views.maps import HeatmapView
+from stockformer_widgets.views.heatmap import HeatmapView
 
 
 class GateHeatmap(HeatmapView):

@@ -16,11 +16,11 @@ from stockformer.charts.maps import day_map, head_grid, head_maps
 from stockformer.explainability import head_statistics, kind_title
 from stockformer_widgets.components.caption import Phrase
 from stockformer_widgets.components.drawing import Titled
-from stockformer_widgets.components.encoding import describe_maps, display_maps
+from stockformer_widgets.components.head_maps import describe_maps, display_maps
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import View
-from stockformer_widgets.views.maps import cell_phrases
+from stockformer_widgets.views.heatmap import cell_phrases
 
 _STATIC = Path(__file__).parents[1] / "static"
 

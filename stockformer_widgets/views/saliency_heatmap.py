@@ -9,7 +9,7 @@ from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.attribution import AttributedView, attribution_summary
-from stockformer_widgets.views.maps import HeatmapView
+from stockformer_widgets.views.heatmap import HeatmapView
 
 
 class SaliencyHeatmap(AttributedView, HeatmapView):

@@ -24,8 +24,8 @@ from stockformer_widgets import (
 )
 from stockformer_widgets.views.bars import BarsView
 from stockformer_widgets.views.compared import ComparedView
+from stockformer_widgets.views.heatmap import HeatmapView
 from stockformer_widgets.views.lines import LinesView
-from stockformer_widgets.views.maps import HeatmapView
 from stockformer_widgets.views.panels import PanelsView
 
 CASES = [(name, kind) for name, kind in PAIRS if issubclass(kind, LinesView | BarsView | PanelsView)]

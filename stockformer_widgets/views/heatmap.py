@@ -23,7 +23,7 @@ from stockformer_widgets.components.drawing import (
     set_marks,
     set_range,
 )
-from stockformer_widgets.components.palette import palette_of
+from stockformer_widgets.components.heatmap_colors import palette_of
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.views.base import View

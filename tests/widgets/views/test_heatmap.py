@@ -16,7 +16,7 @@ from stockformer.charts.chart import GREY, HIGHLIGHT, Axis, Chart, Heatmap, Scal
 from stockformer.charts.difference import difference
 from stockformer.charts.draw import draw
 from stockformer_widgets import AttentionHeatmap, HeadGrid, SaliencyHeatmap, Selection
-from stockformer_widgets.views.maps import HeatmapView
+from stockformer_widgets.views.heatmap import HeatmapView
 
 MAPS = [(name, kind) for name, kind in PAIRS if issubclass(kind, HeatmapView)]
 

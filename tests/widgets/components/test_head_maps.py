@@ -12,7 +12,7 @@ from scipy.spatial.distance import jensenshannon
 from stockformer.charts.chart import Grid
 from stockformer.charts.maps import head_grid, head_maps
 from stockformer.explainability import head_statistics
-from stockformer_widgets.components.encoding import describe_maps, display_maps
+from stockformer_widgets.components.head_maps import describe_maps, display_maps
 
 
 def random_maps(layers: int, heads: int, queries: int, keys: int) -> list[torch.Tensor]:
