@@ -17,7 +17,6 @@ from stockformer.check import check_table
 from stockformer.checkpoint import checkpoint_files, save_checkpoint
 from stockformer.config import DEFAULT_MODEL_CONFIG, LOOKBACK
 from stockformer.dataset import StockDataset
-from stockformer.engine import Engine
 from stockformer.explainability.measures import DETAILS
 from stockformer.files import check_writable
 from stockformer.model import LABEL_MODES, PooledTransformer
@@ -30,6 +29,7 @@ from stockformer.sample import MODELS, load_sample, write_sample
 from stockformer.survey import survey
 from stockformer.table import listed, read_table, table_files
 from stockformer.training import FitResult, fit
+from stockformer.workers import Engine
 
 #: Options of ``train`` for the model's size: option, key of `DEFAULT_MODEL_CONFIG`, what it is.
 _SIZES = (

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
-from stockformer.engine import Engine, run_in_order
 from stockformer.forward import in_eval_mode, without_gradients
 from stockformer.inputs import Inputs
 from stockformer.model import Forecaster, as_forecaster
 from stockformer.threads import few_threads
 from stockformer.uncertainty.calibration import Calibration, calibrate
+from stockformer.workers import Engine, run_in_order
 
 
 def class_names(model: Forecaster, edges: Sequence[float] = ()) -> list[str]:
@@ -180,7 +180,7 @@ def analyze_output_distribution(
 
     Args:
         indices: which samples; all of them by default.
-        engine: what runs the model, see `stockformer.engine.run_chunks`.
+        engine: what runs the model, see `stockformer.workers.run_chunks`.
         progress: show a progress bar.
 
     Raises:
@@ -210,7 +210,7 @@ def output_batches(
 
     Args:
         indices: which samples; all of them by default.
-        engine: what runs the model, see `stockformer.engine.run_chunks`.
+        engine: what runs the model, see `stockformer.workers.run_chunks`.
 
     Returns:
         Outputs [batch] or [batch, columns] in float32 on the CPU, and labels [batch], NaN without a target.

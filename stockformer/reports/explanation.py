@@ -21,7 +21,6 @@ from tqdm.auto import tqdm
 from stockformer import __version__
 from stockformer.charts.figures import day_labels, render
 from stockformer.dataset import StockDataset, Window
-from stockformer.engine import Engine, run_in_order
 from stockformer.explainability.attention.ablation import attention_effects, head_importance
 from stockformer.explainability.attention.capture import Capture, capture_attention, kind_title
 from stockformer.explainability.attention.flow import has_inflow, joint_rollout, market_entry, mean_norm_map, relevance
@@ -58,6 +57,7 @@ from stockformer.plots import inputs as input_plots
 from stockformer.plots import outputs as output_plots
 from stockformer.steps import run_to_end
 from stockformer.target_column import TargetColumn
+from stockformer.workers import Engine, run_in_order
 
 _DPI = 110
 _LONGEST_STEM = 80  # characters
@@ -164,7 +164,7 @@ def report_windows(
     Args:
         indices: which windows; one that is named twice is reported on once.
         output_dir, files_read, overwrite: see `generate_report`.
-        engine: what draws the reports if there are several, see `stockformer.engine.run_chunks`.
+        engine: what draws the reports if there are several, see `stockformer.workers.run_chunks`.
 
     Returns:
         The pages.

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from stockformer.dataset import StockDataset
-from stockformer.engine import Engine
 from stockformer.explainability.attention.ablation import attention_effects
 from stockformer.explainability.attribution.methods import METHODS
 from stockformer.explainability.donors import OTHERS, other_windows
@@ -31,6 +30,7 @@ from stockformer.inputs import Inputs
 from stockformer.model import PooledTransformer
 from stockformer.reports.markdown import markdown_table
 from stockformer.targets import explained
+from stockformer.workers import Engine
 
 _FEW = 4  # windows of the checks that attribute with every method once more
 
@@ -50,7 +50,7 @@ def write_faithfulness(
         path: of the page.
         windows: how many.
         table: of a CSV file to write as well, with the numbers of the tables of rankings.
-        engine: what measures the rankings, see `stockformer.engine.run_chunks`; the checks of few windows run here.
+        engine: what measures the rankings, see `stockformer.workers.run_chunks`; the checks of few windows run here.
 
     Returns:
         Those numbers: ``model, unit, removal``, one of `REMOVALS`, and the columns of `Faithfulness.table`.

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from stockformer.dataset import StockDataset
-from stockformer.engine import Engine, run_chunks
 from stockformer.explainability.measures import DETAILS, Chunk, MeasuredChunk, measure_chunk
 from stockformer.fingerprint import fingerprint
 from stockformer.model import as_forecaster
@@ -24,6 +23,7 @@ from stockformer.survey.context import index_of, price_context
 from stockformer.survey.store import SCHEMA, Store
 from stockformer.survey.table import Survey, check_installed, column_of, open_survey
 from stockformer.table import listed
+from stockformer.workers import Engine, run_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa

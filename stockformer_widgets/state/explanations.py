@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from traitlets import Bool, Dict, Enum, Int, TraitError, validate
 
 from stockformer.dataset import StockDataset
-from stockformer.engine import Engine
 from stockformer.explainability import (
     DAY_RANKINGS,
     GROUPS,
@@ -47,6 +46,7 @@ from stockformer.explainability.faithfulness.rankings import Ranking, choose_bas
 from stockformer.inputs import Inputs
 from stockformer.model import Forecaster
 from stockformer.steps import Steps, run_to_end
+from stockformer.workers import Engine
 from stockformer_widgets.state.observable import Follower, Observable, reacts
 from stockformer_widgets.state.reading import Reading
 
@@ -281,7 +281,7 @@ class Explanations(Observable):
             windows: number of windows of the dataset, evenly spread; by default the sample alone.
             unit: ``cell`` ranks every feature of every day by every method, from `baseline` and in
                 `groups`; ``day`` ranks days, also by attention. Both move them to the training mean.
-            engine: what measures the windows, see `stockformer.engine.run_chunks`.
+            engine: what measures the windows, see `stockformer.workers.run_chunks`.
 
         Raises:
             ValueError: unknown unit, fewer than two windows or more than there are, a session without dataset or

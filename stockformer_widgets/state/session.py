@@ -19,7 +19,6 @@ from traitlets import Bool, Instance, Int, TraitError, default, validate
 
 from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset, Window
-from stockformer.engine import Engine
 from stockformer.explainability import (
     OutputDistribution,
     Summary,
@@ -39,6 +38,7 @@ from stockformer.explainability.attention.activations import Activations, check_
 from stockformer.forward import uncompiled
 from stockformer.model import Forecaster, as_forecaster
 from stockformer.target_column import TargetColumn
+from stockformer.workers import Engine
 from stockformer_widgets.state.explanations import EXPLAINS, Explanations
 from stockformer_widgets.state.lifetime import closes_to_the_end
 from stockformer_widgets.state.moved import moved_to_explanations
@@ -303,7 +303,7 @@ class ExtractorSession(Observable):
         The last two run the model, as it is, over the whole dataset, once, with a progress bar.
 
         Args:
-            engine: what runs the model, see `stockformer.engine.run_chunks`.
+            engine: what runs the model, see `stockformer.workers.run_chunks`.
 
         Raises:
             ValueError: no such landmark, or a session without dataset.

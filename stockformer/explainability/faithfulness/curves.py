@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from stockformer.dataset import StockDataset
-from stockformer.engine import Engine, chunk_steps
 from stockformer.explainability.faithfulness.blocks import holm, ratio_test
 from stockformer.explainability.faithfulness.rankings import (
     CELL_RANKINGS,
@@ -34,6 +33,7 @@ from stockformer.forward import in_eval_mode, without_gradients
 from stockformer.inputs import Inputs
 from stockformer.steps import Steps, part_of, run_to_end
 from stockformer.targets import Target, explained
+from stockformer.workers import Engine, chunk_steps
 
 #: Shares of the input that are moved, of which the areas under the curves are taken.
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -209,7 +209,7 @@ def measure_faithfulness(
         orders: how many random orders, rounded up to an even number; by default 200, or more where there are so
             many rankings that no corrected p-value could be below 0.05.
         seed: of the random orders and of the order of equal scores.
-        engine: what measures the samples, each as one chunk, see `stockformer.engine.run_chunks`.
+        engine: what measures the samples, each as one chunk, see `stockformer.workers.run_chunks`.
 
     Raises:
         ValueError: no samples or no rankings, another number of blocks or lists of other windows than of samples,

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from stockformer.dataset import StockDataset
-from stockformer.engine import Engine, run_in_order
 from stockformer.explainability.groups.tests import (
     FEWEST_STRETCHES,
     FEWEST_WINDOWS,
@@ -27,6 +26,7 @@ from stockformer.model import as_forecaster
 from stockformer.outputs import describe_outputs, output_batches
 from stockformer.table import counted
 from stockformer.uncertainty.dependence import FEWEST_BLOCKS
+from stockformer.workers import Engine, run_in_order
 
 GROUPINGS = ("volatility", "correct", "ticker")
 #: The verdict names tickers if at least this share of a group's windows would have to change ticker for both groups to
@@ -175,7 +175,7 @@ def compare_groups(
         group_a, group_b: indices of windows, or a boolean for every window of the dataset.
         names: names of the groups.
         resamples: the largest number of shifts; there are as many as days with windows of these tickers, less one.
-        engine: what runs the model, see `stockformer.engine.run_chunks`.
+        engine: what runs the model, see `stockformer.workers.run_chunks`.
 
     Raises:
         TypeError: the model is not a `stockformer.model.Forecaster`.
@@ -247,7 +247,7 @@ def window_groups(model: nn.Module, dataset: StockDataset, by: str, *, engine: E
         by: ``volatility``: ``calm`` and ``volatile``, the quarters with the least and the most of
             `StockDataset.volatility`; ``correct``: ``right`` and ``wrong`` predictions of the class;
             ``ticker``: one group per ticker.
-        engine: what runs the model for ``correct``, see `stockformer.engine.run_chunks`.
+        engine: what runs the model for ``correct``, see `stockformer.workers.run_chunks`.
 
     Raises:
         ValueError: another `by`, or ``correct`` for a regression.

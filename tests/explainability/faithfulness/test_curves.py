@@ -104,7 +104,9 @@ def test_curves_of_a_linear_model_are_sums_of_its_parts(linear, number):
 def test_verdicts(linear):
     found = measure_faithfulness(linear, samples(12, 20, 5), {"truth": truth, "reverse": reverse, "noise": noise})
     assert [found.table["ranking"].iloc[place] for place in (0, -1)] == ["truth", "reverse"]
-    assert faithfulness_verdict(found.table, "truth").startswith("truth is better than the size of the input: deletion ")
+    assert faithfulness_verdict(found.table, "truth").startswith(
+        "truth is better than the size of the input: deletion "
+    )
     assert faithfulness_verdict(found.table, "noise").startswith("noise is no better than random")
     assert faithfulness_verdict(found.table, "reverse").startswith(
         "reverse is no better than random, and not even as good: "
@@ -567,7 +569,10 @@ def test_sentences_of_both_removals(linear):
     found = measure_faithfulness(linear, given, {"truth": truth, "noise": noise}, others=others)
     second = found.second.table
     verdicts = {name: each.set_index("ranking")["verdict"] for name, each in (("one", found.table), ("two", second))}
-    assert (verdicts["one"]["truth"], verdicts["two"]["truth"]) == ("better than the size of the input", "no better than random")
+    assert (verdicts["one"]["truth"], verdicts["two"]["truth"]) == (
+        "better than the size of the input",
+        "no better than random",
+    )
     for name, agree in (("truth", "disagree"), ("noise", "agree")):
         said = faithfulness_verdict(found.table, name, second)
         assert said.startswith(faithfulness_verdict(found.table, name))

@@ -16,10 +16,10 @@ import pytest
 import torch
 from doubling import Doubling, double
 
-from stockformer.engine import chunk_steps, run_chunks, run_in_order
 from stockformer.explainability import analyze_output_distribution, window_groups
 from stockformer.survey import survey, survey_steps
 from stockformer.threads import one_thread
+from stockformer.workers import chunk_steps, run_chunks, run_in_order
 from stockformer_widgets import ExtractorSession
 
 
@@ -50,7 +50,7 @@ def test_chunks_are_made_when_they_are_needed():
 
 def test_results_that_come_early_wait_for_those_before_them(monkeypatch):
     arriving = ((place, f"result {place}") for place in (2, 0, 1, 3))
-    monkeypatch.setattr("stockformer.engine.run_chunks", lambda *given: arriving)
+    monkeypatch.setattr("stockformer.workers.run_chunks", lambda *given: arriving)
     results = run_in_order(double, Doubling(), chunk_of, 4)
     assert list(islice(results, 3)) == ["result 0", "result 1", "result 2"]
     results.close()
