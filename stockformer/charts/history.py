@@ -184,19 +184,25 @@ def measure_histogram(bins: pd.DataFrame, column: str, filtered: str = "") -> Ch
 
 
 def chosen_windows(frame: pd.DataFrame) -> Chart:
-    """Measures of a few windows, one panel per measure.
+    """Measures of a few windows, one panel per measure and one line per ticker.
 
     Args:
         frame: one row per window: ``date, ticker``, and the measures.
     """
-    # All lines have one name, so that the titles alone say what is what.
     windows = [f"{ticker}, {date.date()}" for ticker, date in zip(frame["ticker"], frame["date"], strict=True)]
     places, panels = Axis(windows, "window", SAMPLE), []
+    tickers = frame["ticker"].unique()
+    colors = dict(zip(tickers, line_colors(len(tickers)), strict=True))
     for column in map(str, frame.columns.drop(["date", "ticker"])):
-        values = frame[column].to_numpy(dtype=float)
-        dots = Line("its value", values, formatted(values, form_of(column)), NEUTRAL, "dots")
-        panels.append((named(column), Lines((dots,), places, scale_of(column, *finite_range([values])))))
+        values, form = frame[column].to_numpy(dtype=float), form_of(column)
+        lines = tuple(_of_ticker(frame["ticker"] == one, str(one), values, form, colors[one]) for one in tickers)
+        panels.append((named(column), Lines(lines, places, scale_of(column, *finite_range([values])))))
     return Chart("Measures of the windows of this page", Panels(tuple(panels)), frame.copy)
+
+
+def _of_ticker(own: pd.Series, ticker: str, values: np.ndarray, form: str, color: str) -> Line:
+    words = [words if mine else "" for words, mine in zip(formatted(values, form), own, strict=True)]
+    return Line(ticker, np.where(own, values, np.nan), words, color, "dots")
 
 
 def mean_maps(maps: Mapping[str, Mapping[str, Tensor]], kind: str, layer: int) -> dict[str, Heatmap]:
