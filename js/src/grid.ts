@@ -3,6 +3,7 @@
 import { gradient, greyLegend, picture, SEQUENTIAL } from "./colors";
 import { choice, element, redrawing, sharp } from "./dom";
 import { find, layout, type Layout } from "./layout";
+import { share } from "./numbers";
 import { type Codes, type HeadMap, levels } from "./maps";
 
 export interface Cell {
@@ -62,7 +63,7 @@ export function headGrid(root: HTMLElement, handlers: GridHandlers, signal: Abor
     legend.replaceChildren(
       "0 ",
       Object.assign(element("span", "stockformer-color-bar"), { style: `background: ${gradient(SEQUENTIAL)}` }),
-      shared ? ` ${whole.toPrecision(3)}` : " the head's largest",
+      shared ? ` ${share(whole)}` : " the head's largest",
       ...greyLegend(maps.map((map) => map.grey)),
     );
   }
