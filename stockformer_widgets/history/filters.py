@@ -95,4 +95,4 @@ def _filter(description: str, names: Sequence[str]) -> Dropdown:
 
 
 def _button(words: str, tooltip: str) -> Button:
-    return Button(description=words, tooltip=tooltip, layout=Layout(width="96px"))
+    return Button(description=words, tooltip=tooltip, layout=Layout(width="auto"))

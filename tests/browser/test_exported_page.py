@@ -26,7 +26,7 @@ from stockformer_widgets import AttentionExplorer, ExtractorSession, SampleCompa
 SAMPLE, MODEL = shipped_sample()
 DATASET = StockDataset(sample_table(), **SAMPLE.settings | {"lookback": DAYS})
 CALM, CRASH = (DATASET.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15"))
-LEFT, TOP, RIGHT, BOTTOM = 76, 4, 14, 18  # around a picture
+LEFT, TOP, RIGHT, BOTTOM = 76, 6, 14, 18  # around a picture
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import type { Mouse, Place } from "./body";
 
 export const HIGHLIGHT = "#d55e00";
 /** Pixels around a picture. */
-export const MARGIN = { top: 4, right: 14, bottom: 18, left: 76 };
+export const MARGIN = { top: 6, right: 14, bottom: 18, left: 76 };
 
 /** What is painted on: the canvas without its margins, in CSS pixels. */
 export interface Frame {
