@@ -150,6 +150,23 @@ def test_every_view_looks_as_in_its_picture(page: Page, theme: str) -> None:
     expect_unchanged(changed)
 
 
+@pytest.mark.pictures
+def test_what_opens_looks_as_in_its_picture(page: Page, theme: str) -> None:
+    click_cell(page, 9, 18)
+    opened = {"tools": page.locator(".stockformer-panel"), "numbers": view(page, "AttentionRow")}
+    openers = [page.get_by_role("button", name="tools", exact=True), opened["numbers"].get_by_text("numbers")]
+    page.set_viewport_size({"width": 1680, "height": 3000})
+    try:
+        for opener in openers:
+            opener.click()
+        changed = changes(page, {f"{name}-{theme}": part for name, part in opened.items()})
+        for opener in openers:
+            opener.click()
+    finally:
+        page.set_viewport_size({"width": 1680, "height": 1400})
+    expect_unchanged(changed)
+
+
 #: What has the focus, and whether it looks as without; None outside of the explorer. The next Tab goes on from there.
 BLUR = """() => {
     const one = document.activeElement;
