@@ -24,21 +24,21 @@ CHANGED = PROJECT / "test-failures" / "pictures"
 COLOR, PIXELS = 24, 8
 _STILL_SECONDS, _LIMIT_SECONDS = 2, 60
 
-#: bqplot fits a figure 0.4 s after its width has changed.
-_ARE_FITTED = """right => [...document.querySelectorAll('.bqplot')].every(figure => {
-    if (!figure.checkVisibility()) return true;
-    const ends = [figure, figure.querySelector('.plotarea_events')].map(part => part.getBoundingClientRect().right);
-    return Math.abs(ends[0] - ends[1] - right) < 1;
-})"""
+#: Whether the kernel works, a view waits for its numbers, or bqplot has not yet fitted a figure to its width.
+_IS_AT_WORK = """right => {
+    const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
+    const end = part => part?.getBoundingClientRect().right;
+    const fits = figure => Math.abs(end(figure) - end(figure.querySelector('.plotarea_events')) - right) < 1;
+    const figures = [...document.querySelectorAll('.bqplot')].filter(figure => figure.checkVisibility());
+    return kernel?.status === 'busy' || document.querySelector('.stockformer-outdated') || !figures.every(fits);
+}"""
 
 
 def changes(page: Page, parts: Mapping[str, Locator | Page]) -> list[str]:
     """Names of the pictures that parts of the page no longer look like; with PICTURES=renew none, these are kept."""
     page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur()")
-    page.wait_for_function("!document.querySelector('.stockformer-outdated')")
-    page.wait_for_function(_ARE_FITTED, arg=RIGHT)
-    return [name for name, part in parts.items() if not _is_as_kept(name, part)]
+    return [name for name, part in parts.items() if not _is_as_kept(page, name, part)]
 
 
 def expect_unchanged(changed: list[str]) -> None:
@@ -49,10 +49,10 @@ def expect_unchanged(changed: list[str]) -> None:
     )
 
 
-def _is_as_kept(name: str, part: Locator | Page) -> bool:
+def _is_as_kept(page: Page, name: str, part: Locator | Page) -> bool:
     file = KEPT / f"{name}.png"
     old = _pixels(file.read_bytes()) if file.exists() else np.zeros((0, 0, 3), np.int16)
-    new = _at_rest(part, old)
+    new = _at_rest(page, part, old)
     if _alike(old, new):
         return True
     CHANGED.mkdir(parents=True, exist_ok=True)
@@ -64,14 +64,14 @@ def _is_as_kept(name: str, part: Locator | Page) -> bool:
     return renew
 
 
-def _at_rest(part: Locator | Page, expected: np.ndarray) -> np.ndarray:
+def _at_rest(page: Page, part: Locator | Page, expected: np.ndarray) -> np.ndarray:
     """[height, width, RGB] of a part of the page, as soon as it looks as expected or has stopped to change."""
     start = since = monotonic()
     seen = _taken(part)
     while not _alike(expected, seen) and monotonic() - since < _STILL_SECONDS:
         assert monotonic() - start < _LIMIT_SECONDS, f"{part} does not come to rest"
         before, seen = seen, _taken(part)
-        if not _alike(before, seen):
+        if not _alike(before, seen) or page.evaluate(_IS_AT_WORK, RIGHT):
             since = monotonic()
     return seen
 

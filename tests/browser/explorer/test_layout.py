@@ -260,8 +260,9 @@ def test_no_words_and_no_figures_are_cut(page: Page, width: int, zoom: int) -> N
                 page.wait_for_function(
                     """view => {
                         const figures = [...view.querySelectorAll('.bqplot')].map(figure => figure.parentNode);
-                        const screen = view.closest('.stockformer-explorer');
-                        return [view, screen, ...figures].every(box => box.scrollWidth <= box.clientWidth);
+                        const [end, edge] = [view, view.closest('.stockformer-explorer')]
+                            .map(box => box.getBoundingClientRect().right);
+                        return end <= edge && [view, ...figures].every(box => box.scrollWidth <= box.clientWidth);
                     }""",
                     arg=shown.element_handle(),
                 )
