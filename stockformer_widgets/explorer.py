@@ -66,8 +66,9 @@ class AttentionExplorer(SnapshotBox):
         self.comparison: SampleComparison | None = None
         self._history: HistorySelection | None = None
         self._adopted: set[View] = set()
-        #: Name of a view that is not made yet -> its options.
+        #: Name of a view that is not made yet -> its options; and what is chosen in a history that is not.
         self._later: dict[str, dict[str, str]] = {}
+        self._later_history: dict[str, Any] = {}
         try:
             self._build(survey)
             for owner in (session, session.explanations):
@@ -266,11 +267,16 @@ class AttentionExplorer(SnapshotBox):
 
     def _open_history(self, view: HistoryView) -> None:
         """Let what is chosen in the history be undone too."""
-        self._history = view.selection
+        self._history, chosen = view.selection, self._later_history
+        failures: list[str] = []
+        with noting(failures, "history"):
+            view.selection.restore(chosen)
+        if failures:
+            self.message.say("; ".join(failures))
         view.selection.follow(self._remember)
 
     def _save(self) -> dict[str, Any]:
-        history = {} if self._history is None else self._history.save()
+        history = self._later_history if self._history is None else self._history.save()
         changed = {type(view).__name__: view.changed for view in self._adopted}
         options = {name: one for name, one in sorted((changed | self._later).items()) if one}
         return {**save_state(self.session, self.selection), "history": history, "options": options}
@@ -290,12 +296,10 @@ class AttentionExplorer(SnapshotBox):
             with noting(failures, "an option"):
                 view.choose(options.pop(type(view).__name__, {}))
         self._later = options
-        chosen = state.get("history", {})
+        self._later_history = dict(state.get("history", {}))
         if self._history is not None:
             with noting(failures, "history"):
-                self._history.restore(chosen)
-        elif chosen:
-            failures.append("history is not restored: its tab has not been opened yet")
+                self._history.restore(self._later_history)
         self.message.say("; ".join(failures))
         return failures
 

@@ -206,6 +206,8 @@ class _Page(HBox):
         """Make the missing views; one that fails does not affect the others."""
         failures: dict[str, list[str]] = {}  # message -> names of views
         missing = [slot for slot in _slots(self.items) if slot.filled and slot not in self._made]
+        if missing:
+            self.message.say("")
         for slot in missing:
             try:
                 self._made[slot] = slot.make(self.selection)
@@ -217,5 +219,5 @@ class _Page(HBox):
             children = tuple(item for item in placed if item is not None)
             if children != box.children:
                 box.children = children
-        if missing:
+        if failures:
             self.message.say("; ".join(f"{', '.join(kinds)}: {words}" for words, kinds in failures.items()))

@@ -281,9 +281,9 @@ class Heatmap:
         return len(cells) > 0 and self.scale.low == 0 and bool(np.median(cells) < self.scale.high / 10)
 
     def on_log_scale(self) -> Heatmap:
-        """The same cells in colours of a logarithmic scale; a map whose colours do not begin at 0 stays as it is."""
+        """The same cells in colours of a logarithmic scale; a map that is not `skewed` stays as it is."""
         scale = self.scale
-        return self if scale.low else replace(self, scale=replace(scale, low=scale.high / _LOG_SPAN, log=True))
+        return replace(self, scale=replace(scale, low=scale.high / _LOG_SPAN, log=True)) if self.skewed else self
 
     def end(self, value: float) -> str:
         """A value of the scale as text."""

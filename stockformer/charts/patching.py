@@ -48,12 +48,19 @@ def patching_map(result: Patching, stream: str, days: Days, donor_days: Days, do
         make_table=lambda: _table(result, days, donor_days),
         summary=summarize_patching(result, both),
         notes=(
+            *_elsewhere(result, stream),
             Note(
                 f"target: {target}; patching everything: {result.difference:+.3g}, the sample becomes the donor",
                 f"The target is {result.value:.4g} for the sample and {result.donor_value:.4g} for the donor.",
             ),
         ),
     )
+
+
+def _elsewhere(result: Patching, stream: str) -> tuple[Note, ...]:
+    """That the cell of the sentence is in another stream's picture."""
+    largest = str(result.largest["stream"])
+    return () if largest == stream else (Note(f"this is the {stream} stream: choose {largest} to see that cell"),)
 
 
 def _table(result: Patching, days: Days, donor_days: Days) -> pd.DataFrame:

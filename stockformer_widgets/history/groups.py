@@ -7,7 +7,7 @@ from functools import partial
 from ipywidgets import HTML, Button, HBox, Layout, VBox, Widget
 
 from stockformer.survey import history
-from stockformer_widgets.components.drawing import text
+from stockformer_widgets.components.drawing import MessageLine, text
 from stockformer_widgets.history.part import Part
 from stockformer_widgets.views.group_differences import GroupDifferences
 
@@ -25,11 +25,12 @@ class Groups(Part):
             button.on_click(partial(self._keep, name))
         self.comparing = _button("compare A with B", "which measures differ by more than chance", 150)
         self.comparing.on_click(self._compare)
-        self.words, self.comparison = HTML(), VBox()
+        self.words, self.comparison, self.refusal = HTML(), VBox(), MessageLine()
         row = [*self.buttons.values(), self.comparing, self.words]
-        return HBox(row, layout=Layout(flex_flow="row wrap", align_items="center")), self.comparison
+        return HBox(row, layout=Layout(flex_flow="row wrap", align_items="center")), self.refusal, self.comparison
 
     def _draw(self) -> None:
+        self._drop()  # it was of other groups
         self.words.value = "; ".join(
             f"<b>{name}</b>: {text(where.words or 'all windows')}, {history.count_words(self.survey, where)}"
             for name, where in sorted(self.selection.groups.items())
@@ -41,8 +42,15 @@ class Groups(Part):
     def _keep(self, name: str, button: Button) -> None:
         self.selection.groups = {**self.selection.groups, name: self.selection.where}
 
+    def _drop(self) -> None:
+        """Show no comparison."""
+        self.refusal.say("")
+        for old in self.comparison.children:
+            old.close()
+        self.comparison.children = ()
+
     def _compare(self, button: Button) -> None:
-        with self.message.reporting():
+        with self.refusal.reporting():
             if len(self.selection.groups) < len(_NAMES):
                 raise ValueError("a comparison needs two groups: filter and keep as A, filter again and keep as B")
             filters = [self.selection.groups[name] for name in _NAMES]
@@ -51,8 +59,7 @@ class Groups(Part):
                 raise ValueError(f"both groups are {names[0]}: expected two different ones")
             one, other = (history.windows_where(self.survey, where) for where in filters)
             compared = self.survey.compare_groups(one, other, names=(names[0], names[1]))
-            for old in self.comparison.children:
-                old.close()
+            self._drop()
             self.comparison.children = (GroupDifferences(compared),)
 
 

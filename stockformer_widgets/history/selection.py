@@ -20,7 +20,18 @@ from stockformer_widgets.state.undo import Undo
 #: How a measure is drawn over the calendar: as it is, or its level with an interval.
 BY = ("by date", "by quarter")
 _FIRST = "market_share"
-_CHOSEN = ("measure", "against", "by", "where")  # traits that a person chooses, and that an undo brings back
+_CHOSEN = ("measure", "against", "by", "where", "groups")  # traits that a person chooses, and that an undo brings back
+
+
+def _saved(where: Filter) -> dict[str, Any]:
+    """The fields of a filter that leave out something, for JSON."""
+    days = where.days and [str(day.date()) for day in where.days]
+    return {name: value for name, value in {**vars(where), "days": days}.items() if value is not None}
+
+
+def _restored(saved: Mapping[str, Any]) -> Filter:
+    days = saved.get("days")
+    return Filter(**{**saved, "days": days and tuple(map(pd.Timestamp, days))})
 
 
 class HistorySelection(Observable):
@@ -64,11 +75,10 @@ class HistorySelection(Observable):
     def save(self) -> dict[str, Any]:
         """What is chosen, as far as it is not what a history begins with, for JSON."""
         chosen = {name: getattr(self, name) for name in _CHOSEN if getattr(self, name) != self._first[name]}
-        if where := chosen.get("where"):
-            days = where.days and [str(day.date()) for day in where.days]
-            chosen["where"] = {
-                name: value for name, value in {**vars(where), "days": days}.items() if value is not None
-            }
+        if "where" in chosen:
+            chosen["where"] = _saved(chosen["where"])
+        if "groups" in chosen:
+            chosen["groups"] = {name: _saved(where) for name, where in chosen["groups"].items()}
         return chosen
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -80,8 +90,9 @@ class HistorySelection(Observable):
         """
         chosen = {**self._first, **state}
         if "where" in state:
-            days = state["where"].get("days")
-            chosen["where"] = Filter(**{**state["where"], "days": days and tuple(map(pd.Timestamp, days))})
+            chosen["where"] = _restored(state["where"])
+        if "groups" in state:
+            chosen["groups"] = {name: _restored(where) for name, where in state["groups"].items()}
         with self.hold_trait_notifications():
             for name in _CHOSEN:
                 setattr(self, name, chosen[name])
@@ -117,7 +128,14 @@ class HistorySelection(Observable):
 
     @validate("where")
     def _check_filter(self, proposal: Any) -> Filter:
-        where: Filter = proposal["value"]
+        return self._known(proposal["value"])
+
+    @validate("groups")
+    def _check_groups(self, proposal: Any) -> dict[str, Filter]:
+        return {name: self._known(where) for name, where in proposal["value"].items()}
+
+    def _known(self, where: Filter) -> Filter:
+        """A filter; raises TraitError for a name that no window has."""
         known = {"ticker": self.tickers, "sector": self.sectors, "regime": REGIMES}
         for field, names in known.items():
             name = getattr(where, field)

@@ -9,7 +9,8 @@ from typing import Any
 State = Mapping[str, Any]
 _MOST = 200
 _TOGETHER = 0.5  # seconds
-_FLAT = ("explanations", "selection")  # whose fields have names of their own
+_FLAT = ("explanations", "selection", "history")  # whose fields have names of their own
+_WORDS = {"where": "filter", "by": "drawn", "log_colors": "log colours"}
 _DRAGGED = ["query"], ["key"]  # a click on a map changes both
 
 
@@ -90,10 +91,17 @@ class Undo:
 def _changed(one: State, other: State) -> list[str]:
     """Names of the fields that differ."""
     names = []
-    for name in other:
-        a, b = one.get(name), other[name]
-        if a != b and isinstance(a, Mapping) and isinstance(b, Mapping) and name in _FLAT:
-            names += [field for field in b if a.get(field) != b[field]]
-        elif a != b:
+    for name in _different(one, other):
+        a, b = one.get(name, {}), other[name]
+        if name in _FLAT:
+            names += _different(a, b)
+        elif name == "options":
+            names += [option for view in _different(a, b) for option in _different(a.get(view, {}), b.get(view, {}))]
+        else:
             names.append(name)
-    return [name.replace("_", " ") for name in names]
+    return [_WORDS.get(name, name.replace("_", " ")) for name in names]
+
+
+def _different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The fields of two mappings that differ."""
+    return [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]

@@ -9,7 +9,7 @@ from stockformer_widgets import GroupDifferences
 
 def test_two_groups_are_compared(view, surveyed):
     view.groups.comparing.click()
-    assert "a comparison needs two groups" in view.message.value
+    assert "a comparison needs two groups" in view.groups.refusal.value
     view.filters.regime.value = "calm"
     view.groups.buttons["A"].click()
     view.filters.regime.value = "volatile"
@@ -20,3 +20,21 @@ def test_two_groups_are_compared(view, surveyed):
     groups = surveyed[2].groups("regime")
     expected = surveyed[2].compare_groups(groups["calm"], groups["volatile"], names=("calm days", "volatile days"))
     pd.testing.assert_frame_equal(differences.to_frame(), expected.table)
+
+
+def test_a_comparison_of_other_groups_is_not_shown(view):
+    for name, regime in (("A", "calm"), ("B", "volatile")):
+        view.filters.regime.value = regime
+        view.groups.buttons[name].click()
+    view.groups.comparing.click()
+    assert view.groups.comparison.children
+    view.groups.buttons["A"].click()
+    assert not view.groups.comparison.children
+    view.groups.comparing.click()
+    assert "both groups are volatile days" in view.groups.refusal.value
+    assert not view.groups.comparison.children
+    view.filters.regime.value = "calm"
+    view.groups.buttons["A"].click()
+    assert view.groups.refusal.layout.display == "none"
+    view.selection.groups = {}
+    assert view.groups.words.value == ""

@@ -36,7 +36,7 @@ def test_filters_and_measures_are_undone_with_everything_else(explorer):
     explorer.undo()
     assert (view.selection.where, explorer.session.sample) == (Filter(regime="calm"), 40)
     assert view.filters.regime.value == "calm"
-    assert explorer.toolbar.undoes == "history"
+    assert explorer.toolbar.undoes == "filter"
     explorer.undo()
     assert view.selection.where == ALL
     for _ in range(3):
@@ -49,12 +49,19 @@ def test_a_filter_opens_in_another_notebook(explorer, surveyed):
     chosen = Filter(ticker="T1", sector="oil", regime="volatile", correct=False, days=DAYS)
     view = history_of(explorer)
     view.selection.where, view.selection.by, view.selection.against = chosen, "by quarter", "drawdown"
+    view.selection.groups = {"A": Filter(regime="calm"), "B": chosen}
     state = json.loads(json.dumps(explorer.state))
     session = ExtractorSession.from_dataset(surveyed[0], surveyed[1])
     with session, AttentionExplorer(session, survey=surveyed[2]) as other:
         other.restore(state)
         assert history_of(other).selection.where == chosen
+        assert history_of(other).selection.groups == {"A": Filter(regime="calm"), "B": chosen}
         assert other.state == state
+    with AttentionExplorer(explorer.session, survey=surveyed[2]) as later:
+        later.restore(state | {"tab": "Overview"})
+        assert later.state == state | {"tab": "Overview"}
+        assert history_of(later).selection.where == chosen
+        assert later.state == state
 
 
 def test_what_this_survey_does_not_have_is_said(explorer):
@@ -65,8 +72,8 @@ def test_what_this_survey_does_not_have_is_said(explorer):
     assert history_of(explorer).selection.where == ALL
 
 
-def test_a_history_that_is_not_open_is_said(explorer):
-    state = explorer.state | {"history": {"where": {"regime": "calm"}}}
-    with pytest.warns(UserWarning, match="its tab has not been opened yet"):
-        explorer.restore(state)
-    assert "its tab has not been opened yet" in shown_message(explorer)
+def test_what_a_history_that_opens_later_does_not_have_is_said_then(explorer):
+    explorer.restore(explorer.state | {"history": {"groups": {"A": {"regime": "lunar"}}}})
+    assert shown_message(explorer) == ""
+    assert history_of(explorer).selection.groups == {}
+    assert "history is not restored: there is no regime 'lunar'" in shown_message(explorer)

@@ -122,7 +122,7 @@ def test_options_of_a_view_are_undone_and_restored_in_a_tab_that_opens_later(exp
     (bars,) = (view for view in explorer.views if isinstance(view, SaliencyBars))
     bars.controls["over"].value = "selected day"
     bars.controls["values"].value = "signed"
-    assert explorer.toolbar.undoes == "options"
+    assert explorer.toolbar.undoes == "values"
     explorer.undo()
     assert bars.chosen == {"over": "selected day", "values": "absolute"}
     explorer.undo()

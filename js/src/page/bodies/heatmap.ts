@@ -74,10 +74,9 @@ function cellWords(body: Heatmap, row: number, column: number): string {
 /** From the first to the last colour of a logarithmic scale. */
 const LOG_SPAN = 1000;
 
-/** The same cells in colours of a logarithmic scale; a map whose colours do not begin at 0 stays as it is. */
+/** The same cells in colours of a logarithmic scale; a map that is not skewed stays as it is. */
 function onLogScale(body: Heatmap): Heatmap {
-  const { low, high } = body.scale;
-  return low === 0 ? { ...body, scale: { ...body.scale, low: high / LOG_SPAN, log: true } } : body;
+  return skewed(body) ? { ...body, scale: { ...body.scale, low: body.scale.high / LOG_SPAN, log: true } } : body;
 }
 
 /** Whether half of the cells have to share the first tenth of the colours, which begin at 0. */
