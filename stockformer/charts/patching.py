@@ -59,8 +59,10 @@ def patching_map(result: Patching, stream: str, days: Days, donor_days: Days, do
 
 def _elsewhere(result: Patching, stream: str) -> tuple[Note, ...]:
     """That the cell of the sentence is in another stream's picture."""
-    largest = str(result.largest["stream"])
-    return () if largest == stream else (Note(f"this is the {stream} stream: choose {largest} to see that cell"),)
+    effects = result.table["effect"]
+    if not (effects.any() and np.isfinite(effects).all()) or (largest := result.largest["stream"]) == stream:
+        return ()
+    return (Note(f"this is the {stream} stream: choose {largest} to see that cell"),)
 
 
 def _table(result: Patching, days: Days, donor_days: Days) -> pd.DataFrame:

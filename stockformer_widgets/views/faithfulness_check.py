@@ -18,6 +18,7 @@ from stockformer.explainability import (
     has_inflow,
     summarize_faithfulness,
 )
+from stockformer.sample import shipped_name
 from stockformer_widgets.components.caption import Phrase
 from stockformer_widgets.components.drawing import clicked_step, neighbour, text
 from stockformer_widgets.components.progress import ProgressBar
@@ -33,8 +34,9 @@ _UNITS = {"features by day": "cell", "days": "day"}
 _WINDOWS = {"this sample": None, "16 windows": 16, "64 windows": 64}
 _NOT_YET = (
     "Not measured yet. What a method ranks first is taken out of the input, or put back first; "
-    "trust a method as far as it beats random orders, |input| and a fixed linear formula."
+    "trust a method as far as it beats random orders, the size of the input and a fixed linear formula."
 )
+_SHIPPED = "Before that, badges are of the measurement on 64 windows that is shipped with this model."
 
 
 class FaithfulnessCheck(View):
@@ -106,7 +108,8 @@ class FaithfulnessCheck(View):
     def chart_of(cls, session: ExtractorSession, where: Selection, rank: str, on: str) -> Chart:
         results = _results(session, rank, on)
         if not results:
-            return Chart("Faithfulness: not measured yet", Panels(()), summary=Summary(_NOT_YET, ()))
+            shipped = Note(_SHIPPED if shipped_name(session.model) else "")
+            return Chart("Faithfulness: not measured yet", Panels(()), summary=Summary(_NOT_YET, ())).noting(shipped)
         return faithfulness(results[0], session.explanations.method)
 
     def _draw(self) -> None:

@@ -93,6 +93,8 @@ _CLASS_SCORES = (
     ),
 )
 
+_ONE_VALUE = (Statistic("value", lambda outputs: outputs.outputs[0], "the value", "The prediction."),)
+
 _REGRESSION_STATISTICS = (
     Statistic("mean", lambda outputs: outputs.outputs.double().mean(), "mean of the values", "The average prediction."),
     Statistic(
@@ -137,7 +139,7 @@ def summarize_outputs(
     known = many and outputs.labels is not None
     verdict: Callable[[Numbers], str]
     if outputs.probabilities is None:
-        statistics = _REGRESSION_STATISTICS + (_REGRESSION_SCORES if known else ())
+        statistics = (_REGRESSION_STATISTICS if many else _ONE_VALUE) + (_REGRESSION_SCORES if known else ())
         verdict = partial(_regression_verdict, outputs, target)
     else:
         statistics = (*_CLASS_STATISTICS, _TOP_CLASS) if many else _ONE_SAMPLE
@@ -352,7 +354,7 @@ def _regression_verdict(outputs: OutputDistribution, target: TargetColumn | None
         truth = ""
         if outputs.labels is not None:
             truth = f" The true value is {float(outputs.labels[0]):.4g}{_assumption(outputs)}."
-        return f"The value is {numbers['mean']:.4g}.{truth}"
+        return f"The value is {numbers['value']:.4g}.{truth}"
     spread = f"Values are {numbers['mean']:.4g} on average, standard deviation {numbers['std']:.4g}."
     if "rmse" not in numbers:
         return spread

@@ -186,6 +186,12 @@ def test_regressions():
         assert said[5] is None or says(said[5], np.corrcoef(values, truth)[0, 1])
 
 
+def test_one_value_has_no_spread():
+    found = summarize_outputs(OutputDistribution(torch.tensor([0.25]), None))
+    assert [(one.name, one.value) for one in found.findings] == [("value", 0.25)]
+    assert found.verdict == "The value is 0.25."
+
+
 def test_prices():
     rng = np.random.default_rng(54)
     pattern = re.compile(

@@ -67,7 +67,12 @@ def test_the_sentence():
     ]
     number = sum(one >= abs(largest["effect"]) for one in each)
     days = session.reading.days(8)
-    said = ActivationPatching(session).chart.summary.verdict
+    view = ActivationPatching(session)
+    for stream in ("stock", "market"):
+        view.controls["stream"].value = stream
+        elsewhere = f"this is the {stream} stream: choose {largest['stream']} to see that cell"
+        assert (elsewhere in lines(view)) == (stream != largest["stream"])
+    said = view.chart.summary.verdict
     assert said.startswith(
         f"Patching the {largest['stream']} stream after layer {largest['layer']} on {days[largest['day']]} (donor "
     )
