@@ -11,6 +11,7 @@ from typing import Any
 from ipywidgets import Button, HBox, Layout, ToggleButton, VBox, Widget
 
 from stockformer.survey import Survey
+from stockformer_widgets.catalogue import PAGES
 from stockformer_widgets.comparison import SampleComparison
 from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.components.snapshot import SnapshotBox, arrange
@@ -292,6 +293,10 @@ class AttentionExplorer(SnapshotBox):
         elif tab is not None:
             failures.append(f"tab is not restored: there is no {tab!r}")
         options = dict(state.get("options", {}))
+        known = {kind.__name__ for columns in PAGES.values() for column in columns for kind in column}
+        for name in sorted(options.keys() - known):
+            del options[name]
+            failures.append(f"an option is not restored: there is no view {name!r}")
         for view in self._adopted:
             with noting(failures, "an option"):
                 view.choose(options.pop(type(view).__name__, {}))

@@ -120,6 +120,8 @@ def _named(window: Window | None) -> dict[str, str] | None:
 def _index(session: ExtractorSession, named: Mapping[str, str]) -> int:
     if session.dataset is None:
         raise ValueError("this session has no dataset")
+    if not isinstance(named, Mapping):
+        raise ValueError(f"expected a window by its ticker and day, found {named!r}")
     return session.dataset.index_of(named["day"], named["ticker"])
 
 

@@ -80,6 +80,12 @@ def test_a_new_choice_forgets_what_was_undone(explorer):
     assert (explorer.selection.layer, explorer.selection.head) == (0, 1)
 
 
+def test_a_sample_by_number_is_said_to_be_none(explorer):
+    with pytest.warns(UserWarning, match="sample is not restored: expected a window by its ticker and day, found 7"):
+        explorer.restore(explorer.state | {"sample": 7})
+    assert explorer.session.sample == 5
+
+
 def test_what_is_undone_has_a_name(explorer):
     assert (explorer.toolbar.undoes, explorer.toolbar.redoes) == ("", "")
     explorer.undo()
@@ -192,10 +198,18 @@ def test_what_is_not_there_is_said_and_the_rest_restored(explorer):
     state["selection"] |= {"layer": 9, "head": 1, "feature": "f7", "kind": "market"}
     state["explanations"] |= {"method": "magic", "target": 1}
     state["tab"] = "Moon"
+    state["options"] = {"MoonView": {"over": "noon"}}
     with pytest.warns(UserWarning, match="there is no window of ZZZ"):
         explorer.restore(state)
     said = shown_message(explorer)
-    for words in ("gate's layer is 7", "layer is 9", "there is no feature 'f7'", "'magic'", "there is no 'Moon'"):
+    for words in (
+        "gate's layer is 7",
+        "layer is 9",
+        "there is no feature 'f7'",
+        "'magic'",
+        "there is no 'Moon'",
+        "no view 'MoonView'",
+    ):
         assert words in said
     assert (explorer.selection.kind, explorer.selection.head) == ("market", 1)
     assert (explorer.session.sample, explorer.session.explanations.target) == (5, 1)
