@@ -86,15 +86,16 @@ def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, column: str, fi
     values = frame.set_index("date").reindex(dates)
     band = None
     if "median" in values:
-        drawn = values[["low", "high"]].interpolate(limit_direction="both").to_numpy()
-        band = Band(drawn[:, 0], drawn[:, 1], NEUTRAL) if np.isfinite(drawn).all() else None
+        ends = values[["low", "high"]].loc[values["median"].first_valid_index() :].interpolate(limit_area="inside")
+        band = Band(ends["low"].to_numpy(), ends["high"].to_numpy(), NEUTRAL) if len(frame) else None
         values = values[["median"]]
     colors = line_colors(len(values.columns))
     form = form_of(column)
     lines = tuple(_line(str(one), values[one], color, form) for one, color in zip(values, colors, strict=True))
     low, high = finite_range([frame.drop(columns="date").to_numpy(dtype=float)])
-    without = int(values.isna().all(axis=1).sum())
-    gaps = f"lines run straight over {without:,} of {counted(len(dates), 'date')} that have no such window"
+    drawn = (values.notna().cummax() & values.notna()[::-1].cummax()).any(axis=1)
+    without = int((drawn & values.isna().all(axis=1)).sum())
+    gaps = f"lines run straight over {without:,} of {counted(int(drawn.sum()), 'date')} that have no such window"
     return Chart(
         title=f"{_title(named(column))} by date" + (f", {filtered}" if filtered else ""),
         body=Lines(lines, _dates(calendar["date"]), scale_of(column, low, high), band),
@@ -137,28 +138,27 @@ def drift_history(drift: Drift, calendar: pd.DataFrame, filtered: str = "") -> C
 
 
 def quality_history(rolling: pd.DataFrame, calendar: pd.DataFrame, name: str, overall: Summary, days: int) -> Chart:
-    """The quality of the predictions, its mean over the last `days` days with a 95 % interval.
+    """The quality of the predictions, its mean over the last `days` days of a period with a 95 % interval.
 
     Args:
         rolling: of `stockformer.survey.history.rolling_quality`.
         overall: what the quality was, see `quality_summary`.
     """
     dates = pd.DatetimeIndex(calendar["date"])
-    held = rolling.set_index("date").reindex(dates, method="ffill") if len(rolling) else None
-    values = np.full(len(dates), np.nan) if held is None else held["value"].to_numpy(dtype=float)
-    band = None
-    if held is not None and np.isfinite(held[["low", "high"]].to_numpy(dtype=float)).any():
-        # No width where there is no interval, and none beyond what is possible.
-        first = float(rolling["value"].iloc[0])
-        ends = held[["low", "high"]].astype(float).apply(lambda end: end.fillna(held["value"].fillna(first)))
-        ends = ends.clip(0.0 if name == HIT_RATE else -1.0, 1.0)
-        band = Band(ends["low"].to_numpy(), ends["high"].to_numpy(), NEUTRAL)
+    held = {str(period): _held(rows, dates) for period, rows in rolling.groupby("period", sort=False)}
+    values = [rows["value"].reindex(dates) for rows in held.values()]
+    band = _quality_band(pd.concat(held.values()).reindex(dates), name) if held else None
     chance = 0.5 if name == HIT_RATE else 0.0
-    low, high = finite_range([values, *([] if band is None else [band.low, band.high])], chance)
+    low, high = finite_range([*map(np.asarray, values), *([] if band is None else [band.low, band.high])], chance)
+    lines = (
+        _line(period, value, color, _quality_form(name))
+        for period, value, color in zip(held, values, line_colors(len(held)), strict=True)
+    )
+    restarts = f"no mean mixes training dates with later ones: each period is drawn from its day {days} on"
     return Chart(
         title=f"{_title(name)}, mean over {days} days with its 95 % interval",
         body=Lines(
-            (_line(name, pd.Series(values, dates), NEUTRAL, _quality_form(name)),),
+            tuple(lines),
             _dates(calendar["date"]),
             Scale(low, high, name, form="%" if name == HIT_RATE else ""),
             band,
@@ -166,7 +166,22 @@ def quality_history(rolling: pd.DataFrame, calendar: pd.DataFrame, name: str, ov
         ),
         make_table=rolling.copy,
         summary=overall,
-    )
+    ).noting(Note(restarts if overall.findings else ""))
+
+
+def _held(rows: pd.DataFrame, dates: pd.DatetimeIndex) -> pd.DataFrame:
+    """The rows of a period on every date from its first to its last, each held until the next."""
+    within = dates[(dates >= rows["date"].min()) & (dates <= rows["date"].max())]
+    return rows.set_index("date")[["value", "low", "high"]].astype(float).reindex(within, method="ffill")
+
+
+def _quality_band(held: pd.DataFrame, name: str) -> Band | None:
+    """No width where there is no interval, and none beyond what is possible."""
+    if not np.isfinite(held[["low", "high"]]).any(axis=None):
+        return None
+    middle = held["value"].ffill().bfill()
+    ends = held[["low", "high"]].apply(lambda end: end.fillna(middle)).clip(0.0 if name == HIT_RATE else -1.0, 1.0)
+    return Band(ends["low"].to_numpy(), ends["high"].to_numpy(), GREY)
 
 
 def measure_histogram(bins: pd.DataFrame, column: str, filtered: str = "") -> Chart:
@@ -225,15 +240,16 @@ def _days_back(days: int) -> list[str]:
     return [str(day - days + 1) for day in range(days)]
 
 
-def quality_summary(name: str, periods: dict[str, tuple[float, float, float]]) -> Summary:
+def quality_summary(name: str, periods: dict[str, tuple[float, float, float]], missing: str = "") -> Summary:
     """The quality of predictions in a sentence.
 
     Args:
         name: ``hit rate`` or ``rank information coefficient``.
         periods: name of a period -> mean and both ends of its 95 % interval.
+        missing: why there is no period, see `stockformer.survey.history.why_no_quality`.
     """
     if not periods:
-        return Summary(f"{_title(name)}: not known, because no window has a known outcome.", ())
+        return Summary(f"{_title(name)}: not known, because {missing}.", ())
     parts = []
     for period, ends in periods.items():
         mean, low, high = formatted(ends, _quality_form(name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -140,6 +140,17 @@ def daily_quality(survey: Survey, where: Filter = ALL) -> pd.Series:
     return daily[daily.index.isin(pd.DatetimeIndex(dates))]
 
 
+def why_no_quality(survey: Survey, where: Filter = ALL) -> str:
+    """Why `daily_quality` has no day, in words that follow "because"."""
+    if not count(survey, where):
+        return "the filter leaves no window"
+    known = "correct" if survey.manifest["classes"] else "outcome"
+    sql = f"SELECT count(*) AS n FROM windows WHERE NOT isnan({known}) AND {where.sql}"
+    if not survey.query(sql, where.parameters)["n"][0]:
+        return "no window has a known outcome"
+    return f"it ranks the tickers of a day, and needs at least {FEWEST_TICKERS} whose predictions and outcomes differ"
+
+
 @lru_cache(maxsize=2)
 def _rank_correlations(survey: Survey) -> pd.Series:
     """The rank information coefficient of every day, over all tickers."""
@@ -161,19 +172,37 @@ def _distinct(survey: Survey, column: str) -> int:
     return int(survey.query(f"SELECT count(DISTINCT {column}) AS n FROM windows")["n"][0])
 
 
-def rolling_quality(daily: pd.Series, horizon: int, points: int = 120) -> pd.DataFrame:
-    """`mean_quality` over the last `QUALITY_DAYS` days.
+def split_at_training(survey: Survey, daily: pd.Series) -> dict[str, pd.Series]:
+    """`daily_quality` up to the last training date, whose windows the model may have learned by heart, and after it."""
+    end = pd.Timestamp(survey.manifest["train_end"])
+    return {
+        f"until {end.date()}, on training dates": daily[:end],
+        f"after {end.date()}": daily[end + pd.Timedelta(days=1) :],
+    }
+
+
+def rolling_quality(periods: Mapping[str, pd.Series], horizon: int, points: int = 120) -> pd.DataFrame:
+    """`mean_quality` over the last `QUALITY_DAYS` days of a period, which none shares with another.
 
     Args:
-        daily: of `daily_quality`.
+        periods: of `split_at_training`.
         horizon: days that an outcome is made of.
-        points: of about how many dates.
+        points: of about how many dates per period.
 
     Returns:
-        One row per date: ``date, value, low, high``; the ends are NaN where too few days are independent.
+        One row per date: ``period, date, value, low, high``; the ends are NaN where too few days are independent.
+        A period of fewer days has no row.
     """
-    if len(daily) < QUALITY_DAYS:
-        return pd.DataFrame(columns=["date", "value", "low", "high"])
+    parts = [
+        _rolling(daily, horizon, points).assign(period=period)
+        for period, daily in periods.items()
+        if len(daily) >= QUALITY_DAYS
+    ]
+    columns = ["period", "date", "value", "low", "high"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _rolling(daily: pd.Series, horizon: int, points: int) -> pd.DataFrame:
     starts = np.unique(np.linspace(0, len(daily) - QUALITY_DAYS, points).round().astype(int))
     value, low, high = _means(sliding_window_view(daily.to_numpy(), QUALITY_DAYS)[starts], horizon)
     return pd.DataFrame({"date": daily.index[starts + QUALITY_DAYS - 1], "value": value, "low": low, "high": high})
@@ -203,9 +232,8 @@ def _means(values: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray, np
 
 
 def quality_by_period(survey: Survey, daily: pd.Series) -> dict[str, tuple[float, float, float]]:
-    """`mean_quality` up to the last training date, whose windows the model may have learned by heart, and after it."""
-    end = pd.Timestamp(survey.manifest["train_end"])
-    periods = {f"until {end.date()}, on training dates": daily[:end], "after it": daily[end + pd.Timedelta(days=1) :]}
+    """`mean_quality` of each period of `split_at_training` that has days."""
+    periods = split_at_training(survey, daily)
     return {name: mean_quality(part, survey.manifest["horizon"]) for name, part in periods.items() if len(part)}
 
 

@@ -122,8 +122,10 @@ class Quality(CalendarPart):
     height = 110
 
     def _make_chart(self) -> Chart:
-        survey, name = self.survey, history.quality_name(self.survey)
-        daily = history.daily_quality(survey, self.selection.where)
-        overall = quality_summary(name, history.quality_by_period(survey, daily))
-        rolling = history.rolling_quality(daily, survey.manifest["horizon"] or 1)
+        survey, where, name = self.survey, self.selection.where, history.quality_name(self.survey)
+        daily = history.daily_quality(survey, where)
+        missing = history.why_no_quality(survey, where) if daily.empty else ""
+        overall = quality_summary(name, history.quality_by_period(survey, daily), missing)
+        periods = history.split_at_training(survey, daily)
+        rolling = history.rolling_quality(periods, survey.manifest["horizon"] or 1)
         return quality_history(rolling, self.selection.calendar, name, overall, history.QUALITY_DAYS)

@@ -84,14 +84,48 @@ def test_the_interval_of_the_quality_holds_a_planted_one():
     assert 0.92 <= held / 300 <= 0.98
 
 
-def test_the_quality_rolls_over_the_last_days():
-    dates = pd.bdate_range("2000-01-01", periods=400)
-    daily = pd.Series(np.random.default_rng(1).normal(size=400), dates)
-    rolling = history.rolling_quality(daily, 1, points=10).set_index("date")
-    assert len(rolling) == 10
-    for date, row in rolling.iterrows():
-        assert row["value"] == pytest.approx(daily[:date].iloc[-history.QUALITY_DAYS :].mean())
-    assert history.rolling_quality(daily[:50], 1).empty
+def test_the_quality_rolls_over_the_last_days_of_a_period():
+    dates = pd.bdate_range("2000-01-01", periods=500)
+    daily = pd.Series(np.random.default_rng(1).normal(size=500), dates)
+    periods = {"training": daily[:200], "later": daily[200:]}
+    rolling = history.rolling_quality(periods, 1, points=10)
+    assert rolling.groupby("period")["date"].agg(["size", "min", "max"]).loc[["training", "later"]].values.tolist() == [
+        [10, dates[125], dates[199]],
+        [10, dates[325], dates[499]],
+    ]
+    for row in rolling.itertuples():
+        mean = periods[row.period][: row.date].iloc[-history.QUALITY_DAYS :].mean()
+        assert row.value == pytest.approx(mean)
+    assert history.rolling_quality({"training": daily[:50]}, 1).empty
+
+    calendar = pd.DataFrame({"date": dates, "volatile": 0.0})
+    chart = quality_history(rolling, calendar, HIT_RATE, quality_summary(HIT_RATE, {"training": (0.5, 0.4, 0.6)}), 126)
+    for line, (first, last) in zip(chart.body.lines, [(125, 199), (325, 499)], strict=True):
+        drawn = first + np.flatnonzero(np.isfinite(line.values))
+        assert 500 - len(line.values) == first
+        assert (drawn[0], drawn[-1]) == (first, last)  # nothing is drawn in the first days of the later period
+    width = chart.body.band.high - chart.body.band.low
+    assert np.isin(np.flatnonzero(width), [*range(125, 200), *range(325, 500)]).all()
+    assert chart.notes[0].text.endswith("each period is drawn from its day 126 on")
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        (Filter(days=(pd.Timestamp("1990-01-01"), pd.Timestamp("1990-01-02"))), "the filter leaves no window"),
+        (
+            Filter(ticker="T1"),
+            "it ranks the tickers of a day, and needs at least 3 whose predictions and outcomes differ",
+        ),
+    ],
+)
+def test_why_there_is_no_quality(surveyed, where, reason):
+    periods = history.quality_by_period(surveyed, history.daily_quality(surveyed, where))
+    known = where.ticker is not None and surveyed.manifest["classes"]  # a hit rate needs one ticker only
+    assert bool(periods) == bool(known)
+    if not known:
+        name, missing = history.quality_name(surveyed), history.why_no_quality(surveyed, where)
+        assert quality_summary(name, periods, missing).verdict == f"{name.capitalize()}: not known, because {reason}."
 
 
 def test_bins_hold_every_window_once(surveyed):
@@ -178,6 +212,24 @@ def test_sentences_say_what_the_numbers_are(surveyed):
     np.testing.assert_allclose(volatility.values, frame.groupby("date")["volatility"].mean())
 
 
+@pytest.mark.parametrize("column", ["T1", "median"])
+def test_gaps_are_those_inside_the_line(column):
+    dates = pd.bdate_range("2020-01-01", periods=10)
+    calendar = pd.DataFrame({"date": dates, "volatile": 0.0})
+    ends = {"low": 0.2, "high": 0.4} if column == "median" else {}
+
+    def chart_of(places):
+        frame = pd.DataFrame({"date": dates[places], column: 0.3}).assign(**ends)
+        return measure_history(frame, calendar, "error")
+
+    chart = chart_of([2, 3, 6])
+    assert chart.notes[0].text == "lines run straight over 2 of 5 dates that have no such window"
+    for values in [chart.body.lines[0].values, *([chart.body.band.high] if ends else [])]:
+        assert list(np.isfinite(values)) == [True] * 5 + [False] * 3
+    assert not chart_of([2, 3]).notes
+    assert not chart_of([]).notes
+
+
 @pytest.mark.parametrize("target", ["volatility_10d", "close_10d_fwd_return"])
 def test_numbers_in_words(target):
     shown = sample_survey()
@@ -191,8 +243,7 @@ def test_numbers_in_words(target):
 
 def test_a_quality_that_is_not_known_is_not_drawn():
     calendar = pd.DataFrame({"date": pd.bdate_range("2020-01-01", periods=30), "volatile": 0.0})
-    empty = pd.DataFrame({"date": [], "value": [], "low": [], "high": []})
     overall = quality_summary(HIT_RATE, {"in all": (np.nan, np.nan, np.nan)})
-    chart = quality_history(empty, calendar, HIT_RATE, overall, 126)
-    assert not len(chart.body.lines[0].values)
+    chart = quality_history(history.rolling_quality({}, 1), calendar, HIT_RATE, overall, 126)
+    assert not chart.body.lines
     assert overall.verdict == "Hit rate: unknown in all."
