@@ -71,7 +71,7 @@ def _serving(command: list[str], log: Path, health: str) -> Iterator[str]:
         yield address
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=START_SECONDS)
 
 
 #: The fonts that matplotlib ships, and none of the system's, so that text is everywhere as wide.

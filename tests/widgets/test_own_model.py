@@ -72,7 +72,7 @@ def test_the_explorer_the_comparison_the_groups_and_the_report_know_it(session, 
     assert groups["right"].tolist() == np.flatnonzero(everything.argmax(dim=1).numpy() == labels).tolist()
     compare_groups(session.model, dataset(), *groups.values(), names=tuple(groups), resamples=10)
     page = generate_report(session.model, *session.reading.inputs, output_dir=tmp_path)["report"].read_text()
-    assert "<h2>Output</h2>" in page
+    assert '<h2 id="section-0">Output</h2>' in page
 
 
 def test_inputs_and_labels_of_another_sort_are_refused(session):
