@@ -96,17 +96,21 @@ class Survey:
         return self.query(f'SELECT {names} FROM windows ORDER BY "window"')
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
-        """The result of a query of DuckDB over the table ``windows``.
+        """The result of a query of DuckDB over the table ``windows``, which it cannot change.
 
         Raises:
-            ValueError: DuckDB cannot run it.
+            ValueError: DuckDB cannot run it, or it does more than read.
         """
         import duckdb
 
         if not sql.strip():
             raise ValueError("the query is empty, expected SQL")
         try:
-            frame = self._connection.cursor().execute(sql, list(parameters)).df()
+            with self._connection.cursor() as cursor:
+                cursor.execute("BEGIN TRANSACTION READ ONLY")
+                frame = cursor.execute(sql, list(parameters)).df()
+        except duckdb.TransactionException:
+            raise ValueError("the query does more than read, expected SQL such as SELECT") from None
         except duckdb.Error as error:
             raise ValueError(f"the query failed: {str(error).splitlines()[0]}") from None
         categories = [name for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)]

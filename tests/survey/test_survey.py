@@ -141,6 +141,11 @@ def test_a_query_is_what_pandas_says(whole):
         history.query("SELECT moon FROM windows")
     with pytest.raises(ValueError, match="the query is empty, expected SQL"):
         history.query(" ")
+    before = history.to_frame()
+    for change in ("DELETE FROM windows", "DROP TABLE windows", "SELECT 1; UPDATE windows SET drawdown = 0"):
+        with pytest.raises(ValueError, match="the query does more than read, expected SQL such as SELECT"):
+            history.query(change)
+    pd.testing.assert_frame_equal(history.to_frame(), before)
 
 
 def test_groups_are_those_of_the_model(whole):
