@@ -50,22 +50,38 @@ def run_chunks(
         engine: see `Engine`; a client's workers need this package in the same version.
 
     Raises:
-        ValueError: a number of workers below 1.
-        TypeError: another engine.
-        RuntimeError: workers die again and again, or lack the package or have another version of it.
+        RuntimeError: workers die again and again.
         ConnectionError: the connection to the cluster's scheduler is lost.
+        Exception: what `check_engine` raises.
     """
+    check_engine(engine)
     if engine is None:
         return _in_this_process(work, model, chunk_of, places)
     if isinstance(engine, int):
+        return _in_processes(work, model, chunk_of, places, engine)
+    return _on_cluster(work, model, chunk_of, places, engine)
+
+
+def check_engine(engine: Engine) -> None:
+    """Raise unless the engine can run chunks.
+
+    Raises:
+        ValueError: a number of workers below 1.
+        TypeError: another engine.
+        RuntimeError: a cluster has no workers, or they lack the package or have another version of it.
+    """
+    if engine is None:
+        return
+    if isinstance(engine, int):
         if engine < 1:
             raise ValueError(f"engine is {engine}, expected at least 1 worker process")
-        return _in_processes(work, model, chunk_of, places, engine)
-    if type(engine).__module__.partition(".")[0] == "distributed":
-        return _on_cluster(work, model, chunk_of, places, engine)
-    raise TypeError(
-        f"engine is {type(engine).__name__}, expected None, a number of worker processes, or a dask.distributed.Client"
-    )
+    elif type(engine).__module__.partition(".")[0] == "distributed":
+        _check_workers(engine)
+    else:
+        raise TypeError(
+            f"engine is {type(engine).__name__}, "
+            "expected None, a number of worker processes, or a dask.distributed.Client"
+        )
 
 
 def run_in_order(
@@ -186,7 +202,6 @@ def _on_cluster(
             _receive(packed)
 
     address = client.scheduler.address
-    _check_workers(client)
     client.register_plugin(WorkPlugin())
     workers = sum(client.nthreads().values())
     try:

@@ -23,7 +23,7 @@ from stockformer.survey.context import index_of, price_context
 from stockformer.survey.store import SCHEMA, Store
 from stockformer.survey.table import Survey, check_installed, column_of, open_survey
 from stockformer.table import listed
-from stockformer.workers import Engine, run_chunks
+from stockformer.workers import Engine, check_engine, run_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,6 +71,7 @@ def survey(
         >>> history.query("SELECT ticker, avg(market_share) FROM windows GROUP BY ticker")
     """
     steps = survey_steps(model, dataset, to, measures=measures, sectors=sectors, engine=engine)
+    next(steps)  # what is refused is refused by now, before a progress bar is shown
     return run_to_end(steps, "survey", progress=progress)
 
 
@@ -83,13 +84,14 @@ def survey_steps(
     sectors: Mapping[str, str] | pd.Series | None = None,
     engine: Engine = None,
 ) -> Steps[Survey]:
-    """`survey` in steps, one per chunk."""
+    """`survey` in steps: one when everything is checked, and one per chunk."""
     if isinstance(measures, str):
         raise TypeError(f"measures is {measures!r}, expected a list of names of {', '.join(DETAILS)}")
     unknown = sorted(set(measures) - set(DETAILS))
     if unknown:
         raise ValueError(f"measures holds {unknown[0]!r}, expected names of {', '.join(DETAILS)}")
     check_installed()
+    check_engine(engine)
     plan = _Plan(model, dataset, tuple(name for name in DETAILS if name in measures), _known_sectors(dataset, sectors))
     store = Store(to)
     with store.writing():
@@ -97,6 +99,7 @@ def survey_steps(
         rows = {place: len(windows) for place, windows in enumerate(plan.chunks)}
         missing = store.missing(rows)
         done = len(rows) - len(missing)
+        yield done / len(rows)
         for place, measured in run_chunks(measure_chunk, model, plan.chunk, missing, engine):
             store.add(place, plan.table(place, measured), measured.maps)
             done += 1

@@ -186,7 +186,7 @@ def test_workers_change_no_bit(whole, engine, tmp_path):
 def test_one_of_two_workers_that_is_killed_changes_no_bit(whole, tmp_path):
     model, dataset, history = whole
     steps = survey_steps(model, dataset, tmp_path / "run", measures=("layers", "heads", "features"), engine=2)
-    next(steps)
+    next(steps), next(steps)
     killed = multiprocessing.active_children()[0]
     os.kill(killed.pid, signal.SIGKILL)
     killed.join()
@@ -198,8 +198,7 @@ def test_one_of_two_workers_that_is_killed_changes_no_bit(whole, tmp_path):
 def test_a_stopped_survey_goes_on_where_it_was(whole, tmp_path, monkeypatch):
     model, dataset, history = whole
     steps = survey_steps(model, dataset, tmp_path / "run", measures=("layers", "heads", "features"))
-    for _ in range(3):
-        next(steps)
+    assert [next(steps) for _ in range(4)] == [0, 1 / 8, 2 / 8, 3 / 8]
     steps.close()
     with pytest.raises(ValueError, match="not finished: run survey again"):
         open_survey(tmp_path / "run")
@@ -335,6 +334,7 @@ def test_bad_arguments(model, dataset, tmp_path):
         survey(model, dataset, tmp_path / "run", engine=0, progress=False)
     with pytest.raises(TypeError, match=r"engine is str, expected None, a number of worker processes, or a dask"):
         survey(model, dataset, tmp_path / "run", engine="many", progress=False)
+    assert not list(tmp_path.iterdir())
     with pytest.raises(TypeError, match="Linear"):
         survey(nn.Linear(3, 3), dataset, tmp_path / "other", progress=False)
 
@@ -397,7 +397,7 @@ def test_a_read_only_folder_keeps_what_is_done(whole, monkeypatch):
     with TemporaryDirectory() as above:  # that of pytest may be entered by its owner alone
         folder = Path(above) / "run"
         steps = survey_steps(model, dataset, folder, **details)
-        next(steps), next(steps)
+        next(steps), next(steps), next(steps)
         steps.close()
         folder.chmod(0o555), Path(above).chmod(0o555)
         for path, words in ((folder, "be written"), (folder / "new", "be made")):

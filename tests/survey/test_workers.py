@@ -110,7 +110,7 @@ def cluster():
 def test_a_cluster_changes_no_bit_though_a_worker_is_killed(model, dataset, tmp_path, cluster):
     survey(model, dataset, tmp_path / "here", progress=False)
     steps = survey_steps(model, dataset, tmp_path / "there", engine=cluster)
-    next(steps)
+    next(steps), next(steps)
     os.kill(next(iter(cluster.run(os.getpid).values())), signal.SIGKILL)
     for _ in steps:
         pass
@@ -130,6 +130,7 @@ def test_workers_of_another_version_are_refused(model, dataset, tmp_path, cluste
     monkeypatch.setattr("stockformer.__version__", "99.0")
     with pytest.raises(RuntimeError, match=r"worker tcp://\S+ has stockformer \S+ and torch \S+, this process stockf"):
         survey(model, dataset, tmp_path / "run", engine=cluster, progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_scheduler_that_disappears(model, dataset, tmp_path):
@@ -140,7 +141,7 @@ def test_a_scheduler_that_disappears(model, dataset, tmp_path):
             address = scheduler.stdout.readline().strip()
             with distributed.Client(address, timeout=30) as client:
                 steps = survey_steps(model, dataset, tmp_path / "run", engine=client)
-                next(steps)
+                next(steps), next(steps)
                 scheduler.kill()
                 with pytest.raises(ConnectionError, match=f"the connection to the scheduler {address} is lost"):
                     for _ in steps:
