@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"stockformer: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"stockformer: {arguments.stopped}", file=sys.stderr)
+        return 130  # as shells do: 128 and the number of SIGINT
     return 0
 
 
@@ -59,6 +63,7 @@ def _print_warning(message: Warning | str, *origin: Any, **options: Any) -> None
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m stockformer")
+    parser.set_defaults(stopped="stopped")
     commands = parser.add_subparsers(required=True)
     writing, opening, running = _writing(), _opening(), _running()
 
@@ -126,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         "--measures", nargs="*", choices=DETAILS, default=["layers", "features"], help="default: layers features"
     )
     surveying.add_argument("--sectors", help="CSV file with columns ticker and sector, to filter and group windows by")
-    surveying.set_defaults(run=_survey)
+    surveying.set_defaults(run=_survey, stopped="stopped; the same command goes on")
 
     planted = commands.add_parser(
         "planted", parents=[writing], help="measure whether explanations find what is known to be there"
@@ -164,9 +169,15 @@ def _running() -> argparse.ArgumentParser:
     """Options for what runs the model over many windows: `_engine`."""
     parser = argparse.ArgumentParser(add_help=False)
     options = parser.add_mutually_exclusive_group()
-    options.add_argument("--workers", type=int, help="worker processes (default: this process)")
+    options.add_argument("--workers", type=_workers, help="worker processes (default: this process)")
     options.add_argument("--scheduler", help="address of a Dask scheduler, such as tcp://127.0.0.1:8786")
     return parser
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}, expected at least 1 worker process")
+    return int(text)
 
 
 def _edge(text: str) -> float | str:
@@ -193,16 +204,18 @@ def _train(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out)
     read = [file for path in arguments.data for file in table_files(Path(path))]
     check_writable(checkpoint_files(out), inputs=read, make_folders=True, overwrite=arguments.overwrite)
-    dataset = StockDataset(
-        pd.concat([read_table(file) for file in read], ignore_index=True),
-        target_col=arguments.target or f"close_{arguments.horizon}d_fwd_return",
-        lookback=arguments.lookback,
-        label_mode=arguments.label_mode,
-        bucket_edges=arguments.bucket_edges,
-    )
+    rows = pd.concat([read_table(file) for file in read], ignore_index=True)
     sizes = {key: getattr(arguments, key) for _, key, _ in _SIZES}
     sizes["dim_feedforward"] = 2 * sizes["d_model"]
-    result = fit(dataset, sizes, epochs=arguments.epochs, seed=arguments.seed)
+    with _options_named():
+        dataset = StockDataset(
+            rows,
+            target_col=arguments.target or f"close_{arguments.horizon}d_fwd_return",
+            lookback=arguments.lookback,
+            label_mode=arguments.label_mode,
+            bucket_edges=arguments.bucket_edges,
+        )
+        result = fit(dataset, sizes, epochs=arguments.epochs, seed=arguments.seed)
     path = _saved(out, result, dataset)
     print(result.history.to_string(index=False))
     for name, value in result.metrics.items():
@@ -210,6 +223,17 @@ def _train(arguments: argparse.Namespace) -> None:
         print(f"{name:24} {value:.0f}" if is_count else f"{name:24} {value:.4f}")
     print(result.verdict)
     print(path)
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Errors name the option in the place of the argument."""
+    options = {key: option for option, key, _ in _SIZES} | {"target_col": "--target"}
+    try:
+        yield
+    except ValueError as error:
+        named = re.sub(rf"\b({'|'.join(options)})\b", lambda name: options[name[0]], str(error))
+        raise ValueError(named) from None
 
 
 def _saved(out: Path, result: FitResult, dataset: StockDataset) -> Path:
@@ -242,15 +266,20 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
 
 
 def _survey(arguments: argparse.Namespace) -> None:
-    dataset, model = _open(arguments)
     sectors = None if arguments.sectors is None else _sectors(Path(arguments.sectors))
+    dataset, model = _open(arguments)
     with _engine(arguments) as engine:
         done = survey(model, dataset, arguments.to, measures=arguments.measures, sectors=sectors, engine=engine)
     print(f"{len(done):,} windows in {done.folder}, for stockformer.survey.open_survey({str(done.folder)!r})")
 
 
 def _sectors(path: Path) -> dict[str, str]:
-    table = pd.read_csv(path, dtype=str)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no CSV file {path}")
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if not {"ticker", "sector"} <= set(table.columns):
         raise ValueError(f"{path} has the columns {listed(list(table.columns))}, expected ticker and sector")
     return dict(table[["ticker", "sector"]].dropna().itertuples(index=False))
