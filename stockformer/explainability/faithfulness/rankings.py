@@ -25,7 +25,7 @@ Ranking = Callable[[nn.Module, Inputs, Target], Sequence[Tensor]]
 #: What an explanation is compared with: names in a table -> what a verdict calls them.
 REFERENCES: Mapping[str, str] = {
     "random": "random",
-    "|input|": "the size of the input",
+    "|input|": "input size",
     "fixed linear": "a fixed linear formula",
 }
 _BATCH = 64

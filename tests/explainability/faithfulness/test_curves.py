@@ -104,9 +104,7 @@ def test_curves_of_a_linear_model_are_sums_of_its_parts(linear, number):
 def test_verdicts(linear):
     found = measure_faithfulness(linear, samples(12, 20, 5), {"truth": truth, "reverse": reverse, "noise": noise})
     assert [found.table["ranking"].iloc[place] for place in (0, -1)] == ["truth", "reverse"]
-    assert faithfulness_verdict(found.table, "truth").startswith(
-        "truth is better than the size of the input: deletion "
-    )
+    assert faithfulness_verdict(found.table, "truth").startswith("truth is better than input size: deletion ")
     assert faithfulness_verdict(found.table, "noise").startswith("noise is no better than random")
     assert faithfulness_verdict(found.table, "reverse").startswith(
         "reverse is no better than random, and not even as good: "
@@ -370,8 +368,8 @@ def test_the_fixed_formula_of_a_linear_model_is_the_model(linear):
     table = measure_faithfulness(linear, given, {"truth": truth, "noise": noise}, training=samples(5, 20, 5)).table
     rows = table.set_index("ranking")
     assert rows.loc["fixed linear", "gap"] == pytest.approx(rows.loc["truth", "gap"], abs=1e-6)
-    assert rows.loc["truth", "verdict"] == "better than the size of the input"  # not than its like
-    assert rows.loc["fixed linear", "verdict"] == "better than the size of the input"
+    assert rows.loc["truth", "verdict"] == "better than input size"  # not than its like
+    assert rows.loc["fixed linear", "verdict"] == "better than input size"
     assert rows.loc["noise", "verdict"] == "no better than random"
 
 
@@ -570,7 +568,7 @@ def test_sentences_of_both_removals(linear):
     second = found.second.table
     verdicts = {name: each.set_index("ranking")["verdict"] for name, each in (("one", found.table), ("two", second))}
     assert (verdicts["one"]["truth"], verdicts["two"]["truth"]) == (
-        "better than the size of the input",
+        "better than input size",
         "no better than random",
     )
     for name, agree in (("truth", "disagree"), ("noise", "agree")):

@@ -34,12 +34,12 @@ def test_the_default_method_is_what_the_table_is_for():
     default = table.loc[METHODS[0]]
     assert default["deletion"] == table["deletion"].min()
     assert default["gap"] > 0.99 * table["gap"].max()
-    assert default["verdict"] == "better than the size of the input"
+    assert default["verdict"] == "better than input size"
     for unit, method in (("cell", METHODS[0]), ("day", METHODS[0])):
         one, two = (
             sample_faithfulness(unit, "volatility", removal).set_index("ranking").loc[method] for removal in REMOVALS
         )
-        assert one["verdict"] == two["verdict"] == "better than the size of the input"
+        assert one["verdict"] == two["verdict"] == "better than input size"
 
 
 def said_by(view) -> tuple[str, str]:
@@ -100,7 +100,7 @@ def test_verdicts_that_disagree_are_both_said():
     table = sample_faithfulness("cell").set_index("ranking", drop=False)
     second = table.assign(verdict="no better than random", gap=0.01)
     note = _verdict("occlusion", "on 64 windows", table, second)
-    assert note.text == "better than the size of the input on 64 windows, with other windows no better than random"
+    assert note.text == "better than input size on 64 windows, with other windows no better than random"
     assert note.detail.endswith("the two disagree.")
     assert note.level == "doubtful"
     assert _verdict("occlusion", "on 64 windows", table, table).level == "sure"
