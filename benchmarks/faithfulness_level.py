@@ -134,9 +134,7 @@ def main(panels: int) -> None:
             shares = pd.DataFrame(
                 {
                     "better than anything": verdicts.agg(lambda each: each.str.startswith("better").mean()),
-                    "better than the size of the input": verdicts.agg(
-                        lambda each: (each == "better than input size").mean()
-                    ),
+                    "better than input size": verdicts.agg(lambda each: (each == "better than input size").mean()),
                 }
             )
             print(f"{lookbacks} lookbacks, {panels} panels, {removal}: share of panels by verdict on a ranking")
