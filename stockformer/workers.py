@@ -6,10 +6,11 @@ import io
 import multiprocessing
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from functools import cache, partial
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -161,6 +162,9 @@ def _in_processes(
         pool = ProcessPoolExecutor(workers, context, initializer=_start_process, initargs=(packed,))
         try:
             with pool, closing(_in_executor(chunk_of, left, pool, workers)) as results:
+                # In a thread, which Ctrl+C does not interrupt: a process that is left half started prints a traceback.
+                with ThreadPoolExecutor(1) as starter:
+                    list(starter.map(pool.submit, [int] * workers))
                 for place, result in results:
                     left, broken = [one for one in left if one != place], 0
                     yield place, result
@@ -179,6 +183,13 @@ def _context() -> BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["stockformer.explainability"])
+    resource_tracker.ensure_running()  # the server starts it otherwise, and it unblocks the signal
+    # Ctrl+C stops this process alone: the server, which imports for seconds, would print a traceback.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 

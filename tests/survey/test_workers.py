@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +32,9 @@ def chunk_of(place: int) -> torch.Tensor:
 def test_results_come_with_their_places_and_errors_come_through(engine):
     results = run_chunks(double, Doubling(), chunk_of, [2, 0, 7, 3], engine)
     assert dict(islice(results, 3)) == {2: 4.0, 0: 0.0, 7: 14.0}
+    workers = [Path(f"/proc/{worker.pid}/status").read_text() for worker in multiprocessing.active_children()]
+    blocked = [re.search(r"^SigBlk:\s*(\w+)$", status, re.M)[1] for status in workers]
+    assert [int(signals, 16) >> signal.SIGINT - 1 & 1 for signals in blocked] == [1] * (engine or 0)
     with pytest.raises(ArithmeticError, match="three cannot be doubled"):
         next(results)
     assert not multiprocessing.active_children()
