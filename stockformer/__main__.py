@@ -51,9 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"stockformer: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"stockformer: {arguments.stopped}", file=sys.stderr)
-        return 130  # as shells do: 128 and the number of SIGINT
-    return 0
+        pass  # with the exception go the loops that it left, whose progress bars then end their line
+    else:
+        return 0
+    print(f"stockformer: {arguments.stopped}", file=sys.stderr)
+    return 130  # as shells do: 128 and the number of SIGINT
 
 
 def _print_warning(message: Warning | str, *origin: Any, **options: Any) -> None:

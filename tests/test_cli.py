@@ -352,15 +352,6 @@ def test_no_epochs(small_csv, tmp_path, capsys):
     assert_one_line(capsys, "epochs is 0")
 
 
-def test_a_command_that_is_stopped(small_csv, tmp_path, capsys, monkeypatch):
-    def interrupted(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("stockformer.__main__.fit", interrupted)
-    assert main(["train", str(small_csv), "--out", str(tmp_path / "a.pt")]) == 130
-    assert_one_line(capsys, "^stockformer: stopped\n$")
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -420,6 +411,14 @@ def checkpoint(trained, tmp_path):
 def test_report(checkpoint, small_csv, tmp_path, capsys, small_report, monkeypatch):
     call = ["report", str(checkpoint), str(small_csv), "--ticker", "IBM", "--out"]
     one, several = [*call, str(tmp_path / "one"), "--date"], [*call, str(tmp_path / "several"), "--date"]
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(explanation, "render", interrupted)
+        assert main([*one, "2006-06-15"]) == 130
+    assert capsys.readouterr().err.endswith("\nstockformer: stopped\n")  # on a line below the progress bar
     assert main([*one, "2006-06-15"]) == 0
     page = (tmp_path / "one" / "report.html").read_text()
     assert "<h1>IBM, 2006-06-15</h1>" in page
