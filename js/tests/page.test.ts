@@ -325,6 +325,18 @@ test("a map of few large cells offers logarithmic colours, and others do not", (
   expect(section.querySelector<HTMLElement>(".stockformer-log")!.hidden).toBe(true);
 });
 
+test("ticks have the digits that tell them apart, and two names stand on their axis where they have room", () => {
+  const windows = axis(["GOOGL, 2011-01-14", "GOOGL, 2013-05-11"], "sample");
+  const lines = BODIES["Lines"]!(2) as Lines;
+  const texts = (low: number, high: number, form: "" | "%") => {
+    const { section } = shown(() => ({ ...lines, x: windows, y: { ...lines.y, low, high, form } }));
+    return sheet(section.querySelector("canvas")!).texts;
+  };
+  expect(texts(0.98012, 0.98025, "%")).toEqual(["98.015 %", "98.02 %", "98.025 %", windows.names[1], windows.names[0]]);
+  expect(texts(12340.1, 12340.2, "").slice(0, 3)).toEqual(["12340.1", "12340.12", "12340.14"]);
+  expect(texts(0, 30, "")).toContain("20");
+});
+
 test("the line below a picture says what is selected", () => {
   const { host, section } = shown(BODIES["Lines"]!);
   const words = () => section.querySelector(".stockformer-reading")!.textContent;

@@ -108,7 +108,9 @@ def _method(name: str) -> Note:
     """How a share of the attribution is measured, which is not how the explorer explains a single window."""
     if name != "market share":
         return Note("")
-    words = "by input x gradient; integrated gradients, which explain a single window by default, give other shares"
+    words = (
+        f"{name} by input x gradient; integrated gradients, which explain a single window by default, give other shares"
+    )
     return Note(words, f"{name} = {MEASURES[name]}")
 
 
@@ -199,7 +201,7 @@ def measure_histogram(bins: pd.DataFrame, column: str, filtered: str = "") -> Ch
 
 
 def chosen_windows(frame: pd.DataFrame) -> Chart:
-    """Measures of a few windows, one panel per measure and one line per ticker.
+    """Measures of a few windows, one panel per measure and one colour per ticker.
 
     Args:
         frame: one row per window: ``date, ticker``, and the measures.
@@ -208,16 +210,46 @@ def chosen_windows(frame: pd.DataFrame) -> Chart:
     places, panels = Axis(windows, "window", SAMPLE), []
     tickers = frame["ticker"].unique()
     colors = dict(zip(tickers, line_colors(len(tickers)), strict=True))
-    for column in map(str, frame.columns.drop(["date", "ticker"])):
-        values, form = frame[column].to_numpy(dtype=float), form_of(column)
-        lines = tuple(_of_ticker(frame["ticker"] == one, str(one), values, form, colors[one]) for one in tickers)
-        panels.append((named(column), Lines(lines, places, scale_of(column, *finite_range([values])))))
-    return Chart("Measures of the windows of this page", Panels(tuple(panels)), frame.copy)
+    measures = frame.drop(columns=["date", "ticker"]).astype(float)
+    for column, values in zip(map(str, measures), measures.to_numpy().T, strict=True):
+        words = formatted(values, form_of(column))
+        # A line per window: one that joins windows far apart would look like a trend.
+        lines = tuple(
+            _dot(str(ticker), values[place:], words[place], colors[ticker])
+            for place, ticker in enumerate(frame["ticker"])
+        )
+        low, high = finite_range([values])
+        room = (high - low) / 20  # for the dots at both ends
+        panels.append((named(column), Lines(lines, places, scale_of(column, low - room, high + room))))
+    return Chart(
+        "Measures of the windows of this page",
+        Panels(tuple(panels)),
+        frame.copy,
+        _windows_summary(pd.Series(measures.iloc[:, 0].to_numpy(), windows), str(measures.columns[0])),
+    ).noting(*(_method(named(column)) for column in map(str, measures)))
 
 
-def _of_ticker(own: pd.Series, ticker: str, values: np.ndarray, form: str, color: str) -> Line:
-    words = [words if mine else "" for words, mine in zip(formatted(values, form), own, strict=True)]
-    return Line(ticker, np.where(own, values, np.nan), words, color, "dots")
+def _windows_summary(values: pd.Series, column: str) -> Summary:
+    """In which of a few windows a measure is highest and lowest, unless three digits cannot tell them apart."""
+    known, name = values.dropna(), named(column)
+    if known.empty:
+        return Summary(f"No window has a {name}.", ())
+    findings = (
+        Finding(f"highest {name}", float(known.max()), "largest value of these windows", str(known.idxmax())),
+        Finding(f"lowest {name}", float(known.min()), "smallest value of these windows", str(known.idxmin())),
+    )
+    high, low = (number_words(column, value) for value in (known.max(), known.min()))
+    if high == low:
+        return Summary(f"{_title(name)} is {high} in every window that has one.", findings)
+    return Summary(
+        f"{_title(name)}: highest for {known.idxmax()} ({high}), lowest for {known.idxmin()} ({low}).", findings
+    )
+
+
+def _dot(name: str, values: np.ndarray, word: str, color: str) -> Line:
+    """The first of some values alone."""
+    alone = np.where(np.arange(len(values)) == 0, values, np.nan)
+    return Line(name, alone, [word, *[""] * (len(values) - 1)], color, "dots")
 
 
 def mean_maps(maps: Mapping[str, Mapping[str, Tensor]], kind: str, layer: int) -> dict[str, Heatmap]:

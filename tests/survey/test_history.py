@@ -8,7 +8,14 @@ import pytest
 from scipy.stats import spearmanr
 from small_market import make_dataset, make_model
 
-from stockformer.charts.history import HIT_RATE, market_context, measure_history, quality_history, quality_summary
+from stockformer.charts.history import (
+    HIT_RATE,
+    chosen_windows,
+    market_context,
+    measure_history,
+    quality_history,
+    quality_summary,
+)
 from stockformer.survey import history, sample_survey, survey
 from stockformer.survey.history import Filter
 
@@ -202,7 +209,9 @@ def test_sentences_say_what_the_numbers_are(surveyed):
         f"means of a month; {wild} on the volatile quarter of days, "
         f"{calm} on the others. Compare two groups to see whether that is more than chance."
     )
-    assert chart.notes[-1].text.startswith("by input x gradient; ")  # a window's own attribution has another share
+    assert chart.notes[-1].text.startswith(
+        "market share by input x gradient; "
+    )  # a window's own attribution has another share
     other = measure_history(history.measure_by_date(surveyed, "error"), calendar, "error")
     assert not [note for note in other.notes if "gradient" in note.text]
     assert other.body.y.name(0.25) == "0.25"
@@ -210,6 +219,28 @@ def test_sentences_say_what_the_numbers_are(surveyed):
     shaded, volatility = market_context(calendar).body.lines
     np.testing.assert_array_equal([word == "yes" for word in shaded.words], volatile)
     np.testing.assert_allclose(volatility.values, frame.groupby("date")["volatility"].mean())
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [
+        ([0.3, 0.1, 0.5, 0.2], "Market share: highest for B, 2020-01-01 (50.0 %), lowest for A, 2020-01-02 (10.0 %)."),
+        ([0.3, np.nan, 0.30001, 0.3], "Market share is 30.0 % in every window that has one."),
+        ([np.nan] * 4, "No window has a market share."),
+    ],
+)
+def test_chosen_windows_are_dots_that_nothing_joins(shares, verdict):
+    dates = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-01", "2020-01-03"])
+    frame = pd.DataFrame({"date": dates, "ticker": list("AABB"), "market_share": shares, "error": 1.0})
+    chart = chosen_windows(frame)
+    assert chart.summary.verdict == verdict
+    assert [note.text[:12] for note in chart.notes] == ["market share"]
+    body = dict(chart.body.panels)["market share"]
+    for place, line in enumerate(body.lines):
+        assert line.name == frame["ticker"][place]
+        np.testing.assert_array_equal(line.values, [shares[place], *[np.nan] * (3 - place)])
+        assert [line.name for line, _ in body.words(place)] == [line.name]
+    assert chart.legend == (("A", body.lines[0].color), ("B", body.lines[2].color))
 
 
 @pytest.mark.parametrize("column", ["T1", "median"])

@@ -1,6 +1,6 @@
 // A canvas with axes, which redraws with its width and reports the place of the mouse.
 
-import { format } from "d3-format";
+import { format, precisionRound } from "d3-format";
 import { scaleLinear } from "d3-scale";
 import { element, redrawing, sharp } from "../../dom";
 import type { Scale } from "../chart";
@@ -96,8 +96,10 @@ export function namedSteps(length: number, wanted: number): number[] {
 export function nameColumns({ context, width, height }: Frame, names: readonly string[]): void {
   context.textAlign = "center";
   context.textBaseline = "top";
-  const room = Math.max(24, ...names.map((name) => context.measureText(name).width)) * 1.6;
-  for (const step of namedSteps(names.length, Math.max(1, width / room))) {
+  const room = Math.max(24, ...names.map((name) => context.measureText(name).width));
+  // Two or three names need no more room than keeps them apart; many would look crowded.
+  const all = names.length < 4 && names.length * (room + 8) <= width;
+  for (const step of namedSteps(names.length, all ? names.length : Math.max(1, width / (1.6 * room)))) {
     const half = context.measureText(names[step]!).width / 2;
     const x = ((step + 0.5) / names.length) * width;
     context.fillText(names[step]!, Math.min(x, width + MARGIN.right - half), height + 4);
@@ -121,7 +123,12 @@ function fitting(context: CanvasRenderingContext2D, name: string, left: number):
   return cut();
 }
 
-const short = format(".3~g");
+/** Numbers of an axis: three digits, or as many as tell its ticks apart. */
+function short(ticks: readonly number[]): (value: number) => string {
+  const [first, second] = ticks;
+  const digits = second === undefined ? 3 : precisionRound(second - first!, Math.max(...ticks.map(Math.abs)));
+  return format(`.${Math.max(3, digits)}~g`);
+}
 
 /** Ticks of the values; gives the scale from values to pixels. */
 export function nameValues(
@@ -131,8 +138,10 @@ export function nameValues(
   const scale = scaleLinear([low, high > low ? high : low + 1], [height, 0]);
   context.textAlign = "right";
   context.textBaseline = "middle";
-  for (const tick of scale.ticks(Math.min(4, height / 25))) {
-    const number = form === "%" ? `${short(100 * tick)} %` : short(tick);
+  const ticks = scale.ticks(Math.min(4, height / 25));
+  const said = short(ticks);
+  for (const tick of ticks) {
+    const number = form === "%" ? `${said(100 * tick)} %` : said(tick);
     context.fillText(names.length ? fitting(context, names[tick] ?? "", left) : number, -6, scale(tick));
     context.fillRect(-4, scale(tick), 4, 1);
     context.save();

@@ -24,6 +24,8 @@ export const PANELS: Renderer<Panels> = {
         });
         types = wanted;
       }
+      const [first] = body.panels;
+      around.classList.toggle("stockformer-page-wide", !!first && axisOf(first[1]).names.some(isLong));
       body.panels.forEach(([title, panel], place) => {
         around.children[place]!.querySelector("h4")!.textContent = title;
         drawn[place]!(panel, where);
@@ -56,6 +58,9 @@ function textAt(panel: Lines | Bars, place: number): string {
   const [, ...values] = LINES.words(panel, [place]);
   return values.length === 1 ? values[0]![1]! : spoken(values);
 }
+
+/** Whether a narrow panel would have no room for two such names. */
+const isLong = (name: string) => name.length > 10;
 
 const axisOf = (panel: Lines | Bars) => (panel.type === "Lines" ? panel.x : panel.names);
 
