@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import cache, partial
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import nn
+from tqdm.auto import tqdm
 
 from stockformer.steps import Steps, each_inside, part_of, run_to_end
 from stockformer.threads import few_threads, one_thread
@@ -161,7 +163,7 @@ def _in_processes(
     while left:
         pool = ProcessPoolExecutor(workers, context, initializer=_start_process, initargs=(packed,))
         try:
-            with pool, closing(_in_executor(chunk_of, left, pool, workers)) as results:
+            with pool, _ended_by_ctrl_c(), closing(_in_executor(chunk_of, left, pool, workers)) as results:
                 # In a thread, which Ctrl+C does not interrupt: a process that is left half started prints a traceback.
                 with ThreadPoolExecutor(1) as starter:
                     list(starter.map(pool.submit, [int] * workers))
@@ -175,6 +177,18 @@ def _in_processes(
                     f"worker processes died {broken} times in a row before any chunk was done: there may be too little "
                     "memory, or the script that starts them lacks `if __name__ == '__main__':`"
                 ) from None
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Terminate the processes that start inside when Ctrl+C comes: a chunk may take a minute."""
+    others = multiprocessing.active_children()
+    try:
+        yield
+    except KeyboardInterrupt:
+        for process in set(multiprocessing.active_children()) - set(others):
+            process.terminate()
+        raise
 
 
 def _context() -> BaseContext:
@@ -251,6 +265,7 @@ _packed_work: bytes = b""
 
 def _start_process(packed: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C stops the process that waits for this one
+    tqdm.set_lock(threading.RLock())  # that of all processes is left behind by one that is terminated
     _receive(packed)
 
 

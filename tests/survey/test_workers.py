@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from doubling import Doubling, double
+from doubling import Doubling, double, wait
 
 from stockformer.explainability import analyze_output_distribution, window_groups
 from stockformer.survey import survey, survey_steps
@@ -38,6 +38,15 @@ def test_results_come_with_their_places_and_errors_come_through(engine):
     with pytest.raises(ArithmeticError, match="three cannot be doubled"):
         next(results)
     assert not multiprocessing.active_children()
+
+
+def test_ctrl_c_waits_for_no_chunk():
+    results = run_chunks(wait, Doubling(), chunk_of, [0, 20, 20], 1)
+    next(results)
+    (worker,) = multiprocessing.active_children()
+    with pytest.raises(KeyboardInterrupt):
+        results.throw(KeyboardInterrupt)
+    assert worker.exitcode == -signal.SIGTERM
 
 
 def test_chunks_are_made_when_they_are_needed():
