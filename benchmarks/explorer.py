@@ -39,7 +39,7 @@ CELLS = {
     GRID: "rivals.bqplot_panels(session)",
     TRIP: "rivals.round_trip()",
 }
-LAYER, DAY, PRESS = ("change", "layer"), ("change", "day"), ("press", "count")
+LAYER, DAY, PRESS = ("change", "layer"), ("change", "query"), ("press", "count")
 AIMS = {60: 1 / 5, 252: 1 / 4}
 
 Measured = dict[str, Any]
@@ -153,10 +153,10 @@ def changes(where: tuple[Browser, str, Path], length: int) -> str:
         against_aim(
             f"{what}: AttentionExplorer / matplotlib", middles[OURS, what] / middles[MATPLOTLIB, what], AIMS[length]
         )
-        for what in ("layer", "day")
+        for what in ("layer", "query")
     ]
     trip = middles[TRIP, "count"]
-    aims += [f"- {what}: {middles[OURS, what] / trip:.1f} times the bare round trip." for what in ("layer", "day")]
+    aims += [f"- {what}: {middles[OURS, what] / trip:.1f} times the bare round trip." for what in ("layer", "query")]
     return "\n\n".join([table(_HEAD, rows), "\n".join(aims), _where_time_goes(taken[OURS, "layer"][WARM_UP:])])
 
 

@@ -55,16 +55,16 @@ def matplotlib_panels(session: ExtractorSession) -> None:
     """Map, row, gates and saliency in one matplotlib figure under `interact`."""
     numbers = Numbers(session)
 
-    def draw(layer: int, day: int) -> None:
+    def draw(layer: int, query: int) -> None:
         _, ((map_ax, row_ax), (gate_ax, saliency_ax)) = plt.subplots(2, 2, figsize=(12, 9), gridspec_kw={"wspace": 0.4})
         map_ax.imshow(numbers.maps[layer], cmap="viridis", aspect="auto")
-        map_ax.axhline(day, color="tab:red")
+        map_ax.axhline(query, color="tab:red")
         map_ax.set_title(f"Cross-attention, layer {layer}")
-        row_ax.fill_between(range(len(numbers.days)), numbers.maps[layer][day], step="post")
-        row_ax.set_title(f"What {numbers.days[day]} attends to")
+        row_ax.fill_between(range(len(numbers.days)), numbers.maps[layer][query], step="post")
+        row_ax.set_title(f"What {numbers.days[query]} attends to")
         for number, gate in enumerate(numbers.gates):
             gate_ax.plot(gate, alpha=1.0 if number == layer else 0.4)
-        gate_ax.axvline(day, color="tab:red")
+        gate_ax.axvline(query, color="tab:red")
         gate_ax.set_title("Mean gate by layer")
         saliency_ax.barh(numbers.features, numbers.saliency)
         saliency_ax.invert_yaxis()
@@ -178,7 +178,7 @@ def _controls(numbers: Numbers) -> dict[str, Widget]:
     days = [(name, step) for step, name in enumerate(numbers.days)]
     return {
         "layer": Dropdown(description="layer", options=range(len(numbers.maps))),
-        "day": SelectionSlider(description="day", options=days, value=len(days) - 1),
+        "query": SelectionSlider(description="query", options=days, value=len(days) - 1),
     }
 
 
