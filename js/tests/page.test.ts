@@ -160,6 +160,7 @@ test("a cell is said by the sentence of its map, a masked one as such", () => {
     palette: "viridis",
     masked: Float32Array.of(0, 1, 0, 0),
     reference: null,
+    log_low: null,
   };
   const words = [0, 1].flatMap((row) => [0, 1].map((column) => spoken(HEATMAP.words(body, [row, column]))));
   expect(words).toEqual([
@@ -190,6 +191,7 @@ test("a grid holds every map, and a click on one selects head, query and key", (
     palette: "viridis",
     masked: null,
     reference: null,
+    log_low: null,
   });
   const where = { ...bundle().selection, layer: 1, head: null };
   const body: Grid = {
@@ -304,6 +306,7 @@ test("a map of few large cells offers logarithmic colours, and others do not", (
     palette: "viridis",
     masked: null,
     reference: null,
+    log_low: layer ? null : 0.001,
   });
   const { host, section } = shown(cells);
   const log = section.querySelector<HTMLButtonElement>(".stockformer-log")!;

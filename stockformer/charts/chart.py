@@ -239,6 +239,8 @@ class Heatmap:
         palette: name of matplotlib's colour map.
         masked: cells that may not be attended to, bool [rows, columns].
         reference: value and name of a line across the colours to compare with, such as a uniform share.
+        log_low: where a logarithmic scale would begin, None unless half of the cells have to share the first tenth of
+            the colours, which begin at 0.
     """
 
     values: np.ndarray
@@ -250,6 +252,12 @@ class Heatmap:
     palette: Literal["viridis", "RdBu_r"] = "viridis"
     masked: np.ndarray | None = None
     reference: tuple[float, str] | None = None
+    log_low: float | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        cells = self.cells[np.isfinite(self.cells)]
+        if len(cells) and self.scale.low == 0 and np.median(cells) < self.scale.high / 10:
+            object.__setattr__(self, "log_low", self.scale.high / _LOG_SPAN)
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -274,16 +282,11 @@ class Heatmap:
         (words,) = formatted(self.values[row, column : column + 1], self.form, even)
         return words
 
-    @property
-    def skewed(self) -> bool:
-        """Whether half of the cells have to share the first tenth of the colours, which begin at 0."""
-        cells = self.cells[np.isfinite(self.cells)]
-        return len(cells) > 0 and self.scale.low == 0 and bool(np.median(cells) < self.scale.high / 10)
-
     def on_log_scale(self) -> Heatmap:
-        """The same cells in colours of a logarithmic scale; a map that is not `skewed` stays as it is."""
-        scale = self.scale
-        return replace(self, scale=replace(scale, low=scale.high / _LOG_SPAN, log=True)) if self.skewed else self
+        """The same cells in colours of a logarithmic scale, if there is a `log_low`."""
+        if self.log_low is None:
+            return self
+        return replace(self, scale=replace(self.scale, low=self.log_low, log=True))
 
     def end(self, value: float) -> str:
         """A value of the scale as text."""

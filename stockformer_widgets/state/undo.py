@@ -92,7 +92,7 @@ def _changed(one: State, other: State) -> list[str]:
     """Names of the fields that differ."""
     names = []
     for name in _different(one, other):
-        a, b = one.get(name, {}), other[name]
+        a, b = one.get(name, {}), other.get(name, {})
         if name in _FLAT:
             names += _different(a, b)
         elif name == "options":

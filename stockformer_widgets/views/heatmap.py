@@ -112,7 +112,7 @@ class HeatmapView(View):
         set_marks(self.image, image=spare, x=[0, columns], y=[rows, 0])
         self.color_bar.value = f"{body.rows.label} ↓ {body.columns.label} → &nbsp; {palette.legend(body)}"
         self.log_button.value = self.selection.log_colors
-        self.log_button.layout.display = None if body.scale.log or body.skewed else "none"
+        self.log_button.layout.display = "none" if body.log_low is None and not body.scale.log else None
         self.plot.title = chart.title
 
     def _frame(self) -> None:

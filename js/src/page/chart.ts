@@ -71,6 +71,7 @@ export interface Heatmap {
   /** 1 where a cell is masked, [rows, columns]. */
   masked: Float32Array | null;
   reference: [number, string] | null;
+  log_low: number | null;
 }
 
 export interface Panels {

@@ -39,7 +39,7 @@ export const HEATMAP: Renderer<Heatmap> = {
       const left = Math.min(Math.max(6 * longest + 12, MARGIN.left), WIDEST);
       draw(heightOf(next), (frame) => paint(frame, next, HEATMAP.selected(next, where)), left);
       colorBar(scale, next);
-      log.hidden = !next.scale.log && !skewed(next);
+      log.hidden = next.log_low === null;
       log.setAttribute("aria-pressed", String(next.scale.log));
     };
   },
@@ -71,18 +71,9 @@ function cellWords(body: Heatmap, row: number, column: number): string {
   return body.masked?.[cell] ? "masked" : formed(body.values[cell], body.form, body.reference?.[0] ?? null);
 }
 
-/** From the first to the last colour of a logarithmic scale. */
-const LOG_SPAN = 1000;
-
-/** The same cells in colours of a logarithmic scale; a map that is not skewed stays as it is. */
+/** The same cells in colours of a logarithmic scale, if there is a place where it begins. */
 function onLogScale(body: Heatmap): Heatmap {
-  return skewed(body) ? { ...body, scale: { ...body.scale, low: body.scale.high / LOG_SPAN, log: true } } : body;
-}
-
-/** Whether half of the cells have to share the first tenth of the colours, which begin at 0. */
-function skewed({ values, masked, scale: { low, high } }: Heatmap): boolean {
-  const cells = values.filter((value, cell) => Number.isFinite(value) && !masked?.[cell]).sort();
-  return low === 0 && cells.length > 0 && cells[Math.floor(cells.length / 2)]! < high / 10;
+  return body.log_low === null ? body : { ...body, scale: { ...body.scale, low: body.log_low, log: true } };
 }
 
 /** A value of the scale. */
