@@ -27,7 +27,10 @@ VERSION = KEPT / "chromium.txt"
 COLOR, PIXELS = 24, 150
 #: Another Chromium draws every letter a little otherwise: the share of pixels that may be further off then.
 SHARE = 0.05
-_STILL_SECONDS, _LIMIT_SECONDS = 2, 60
+#: How long a part that does not look as expected must be unchanged until that counts: a page that waits for a busy
+#: machine is unchanged, too.
+_STILL_SECONDS = {"compare": 20, "renew": 2}
+_LIMIT_SECONDS = 90
 
 #: Whether the kernel works, a view waits for its numbers, or bqplot has not yet fitted a figure to its width.
 _IS_AT_WORK = """right => {
@@ -40,12 +43,13 @@ _IS_AT_WORK = """right => {
 
 
 def changes(page: Page, parts: Mapping[str, Locator | Page]) -> list[str]:
-    """Names of the pictures that parts of the page no longer look like; with PICTURES=renew none, these are kept."""
+    """What no longer looks like its picture, and where; with PICTURES=renew nothing, the new pictures are kept."""
     page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur()")
     if _renews():
         VERSION.write_text(f"{_version(page)}\n")
-    return [name for name, part in parts.items() if not _is_as_kept(page, name, part)]
+    found = [(name, _change(page, name, part)) for name, part in parts.items()]
+    return [f"{name} ({change})" for name, change in found if change]
 
 
 def expect_unchanged(changed: list[str]) -> None:
@@ -56,18 +60,19 @@ def expect_unchanged(changed: list[str]) -> None:
     )
 
 
-def _is_as_kept(page: Page, name: str, part: Locator | Page) -> bool:
+def _change(page: Page, name: str, part: Locator | Page) -> str:
     file = KEPT / f"{name}.png"
     old = _pixels(file.read_bytes()) if file.exists() else np.zeros((0, 0, 3), np.int16)
     new = _at_rest(page, part, old)
     if _alike(old, new) or (_version(page) != VERSION.read_text().strip() and _resembles(old, new)):
-        return True
+        return ""
     CHANGED.mkdir(parents=True, exist_ok=True)
     new = _rounded(new)
     Image.fromarray(_old_new_and_difference(old, new)).save(CHANGED / file.name)
     if _renews():
         _of_a_palette(Image.fromarray(new.astype(np.uint8))).save(file, optimize=True)
-    return _renews()
+        return ""
+    return _where(old, new)
 
 
 def _renews() -> bool:
@@ -84,7 +89,8 @@ def _at_rest(page: Page, part: Locator | Page, expected: np.ndarray) -> np.ndarr
     """[height, width, RGB] of a part of the page, as soon as it looks as expected or has stopped to change."""
     start = since = monotonic()
     seen = _taken(part)
-    while not _alike(expected, seen) and monotonic() - since < _STILL_SECONDS:
+    still = _STILL_SECONDS["renew" if _renews() else "compare"]
+    while not _alike(expected, seen) and monotonic() - since < still:
         assert monotonic() - start < _LIMIT_SECONDS, f"{part} does not come to rest"
         before, seen = seen, _taken(part)
         if not _alike(before, seen) or page.evaluate(_IS_AT_WORK, RIGHT):
@@ -124,6 +130,14 @@ def _resembles(one: np.ndarray, other: np.ndarray) -> bool:
 def _differs(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """[height, width] whether a colour is another."""
     return np.abs(one - other).max(axis=-1) > COLOR
+
+
+def _where(one: np.ndarray, other: np.ndarray) -> str:
+    (high, wide), (new_high, new_wide) = one.shape[:2], other.shape[:2]
+    if one.shape != other.shape:
+        return f"{wide} x {high} became {new_wide} x {new_high}"
+    rows, columns = np.nonzero(_differs(one, other))
+    return f"{len(rows)} pixels from ({columns.min()}, {rows.min()}) to ({columns.max()}, {rows.max()})"
 
 
 def _old_new_and_difference(old: np.ndarray, new: np.ndarray) -> np.ndarray:
