@@ -155,24 +155,29 @@ function attach(
 /** A button that lets a view take the place of those beside it, and back. */
 function enlarger(view: HTMLElement, label: string, signal: AbortSignal): HTMLElement {
   const button = document.createElement("button");
-  const set = (enlarged: boolean) => {
-    view.classList.toggle("stockformer-enlarged", enlarged);
-    button.title = enlarged ? "back to its place" : "enlarge";
+  // A style that asks which columns have an enlarged view would be computed anew for all of them with every change.
+  let enlarged: Element[] = [];
+  const set = (parts: Element[]) => {
+    for (const part of enlarged) part.classList.remove("stockformer-enlarged");
+    for (const part of parts) part.classList.add("stockformer-enlarged");
+    enlarged = parts;
+    button.title = parts.length ? "back to its place" : "enlarge";
     button.setAttribute("aria-label", `${button.title}: ${label}`);
-    button.setAttribute("aria-pressed", String(enlarged));
+    button.setAttribute("aria-pressed", String(parts.length > 0));
   };
   button.type = "button";
   button.className = "stockformer-enlarger";
   drawIcon(button, CORNERS, 12);
   const turn = () => {
-    set(!view.classList.contains("stockformer-enlarged"));
+    const around = [".stockformer-columns > *", ".stockformer-columns"].map((part) => view.closest(part));
+    set(enlarged.length ? [] : [view, ...around.filter((part) => part !== null)]);
     view.scrollIntoView({ block: "nearest" });
   };
   button.addEventListener("click", turn, { signal });
   signal.addEventListener("abort", () => {
-    set(false);
+    set([]);
     button.remove();
   });
-  set(false);
+  set([]);
   return button;
 }
