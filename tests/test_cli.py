@@ -519,19 +519,19 @@ ELSEWHERE = ROOT / "tests" / "data" / "trained_elsewhere"
 def test_a_checkpoint_without_statistics_is_opened_for_a_report(tmp_path, capsys, monkeypatch):
     calls = []
 
-    def generate(model, *inputs, **options):
-        calls.append((inputs, options))
+    def write(model, subject, *where):
+        calls.append(subject)
         return {"report": "page"}
 
-    monkeypatch.setattr(explanation, "generate_report", generate)
+    monkeypatch.setattr(explanation, "_write_report", write)
     call = ["report", str(ELSEWHERE / "cross_bin_3d.pt"), str(ELSEWHERE / "all_data_0.csv.xz"), "--out", str(tmp_path)]
     with np.load(ELSEWHERE / "cross_bin_3d.npz") as expected:
         assert main([*call, "--date", str(expected["date"][1]), "--ticker", str(expected["ticker"][1])]) == 0
-        ((inputs, options),) = calls
-        np.testing.assert_allclose(inputs[0][0], expected["x"][1], atol=1e-5)
-        np.testing.assert_allclose(inputs[1][0], expected["market_x"][1], rtol=1e-6, atol=1e-5)
-        assert options["label"] == expected["y"][1]
-    assert options["assumption"] == "assumed: UP from a return of +1.5 %"
+        (subject,) = calls
+        np.testing.assert_allclose(subject.inputs[0][0], expected["x"][1], atol=1e-5)
+        np.testing.assert_allclose(subject.inputs[1][0], expected["market_x"][1], rtol=1e-6, atol=1e-5)
+        assert subject.label == expected["y"][1]
+    assert subject.assumption == "assumed: UP from a return of +1.5 %"
     out, err = capsys.readouterr()
     assert out == "page\n"
     assert err.startswith("stockformer: cross_bin_3d.pt does not say everything. Assumed, ")

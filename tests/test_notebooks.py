@@ -21,13 +21,13 @@ PROSE = re.compile(r"# (Uncomment|Example:|\(Uncomment)")
 QUICKER = """
 from matplotlib import pyplot
 from matplotlib_inline.config import InlineBackend
-from stockformer.reports import explanation as report
+from stockformer.reports import explanation, sections
 InlineBackend.instance(parent=get_ipython()).print_figure_kwargs = {"bbox_inches": None}
-report.CELL_RANKINGS = {"gradient": report.CELL_RANKINGS["gradient"]}
-report.DAY_RANKINGS = {"pooling": report.DAY_RANKINGS["pooling"]}
-report.render = lambda figure, dpi: pyplot.close(figure) or b""
-Picture = report._Picture
-report._Picture = lambda name, plot, *words: Picture(name, pyplot.figure, *words)
+sections.CELL_RANKINGS = {"gradient": sections.CELL_RANKINGS["gradient"]}
+sections.DAY_RANKINGS = {"pooling": sections.DAY_RANKINGS["pooling"]}
+explanation.render = lambda figure, dpi: pyplot.close(figure) or b""
+Picture = sections.Picture
+sections.Picture = lambda name, plot, *words: Picture(name, pyplot.figure, *words)
 """
 
 #: The sample is one ticker around a calm day and the crash, and all in the last months.

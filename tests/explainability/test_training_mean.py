@@ -32,7 +32,7 @@ from stockformer.explainability.faithfulness import curves as faithfulness
 from stockformer.explainability.faithfulness.curves import FRACTIONS
 from stockformer.explainability.faithfulness.rankings import LinearFormula, rank_by_size
 from stockformer.inputs import Inputs
-from stockformer.reports import explanation as report
+from stockformer.reports import explanation, sections
 from stockformer.reports import faithfulness as faithfulness_report
 from stockformer_widgets import ExtractorSession
 from stockformer_widgets.state import explanations as explaining
@@ -252,11 +252,11 @@ def test_a_report_attributes_and_measures_from_the_mean(opened, windows, means, 
         bases.append(baselines)
         return attribute(model, *inputs, method="gradient")
 
-    monkeypatch.setattr(report, "faithfulness_steps", left_out)
-    monkeypatch.setattr(report, "trace_attention", left_out)
-    monkeypatch.setattr(report, "attribute", recorded)
-    monkeypatch.setattr(report, "_attention_section", lambda *given: report._Section("Attention", "", [], {}))
-    monkeypatch.setattr(report, "render", lambda *given: b"")
+    monkeypatch.setattr(sections, "faithfulness_steps", left_out)
+    monkeypatch.setattr(sections, "trace_attention", left_out)
+    monkeypatch.setattr(sections, "attribute", recorded)
+    monkeypatch.setattr(sections, "_attention_section", lambda *given: sections.Section("Attention", "", [], {}))
+    monkeypatch.setattr(explanation, "render", lambda *given: b"")
     window = windows[1]
     call = ["report", str(CHECKPOINT), str(CSV), "--ticker", window.ticker, "--date", str(window.dates[-1].date())]
     with warnings.catch_warnings():

@@ -29,7 +29,7 @@ from stockformer.explainability import (
     trace_attention,
 )
 from stockformer.explainability.faithfulness.randomisation import _randomised
-from stockformer.reports import explanation as report
+from stockformer.reports import explanation, sections
 from stockformer_widgets import ExtractorSession
 
 D, HEADS = 16, 4
@@ -167,7 +167,7 @@ def test_a_quantised_model_has_no_gradients():
 
 @pytest.mark.filterwarnings("ignore:.*quantization is deprecated")
 def test_a_report_without_gradients(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "render", lambda figure, dpi: plt.close(figure) or b"")
+    monkeypatch.setattr(explanation, "render", lambda figure, dpi: plt.close(figure) or b"")
     page = generate_report(quantised().eval(), days(), output_dir=tmp_path)["report"].read_text()
     assert "Left out: no gradient of the output reaches the attention of Encoder" in page
     assert "Left out: no gradient of the output reaches the inputs" in page
@@ -461,7 +461,7 @@ def test_inside_a_context_of_the_caller(model, inputs, context):
 
 def test_a_report_under_autocast(make_model, inputs, tmp_path, monkeypatch):
     for rankings in ("CELL_RANKINGS", "DAY_RANKINGS"):
-        monkeypatch.setattr(report, rankings, dict([next(iter(getattr(report, rankings).items()))]))
+        monkeypatch.setattr(sections, rankings, dict([next(iter(getattr(sections, rankings).items()))]))
     with torch.autocast("cpu", torch.bfloat16):
         generate_report(make_model("encoder", num_layers=1), inputs[0][:1], output_dir=tmp_path)
     assert "Left out" not in (tmp_path / "report.html").read_text()

@@ -134,6 +134,6 @@ def test_a_report_that_fails_changes_nothing(tmp_path, monkeypatch):
 
 def test_a_report_is_checked_before_the_work(tmp_path, monkeypatch):
     (tmp_path / "report.html").mkdir()
-    monkeypatch.setattr("stockformer.reports.explanation.capture_attention", None)
+    monkeypatch.setattr("stockformer.reports.sections.capture_attention", None)
     with pytest.raises(IsADirectoryError, match=r"report\.html is a folder"):
         generate_report(Attending(["a"]), torch.randn(1, 3, 4), output_dir=tmp_path)

@@ -25,7 +25,7 @@ from stockformer.explainability import (
     trace_attention,
 )
 from stockformer.explainability.attention.recording import record_fused, tolerance
-from stockformer.reports import explanation as report
+from stockformer.reports import explanation
 
 D, HEADS, STEPS = 16, 4, 8
 
@@ -371,7 +371,7 @@ def test_returned_weights_can_be_changed():
 
 
 def test_a_report_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "render", lambda figure, dpi: plt.close(figure) or b"")
+    monkeypatch.setattr(explanation, "render", lambda figure, dpi: plt.close(figure) or b"")
     model, x = OneAttention(own(Own, "nothing")), normal(1, STEPS, D)
     with pytest.warns(UserWarning, match="attn"):
         page = generate_report(model, x, output_dir=tmp_path)["report"].read_text()
