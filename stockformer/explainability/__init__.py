@@ -1,7 +1,7 @@
 """What a model attends to, what its output depends on, and how confident it is."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stockformer.explainability.attention.ablation import (
     attention_effects,
@@ -153,45 +153,6 @@ from stockformer.targets import (
 )
 from stockformer.uncertainty.calibration import Calibration, calibrate
 
-if TYPE_CHECKING:
-    from stockformer.plots.attention import (
-        plot_attention_all_heads,
-        plot_attention_heatmap,
-        plot_attention_pooling,
-        plot_attention_row,
-        plot_cross_attention,
-        plot_cross_attention_all_heads,
-        plot_gate_activations,
-        plot_gate_timeseries,
-        plot_head_grid,
-        plot_head_specialization,
-        plot_layer_evolution,
-        plot_self_attention,
-    )
-    from stockformer.plots.flow import (
-        plot_attention_effects,
-        plot_day_scores,
-        plot_faithfulness,
-        plot_head_importance,
-        plot_market_entry,
-    )
-    from stockformer.plots.inputs import (
-        plot_feature_bars,
-        plot_prices,
-        plot_saliency_map,
-        plot_saliency_summary,
-    )
-    from stockformer.plots.outputs import (
-        plot_calibration,
-        plot_group_differences,
-        plot_output_distribution,
-        plot_prediction,
-    )
-    from stockformer.reports.explanation import (
-        generate_report,
-        report_windows,
-    )
-
 __all__ = [
     "BETTER",
     "CELL_RANKINGS",
@@ -325,14 +286,14 @@ __all__ = [
     "window_groups",
 ]
 
-#: Modules that load matplotlib: imported when one of their names is first used.
-_DRAWING = ("plots.attention", "plots.flow", "plots.inputs", "plots.outputs", "reports.explanation")
+#: They load matplotlib: imported when one of their names is first used.
+_DRAWING = ("stockformer.plots", "stockformer.reports")
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
         for module in _DRAWING:
-            loaded = import_module(f"stockformer.{module}")
+            loaded = import_module(module)
             if hasattr(loaded, name):
                 return getattr(loaded, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

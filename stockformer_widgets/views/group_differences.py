@@ -10,9 +10,10 @@ import pandas as pd
 from ipywidgets import HTML
 
 from stockformer.charts.figures import render
-from stockformer.explainability import GroupComparison, plot_group_differences
+from stockformer.explainability import GroupComparison
 from stockformer.explainability.groups.tests import smallest_p
 from stockformer.explainability.sentences.summary import p_value
+from stockformer.plots import plot_group_differences
 from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
     NEUTRAL,
