@@ -115,13 +115,13 @@ def _emphasised(body: Lines) -> list[Line]:
 
 
 def _renamed(letter: str, body: Lines, color: str, places: int) -> list[Line]:
-    """A body's lines in one colour, by day with the date beside each value; the first at full strength."""
+    """A body's lines in one colour; the first at full strength, by day with the date beside each value."""
     lines = []
     for number, line in enumerate(_emphasised(body)):
         values, words = line.values, list(line.words)
-        if body.x.of_days:
+        if body.x.of_days and number == 0:
             words = [f"{word} on {day}" for word, day in zip(words, body.x.names[-len(words) :], strict=True)]
-        else:
+        if not body.x.of_days:
             missing = places - len(values)
             values, words = np.append(values, [np.nan] * missing), words + [""] * missing
         shape = "step" if line.shape == "area" else line.shape

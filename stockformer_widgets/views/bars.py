@@ -65,10 +65,20 @@ class BarsPicture:
         number, low, high = len(body.values), body.scale.low, body.scale.high
         places, chosen = np.arange(number) + 0.5, marked.get(body.names.sets)
         opacities = [1.0 if chosen in (None, place) else _FAINT for place in range(number)]
-        set_marks(self.bars, x=places, y=finite(body.values), colors=list(body.colors), opacities=opacities)
+        look: dict[str, list[Any]] = {"colors": list(body.colors), "opacities": opacities}
+        if number > 1:
+            set_marks(self.bars, x=places, y=finite(body.values), **look)
+            set_range(self._along, 0.5, number - 0.5)  # bqplot adds half a bar at both ends
+        else:  # bqplot draws bars as wide as they are apart: a single one is between two of no height, out of sight
+            set_marks(
+                self.bars,
+                x=[0, 0.5, 1],
+                y=[0, *finite(body.values), 0],
+                **{name: 3 * one for name, one in look.items()},
+            )
+            set_range(self._along, 0.38, 0.62)
         self._draw_dots(body)
         set_range(self._across, low, high)
-        set_range(self._along, 0.5, max(number - 0.5, 0.6))  # bqplot adds half a bar at both ends
         if self._upright:
             label_steps(self.x_axis, body.names.names, 12, (0, number))
             if body.scale.names:

@@ -79,6 +79,12 @@ def test_one_click_moves_both_sides(page: Page) -> None:
     expect(view(page, "ComparedAttentionRow")).to_contain_text("What A {} / B {} attends to".format(*days))
 
 
+def test_a_single_bar_is_as_thick_as_one_of_many(page: Page) -> None:
+    widest = "rects => Math.max(...rects.map(rect => rect.getAttribute('height')))"
+    single, many = (view(page, name).locator("rect.bar") for name in ("ComparedPrediction", "ComparedSaliencyBars"))
+    assert single.evaluate_all(widest) > 0.8 * many.evaluate_all(widest)
+
+
 def test_nothing_overflows_a_narrow_column(page: Page) -> None:
     page.set_viewport_size({"width": 860, "height": 1400})
     try:

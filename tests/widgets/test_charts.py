@@ -45,8 +45,9 @@ def in_chart(body) -> Series:
 def on_screen(picture, body) -> Series:
     """The same of what bqplot has."""
     if isinstance(body, Bars):
-        bars, dots = picture.bars, picture.dots
-        found = {body.bars_name: (list(bars.colors), np.asarray(bars.y))}
+        bars, dots, along = picture.bars, picture.dots, picture.bars.scales["x"]
+        inside = (np.asarray(bars.x) >= along.min) & (np.asarray(bars.x) <= along.max)
+        found = {body.bars_name: (list(np.asarray(bars.colors)[inside]), np.asarray(bars.y)[inside])}
         if dots is not None and dots.visible:
             values = np.asarray(dots.x if bars.orientation == "horizontal" else dots.y)[: len(body.dots)]
             found[body.dots_name] = list(dots.colors), values

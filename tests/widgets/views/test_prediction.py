@@ -71,7 +71,8 @@ def test_prediction(name, outcomes):
     truth = int(window.y) if window and classes else None
     assert frame["true"].tolist() == [row == truth for row in range(len(outcomes))]
 
-    np.testing.assert_allclose(view.picture.bars.y, expected, rtol=1e-4)
+    bars = dict(zip(view.picture.bars.x, view.picture.bars.y, strict=True))
+    np.testing.assert_allclose([bars[row + 0.5] for row in range(len(outcomes))], expected, rtol=1e-4)
     assert [view.picture.y_axis.tick_labels[str(row + 0.5)] for row in range(len(outcomes))] == [
         f"{outcome} (true)" if row == truth else outcome for row, outcome in enumerate(outcomes)
     ]
