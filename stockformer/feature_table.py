@@ -11,7 +11,7 @@ from stockformer.features import PRICE_COLUMNS, add_derived_features
 from stockformer.market import ETF_FEATURE_COLUMNS, ETFS, add_market_features, etf_gaps, etf_returns
 from stockformer.preprocessing import Preprocessing
 from stockformer.source import Frame, ParquetFiles
-from stockformer.table import TICKER_COLUMNS, as_numbers, in_order, listed
+from stockformer.table import TICKER_COLUMNS, as_numbers, counted, in_order, listed
 
 #: Columns that are read of all rows at once: they make rows, prices, targets and the market.
 _KEYS = (*TICKER_COLUMNS, "date", "sector", "close", *PRICE_COLUMNS)
@@ -174,6 +174,10 @@ def _notes(rows: pd.DataFrame, known: pd.DataFrame, absent: list[str], computed:
             f"{len(absent)} of {known.shape[1]} features are not in the data and are 0 everywhere, so they get no "
             f"attribution: {', '.join(absent)}"
         )
+    below = (rows[PRICE_COLUMNS[:-1]] <= 0).sum()
+    if below.any():
+        found = ", ".join(f"{counted(number, 'row')} of {name}" for name, number in below[below > 0].items())
+        yield f"prices that are not above 0 give wrong or missing features: {found}"
     sample = ~rows["symbol"].isin(ETFS)
     from_etfs = [] if sample.all() else [name for name in computed if name in ETF_FEATURE_COLUMNS]
     gaps = etf_gaps(rows, from_etfs) if from_etfs else []

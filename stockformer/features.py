@@ -20,9 +20,8 @@ TRADING_YEAR = 252
 
 
 def squared_returns(price: pd.Series) -> pd.Series:
-    """Squared daily log returns."""
-    squares: pd.Series = np.log(price).diff() ** 2
-    return squares
+    """Squared daily log returns; NaN where a price is not above 0."""
+    return _log(price).diff() ** 2
 
 
 def log_volatility(variance: pd.Series, days: int) -> pd.Series:
@@ -93,7 +92,12 @@ def _past_volatility(days: int) -> Feature:
 
 def _range_volatility(days: int) -> Feature:
     """From each day's high and low (Parkinson 1980)."""
-    return lambda df, need: log_volatility(np.log(df["high"] / df["low"]) ** 2 / (4 * np.log(2)), days)
+    return lambda df, need: log_volatility(_log(df["high"] / df["low"]) ** 2 / (4 * np.log(2)), days)
+
+
+def _log(values: pd.Series) -> pd.Series:
+    logarithms: pd.Series = np.log(values.where(values > 0))
+    return logarithms
 
 
 def _distance_pct(level: pd.Series, close: pd.Series) -> pd.Series:
