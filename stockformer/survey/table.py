@@ -96,21 +96,23 @@ class Survey:
         return self.query(f'SELECT {names} FROM windows ORDER BY "window"')
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
-        """The result of a query of DuckDB over the table ``windows``, which it cannot change.
+        """The result of one SELECT of DuckDB over the table ``windows``, which it cannot change.
+
+        DESCRIBE, SUMMARIZE and a PIVOT that names its columns by IN are one; any other PIVOT is several statements.
 
         Raises:
-            ValueError: DuckDB cannot run it, or it does more than read.
+            ValueError: DuckDB cannot run it, or it is something else than one SELECT that only reads.
         """
         import duckdb
 
-        if not sql.strip():
-            raise ValueError("the query is empty, expected SQL")
         try:
             with self._connection.cursor() as cursor:
+                statement = _only_select(cursor.extract_statements(sql))
+                # A SELECT may hold a DELETE, which only the transaction refuses.
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
-                frame = cursor.execute(sql, list(parameters)).df()
+                frame = cursor.execute(statement, list(parameters)).df()
         except duckdb.TransactionException:
-            raise ValueError("the query does more than read, expected SQL such as SELECT") from None
+            raise ValueError(f"{_EXPECTED}, found one that writes") from None
         except duckdb.Error as error:
             raise ValueError(f"the query failed: {str(error).splitlines()[0]}") from None
         categories = [name for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)]
@@ -233,6 +235,21 @@ class Survey:
                 f"{self._store.folder} is damaged: {str(error).splitlines()[0]}; run survey again"
             ) from None
         return connection
+
+
+_EXPECTED = "a query is one SELECT that only reads"
+
+
+def _only_select(statements: Sequence[duckdb.Statement]) -> duckdb.Statement:
+    import duckdb
+
+    if not statements:
+        raise ValueError("the query is empty, expected SQL")
+    if len(statements) > 1:
+        raise ValueError(f"{_EXPECTED}, found {len(statements)} statements")
+    if statements[0].type != duckdb.StatementType.SELECT:
+        raise ValueError(f"{_EXPECTED}, found {statements[0].type.name}")
+    return statements[0]
 
 
 #: SQL of the groupings whose mean maps are kept.

@@ -141,10 +141,35 @@ def test_a_query_is_what_pandas_says(whole):
         history.query("SELECT moon FROM windows")
     with pytest.raises(ValueError, match="the query is empty, expected SQL"):
         history.query(" ")
+    with pytest.raises(ValueError, match="the query is empty, expected SQL"):
+        history.query("-- nothing")
+    one_of = history.query("PIVOT windows ON regime IN ('calm', 'volatile') USING count(*) GROUP BY ticker")
+    assert one_of["calm"].sum() == (history.to_frame()["regime"] == "calm").sum()
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("COPY (SELECT * FROM windows) TO '{}'", "COPY"),
+        ("COPY (PIVOT windows ON regime USING count(*)) TO '{}'", "MULTI"),
+        ("EXPORT DATABASE '{}'", "EXPORT"),
+        ("COMMIT; DELETE FROM windows", "2 statements"),
+        ("SELECT 1; UPDATE windows SET drawdown = 0", "2 statements"),
+        ("DELETE FROM windows", "DELETE"),
+        ("DROP TABLE windows", "DROP"),
+        ("EXPLAIN ANALYZE DELETE FROM windows", "EXPLAIN"),
+        ("WITH gone AS (DELETE FROM windows RETURNING *) SELECT * FROM gone", "one that writes"),
+        ("ATTACH '{}' AS other", "ATTACH"),
+        ("PRAGMA enable_profiling = 'no_output'", "PRAGMA|SET"),
+        ("SET threads = 1", "SET"),
+    ],
+)
+def test_a_query_only_reads(whole, tmp_path, sql, found):
+    history, file = whole[2], tmp_path / "file"
     before = history.to_frame()
-    for change in ("DELETE FROM windows", "DROP TABLE windows", "SELECT 1; UPDATE windows SET drawdown = 0"):
-        with pytest.raises(ValueError, match="the query does more than read, expected SQL such as SELECT"):
-            history.query(change)
+    with pytest.raises(ValueError, match=f"a query is one SELECT that only reads, found ({found})$"):
+        history.query(sql.format(file))
+    assert not file.exists()
     pd.testing.assert_frame_equal(history.to_frame(), before)
 
 
