@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import stdtrit
 
 from stockformer.survey.table import Survey
+from stockformer.survey.words import named
 from stockformer.table import counted
 from stockformer.uncertainty.dependence import FEWEST_BLOCKS, block_lengths, standard_errors
 
@@ -32,6 +33,25 @@ _CELLS = (96, 48)  # of a density, across and upwards
 
 
 @dataclass(frozen=True)
+class Range:
+    """Values of a measure from `low` to `high`, both included; a missing value is in no range.
+
+    Raises:
+        ValueError: an end is not finite, or the ends are the wrong way round.
+    """
+
+    measure: str
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not -np.inf < self.low <= self.high < np.inf:
+            raise ValueError(
+                f"the range of {self.measure} is {self.low} to {self.high}, expected finite numbers, the smaller first"
+            )
+
+
+@dataclass(frozen=True)
 class Filter:
     """Which windows of a survey are looked at; None for all.
 
@@ -39,6 +59,7 @@ class Filter:
         ticker, sector, regime: their names.
         correct: whether the predicted class came true.
         days: the first and the last date.
+        ranges: of measures.
     """
 
     ticker: str | None = None
@@ -46,33 +67,31 @@ class Filter:
     regime: str | None = None
     correct: bool | None = None
     days: tuple[pd.Timestamp, pd.Timestamp] | None = None
+    ranges: tuple[Range, ...] = ()
 
     @property
     def sql(self) -> str:
         """A condition for a query, whose parameters are `parameters`."""
-        conditions = [f"{name} = ?" for name, value in self._values.items() if value is not None]
-        return " AND ".join([*conditions, *(["date BETWEEN ? AND ?"] if self.days else [])]) or "true"
+        return " AND ".join(condition for condition, _ in self._conditions) or "true"
 
     @property
     def parameters(self) -> list[Any]:
-        return [value for value in self._values.values() if value is not None] + list(self.days or ())
+        return [value for _, values in self._conditions for value in values]
+
+    def limited(self, limits: Mapping[str, tuple[float, float] | None]) -> Filter:
+        """The same filter with other ranges of some measures: measure -> both ends, None for any value."""
+        ends = {one.measure: (one.low, one.high) for one in self.ranges} | dict(limits)
+        return replace(self, ranges=tuple(Range(measure, *both) for measure, both in sorted(ends.items()) if both))
 
     @property
-    def words(self) -> str:
-        """The filter in words; empty if it leaves out nothing."""
-        correct = None if self.correct is None else "right predictions" if self.correct else "wrong predictions"
-        days = None if self.days is None else f"{self.days[0].date()} to {self.days[1].date()}"
-        regime = None if self.regime is None else f"{self.regime} days"
-        return ", ".join(part for part in (self.ticker, self.sector, regime, correct, days) if part)
-
-    @property
-    def _values(self) -> dict[str, Any]:
-        return {
-            "ticker": self.ticker,
-            "sector": self.sector,
-            "regime": self.regime,
-            "correct": None if self.correct is None else int(self.correct),
-        }
+    def _conditions(self) -> list[tuple[str, tuple[Any, ...]]]:
+        """Conditions in SQL, each with the values of its parameters."""
+        correct = None if self.correct is None else int(self.correct)
+        names = {"ticker": self.ticker, "sector": self.sector, "regime": self.regime, "correct": correct}
+        between: list[tuple[str, tuple[Any, Any]]] = [("date", self.days)] if self.days else []
+        between += [(f'"{one.measure}"', (one.low, one.high)) for one in self.ranges]
+        equal = [(f"{name} = ?", (value,)) for name, value in names.items() if value is not None]
+        return equal + [(f"{column} BETWEEN ? AND ?", ends) for column, ends in between]
 
 
 #: The filter that leaves out nothing.
@@ -285,6 +304,13 @@ def density(survey: Survey, x: str, y: str, where: Filter = ALL) -> Density | No
     return Density(counts, *ends)
 
 
+@lru_cache(maxsize=64)
+def span(survey: Survey, column: str) -> tuple[float, float] | None:
+    """The smallest and the largest value of a column; None if it has no finite one."""
+    ends = _ends(survey, [column], ALL)
+    return ends[0] if ends else None
+
+
 def _finite(columns: Sequence[str]) -> str:
     return " AND ".join(f'isfinite("{column}")' for column in columns)
 
@@ -380,8 +406,20 @@ def count(survey: Survey, where: Filter) -> int:
     return int(survey.query(f"SELECT count(*) AS n FROM windows WHERE {where.sql}", where.parameters)["n"][0])
 
 
+def filter_words(survey: Survey, where: Filter) -> str:
+    """A filter in words; empty if it leaves out nothing."""
+    correct = None if where.correct is None else "right predictions" if where.correct else "wrong predictions"
+    days = None if where.days is None else f"{where.days[0].date()} to {where.days[1].date()}"
+    regime = None if where.regime is None else f"{where.regime} days"
+    ranges = [
+        f"{named(one.measure)} {survey.in_words(one.measure, one.low)} to {survey.in_words(one.measure, one.high)}"
+        for one in where.ranges
+    ]
+    return ", ".join(part for part in (where.ticker, where.sector, regime, correct, days, *ranges) if part)
+
+
 def count_words(survey: Survey, where: Filter) -> str:
-    """The same in words."""
+    """How many windows a filter leaves, in words."""
     number = count(survey, where)
     return counted(number, "window") if number == len(survey) else f"{number:,} of {counted(len(survey), 'window')}"
 

@@ -100,11 +100,11 @@ def set_range(scale: bq.LinearScale, low: float, high: float) -> None:
         scale.min, scale.max = low, high
 
 
-def set_marks(mark: bq.Mark, **traits: Any) -> None:
-    """Set traits of a mark in one message."""
-    with mark.hold_sync():
+def set_traits(widget: Widget, **traits: Any) -> None:
+    """Set traits of a widget in one message."""
+    with widget.hold_sync():
         for name, value in traits.items():
-            setattr(mark, name, value)
+            setattr(widget, name, value)
 
 
 def clicked_step(coordinate: float, length: int) -> int:

@@ -76,17 +76,22 @@ class Volatility(CalendarPart):
     def _build(self) -> tuple[Widget, ...]:
         built = super()._build()
         self.brush = bq.interacts.BrushIntervalSelector(scale=self.picture.scales["x"], color=HIGHLIGHT, marks=[])
-        self.brush.observe(self._brushed, "brushing")
+        self._on_brush(self.brush, self._brushed)
         self.picture.figure.interaction = self.brush
         return built
+
+    def refresh(self) -> None:
+        """Show the days that the filter leaves too, whoever chose them."""
+        super().refresh()
+        days, dates = self.selection.where.days, self.selection.dates
+        left = np.flatnonzero((dates >= days[0]) & (dates <= days[1])) if days else np.array([])
+        self.brush.selected = np.array([left[0] + 0.5, left[-1] + 0.5]) if len(left) else None
 
     def _make_chart(self) -> Chart:
         return market_context(self.selection.calendar)
 
-    def _brushed(self, change: Any) -> None:
-        if change["new"] or self.brush.selected is None or len(self.brush.selected) < 2:
-            return
-        first, last = (self.selection.dates[self._clipped(int(end))] for end in self.brush.selected)
+    def _brushed(self, places: np.ndarray) -> None:
+        first, last = (self.selection.dates[self._clipped(int(end))] for end in places)
         self.selection.where = replace(self.selection.where, days=(first, last))
 
 
@@ -103,9 +108,10 @@ class Measure(CalendarPart):
 
     def _make_chart(self) -> Chart:
         where, name, calendar = self.selection.where, self.selection.measure, self.selection.calendar
+        filtered = history.filter_words(self.survey, where)
         if self.selection.by == "by quarter":
-            return drift_history(drift(self.survey, name, where), calendar, where.words)
-        return measure_history(history.measure_by_date(self.survey, name, where), calendar, name, where.words)
+            return drift_history(drift(self.survey, name, where), calendar, filtered)
+        return measure_history(history.measure_by_date(self.survey, name, where), calendar, name, filtered)
 
     def _click(self, x: float, y: float) -> None:
         """Go to the window of the line nearest to a click, on that date or the nearest one that has a window."""

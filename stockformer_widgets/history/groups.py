@@ -7,6 +7,7 @@ from functools import partial
 from ipywidgets import HTML, Button, HBox, Layout, VBox, Widget
 
 from stockformer.survey import history
+from stockformer.survey.history import Filter
 from stockformer_widgets.components.drawing import MessageLine, text
 from stockformer_widgets.history.part import Part
 from stockformer_widgets.views.group_differences import GroupDifferences
@@ -32,12 +33,15 @@ class Groups(Part):
     def _draw(self) -> None:
         self._drop()  # it was of other groups
         self.words.value = "; ".join(
-            f"<b>{name}</b>: {text(where.words or 'all windows')}, {history.count_words(self.survey, where)}"
+            f"<b>{name}</b>: {text(self._name(where))}, {history.count_words(self.survey, where)}"
             for name, where in sorted(self.selection.groups.items())
         )
 
     def _mark(self, window: int | None) -> None:
         """No window of a group is marked."""
+
+    def _name(self, where: Filter) -> str:
+        return history.filter_words(self.survey, where) or "all windows"
 
     def _keep(self, name: str, button: Button) -> None:
         self.selection.groups = {**self.selection.groups, name: self.selection.where}
@@ -54,7 +58,7 @@ class Groups(Part):
             if len(self.selection.groups) < len(_NAMES):
                 raise ValueError("a comparison needs two groups: filter and keep as A, filter again and keep as B")
             filters = [self.selection.groups[name] for name in _NAMES]
-            names = [where.words or "all windows" for where in filters]
+            names = [self._name(where) for where in filters]
             if names[0] == names[1]:
                 raise ValueError(f"both groups are {names[0]}: expected two different ones")
             one, other = (history.windows_where(self.survey, where) for where in filters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bqplot as bq
+import numpy as np
 from ipywidgets import Widget
 
 from stockformer.charts.history import measure_histogram, scale_of
@@ -14,8 +15,8 @@ from stockformer_widgets.components.drawing import (
     axis,
     figure,
     finite,
-    set_marks,
     set_range,
+    set_traits,
     tick_range,
     tick_scale,
 )
@@ -23,7 +24,7 @@ from stockformer_widgets.history.part import Part
 
 
 class Histogram(Part):
-    """A bar per range of the measure; a click goes to the window with the nearest value."""
+    """A bar per range of the measure; a click goes to the window with the nearest value, dragging leaves a part."""
 
     content = ("measure", "where")
 
@@ -34,20 +35,22 @@ class Histogram(Part):
         self.here = bq.Lines(x=[0, 0], y=[0, 1], scales=upright, colors=[HIGHLIGHT])
         self._axes = axis(self.scales["x"], tick_format="~g"), axis(self.scales["y"], side="left")
         drawn = figure(self.scales, [self.bars, self.here], list(self._axes), 220)
-        self._listen(drawn, self._click)
+        self.brush = bq.interacts.BrushIntervalSelector(scale=self.scales["x"], color=HIGHLIGHT, marks=[])
+        self._on_brush(self.brush, self._brushed)
+        self._listen(drawn, self._click, self.brush)
         self.plot = Titled(drawn)
         return (self.plot,)
 
     def _draw(self) -> None:
         measure, where = self.selection.measure, self.selection.where
         bins = history.histogram(self.survey, measure, where)
-        self.chart = measure_histogram(bins, measure, where.words)
+        self.chart = measure_histogram(bins, measure, history.filter_words(self.survey, where))
         self.plot.title = self.chart.title
         self.bars.visible = len(bins) > 0
         if len(bins):
             low, high = float(bins["low"].iloc[0]), float(bins["high"].iloc[-1])
             middles = (bins["low"] + bins["high"]).to_numpy() / 2
-            set_marks(self.bars, x=middles, y=bins["count"].to_numpy(dtype=float))
+            set_traits(self.bars, x=middles, y=bins["count"].to_numpy(dtype=float))
             set_range(self.scales["x"], low, high)
             across, upwards = self._axes
             tick_scale(across, scale_of(measure, low, high))
@@ -58,6 +61,9 @@ class Histogram(Part):
         if window is not None:
             value = finite(history.window_row(self.survey, window)[self.selection.measure])
             self.here.x = [value] * 2
+
+    def _brushed(self, x: np.ndarray) -> None:
+        self._narrow([self.selection.measure], x)
 
     def _click(self, x: float, y: float) -> None:
         self._go_nearest(f'abs("{self.selection.measure}" - ?)', x)

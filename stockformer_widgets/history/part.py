@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import bqplot as bq
+import numpy as np
 from bqplot_image_gl.interacts import MouseInteraction
 from ipywidgets import Dropdown, Layout, VBox, Widget
 
-from stockformer_widgets.components.drawing import MessageLine
+from stockformer.survey import history
+from stockformer_widgets.components.drawing import MessageLine, set_traits
 from stockformer_widgets.history.selection import HistorySelection
 from stockformer_widgets.state.session import ExtractorSession
 
@@ -56,9 +58,11 @@ class Part(VBox):
         """Mark the session's window, if it has one."""
         raise NotImplementedError
 
-    def _listen(self, drawn: bq.Figure, click: Callable[[float, float], None]) -> None:
-        """Call ``click(x, y)`` with the data coordinates of a click."""
-        mouse = MouseInteraction(x_scale=drawn.scale_x, y_scale=drawn.scale_y, events=["click"])
+    def _listen(
+        self, drawn: bq.Figure, click: Callable[[float, float], None], brush: bq.interacts.Selector | None = None
+    ) -> None:
+        """Call ``click(x, y)`` with the data coordinates of a click; a brush takes what is dragged."""
+        mouse = MouseInteraction(x_scale=drawn.scale_x, y_scale=drawn.scale_y, events=["click"], next=brush)
 
         def receive(widget: Widget, content: dict[str, Any], buffers: Any) -> None:
             at = content.get("domain") or {}
@@ -68,6 +72,43 @@ class Part(VBox):
 
         mouse.on_msg(receive)
         drawn.interaction = mouse
+
+    def _on_brush(self, brush: bq.interacts.Selector, act: Callable[..., None]) -> None:
+        """Call ``act`` with both ends on each axis of what was brushed, once the mouse is released.
+
+        The brush is empty afterwards, unless `refresh` shows in it what the filter leaves.
+        """
+        axes = ["selected_x", "selected_y"] if brush.has_trait("selected_x") else ["selected"]
+
+        def brushed(change: Any) -> None:
+            if change["new"]:
+                return
+            ends = [getattr(brush, name) for name in axes]
+            set_traits(brush, **dict.fromkeys(axes))
+            with self.message.reporting():
+                if all(one is not None and len(one) == 2 for one in ends):
+                    act(*ends)
+                self.refresh()
+
+        brush.observe(brushed, "brushing")
+
+    def _narrow(self, measures: Sequence[str], *ends: np.ndarray) -> None:
+        """Leave the windows between what was brushed of each measure.
+
+        Raises:
+            ValueError: there are none.
+        """
+        limits: dict[str, tuple[float, float]] = {}
+        for measure, (low, high) in zip(measures, ends, strict=True):
+            # A picture has room around its windows, and may have one measure on both axes.
+            least, most = limits.get(measure) or history.span(self.survey, measure) or (low, high)
+            limits[measure] = float(max(low, least)), float(min(high, most))
+        if all(low <= high for low, high in limits.values()):
+            where = self.selection.where.limited(limits)
+            if history.count(self.survey, where):
+                self.selection.where = where
+                return
+        raise ValueError("there is no window where you dragged")
 
     def _go_nearest(self, distance: str, *parameters: Any) -> None:
         """Go to the window with the smallest distance, in SQL, of those that are left."""

@@ -21,8 +21,8 @@ from stockformer_widgets.components.drawing import (
     axis,
     figure,
     finite,
-    set_marks,
     set_range,
+    set_traits,
     tick_scale,
 )
 from stockformer_widgets.history.part import Part
@@ -32,7 +32,7 @@ _PALEST = 0.15  # a cell with one window
 
 
 class Scatter(Part):
-    """A point per window, or the density of many; a click goes to the nearest window."""
+    """A point per window, or the density of many; a click goes to the nearest window, dragging leaves a part."""
 
     content = ("measure", "against", "where")
 
@@ -44,7 +44,11 @@ class Scatter(Part):
         self.here = bq.Scatter(x=[0, 0], y=[0, 0], colors=[HIGHLIGHT], marker="cross", **look | {"default_size": 90})
         self._axes = axis(self.scales["x"], tick_format="~g"), axis(self.scales["y"], side="left", tick_format="~g")
         drawn = figure(self.scales, [self.cells, self.points, self.here], list(self._axes), 220)
-        self._listen(drawn, self._click)
+        self.brush = bq.interacts.BrushSelector(
+            x_scale=self.scales["x"], y_scale=self.scales["y"], color=HIGHLIGHT, marks=[]
+        )
+        self._on_brush(self.brush, self._brushed)
+        self._listen(drawn, self._click, self.brush)
         self.plot = Titled(drawn)
         return (self.plot,)
 
@@ -59,7 +63,7 @@ class Scatter(Part):
                 self._paint(density)
             else:
                 frame = history.scatter(self.survey, x, y, where)
-                set_marks(self.points, x=frame["x"].to_numpy(dtype=float), y=frame["y"].to_numpy(dtype=float))
+                set_traits(self.points, x=frame["x"].to_numpy(dtype=float), y=frame["y"].to_numpy(dtype=float))
         self.plot.title = f"{named(y).capitalize()} (upwards) against {named(x)}, {number:,} windows"
 
     def _frame(self, density: Density) -> None:
@@ -72,7 +76,7 @@ class Scatter(Part):
     def _paint(self, density: Density) -> None:
         old = self.cells.image  # the mark redraws when its image is another one
         image = Image(value=_png(density.counts), layout=old.layout)
-        set_marks(self.cells, image=image, x=list(density.x), y=list(density.y))
+        set_traits(self.cells, image=image, x=list(density.x), y=list(density.y))
         old.close()
 
     def _mark(self, window: int | None) -> None:
@@ -80,7 +84,10 @@ class Scatter(Part):
         if window is not None:
             row = history.window_row(self.survey, window)
             x, y = finite(row[[self.selection.against, self.selection.measure]].to_numpy(dtype=float))
-            set_marks(self.here, x=[x] * 2, y=[y] * 2)
+            set_traits(self.here, x=[x] * 2, y=[y] * 2)
+
+    def _brushed(self, x: np.ndarray, y: np.ndarray) -> None:
+        self._narrow([self.selection.against, self.selection.measure], x, y)
 
     def _click(self, x: float, y: float) -> None:
         spans = [scale.max - scale.min for scale in self.scales.values()]

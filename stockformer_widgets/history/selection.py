@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +12,7 @@ from traitlets import Dict, Enum, Instance, TraitError, Unicode, validate
 
 from stockformer.survey import Survey, history
 from stockformer.survey.context import REGIMES
-from stockformer.survey.history import Filter
+from stockformer.survey.history import Filter, Range
 from stockformer.survey.table import SECTOR
 from stockformer.table import listed
 from stockformer_widgets.state.observable import Observable, changing, reacts
@@ -26,12 +27,15 @@ _CHOSEN = ("measure", "against", "by", "where", "groups")  # traits that a perso
 def _saved(where: Filter) -> dict[str, Any]:
     """The fields of a filter that leave out something, for JSON."""
     days = where.days and [str(day.date()) for day in where.days]
-    return {name: value for name, value in {**vars(where), "days": days}.items() if value is not None}
+    ranges = [list(astuple(one)) for one in where.ranges] or None
+    saved = {**vars(where), "days": days, "ranges": ranges}
+    return {name: value for name, value in saved.items() if value is not None}
 
 
 def _restored(saved: Mapping[str, Any]) -> Filter:
-    days = saved.get("days")
-    return Filter(**{**saved, "days": days and tuple(map(pd.Timestamp, days))})
+    days, ranges = saved.get("days"), saved.get("ranges", ())
+    days = days and tuple(map(pd.Timestamp, days))
+    return Filter(**{**saved, "days": days, "ranges": tuple(Range(*one) for one in ranges)})
 
 
 class HistorySelection(Observable):
@@ -86,6 +90,7 @@ class HistorySelection(Observable):
 
         Raises:
             TypeError: a filter has an unknown field.
+            ValueError: the ends of a range are not numbers in order.
             TraitError: this survey has no such measure, ticker, sector or regime.
         """
         chosen = {**self._first, **state}
@@ -121,7 +126,9 @@ class HistorySelection(Observable):
 
     @validate("measure", "against")
     def _check_measure(self, proposal: Any) -> str:
-        name: str = proposal["value"]
+        return self._known_measure(proposal["value"])
+
+    def _known_measure(self, name: str) -> str:
         if name not in self.survey.numeric:
             raise TraitError(f"there is no measure {name!r}, only {', '.join(self.survey.numeric)}")
         return name
@@ -141,6 +148,8 @@ class HistorySelection(Observable):
             name = getattr(where, field)
             if name is not None and name not in names:
                 raise TraitError(f"there is no {field} {name!r}, only {listed(list(names), 20) or 'none'}")
+        for limited in where.ranges:
+            self._known_measure(limited.measure)
         if where.correct is not None and "correct" not in self.survey.columns:
             raise TraitError("a regression's values are not right or wrong")
         return where

@@ -30,8 +30,9 @@ class HistoryView(SnapshotBox):
     """Every window of a survey: measures over the calendar, against each other, and in a table.
 
     A click on a line, a point, a bar or a row moves the session to that window, which is marked everywhere. Drag
-    over the volatility to look at a part of the calendar. Filters apply to every picture; each can be undone. Two sets
-    of filters are two groups, which are compared on the spot. "by quarter" shows the level of the measure with its
+    over the volatility to look at a part of the calendar, over the points or the bars to leave a range of values, which
+    sliders do too. Filters apply to every picture; each can be undone. Two sets of filters are two groups, which are
+    compared on the spot. "by quarter" shows the level of the measure with its
     interval, and the dates on which it changes by more than chance (`stockformer.survey.drift`).
 
     Args:

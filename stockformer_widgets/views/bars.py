@@ -20,8 +20,8 @@ from stockformer_widgets.components.drawing import (
     label_steps,
     name_ticks,
     points,
-    set_marks,
     set_range,
+    set_traits,
     tick_scale,
 )
 from stockformer_widgets.views.lines import PlacesView
@@ -67,10 +67,10 @@ class BarsPicture:
         opacities = [1.0 if chosen in (None, place) else _FAINT for place in range(number)]
         look: dict[str, list[Any]] = {"colors": list(body.colors), "opacities": opacities}
         if number > 1:
-            set_marks(self.bars, x=places, y=finite(body.values), **look)
+            set_traits(self.bars, x=places, y=finite(body.values), **look)
             set_range(self._along, 0.5, number - 0.5)  # bqplot adds half a bar at both ends
         else:  # bqplot draws bars as wide as they are apart: a single one is between two of no height, out of sight
-            set_marks(
+            set_traits(
                 self.bars,
                 x=[0, 0.5, 1],
                 y=[0, *finite(body.values), 0],
@@ -98,7 +98,7 @@ class BarsPicture:
                 self.dots = bq.Scatter(scales=self.scales, fill=False, default_size=50, stroke_width=2, **traits)
                 self.figure.marks = [self.bars, self.dots]
             else:
-                set_marks(self.dots, **traits)
+                set_traits(self.dots, **traits)
         if self.dots is not None:
             self.dots.visible = body.dots is not None
 

@@ -99,7 +99,7 @@ def _table(comparison: GroupComparison) -> str:
     one, other = (text(name) for name in comparison.names)
     smallest = smallest_p(comparison.shifts) if comparison.shifts else 0.0
     titles = ("measure", one, other, "difference", "95 % interval", "p", "adjusted p")
-    head = "".join(f"<th>{title}</th>" for title in titles)
+    head = "".join(f'<th style="white-space: normal">{title}</th>' for title in titles)
     rows = "".join(
         f"<tr><td>{text(row.measure)}</td><td>{row.mean_a:.4g}</td><td>{row.mean_b:.4g}</td>"
         f"<td>{row.difference:+.3g}</td><td>{_interval(row.low, row.high)}</td>"

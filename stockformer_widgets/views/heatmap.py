@@ -20,8 +20,8 @@ from stockformer_widgets.components.drawing import (
     clicked_step,
     figure,
     label_steps,
-    set_marks,
     set_range,
+    set_traits,
 )
 from stockformer_widgets.components.heatmap_colors import palette_of
 from stockformer_widgets.state.selection import Selection
@@ -102,14 +102,14 @@ class HeatmapView(View):
         rows, columns = self._body.values.shape
         # No selected row: a line without a length. A path of NaN would be an error in the page.
         across, height = ([0, 0], 0) if row is None else ([0, columns], row + 0.5)
-        set_marks(self.crosshair, x=[[column + 0.5] * 2, across], y=[[0, rows], [height] * 2])
+        set_traits(self.crosshair, x=[[column + 0.5] * 2, across], y=[[0, rows], [height] * 2])
 
     def _paint(self, chart: Chart) -> None:
         body, (rows, columns) = self._body, self._body.values.shape
         palette = palette_of(body.palette)
         spare = self._images[self.image.image is self._images[0]]
         spare.value = palette.encode(body)
-        set_marks(self.image, image=spare, x=[0, columns], y=[rows, 0])
+        set_traits(self.image, image=spare, x=[0, columns], y=[rows, 0])
         self.color_bar.value = f"{body.rows.label} ↓ {body.columns.label} → &nbsp; {palette.legend(body)}"
         self.log_button.value = self.selection.log_colors
         self.log_button.layout.display = "none" if body.log_low is None and not body.scale.log else None

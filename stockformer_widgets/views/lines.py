@@ -20,8 +20,8 @@ from stockformer_widgets.components.drawing import (
     figure,
     finite,
     label_steps,
-    set_marks,
     set_range,
+    set_traits,
     tick_scale,
 )
 from stockformer_widgets.views.base import View
@@ -89,7 +89,7 @@ class LinesPicture:
     def _put(self, name: str, traits: dict[str, Any]) -> None:
         """Draw with the mark of this name, which is made when it is first needed."""
         if name in self.lines:
-            set_marks(self.lines[name], **traits)
+            set_traits(self.lines[name], **traits)
         else:
             self.lines[name] = bq.Lines(scales=self.scales, **_LOOKS[name], **traits)
             self.figure.marks = [*(self.lines[name] for name in _LOOKS if name in self.lines), *self.markers]

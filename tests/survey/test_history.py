@@ -17,7 +17,7 @@ from stockformer.charts.history import (
     quality_summary,
 )
 from stockformer.survey import history, sample_survey, survey
-from stockformer.survey.history import Filter
+from stockformer.survey.history import Filter, Range
 
 
 @pytest.fixture(scope="module", params=["binary", "regression"])
@@ -186,9 +186,35 @@ def test_filters_in_words_and_their_windows(surveyed):
     frame = surveyed.to_frame()
     expected = frame[(frame["ticker"] == "T2") & (frame["regime"] == "volatile") & frame["date"].between(*days)]
     np.testing.assert_array_equal(history.windows_where(surveyed, where), expected["window"])
-    assert where.words == "T2, volatile days, 2020-02-03 to 2020-03-31"
+    assert history.filter_words(surveyed, where) == "T2, volatile days, 2020-02-03 to 2020-03-31"
     assert history.count_words(surveyed, where) == f"{len(expected)} of {len(frame)} windows"
     assert history.count_words(surveyed, Filter()) == f"{len(frame)} windows"
+
+
+def test_ranges_of_measures_and_their_windows(surveyed):
+    frame = surveyed.to_frame()
+    low, high = frame["volatility"].quantile([0.2, 0.7])
+    error = frame["error"].median()
+    where = Filter(regime="calm", ranges=(Range("volatility", low, high), Range("error", 0.0, error)))
+    calm = frame[(frame["regime"] == "calm") & frame["volatility"].between(low, high) & (frame["error"] <= error)]
+    np.testing.assert_array_equal(history.windows_where(surveyed, where), calm["window"])
+    assert history.filter_words(surveyed, where) == (
+        f"calm days, volatility {100 * low:#.3g} % to {100 * high:#.3g} %, error 0.00 to {error:#.3g}"
+    )
+    volatile = where.limited({"error": None, "volatility": (low, low)})
+    assert volatile == Filter(regime="calm", ranges=(Range("volatility", low, low),))
+    assert volatile.limited({"volatility": None}) == Filter(regime="calm")
+
+
+def test_values_of_the_target_are_in_its_words():
+    where = Filter(ranges=(Range("prediction", np.log(0.2), np.log(0.3)),))
+    assert history.filter_words(sample_survey(), where) == "prediction 20.0 % a year to 30.0 % a year"
+
+
+@pytest.mark.parametrize("ends", [(1.0, 0.5), (np.nan, 1.0), (0.0, np.inf)])
+def test_a_range_has_two_ends_in_order(ends):
+    with pytest.raises(ValueError, match=r"the range of error is .* expected finite numbers, the smaller first"):
+        Range("error", *ends)
 
 
 def test_sentences_say_what_the_numbers_are(surveyed):

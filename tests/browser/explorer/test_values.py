@@ -30,7 +30,7 @@ from explorer_page import (
     settle,
 )
 from lab import run_notebook, write_notebook
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from screen import (
     bar_values,
     click,
@@ -344,6 +344,102 @@ def test_a_brushed_period_of_the_history_is_a_filter_and_a_group(page: Page) -> 
     expect(table.locator("tr", has_text="market share").locator("td").nth(2)).to_have_text(f"{share:.4g}")
     assert not violations(page, ".stockformer-groups")
     history.get_by_role("button", name="all windows").click()
+
+
+def test_a_brushed_part_of_the_cloud_is_a_filter_and_a_group(page: Page) -> None:
+    open_tab(page, "History")
+    history = page.locator(".stockformer-HistoryView")
+    axes = ["volatility", "market share"]
+    group, number = drag_over(page, 3, axes, (0.2, 0.3), (0.5, 0.8))
+    count = history.locator(".widget-html").filter(has_text="of 6,976 windows (").first
+    expect(history.locator(".stockformer-title").nth(3)).to_have_text(
+        f"Market share (upwards) against volatility, {number:,} windows"
+    )
+    history.get_by_role("button", name="keep as A").click()
+    expect(history.locator(".widget-html", has_text="A: market share")).to_contain_text(f"{number:,} of 6,976 windows")
+
+    headline = page.locator(".stockformer-headline")
+    before = headline.inner_text()
+    click(page, "HistoryView", 0.5, 0.5, number=3)
+    expect(headline).not_to_have_text(before)
+    expect(count).to_contain_text(f"{number:,} of 6,976 windows (market share")
+
+    history.get_by_role("button", name="undo filter").click()
+    expect(history.get_by_text("6,976 windows", exact=True)).to_be_visible()
+    calm_group, _ = drag_over(page, 3, axes, (0.02, 0.3), (0.15, 0.8))
+    history.get_by_role("button", name="keep as B").click()
+    history.get_by_role("button", name="compare A with B").click()
+    cells = page.locator(".stockformer-groups table").locator("tr", has_text="market share").locator("td")
+    for place, part in enumerate((group, calm_group), 1):
+        assert float(cells.nth(place).inner_text()) == pytest.approx(part["market_share"].mean(), rel=0.01)
+    history.get_by_role("button", name="undo filter").click()
+    expect(history.get_by_text("6,976 windows", exact=True)).to_be_visible()
+
+    drag_over(page, 4, ["market share"], (0.3, 0.5), (0.6, 0.5))
+    history.get_by_role("button", name="undo filter").click()
+    expect(history.get_by_text("6,976 windows", exact=True)).to_be_visible()
+
+    handle = history.get_by_role("slider", name="volatility, %, to")
+    handle.press("PageDown")
+    expect(count).to_contain_text("volatility")
+    calmer = SURVEY["volatility"] <= float(handle.get_attribute("aria-valuenow")) / 100
+    assert abs(number_of(count) - calmer.sum()) <= 5  # the page rounds the value
+    assert calmer.sum() < len(SURVEY)
+    handle.press("End")
+    expect(history.get_by_text("6,976 windows", exact=True)).to_be_visible()
+
+
+def test_the_mean_maps_of_two_months_are_drawn(page: Page) -> None:
+    open_tab(page, "History")
+    history = page.locator(".stockformer-HistoryView")
+    choose(history, "mean maps", "of each month")
+    picture = history.get_by_role("img", name="mean over the windows of each month")
+    expect(picture).to_be_visible()
+    groups = history.get_by_label("groups", exact=True)
+    assert groups.locator("option").all_inner_texts() == sorted(set(SURVEY["date"].dt.strftime("%Y-%m")))
+    two_rows = picture.evaluate("image => image.naturalHeight")
+    groups.select_option(["2006-11", "2008-10"])
+    height = "document.querySelector('.stockformer-HistoryView img').naturalHeight"
+    page.wait_for_function(f"two => 0 < {height} && {height} < two", arg=two_rows)
+    assert not violations(page, ".stockformer-HistoryView")
+    choose(history, "mean maps", "of each regime")
+    expect(groups.locator("option")).to_have_text(["calm", "normal", "volatile"])
+    choose(history, "mean maps", "hidden")
+
+
+def drag_over(
+    page: Page, figure_number: int, measures: list[str], first: tuple[float, float], last: tuple[float, float]
+) -> tuple[pd.DataFrame, int]:
+    """Drag over a figure of the history from one place to another, at shares of its width and height.
+
+    Returns the windows between those places by the figure's own ticks, of `measures` across and upwards, and how many
+    are left by the page's own count, which may be off by what a pixel holds.
+    """
+    area, drawn = plot_area(page, "HistoryView", figure_number), figure(page, "HistoryView", figure_number)
+    size = np.array([area["width"], area["height"]])
+    places = np.array([first, last]) * size
+    page.mouse.move(*(places[0] + [area["x"], area["y"]]))
+    page.mouse.down()
+    page.mouse.move(*(places[1] + [area["x"], area["y"]]), steps=5)
+    page.mouse.up()
+    count = page.locator(".stockformer-HistoryView .widget-html").filter(has_text="of 6,976 windows (").first
+    expect(count).to_be_visible()
+    around = []
+    for room in (0.0, -1.5, 1.5):
+        inside = np.ones(len(SURVEY), bool)
+        for axis, measure in enumerate(measures):
+            pixels = np.sort(places[:, axis]) + np.array([-room, room])
+            low, high = np.sort(drawn.value_at(pixels, vertical=bool(axis)))
+            inside &= SURVEY[measure.replace(" ", "_")].between(low, high).to_numpy()
+        around.append(SURVEY[inside])
+    number = number_of(count)
+    assert len(around[1]) <= number <= len(around[2])
+    return around[0], number
+
+
+def number_of(count: Locator) -> int:
+    """How many windows are left, by the words that say it."""
+    return int(count.inner_text().split()[0].replace(",", ""))
 
 
 def click_date(page: Page, place: int, places: int, value: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 from small_market import make_dataset, make_model
 
@@ -40,5 +41,19 @@ def click() -> Callable[..., None]:
 
     def send(figure, x: float, y: float) -> None:
         figure.interaction._handle_custom_msg({"event": "click", "domain": {"x": x, "y": y}}, [])
+
+    return send
+
+
+@pytest.fixture
+def drag() -> Callable[..., None]:
+    """Drag over a figure, as the page sends it: both ends on each axis of its brush."""
+
+    def send(brush, *ends: tuple[float, float]) -> None:
+        brush.brushing = True
+        axes = ["selected_x", "selected_y"] if len(ends) == 2 else ["selected"]
+        moved = {name: np.array(both) for name, both in zip(axes, ends, strict=True)}
+        brush.set_state({name: brush.trait_metadata(name, "to_json")(value, brush) for name, value in moved.items()})
+        brush.set_state({"brushing": False})
 
     return send

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -24,10 +23,24 @@ def test_by_quarter(view):
     assert not picture.lines["step"].visible
 
 
-def test_a_brushed_period_is_a_filter(view):
+def test_a_brushed_period_is_a_filter(view, drag):
     dates = sorted(view.survey.to_frame()["date"].unique())
-    view.volatility.brush.selected = np.array([10.3, 20.7])
-    view.volatility.brush.brushing = True
-    view.volatility.brush.brushing = False
+    drag(view.volatility.brush, (10.3, 20.7))
     assert view.selection.where.days == (pd.Timestamp(dates[10]), pd.Timestamp(dates[20]))
     assert view.to_frame()["date"].nunique() == 11
+
+
+def test_the_brush_shows_the_period_that_is_left(view, drag):
+    brush, dates = view.volatility.brush, sorted(view.survey.to_frame()["date"].unique())
+    drag(brush, (10.3, 20.7))
+    drag(brush, tuple(brush.selected))
+    assert view.selection.where.days == (dates[10], dates[20])
+    view.selection.where = Filter(days=(pd.Timestamp(dates[3]), pd.Timestamp(dates[5])))
+    assert [int(place) for place in brush.selected] == [3, 5]
+    view.selection.undo()
+    assert [int(place) for place in brush.selected] == [10, 20]
+    view.selection.where = Filter(days=(pd.Timestamp("1999-01-01"), pd.Timestamp("1999-12-31")))
+    assert brush.selected is None
+    view.selection.undo()
+    view.filters.clearing.click()
+    assert brush.selected is None

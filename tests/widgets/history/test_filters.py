@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from stockformer.survey.history import Filter
+import pytest
+
+from stockformer.survey.history import Filter, Range
 
 
 def test_filters_apply_to_every_picture_and_are_undone(view):
@@ -37,3 +39,34 @@ def test_sectors(view):
     assert view.count.line.value == f"<b>{left.sum()} of {len(frame)} windows</b> (banks)"
     assert view.selection.where == Filter(sector="banks")
     assert [name for name, _ in view.filters.sector.options] == ["all", "banks", "none", "oil"]
+
+
+def test_sliders_filter_by_the_values_of_both_measures(view):
+    frame = view.survey.to_frame()
+    shares, slider = frame["market_share"].astype(float), view.filters.ranges["measure"]
+    assert slider.description == "market share, %"
+    assert slider.value == pytest.approx((100 * shares.min(), 100 * shares.max()))
+    middle = sum(slider.value) / 2
+    slider.value = middle, slider.max * (1 - 1e-12)  # as the page rounds it
+    left = frame[shares >= middle / 100]
+    assert list(view.to_frame()["window"]) == list(left["window"])
+    volatility = view.filters.ranges["against"]
+    volatility.value = volatility.min, 100 * frame["volatility"].median()
+    left = left[left["volatility"] <= volatility.value[1] / 100]
+    assert list(view.to_frame()["window"]) == list(left["window"])
+    slider.value = slider.min, slider.max
+    volatility.value = volatility.min, volatility.max
+    assert view.selection.where == Filter()
+    view.filters.measure.value = "error"
+    assert slider.description == "error"
+    assert slider.value == (frame["error"].min(), frame["error"].max())
+
+
+def test_sliders_show_the_range_that_is_left(view):
+    view.selection.where = Filter(ranges=(Range("volatility", 0.01, 0.015),))
+    assert view.filters.ranges["against"].value == pytest.approx((1.0, 1.5))
+    names = view.filters.children[-1].names
+    assert names == ["market share, %, from", "market share, %, to", "volatility, %, from", "volatility, %, to"]
+    view.selection.where = Filter(ranges=(Range("volatility", 5.0, 6.0),))
+    assert view.filters.ranges["against"].value[1] == view.filters.ranges["against"].max
+    assert len(view.to_frame()) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
 from stockformer_widgets import GroupDifferences
 
@@ -38,3 +39,21 @@ def test_a_comparison_of_other_groups_is_not_shown(view):
     assert view.groups.refusal.layout.display == "none"
     view.selection.groups = {}
     assert view.groups.words.value == ""
+
+
+def test_brushed_parts_of_the_cloud_are_compared(view, surveyed, drag):
+    frame = view.survey.to_frame().astype({"market_share": float})
+    edge = frame["volatility"].median()
+    for name, ends in (("A", (0.0, edge - 1e-9)), ("B", (edge + 1e-9, 1.0))):
+        view.filters.clearing.click()
+        drag(view.scatter.brush, ends, (0.0, 1.0))
+        view.groups.buttons[name].click()
+    view.groups.comparing.click()
+    calm, wild = frame["volatility"] < edge - 1e-9, frame["volatility"] > edge + 1e-9
+    table = view.groups.comparison.children[0].to_frame()
+    expected = surveyed[2].compare_groups(calm.to_numpy(), wild.to_numpy())
+    pd.testing.assert_frame_equal(table, expected.table)
+    shares = [frame["market_share"][group].mean() for group in (calm, wild)]
+    assert table.set_index("measure").loc["market share", ["mean_a", "mean_b"]].tolist() == pytest.approx(shares)
+    words = f"volatility {view.survey.in_words('volatility', frame['volatility'].min())} to"
+    assert words in view.groups.words.value

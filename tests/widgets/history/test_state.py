@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from cases import shown_message
 
-from stockformer.survey.history import ALL, Filter
+from stockformer.survey.history import ALL, Filter, Range
 from stockformer_widgets import AttentionExplorer, ExtractorSession, HistoryView
 
 DAYS = pd.Timestamp("2020-02-03"), pd.Timestamp("2020-03-31")
@@ -46,7 +46,8 @@ def test_filters_and_measures_are_undone_with_everything_else(explorer):
 
 
 def test_a_filter_opens_in_another_notebook(explorer, surveyed):
-    chosen = Filter(ticker="T1", sector="oil", regime="volatile", correct=False, days=DAYS)
+    ranges = Range("drawdown", 0.0, 0.25), Range("market_share", 0.1, 0.9)
+    chosen = Filter(ticker="T1", sector="oil", regime="volatile", correct=False, days=DAYS, ranges=ranges)
     view = history_of(explorer)
     view.selection.where, view.selection.by, view.selection.against = chosen, "by quarter", "drawdown"
     view.selection.groups = {"A": Filter(regime="calm"), "B": chosen}
@@ -62,6 +63,41 @@ def test_a_filter_opens_in_another_notebook(explorer, surveyed):
         assert later.state == state | {"tab": "Overview"}
         assert history_of(later).selection.where == chosen
         assert later.state == state
+
+
+def test_a_brushed_part_is_undone_and_opens_in_another_notebook(explorer, surveyed, drag):
+    view = history_of(explorer)
+    drag(view.scatter.brush, (0.01, 0.02), (0.2, 0.7))
+    where, left = view.selection.where, len(view.to_frame())
+    assert where == Filter(ranges=(Range("market_share", 0.2, 0.7), Range("volatility", 0.01, 0.02)))
+    view.groups.buttons["A"].click()
+    state = json.loads(json.dumps(explorer.state))
+    session = ExtractorSession.from_dataset(surveyed[0], surveyed[1])
+    with session, AttentionExplorer(session, survey=surveyed[2]) as other:
+        other.restore(state)
+        assert history_of(other).selection.groups == {"A": where}
+        assert len(history_of(other).to_frame()) == left
+        assert other.state == state
+    explorer.undo()
+    explorer.undo()
+    assert view.selection.where == ALL
+    explorer.redo()
+    assert view.selection.where == where
+
+
+@pytest.mark.parametrize(
+    ("ranges", "words"),
+    [
+        ([["moon", 0.0, 1.0]], "there is no measure 'moon', only gate_layer_0"),
+        ([["error", 1.0, 0.0]], "the range of error is 1.0 to 0.0, expected finite numbers, the smaller first"),
+        ([["error", float("-inf"), 0.0]], "the range of error is -inf to 0.0, expected finite numbers"),
+    ],
+)
+def test_ranges_that_cannot_be_are_said(explorer, ranges, words):
+    history_of(explorer)
+    with pytest.warns(UserWarning, match=words):
+        explorer.restore(explorer.state | {"history": {"where": {"ranges": ranges}}})
+    assert history_of(explorer).selection.where == ALL
 
 
 def test_what_this_survey_does_not_have_is_said(explorer):
