@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SCHEMA = 1
-_ROWS = 2**17  # per row group of the finished table
+_ROWS = 2**14  # per row group of the finished table: as many are in memory when chunks are joined
 #: What a manifest has to agree in, and what that is called.
 _IDENTITY = {
     "schema": "the form of the store",
@@ -198,7 +198,7 @@ class Store:
 
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                return bool(rows == sum(batch.num_rows for batch in file.iter_batches()))
+                return bool(rows == sum(batch.num_rows for batch in file.iter_batches(_ROWS)))
         except (pa.ArrowException, OSError):
             return False
 
