@@ -124,9 +124,14 @@ function said([words, value = "", color = ""]: Phrase): (Node | string)[] {
   return [around];
 }
 
+/** Dates, and numbers in percent: a line that ends within one is misread. */
+const WHOLE = /(\d{4}-\d\d(?:-\d\d)?|[\d.,]+ %)/;
+
 function paragraph(words: string, className: string): HTMLElement {
   const made = element("p", className);
-  made.textContent = words.replace(/(\d) %/g, "$1\u00a0%"); // a line that begins with a sign is misread
+  for (const [place, part] of words.split(WHOLE).entries())
+    if (place % 2) element("span", "stockformer-phrase", made).textContent = part;
+    else made.append(part);
   return made;
 }
 

@@ -56,6 +56,14 @@ test("a place is read on one line, which says whether the mouse or the selection
   expect(part("reading").classList.contains("stockformer-at-pointer")).toBe(false);
 });
 
+test("a line of a sentence ends in no date and before no percent sign", () => {
+  const verdict = "One day, 2008-10-13, gets 12 %, -1.5 % less than in 2008-09.";
+  made.tell({ ...TEXT, summary: { ...TEXT.summary, verdict } });
+  const whole = [...part("sentence").querySelectorAll(".stockformer-phrase")].map((one) => one.textContent);
+  expect(whole).toEqual(["2008-10-13", "12 %", "1.5 %", "2008-09"]);
+  expect(part("sentence").textContent).toBe(verdict);
+});
+
 test("caveats are before the sentence, and the doubt is a badge that explains itself to a keyboard", () => {
   made.tell(TEXT);
   expect([...part("prose").children].map((line) => line.textContent)).toEqual([

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Mapping, Sequence
 
 from torch import nn
@@ -29,16 +30,24 @@ def page(model: nn.Module, title: str, sections: Sequence[Section], drawn: Mappi
     body += [_contents(sections)]
     for number, section in enumerate(sections):
         body.append(f'<h2 id="{_anchor(number)}">{html.escape(section.title)}</h2>')
-        body.append(f"<p>{html.escape(section.verdict)}</p>")
+        body.append(f"<p>{_prose(section.verdict)}</p>")
         body += [_figure(picture, drawn[picture.name]) for picture in section.pictures]
         body += [_table(caption, columns) for caption, columns in section.numbers.items()]
     return _PAGE.format(title=html.escape(title), body="\n".join(body))
 
 
+#: Dates, and numbers in percent: a line that ends within one is misread.
+_WHOLE = re.compile(r"\d{4}-\d\d(?:-\d\d)?|[\d.,]+ %")
+
+
+def _prose(words: str) -> str:
+    return _WHOLE.sub(r'<span class="whole">\g<0></span>', html.escape(words))
+
+
 def _contents(sections: Sequence[Section]) -> str:
     """Links to the sections, each with what it says."""
     lines = [
-        f'<li><a href="#{_anchor(number)}">{html.escape(section.title)}</a> {html.escape(section.summary)}</li>'
+        f'<li><a href="#{_anchor(number)}">{html.escape(section.title)}</a> {_prose(section.summary)}</li>'
         for number, section in enumerate(sections)
     ]
     return f'<nav aria-label="Contents"><ul>{"".join(lines)}</ul></nav>'
@@ -53,7 +62,7 @@ def _figure(picture: Picture, drawn: bytes) -> str:
     label = html.escape(picture.name.replace("_", " "))
     return (
         f'<figure><img alt="{label}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{html.escape(picture.verdict)}</figcaption></figure>"
+        f"<figcaption>{_prose(picture.verdict)}</figcaption></figure>"
     )
 
 
@@ -95,6 +104,7 @@ _PAGE = """<!doctype html>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em; }}
 h2 {{ margin-top: 2.5em; border-bottom: 1px solid; }}
 a {{ color: inherit; }}
+.whole {{ white-space: nowrap; }}
 figure {{ margin: 1.5em 0; }}
 img {{ max-width: 100%; background: white; }}
 .numbers {{ overflow-x: auto; margin: 1.5em 0; }}
