@@ -60,7 +60,8 @@ chromium-package:
 
 # Else every worker of the tests compiles the same modules at the same time.
 bytecode: .venv/test
-	$(PY) -c "import ipykernel.kernelapp, jupyterlab.labapp, matplotlib.pyplot, playwright.sync_api, stockformer_widgets"
+	$(PY) -c "import ipykernel.kernelapp, jupyterlab.labapp"
+	$(PY) -m pytest --collect-only -qqq --disable-warnings
 
 format: js/node_modules
 	$(PY) -m ruff check --fix .
