@@ -53,7 +53,7 @@ def _single_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_garbage_in_modules():
-    """Every full garbage collection looks at all that torch and others hold, else: a tenth of the time of many tests."""
+    """Keep full garbage collections from looking through all modules, which takes a tenth of the time."""
     gc.freeze()
 
 

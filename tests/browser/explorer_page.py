@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 import screen
 import torch
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from screen import (
     bar_values,
     line_values,
     map_shares,
     percent,
+    settle,
     step_values,
     view,
 )
@@ -60,7 +61,7 @@ def choose_sample(page: Page, index: int) -> None:
     window = DATASET.window(index)
     choose(page, "ticker", window.ticker)
     expect(page.locator(".stockformer-headline")).to_contain_text(window.ticker)
-    page.get_by_label("day", exact=True).first.fill(str(window.dates[-1].date()))
+    control(page, "day").fill(str(window.dates[-1].date()))
 
 
 def choose_kind(page: Page, name: str) -> None:
@@ -94,12 +95,13 @@ def expect_bars_of(page: Page, found: Attribution) -> None:
     expect(view(page, "SaliencyBars")).to_contain_text(change)
 
 
-def choose(page: Page, control: str, option: str) -> None:
-    page.get_by_label(control, exact=True).locator("visible=true").first.select_option(label=option)
+def control(page: Page | Locator, label: str) -> Locator:
+    """The first visible control with a label. The search of the whole page takes twice as long."""
+    return page.locator(".widget-inline-hbox").get_by_label(label, exact=True).locator("visible=true").first
 
 
-def settle(page: Page) -> None:
-    page.wait_for_function("document.getAnimations().length === 0")
+def choose(page: Page | Locator, label: str, option: str) -> None:
+    control(page, label).select_option(label=option)
 
 
 def expect_cell(page: Page, weights: torch.Tensor, index: int, query: int, key: int) -> None:

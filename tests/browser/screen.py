@@ -183,6 +183,10 @@ def plot_area(page: Page, name: str, number: int = 0) -> dict[str, float]:
     return figure(page, name, number).area
 
 
+def settle(page: Page) -> None:
+    page.wait_for_function("document.getAnimations().length === 0")
+
+
 def click(page: Page, name: str, x: float, y: float, number: int = 0) -> None:
     """Click into a view's figure, at shares of its width and height."""
     area = plot_area(page, name, number)

@@ -6,10 +6,7 @@ import pytest
 from explorer_page import CRASH, attributed, choose, choose_kind, choose_sample, expect_bars_of, open_tab
 from lab import run_notebook
 from playwright.sync_api import Page, expect
-from screen import (
-    plot_area,
-    view,
-)
+from screen import plot_area, view
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,7 +24,7 @@ def start(page: Page, explorer: Page) -> None:
     choose(page, "head", "mean")
     choose(page, "layer", "1")
     choose_sample(page, CRASH)
-    expect(page.locator(".stockformer-explorer")).to_contain_text("AAPL, 2008-10-15")
+    expect(page.locator(".stockformer-headline")).to_contain_text("AAPL, 2008-10-15")
     expect_bars_of(page, attributed(CRASH))
     page.mouse.move(5, 5)
     expect(page.locator(".stockformer-panel")).to_be_hidden()

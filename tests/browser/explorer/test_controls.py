@@ -23,7 +23,6 @@ from explorer_page import (
     off_the_crosshair,
     open_tab,
     sample,
-    settle,
 )
 from playwright.sync_api import Locator, Page, expect
 from screen import (
@@ -34,6 +33,7 @@ from screen import (
     line_values,
     map_shares,
     plot_area,
+    settle,
     view,
 )
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from explorer_page import CRASH, LAST, OVERVIEW, TABS, choose, click_cell, expect_cell, open_tab, sample, settle
+from explorer_page import CRASH, LAST, OVERVIEW, TABS, choose, click_cell, expect_cell, open_tab, sample
 from lab import choose_theme
 from pictures import changes, expect_unchanged
 from playwright.sync_api import Page, expect
 from screen import (
     figure,
     plot_area,
+    settle,
     view,
     violations,
 )

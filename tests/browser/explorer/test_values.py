@@ -27,7 +27,6 @@ from explorer_page import (
     open_tab,
     saliency,
     sample,
-    settle,
 )
 from lab import run_notebook, write_notebook
 from playwright.sync_api import Locator, Page, expect
@@ -40,6 +39,7 @@ from screen import (
     map_shares,
     percent,
     plot_area,
+    settle,
     step_values,
     view,
     violations,
