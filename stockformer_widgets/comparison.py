@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,25 @@ from stockformer.explainability.attention.statistics import divergence
 from stockformer.model import Forecaster
 from stockformer.survey.words import number_words
 from stockformer_widgets.catalogue import PAGES, AttentionHeatmap, Prediction, View
-from stockformer_widgets.components.drawing import STREAM_COLORS, MessageLine, text
-from stockformer_widgets.components.snapshot import SnapshotBox, arrange
+from stockformer_widgets.components.drawing import STREAM_COLORS, text
+from stockformer_widgets.components.snapshot import arrange
 from stockformer_widgets.controls.explaining import ExplainControls
 from stockformer_widgets.controls.maps import MapControls
 from stockformer_widgets.controls.samples import SampleControls
 from stockformer_widgets.export import PageSample, pack, write_page
+from stockformer_widgets.screen import Screen
 from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
+from stockformer_widgets.state.observable import changing
 from stockformer_widgets.state.reading import Reading
+from stockformer_widgets.state.saved import noting, restore_sample, restore_state, save_sample, save_state
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.tabs import Columns, Slot, ViewTabs
 from stockformer_widgets.views.base import close_children
 
 
-class SampleComparison(SnapshotBox):
+class SampleComparison(Screen):
     """Two samples, A and B, under one selection: maps on one colour scale and their difference, the rest overlaid.
 
     The tabs are those of the explorer; what cannot be drawn as one is side by side. Days align by their distance
@@ -66,7 +69,6 @@ class SampleComparison(SnapshotBox):
         self.sessions = sessions
         self._written: list[Reading] = []
         self.add_class("stockformer-comparison")
-        self.add_class("stockformer-screen")
         shared = set(EXPLAINS)
         first, second = (session.explanations for session in sessions)
         if first.targets != second.targets:
@@ -77,9 +79,10 @@ class SampleComparison(SnapshotBox):
         try:
             for name in sorted(shared):
                 self._links.append(link((first, name), (second, name)))
-            for one in sessions:
-                one.follow(self._follow)
             self._build()
+            for owner in (*sessions, first):
+                owner.follow(self._follow)
+            self.selection.follow(self._remember)
         except BaseException:
             self.close()
             raise
@@ -129,8 +132,9 @@ class SampleComparison(SnapshotBox):
             return
         while self._links:
             self._links.pop().unlink()
-        for session in self.sessions:
-            session.unfollow(self._follow)
+        for owner in (*self.sessions, self.sessions[0].explanations):
+            owner.unfollow(self._follow)
+        self.selection.unfollow(self._remember)
         self._written = []
         for view in self.views if hasattr(self, "tabs") else []:
             view.close()
@@ -149,7 +153,7 @@ class SampleComparison(SnapshotBox):
         return f"SampleComparison({' and '.join(repr(session) for session in self.sessions)})"
 
     def _build(self) -> None:
-        self.message, self.headline, self.numbers = MessageLine(), HTML(), HTML()
+        self.headline, self.numbers = HTML(), HTML()
         self.look = MapControls(self.sessions[0], self.selection, self.message)
         self.explain = ExplainControls(self.sessions[0], self.message)
         self.samples = [
@@ -164,12 +168,13 @@ class SampleComparison(SnapshotBox):
         self.children = (
             self.headline,
             *self.samples,
-            HBox([self.look, self.explain]),
+            HBox([self.look, self.explain, self.toolbar]),
             self.message,
             self.tabs,
             self.numbers,
         )
         self._write()
+        self._start_undo()
 
     def _readings(self) -> list[Reading]:
         return [session.reading for session in self.sessions]
@@ -208,8 +213,26 @@ class SampleComparison(SnapshotBox):
     def _follow(self) -> None:
         if any(session.closed for session in self.sessions):
             self.close()
-        elif self._readings() != self._written:
-            self._write()
+        elif self.comm is not None:
+            if self._readings() != self._written:
+                self._write()
+            self._remember()
+
+    def _is_open(self) -> bool:
+        return not any(session.closed for session in self.sessions)
+
+    def _save_chosen(self) -> dict[str, Any]:
+        samples = {f"sample_{name}": save_sample(one) for name, one in zip("AB", self.sessions, strict=True)}
+        return {**save_state(self.sessions[0], self.selection), "sample": None, **samples}
+
+    def _restore_chosen(self, state: Mapping[str, Any]) -> list[str]:
+        failures: list[str] = []
+        with changing():
+            failures += restore_state(self.sessions[0], self.selection, {**state, "sample": None})
+            for name, session in zip("AB", self.sessions, strict=True):
+                with noting(failures, f"sample {name}"):
+                    restore_sample(session, state.get(f"sample_{name}"))
+        return failures
 
 
 def _bar(name: str, samples: SampleControls) -> HBox:

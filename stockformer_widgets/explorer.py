@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,8 @@ from typing import Any
 from ipywidgets import Button, HBox, Layout, ToggleButton, VBox, Widget
 
 from stockformer.survey import Survey
-from stockformer_widgets.catalogue import PAGES
 from stockformer_widgets.comparison import SampleComparison
-from stockformer_widgets.components.drawing import MessageLine
-from stockformer_widgets.components.snapshot import SnapshotBox, arrange
-from stockformer_widgets.components.toolbar import Toolbar
+from stockformer_widgets.components.snapshot import arrange
 from stockformer_widgets.controls.base import show
 from stockformer_widgets.controls.explaining import ExplainControls
 from stockformer_widgets.controls.maps import MapControls
@@ -25,17 +20,17 @@ from stockformer_widgets.controls.what_if import WhatIfControls
 from stockformer_widgets.export import pack_samples, write_page
 from stockformer_widgets.headline import Headline
 from stockformer_widgets.history import HistorySelection, HistoryView
+from stockformer_widgets.screen import Screen
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.state.reading import Reading
 from stockformer_widgets.state.saved import noting, restore_state, save_state
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
-from stockformer_widgets.state.undo import Undo
 from stockformer_widgets.tabs import Shown, ViewTabs, pages_of, with_controls, with_history
-from stockformer_widgets.views.base import View, check_state, close_children
+from stockformer_widgets.views.base import check_state, close_children
 
 
-class AttentionExplorer(SnapshotBox):
+class AttentionExplorer(Screen):
     """A session on the screen: choose sample, map, layer, head and day; click to look closer.
 
     Views that the model has nothing for are left out: an encoder-only model has
@@ -66,9 +61,7 @@ class AttentionExplorer(SnapshotBox):
         self._survey = survey
         self.comparison: SampleComparison | None = None
         self._history: HistorySelection | None = None
-        self._adopted: set[View] = set()
-        #: Name of a view that is not made yet -> its options; and what is chosen in a history that is not.
-        self._later: dict[str, dict[str, str]] = {}
+        #: What is chosen in a history that is not made yet.
         self._later_history: dict[str, Any] = {}
         try:
             self._build(survey)
@@ -83,36 +76,6 @@ class AttentionExplorer(SnapshotBox):
     def views(self) -> list[Shown]:
         """The views of the tabs that were opened so far."""
         return self.tabs.views
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What is chosen, for `restore`: a dictionary for JSON, as of `save_state`, with the title of the ``tab``, what
-        is chosen in the ``history``, and under ``options`` by the name of a view what is chosen in it.
-        """
-        return self._with_tab(self._save())
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Choose what a `state` holds, from this or another notebook.
-
-        What this model or dataset does not have stays as it is; a warning and the message line say what that is.
-
-        Raises:
-            ValueError: it is no state, or one of another version.
-        """
-        if failures := self._restore(state):
-            warnings.warn("; ".join(failures), stacklevel=2)
-
-    def undo(self) -> None:
-        """Take back what a person chose last; does nothing without anything."""
-        with self.message.reporting():
-            self._undo.undo()
-            self._show_undo()
-
-    def redo(self) -> None:
-        """Choose again what `undo` took back."""
-        with self.message.reporting():
-            self._undo.redo()
-            self._show_undo()
 
     def export_html(self, path: str | Path, samples: Iterable[int] | None = None) -> Path:
         """Write the explorer as one HTML file, linked and clickable without Python or network.
@@ -146,7 +109,6 @@ class AttentionExplorer(SnapshotBox):
         self._close_comparison()
         for view in self.views if hasattr(self, "tabs") else []:
             view.close()
-        self._adopted.clear()
         close_children(self)
         if hasattr(self, "explain"):  # a model without attribution has no place for it
             close_children(self.explain)
@@ -165,13 +127,10 @@ class AttentionExplorer(SnapshotBox):
 
     def _build(self, survey: Survey | None) -> None:
         session, selection = self.session, self.selection
-        self.add_class("stockformer-screen")
-        self.message = MessageLine()
         self.headline, self._beside = Headline(session), VBox()
         self.look = MapControls(session, selection, self.message)
         self.explain = ExplainControls(session, self.message)
         self.changes = WhatIfControls(session, selection, self.message)
-        self.toolbar = Toolbar({"undo": self.undo, "redo": self.redo})
         self.tools = self._make_tools()
         self.opener = ToggleButton(
             description="tools", tooltip="what if, compare, export, keys", layout=Layout(width="64px")
@@ -185,7 +144,6 @@ class AttentionExplorer(SnapshotBox):
         pages = with_history(pages, survey, session, self._open_history)
         self.tabs = ViewTabs(pages, selection, self.message)
         self.tabs.turn()
-        self._adopt()
         self.children = (
             _row("stockformer-bar", [*bar, self.opener, self.toolbar]),
             self.headline,
@@ -193,9 +151,7 @@ class AttentionExplorer(SnapshotBox):
             _row("stockformer-body", [self.tabs, self.tools]),
             self._beside,
         )
-        self._undo = Undo(self._save, self._restore)
-        self.tabs.observe(self._turned, "selected_index")
-        self._remember()
+        self._start_undo()
 
     def _make_tools(self) -> Tools:
         session = self.session
@@ -238,34 +194,6 @@ class AttentionExplorer(SnapshotBox):
             self.headline.write()
             self._remember()
 
-    def _remember(self) -> None:
-        """Let what is chosen now be what an undo comes back to."""
-        if not self.session.closed:
-            self._undo.note()
-            self._show_undo()
-
-    def _show_undo(self) -> None:
-        with self.toolbar.hold_sync():
-            self.toolbar.undoes, self.toolbar.redoes = self._undo.undoes, self._undo.redoes
-            self.toolbar.state = json.dumps(self._with_tab(self._undo.now))
-
-    def _turned(self, change: Any) -> None:
-        self._adopt()
-        self._show_undo()
-
-    def _adopt(self) -> None:
-        """Let what is chosen in the views of a tab that has just been opened be undone too."""
-        for view in self.views:
-            if isinstance(view, View) and view not in self._adopted:
-                self._adopted.add(view)
-                failures: list[str] = []
-                with noting(failures, "an option"):
-                    view.choose(self._later.pop(type(view).__name__, {}))
-                if failures:
-                    self.message.say("; ".join(failures))
-                for control in view.controls.values():
-                    control.observe(lambda change: self._remember(), "value")
-
     def _open_history(self, view: HistoryView) -> None:
         """Let what is chosen in the history be undone too."""
         self._history, chosen = view.selection, self._later_history
@@ -276,36 +204,19 @@ class AttentionExplorer(SnapshotBox):
             self.message.say("; ".join(failures))
         view.selection.follow(self._remember)
 
-    def _save(self) -> dict[str, Any]:
+    def _is_open(self) -> bool:
+        return not self.session.closed
+
+    def _save_chosen(self) -> dict[str, Any]:
         history = self._later_history if self._history is None else self._history.save()
-        changed = {type(view).__name__: view.changed for view in self._adopted}
-        options = {name: one for name, one in sorted((changed | self._later).items()) if one}
-        return {**save_state(self.session, self.selection), "history": history, "options": options}
+        return {**save_state(self.session, self.selection), "history": history}
 
-    def _with_tab(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        return {**state, "tab": self.tabs.titles[self.tabs.selected_index]}
-
-    def _restore(self, state: Mapping[str, Any]) -> list[str]:
-        """Restore a state; returns and says what is not restored."""
+    def _restore_chosen(self, state: Mapping[str, Any]) -> list[str]:
         failures = restore_state(self.session, self.selection, state)
-        if (tab := state.get("tab")) in self.tabs.titles:
-            self.tabs.selected_index = self.tabs.titles.index(tab)
-        elif tab is not None:
-            failures.append(f"tab is not restored: there is no {tab!r}")
-        options = dict(state.get("options", {}))
-        known = {kind.__name__ for columns in PAGES.values() for column in columns for kind in column}
-        for name in sorted(options.keys() - known):
-            del options[name]
-            failures.append(f"an option is not restored: there is no view {name!r}")
-        for view in self._adopted:
-            with noting(failures, "an option"):
-                view.choose(options.pop(type(view).__name__, {}))
-        self._later = options
         self._later_history = dict(state.get("history", {}))
         if self._history is not None:
             with noting(failures, "history"):
                 self._history.restore(self._later_history)
-        self.message.say("; ".join(failures))
         return failures
 
 

@@ -47,7 +47,7 @@ function render({ model, el, signal }: Context): void {
   el.setAttribute("aria-label", "State of the screen");
   const undo = button("undo", "undo", () => send("undo"));
   const redo = button("redo", "redo", () => send("redo"));
-  const copy = button("copy", "copy state: what is chosen, for explorer.restore in another notebook", () => {
+  const copy = button("copy", "copy state: what is chosen, for restore in another notebook", () => {
     void copied(model.get("state")).then((done) => {
       draw(copy, done ? "done" : "failed");
       setTimeout(() => draw(copy, "copy"), 1000);
@@ -79,7 +79,7 @@ function render({ model, el, signal }: Context): void {
     const around = el.closest(AROUND);
     const target = event.target as Element;
     if (!(event.ctrlKey || event.metaKey) || event.altKey || event.key.toLowerCase() !== "z") return;
-    if (around === null || !around.contains(target) || target.closest(EDITED) !== null) return;
+    if (around === null || target.closest(AROUND) !== around || target.closest(EDITED) !== null) return;
     event.preventDefault();
     event.stopPropagation();
     send(event.shiftKey ? "redo" : "undo");

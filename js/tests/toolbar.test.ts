@@ -62,6 +62,13 @@ test("keys inside the screen ask the kernel, and go no further", () => {
   expect(model.sent).toEqual([{ act: "undo" }, { act: "redo" }, { act: "undo" }]);
 });
 
+test("keys in a screen inside of this one are left to that one", () => {
+  const inner = around.appendChild(document.createElement("div"));
+  inner.className = "stockformer-screen";
+  expect(press(inner, {}).defaultPrevented).toBe(false);
+  expect(model.sent).toEqual([]);
+});
+
 test("keys in a text field, outside of the screen, and other keys are left alone", () => {
   const outside = document.createElement("div");
   document.body.append(outside);

@@ -33,7 +33,7 @@ def save_state(session: ExtractorSession, selection: Selection) -> dict[str, Any
     """
     chosen = {
         "version": VERSION,
-        "sample": _named(session.reading.window),
+        "sample": save_sample(session),
         "what_if": dict(_save_change(session)),
         "explanations": {name: getattr(session.explanations, name) for name in EXPLAINS},
         "selection": {name: getattr(selection, name) for name in _SELECTED},
@@ -57,10 +57,8 @@ def restore_state(session: ExtractorSession, selection: Selection, state: Mappin
         raise ValueError(f"the state is of version {state['version']}, expected {VERSION}")
     failures: list[str] = []
     with changing():
-        named = state.get("sample")
-        if named is not None and named != _named(session.reading.window):
-            with noting(failures, "sample"):
-                session.sample = _index(session, named)
+        with noting(failures, "sample"):
+            restore_sample(session, state.get("sample"))
         with noting(failures, "what if"):
             session.what_if(**_restore_change(session, state.get("what_if", {})))
         for name, value in _known(state, "explanations", EXPLAINS):
@@ -70,6 +68,17 @@ def restore_state(session: ExtractorSession, selection: Selection, state: Mappin
             with noting(failures, name):
                 setattr(selection, name, _tupled(value))
     return failures
+
+
+def save_sample(session: ExtractorSession) -> dict[str, str] | None:
+    """The chosen sample by ticker and day; None for tensors by hand."""
+    return _named(session.reading.window)
+
+
+def restore_sample(session: ExtractorSession, named: Mapping[str, str] | None) -> None:
+    """Choose the sample of `save_sample`; None for the present one."""
+    if named is not None and named != save_sample(session):
+        session.sample = _index(session, named)
 
 
 @contextmanager

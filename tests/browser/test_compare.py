@@ -79,6 +79,25 @@ def test_one_click_moves_both_sides(page: Page) -> None:
     expect(view(page, "ComparedAttentionRow")).to_contain_text("What A {} / B {} attends to".format(*days))
 
 
+def test_keys_undo_and_redo_what_was_chosen_for_both(page: Page) -> None:
+    layer = page.get_by_label("layer", exact=True)
+    titles = page.locator(".stockformer-AttentionHeatmap .stockformer-title")
+
+    def expect_layer(number: int) -> None:
+        for title in titles.all():
+            expect(title).to_contain_text(f"layer {number}, mean")
+
+    for number in (1, 0):
+        layer.select_option(label=str(number))
+        expect_layer(number)
+    page.keyboard.press("Control+z")
+    expect_layer(1)
+    page.keyboard.press("Control+Shift+z")
+    expect_layer(0)
+    page.get_by_role("button", name="undo").click()
+    expect_layer(1)
+
+
 def test_a_single_bar_is_as_thick_as_one_of_many(page: Page) -> None:
     widest = "rects => Math.max(...rects.map(rect => rect.getAttribute('height')))"
     single, many = (view(page, name).locator("rect.bar") for name in ("ComparedPrediction", "ComparedSaliencyBars"))

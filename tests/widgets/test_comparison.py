@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import math
 
 import numpy as np
@@ -59,6 +60,48 @@ COMPARED = [kind for kind in ALL_VIEWS if kind not in (FaithfulnessCheck, HeadGr
 def comparison(session) -> SampleComparison:
     with SampleComparison(session, 3, 30) as made:
         yield made
+
+
+def test_undo_takes_back_what_was_chosen_on_either_side(comparison):
+    one, other = comparison.sessions
+    other.sample = 12
+    comparison.selection.layer = 1
+    one.sample = 5
+    (bars,) = (view for view in comparison.views if isinstance(view, SaliencyBars))
+    bars.controls["values"].value = "signed"
+    undone = []
+    while comparison.toolbar.undoes:
+        undone.append(comparison.toolbar.undoes)
+        comparison.toolbar._on_message(comparison.toolbar, {"act": "undo"}, [])
+    assert undone == ["values", "sample A", "layer", "sample B"]
+    assert (one.sample, other.sample, comparison.selection.layer) == (3, 30, 0)
+    assert bars.chosen["values"] == "absolute"
+    while comparison.toolbar.redoes:
+        comparison.redo()
+    assert (one.sample, other.sample, comparison.selection.layer) == (5, 12, 1)
+    assert bars.chosen["values"] == "signed"
+
+
+def test_a_state_is_restored_in_another_comparison(comparison, session):
+    comparison.sessions[1].sample = 12
+    comparison.selection.layer, comparison.sessions[0].explanations.method = 1, "gradient"
+    comparison.tabs.selected_index = comparison.tabs.titles.index("Faithfulness")
+    _, control = (view.controls["rank"] for view in comparison.views if isinstance(view, FaithfulnessCheck))
+    control.value = control.options[1]  # of B alone
+    state = json.loads(json.dumps(comparison.state))
+    assert json.loads(comparison.toolbar.state) == state
+    with SampleComparison(session, 7, 8) as another:
+        another.restore(state)
+        assert another.state == state
+        assert [one.sample for one in another.sessions] == [3, 12]
+        checks = [view for view in another.views if isinstance(view, FaithfulnessCheck)]
+        assert [view.session for view in checks if view.changed] == [another.sessions[1]]
+        unknown = {"sample_B": {"ticker": "NONE", "day": "2020-01-01"}, "options": {"NoView": {}}}
+        with pytest.warns(UserWarning, match="sample B is not restored: .*; .* there is no view 'NoView'"):
+            another.restore(state | unknown)
+        assert another.sessions[1].sample == 12
+        with pytest.raises(ValueError, match="expected a state"):
+            another.restore({})
 
 
 def open_all(comparison):
