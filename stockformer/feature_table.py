@@ -25,12 +25,20 @@ def rows_in_order(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Rows by ticker and date, without the features that only samples need, and notes on changes to the table.
 
+    Prices that are none, such as 0, are missing.
+
     Raises:
         ValueError: as for `stockformer.table.in_order`.
     """
     rows = source.keys([name for name in source.columns if name in _KEYS or name == target_col])
     numbers = columns if target_col is None else [*columns, target_col]
-    return in_order(rows.assign(**{_PLACE: np.arange(len(rows))}), numbers, preprocessing)
+    rows, notes = in_order(rows.assign(**{_PLACE: np.arange(len(rows))}), numbers, preprocessing)
+    levels = rows[PRICE_COLUMNS[:-1]]
+    odd = levels.notna() & ~((levels > 0) & np.isfinite(levels))
+    if odd.any(axis=None):
+        found = ", ".join(f"{counted(number, 'row')} of {name}" for name, number in odd.sum().items() if number)
+        notes.append(f"prices that are 0, negative or infinite count as missing: {found}")
+    return rows.assign(**levels.mask(odd)), notes
 
 
 class FeatureTable:
@@ -174,10 +182,6 @@ def _notes(rows: pd.DataFrame, known: pd.DataFrame, absent: list[str], computed:
             f"{len(absent)} of {known.shape[1]} features are not in the data and are 0 everywhere, so they get no "
             f"attribution: {', '.join(absent)}"
         )
-    below = (rows[PRICE_COLUMNS[:-1]] <= 0).sum()
-    if below.any():
-        found = ", ".join(f"{counted(number, 'row')} of {name}" for name, number in below[below > 0].items())
-        yield f"prices that are not above 0 give wrong or missing features: {found}"
     sample = ~rows["symbol"].isin(ETFS)
     from_etfs = [] if sample.all() else [name for name in computed if name in ETF_FEATURE_COLUMNS]
     gaps = etf_gaps(rows, from_etfs) if from_etfs else []

@@ -289,13 +289,19 @@ def test_a_feature_of_one_ticker_is_available(table):
         assert make(partly).unavailable == []
 
 
-def test_a_price_below_0_is_said_in_one_warning(table):
-    table.loc[7, "high"] = -3.0
-    said = "^prices that are not above 0 give wrong or missing features: 1 row of high$"
-    with pytest.warns(UserWarning, match=said) as issued:
-        dataset = make(table.drop(columns="f1"), feature_cols=["f0", "range_volatility_1d"])
+@pytest.mark.parametrize("price", [-3.0, 0.0, np.inf])
+def test_a_price_that_is_none_counts_as_missing_and_is_said_in_one_warning(table, price):
+    columns, names = ["open", "high", "low", "adjusted_close"], ["f0", "range_volatility_1d", "close_1d_roc"]
+    table.loc[7, columns] = np.nan
+    missing = make(table.drop(columns="f1"), feature_cols=names)
+    table.loc[7, columns] = price
+    said = "prices that are 0, negative or infinite count as missing: 1 row of open, 1 row of high, 1 row of low"
+    with pytest.warns(UserWarning, match=f"^{said}, 1 row of adjusted_close$") as issued:
+        dataset = make(table.drop(columns="f1"), feature_cols=names)
     assert len(issued) == 1  # and none of numpy's
-    assert all(np.isfinite(dataset[place][0]).all() for place in range(len(dataset)))
+    assert len(dataset) == len(missing)
+    for one, other in zip(dataset, missing, strict=True):
+        assert all(map(torch.equal, one, other))
 
 
 # Normalisation
