@@ -292,15 +292,20 @@ def _name(number: int) -> str:
     return f'<span style="color: {STREAM_COLORS[number]}">■</span> {"AB"[number]}'
 
 
-def _number(measure: str, value: float) -> str:
+def _number(measure: str, value: float, difference: bool) -> str:
+    """A difference of percentages is in percentage points."""
     if math.isnan(value):
         return ""
-    return f"{value:.3g} nats" if measure.endswith(" divergence") else number_words(measure, value)
+    if measure.endswith(" divergence"):
+        return f"{value:.3g} nats"
+    words = number_words(measure, value)
+    return words.replace(" %", " points") if difference else words
 
 
 def _table(frame: pd.DataFrame) -> str:
     rows = "".join(
-        f"<tr><td>{text(name)}</td>" + "".join(f"<td>{_number(name, one)}</td>" for one in numbers)
+        f"<tr><td>{text(name)}</td>"
+        + "".join(f"<td>{_number(name, one, place == 2)}</td>" for place, one in enumerate(numbers))
         for name, *numbers in frame.itertuples(index=False)
     )
     return (

@@ -75,15 +75,19 @@ function render({ model, el, signal }: Context): void {
   }
   show();
 
+  // A drag over a picture takes no focus, and a button that disables itself loses it: the last click says where one is.
+  let clicked: Element | null = null;
+  const click = (event: Event) => (clicked = (event.target as Element).closest(AROUND));
   const press = (event: KeyboardEvent) => {
     const around = el.closest(AROUND);
     const target = event.target as Element;
     if (!(event.ctrlKey || event.metaKey) || event.altKey || event.key.toLowerCase() !== "z") return;
-    if (around === null || target.closest(AROUND) !== around || target.closest(EDITED) !== null) return;
+    if (around === null || (target.closest(AROUND) ?? clicked) !== around || target.closest(EDITED) !== null) return;
     event.preventDefault();
     event.stopPropagation();
     send(event.shiftKey ? "redo" : "undo");
   };
+  document.addEventListener("pointerdown", click, { capture: true, signal });
   document.addEventListener("keydown", press, { capture: true, signal });
 }
 

@@ -62,6 +62,15 @@ test("keys inside the screen ask the kernel, and go no further", () => {
   expect(model.sent).toEqual([{ act: "undo" }, { act: "redo" }, { act: "undo" }]);
 });
 
+test("keys outside of the screen are its own after a click inside, until one elsewhere", () => {
+  const click = (target: Element) => target.dispatchEvent(new Event("pointerdown", { bubbles: true }));
+  click(around.querySelector("[tabindex]")!);
+  press(document.body, {});
+  click(document.body);
+  press(document.body, {});
+  expect(model.sent).toEqual([{ act: "undo" }]);
+});
+
 test("keys in a screen inside of this one are left to that one", () => {
   const inner = around.appendChild(document.createElement("div"));
   inner.className = "stockformer-screen";

@@ -294,7 +294,8 @@ def test_the_numbers(comparison):
     assert math.isnan(frame.loc["cross divergence", "a"])
     divergence = frame.loc["cross divergence", "difference"]
     assert f"cross divergence{divergence:.3g} nats" in plain(comparison.numbers.value)
-    assert f"gate layer 0{100 * gates[0]:#.3g} %{100 * gates[1]:#.3g} %" in plain(comparison.numbers.value)
+    written = f"gate layer 0{100 * gates[0]:#.3g} %{100 * gates[1]:#.3g} %{100 * (gates[0] - gates[1]):#.3g} points"
+    assert written in plain(comparison.numbers.value)
     before = comparison.numbers.value
     comparison.sessions[0].what_if(gate={0: 0.0})
     assert comparison.to_frame().set_index("measure").loc["gate layer 0", "a"] == 0
