@@ -122,6 +122,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         # pandas renames a repeated header, so a column would be dropped silently.
         header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna().tolist()
         check_unique(header, "the headers")
+        _check_separator(header)
         names = [name for name in TICKER_COLUMNS if name in header]
         # NA is a ticker; in other columns it is a missing value.
         tickers = pd.read_csv(path, usecols=names, dtype=str, keep_default_na=False)
@@ -136,6 +137,12 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if note:
         warnings.warn(f"{path}: {note}", stacklevel=4)
     return rows
+
+
+def _check_separator(header: Sequence[str]) -> None:
+    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(header) == 1 and separator in header[0]:
+            raise ValueError(f"its columns are separated by {name}, expected commas")
 
 
 def check_unique(names: Sequence[Any], whose: str) -> None:

@@ -140,3 +140,10 @@ def test_a_ticker_without_volume_or_without_a_feature_is_named(table):
     assert not x.any()
     odd = check_table(partly).columns.set_index("column")["odd"]
     assert (odd["volume"], odd["volume_pct"]) == ("many gaps; empty for BBB", "empty for BBB")
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_another_separator_is_named(table, tmp_path, separator, name):
+    table.to_csv(tmp_path / "all.csv", index=False, sep=separator)
+    with pytest.raises(ValueError, match=f"^{tmp_path}/all.csv: its columns are separated by {name}, expected commas$"):
+        read_table(tmp_path / "all.csv")
