@@ -23,7 +23,7 @@ from stockformer_widgets.history import HistorySelection, HistoryView
 from stockformer_widgets.screen import Screen
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.state.reading import Reading
-from stockformer_widgets.state.saved import noting, restore_state, save_state
+from stockformer_widgets.state.saved import restore_state, save_state
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 from stockformer_widgets.tabs import Shown, ViewTabs, pages_of, with_controls, with_history
@@ -197,10 +197,7 @@ class AttentionExplorer(Screen):
     def _open_history(self, view: HistoryView) -> None:
         """Let what is chosen in the history be undone too."""
         self._history, chosen = view.selection, self._later_history
-        failures: list[str] = []
-        with noting(failures, "history"):
-            view.selection.restore(chosen)
-        if failures:
+        if failures := view.selection.restore(chosen):
             self.message.say("; ".join(failures))
         view.selection.follow(self._remember)
 
@@ -215,8 +212,7 @@ class AttentionExplorer(Screen):
         failures = restore_state(self.session, self.selection, state)
         self._later_history = dict(state.get("history", {}))
         if self._history is not None:
-            with noting(failures, "history"):
-                self._history.restore(self._later_history)
+            failures += self._history.restore(self._later_history)
         return failures
 
 

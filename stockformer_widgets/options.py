@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from stockformer_widgets.catalogue import PAGES
-from stockformer_widgets.state.saved import noting
+from stockformer_widgets.state.saved import check_dictionary, noting
 from stockformer_widgets.tabs import Shown
 from stockformer_widgets.views.base import View
 
@@ -40,12 +41,17 @@ class ViewOptions:
         changed = {name: view.changed for name, view in self._named()}
         return {name: chosen for name, chosen in sorted((changed | self._later).items()) if chosen}
 
-    def restore(self, options: Mapping[str, dict[str, str]]) -> list[str]:
+    def restore(self, options: Mapping[str, Any]) -> list[str]:
         """Choose these options, and the default of all others; a sentence for each that is refused."""
         known = {kind.__name__ for columns in PAGES.values() for column in columns for kind in column}
-        self._later = {name: one for name, one in options.items() if _kind(name) in known}
-        unknown = sorted(options.keys() - self._later.keys())
-        failures = [f"an option is not restored: there is no view {name!r}" for name in unknown]
+        failures: list[str] = []
+        self._later = {}
+        for name, one in options.items():
+            with noting(failures, "an option"):
+                if _kind(name) not in known:
+                    raise ValueError(f"there is no view {name!r}")
+                check_dictionary(name, one)
+                self._later[name] = dict(one)
         for name, view in self._named():
             with noting(failures, "an option"):
                 view.choose(self._later.pop(name, {}))

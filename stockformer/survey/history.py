@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,8 @@ class Range:
     high: float
 
     def __post_init__(self) -> None:
-        if not -np.inf < self.low <= self.high < np.inf:
+        numbers = all(isinstance(end, Real) for end in (self.low, self.high))
+        if not numbers or not -np.inf < self.low <= self.high < np.inf:
             raise ValueError(
                 f"the range of {self.measure} is {self.low} to {self.high}, expected finite numbers, the smaller first"
             )
@@ -59,7 +61,10 @@ class Filter:
         ticker, sector, regime: their names.
         correct: whether the predicted class came true.
         days: the first and the last date.
-        ranges: of measures.
+        ranges: of measures, at most one of each.
+
+    Raises:
+        ValueError: the days are the wrong way round, or a measure has two ranges.
     """
 
     ticker: str | None = None
@@ -68,6 +73,14 @@ class Filter:
     correct: bool | None = None
     days: tuple[pd.Timestamp, pd.Timestamp] | None = None
     ranges: tuple[Range, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.days is not None and not self.days[0] <= self.days[1]:
+            first, last = (str(day)[:10] for day in self.days)
+            raise ValueError(f"the days are {first} to {last}, expected the earlier one first")
+        measures = [one.measure for one in self.ranges]
+        if twice := [measure for measure in measures if measures.count(measure) > 1]:
+            raise ValueError(f"{twice[0]} has {len(twice)} ranges, expected one per measure")
 
     @property
     def sql(self) -> str:

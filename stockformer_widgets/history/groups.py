@@ -10,9 +10,8 @@ from stockformer.survey import history
 from stockformer.survey.history import Filter
 from stockformer_widgets.components.drawing import MessageLine, text
 from stockformer_widgets.history.part import Part
+from stockformer_widgets.history.selection import GROUPS
 from stockformer_widgets.views.group_differences import GroupDifferences
-
-_NAMES = ("A", "B")
 
 
 class Groups(Part):
@@ -21,7 +20,7 @@ class Groups(Part):
     content = ("groups",)
 
     def _build(self) -> tuple[Widget, ...]:
-        self.buttons = {name: _button(f"keep as {name}", f"these windows are group {name}", 96) for name in _NAMES}
+        self.buttons = {name: _button(f"keep as {name}", f"these windows are group {name}", 96) for name in GROUPS}
         for name, button in self.buttons.items():
             button.on_click(partial(self._keep, name))
         self.comparing = _button("compare A with B", "which measures differ by more than chance", 150)
@@ -55,9 +54,9 @@ class Groups(Part):
 
     def _compare(self, button: Button) -> None:
         with self.refusal.reporting():
-            if len(self.selection.groups) < len(_NAMES):
+            if len(self.selection.groups) < len(GROUPS):
                 raise ValueError("a comparison needs two groups: filter and keep as A, filter again and keep as B")
-            filters = [self.selection.groups[name] for name in _NAMES]
+            filters = [self.selection.groups[name] for name in GROUPS]
             names = [self._name(where) for where in filters]
             if names[0] == names[1]:
                 raise ValueError(f"both groups are {names[0]}: expected two different ones")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple
+from dataclasses import astuple, fields
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -16,11 +17,14 @@ from stockformer.survey.history import Filter, Range
 from stockformer.survey.table import SECTOR
 from stockformer.table import listed
 from stockformer_widgets.state.observable import Observable, changing, reacts
-from stockformer_widgets.state.undo import Undo
+from stockformer_widgets.state.saved import check_dictionary, choose, noting
+from stockformer_widgets.state.undo import Undo, field_words
 
 #: How a measure is drawn over the calendar: as it is, or its level with an interval.
 BY = ("by date", "by quarter")
 _FIRST = "market_share"
+#: The groups that are compared.
+GROUPS = ("A", "B")
 _CHOSEN = ("measure", "against", "by", "where", "groups")  # traits that a person chooses, and that an undo brings back
 
 
@@ -32,10 +36,25 @@ def _saved(where: Filter) -> dict[str, Any]:
     return {name: value for name, value in saved.items() if value is not None}
 
 
-def _restored(saved: Mapping[str, Any]) -> Filter:
-    days, ranges = saved.get("days"), saved.get("ranges", ())
-    days = days and tuple(map(pd.Timestamp, days))
-    return Filter(**{**saved, "days": days, "ranges": tuple(Range(*one) for one in ranges)})
+def _restored(saved: Any) -> Filter:
+    """The filter of `_saved`; raises ValueError in plain words, since people edit what is saved."""
+    check_dictionary("it", saved)
+    if unknown := sorted(set(saved) - {field.name for field in fields(Filter)}):
+        raise ValueError(f"a filter has no {', '.join(unknown)}")
+    days, ranges = saved.get("days"), saved.get("ranges", [])
+    if not isinstance(ranges, list) or not all(isinstance(one, list) and len(one) == 3 for one in ranges):
+        raise ValueError(f"ranges is {ranges!r:.60}, expected a list of [measure, from, to]")
+    return Filter(**{**saved, "days": _days(days), "ranges": tuple(Range(*one) for one in ranges)})
+
+
+def _days(days: Any) -> tuple[pd.Timestamp, pd.Timestamp] | None:
+    if days is None:
+        return None
+    try:
+        first, last = (pd.Timestamp(date.fromisoformat(day)) for day in days)
+    except (TypeError, ValueError):
+        raise ValueError(f"days is {days!r:.60}, expected two dates such as 2008-10-15") from None
+    return first, last
 
 
 class HistorySelection(Observable):
@@ -85,22 +104,32 @@ class HistorySelection(Observable):
             chosen["groups"] = {name: _saved(where) for name, where in chosen["groups"].items()}
         return chosen
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> list[str]:
         """Choose what `save` returned, here or elsewhere.
 
-        Raises:
-            TypeError: a filter has an unknown field.
-            ValueError: the ends of a range are not numbers in order.
-            TraitError: this survey has no such measure, ticker, sector or regime.
+        Returns:
+            A sentence for everything that this survey does not have, which stays as it is.
         """
-        chosen = {**self._first, **state}
-        if "where" in state:
-            chosen["where"] = _restored(state["where"])
-        if "groups" in state:
-            chosen["groups"] = {name: _restored(where) for name, where in state["groups"].items()}
-        with self.hold_trait_notifications():
+        failures: list[str] = []
+        with changing():
             for name in _CHOSEN:
-                setattr(self, name, chosen[name])
+                with noting(failures, field_words(name)):
+                    if name not in state:
+                        setattr(self, name, self._first[name])
+                    elif name == "groups":
+                        self.groups = self._restored_groups(state[name], failures)
+                    else:
+                        choose(self, name, _restored(state[name]) if name == "where" else state[name])
+        return failures
+
+    def _restored_groups(self, saved: Any, failures: list[str]) -> dict[str, Filter]:
+        """The groups that this survey has."""
+        check_dictionary("it", saved)
+        groups = {}
+        for name, where in saved.items():
+            with noting(failures, f"group {name}"):
+                groups.update(self._known_groups({name: _restored(where)}))
+        return groups
 
     @cached_property
     def calendar(self) -> pd.DataFrame:
@@ -139,7 +168,13 @@ class HistorySelection(Observable):
 
     @validate("groups")
     def _check_groups(self, proposal: Any) -> dict[str, Filter]:
-        return {name: self._known(where) for name, where in proposal["value"].items()}
+        return self._known_groups(proposal["value"])
+
+    def _known_groups(self, groups: Mapping[str, Filter]) -> dict[str, Filter]:
+        for name in groups:
+            if name not in GROUPS:
+                raise TraitError(f"there is no group {name}, only {' and '.join(GROUPS)}")
+        return {name: self._known(where) for name, where in groups.items()}
 
     def _known(self, where: Filter) -> Filter:
         """A filter; raises TraitError for a name that no window has."""
@@ -150,6 +185,8 @@ class HistorySelection(Observable):
                 raise TraitError(f"there is no {field} {name!r}, only {listed(list(names), 20) or 'none'}")
         for limited in where.ranges:
             self._known_measure(limited.measure)
+        if where.correct not in (None, True, False):
+            raise TraitError(f"correct is {where.correct!r:.60}, expected true or false")
         if where.correct is not None and "correct" not in self.survey.columns:
             raise TraitError("a regression's values are not right or wrong")
         return where

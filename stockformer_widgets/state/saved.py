@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-from traitlets import TraitError
+from traitlets import Bool, Enum, HasTraits, Int, TraitError, TraitType, Tuple, Unicode
 
 from stockformer.dataset import Window
 from stockformer.explainability import WhatIf
+from stockformer.table import listed
 from stockformer_widgets.state.explanations import EXPLAINS
 from stockformer_widgets.state.observable import changing
 from stockformer_widgets.state.selection import Selection
@@ -19,7 +20,9 @@ from stockformer_widgets.state.session import ExtractorSession
 
 #: Of the dictionary.
 VERSION = 1
+_PARTS = ("what_if", "explanations", "selection", "options", "history")  # dictionaries, where a state has them
 _WINDOWS = ("market_from", "patch_from")  # fields of a what-if that are indices of windows
+_FORMS = {Bool: "true or false", Int: "a whole number", Unicode: "a name", Tuple: "the first and the last day"}
 # The days in view follow the selected ones, so they come last.
 _SELECTED = ("kind", "layer", "head", "query", "key", "feature", "shown_queries", "shown_keys", "log_colors")
 
@@ -49,12 +52,9 @@ def restore_state(session: ExtractorSession, selection: Selection, state: Mappin
         A sentence for everything that could not be restored.
 
     Raises:
-        ValueError: this is no such state, or one of another version.
+        ValueError: this is no such state, or one of another version; nothing is restored.
     """
-    if not isinstance(state, Mapping) or "version" not in state:
-        raise ValueError(f"expected a state as `explorer.state` returns it, found {state!r:.60}")
-    if state["version"] != VERSION:
-        raise ValueError(f"the state is of version {state['version']}, expected {VERSION}")
+    _check(state)
     failures: list[str] = []
     with changing():
         with noting(failures, "sample"):
@@ -63,10 +63,10 @@ def restore_state(session: ExtractorSession, selection: Selection, state: Mappin
             session.what_if(**_restore_change(session, state.get("what_if", {})))
         for name, value in _known(state, "explanations", EXPLAINS):
             with noting(failures, name):
-                setattr(session.explanations, name, value)
+                choose(session.explanations, name, value)
         for name, value in _known(state, "selection", _SELECTED):
             with noting(failures, name):
-                setattr(selection, name, _tupled(value))
+                choose(selection, name, _tupled(value))
     return failures
 
 
@@ -86,8 +86,46 @@ def noting(failures: list[str], what: str) -> Iterator[None]:
     """Add a sentence on what could not be restored, instead of an error."""
     try:
         yield
-    except (AttributeError, IndexError, KeyError, TraitError, TypeError, ValueError) as error:
-        failures.append(f"{what} is not restored: {error.args[0] if error.args else error}")
+    except (IndexError, TraitError, TypeError, ValueError) as error:
+        failures.append(f"{what} is not restored: {error}")
+
+
+def choose(owner: HasTraits, name: str, value: Any) -> None:
+    """Set a trait.
+
+    Raises:
+        TraitError: the value is of another form, or refused.
+    """
+    trait = owner.traits()[name]
+    if value is not None or not trait.allow_none:
+        try:
+            trait.validate(owner, value)  # type: ignore[attr-defined]  # every type here has it
+        except TraitError as error:
+            raise TraitError(f"found {value!r:.60}, expected {_form(trait)}") from error
+    setattr(owner, name, value)
+
+
+def check_dictionary(name: str, value: Any) -> None:
+    """Raise ValueError unless a value is a dictionary."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is {value!r:.60}, expected a dictionary")
+
+
+def _check(state: Any) -> None:
+    if not isinstance(state, Mapping) or "version" not in state:
+        raise ValueError(f"expected a state as `explorer.state` returns it, found {state!r:.60}")
+    if state["version"] != VERSION:
+        raise ValueError(f"the state is of version {state['version']}, expected {VERSION}")
+    for part in _PARTS:
+        check_dictionary(f"the state's {part}", state.get(part, {}))
+
+
+def _form(trait: TraitType[Any, Any]) -> str:
+    """The values that a trait takes, in words."""
+    if isinstance(trait, Enum):
+        return f"one of {listed(list(trait.values or ()), 20)}"
+    words = next((words for kind, words in _FORMS.items() if isinstance(trait, kind)), trait.info())
+    return f"{words} or None" if trait.allow_none else words
 
 
 def _known(state: Mapping[str, Any], part: str, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -117,8 +155,15 @@ def _restore_change(session: ExtractorSession, change: Mapping[str, Any]) -> dic
         if field in _WINDOWS:
             restored[field] = _index(session, value)
         else:
-            restored[field] = dict(value) if field == "gate" else _tupled(value)
+            restored[field] = _gates(value) if field == "gate" else _tupled(value)
     return restored
+
+
+def _gates(pairs: Any) -> dict[Any, Any]:
+    try:
+        return dict(pairs)
+    except (TypeError, ValueError):
+        raise ValueError(f"gate is {pairs!r:.60}, expected a list of [layer, value]") from None
 
 
 def _named(window: Window | None) -> dict[str, str] | None:
@@ -129,8 +174,8 @@ def _named(window: Window | None) -> dict[str, str] | None:
 def _index(session: ExtractorSession, named: Mapping[str, str]) -> int:
     if session.dataset is None:
         raise ValueError("this session has no dataset")
-    if not isinstance(named, Mapping):
-        raise ValueError(f"expected a window by its ticker and day, found {named!r}")
+    if not isinstance(named, Mapping) or not all(isinstance(named.get(name), str) for name in ("ticker", "day")):
+        raise ValueError(f"expected a window by its ticker and day, found {named!r:.60}")
     return session.dataset.index_of(named["day"], named["ticker"])
 
 

@@ -99,7 +99,12 @@ def _changed(one: State, other: State) -> list[str]:
             names += [option for view in _different(a, b) for option in _different(a.get(view, {}), b.get(view, {}))]
         else:
             names.append(name)
-    return [_WORDS.get(name, name.replace("_", " ")) for name in names]
+    return [field_words(name) for name in names]
+
+
+def field_words(name: str) -> str:
+    """What a field of a state is called on the screen."""
+    return _WORDS.get(name, name.replace("_", " "))
 
 
 def _different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -86,24 +87,57 @@ def test_a_brushed_part_is_undone_and_opens_in_another_notebook(explorer, survey
 
 
 @pytest.mark.parametrize(
-    ("ranges", "words"),
+    ("where", "words"),
     [
-        ([["moon", 0.0, 1.0]], "there is no measure 'moon', only gate_layer_0"),
-        ([["error", 1.0, 0.0]], "the range of error is 1.0 to 0.0, expected finite numbers, the smaller first"),
-        ([["error", float("-inf"), 0.0]], "the range of error is -inf to 0.0, expected finite numbers"),
+        (None, "filter is not restored: it is None, expected a dictionary"),
+        ({"bogus": 1}, "filter is not restored: a filter has no bogus"),
+        ({"ticker": 5}, "filter is not restored: there is no ticker 5, only T0, T1"),
+        ({"correct": "maybe"}, "filter is not restored: correct is 'maybe', expected true or false"),
+        ({"days": ["2009-01-01", "2008-01-01"]}, "filter is not restored: the days are 2009-01-01 to 2008-01-01, "),
+        ({"days": ["2009-01-01"]}, "filter is not restored: days is ['2009-01-01'], expected two dates such as"),
+        ({"days": 5}, "filter is not restored: days is 5, expected two dates such as 2008-10-15"),
+        ({"ranges": [["error"]]}, "filter is not restored: ranges is [['error']], expected a list of [measure, from"),
+        ({"ranges": [["moon", 0.0, 1.0]]}, "filter is not restored: there is no measure 'moon', only gate_layer_0"),
+        ({"ranges": [["error", 1.0, 0.0]]}, "filter is not restored: the range of error is 1.0 to 0.0, expected "),
+        (
+            {"ranges": [["error", float("-inf"), 0]]},
+            "filter is not restored: the range of error is -inf to 0, expected",
+        ),
+        ({"ranges": [["error", 0.0, "x"]]}, "filter is not restored: the range of error is 0.0 to x, expected finite"),
+        ({"ranges": [["error", 0, 1], ["error", 2, 3]]}, "filter is not restored: error has 2 ranges, expected one "),
     ],
 )
-def test_ranges_that_cannot_be_are_said(explorer, ranges, words):
-    history_of(explorer)
-    with pytest.warns(UserWarning, match=words):
-        explorer.restore(explorer.state | {"history": {"where": {"ranges": ranges}}})
-    assert history_of(explorer).selection.where == ALL
+def test_a_filter_that_cannot_be_is_said_and_the_rest_restored(explorer, where, words):
+    view = history_of(explorer)
+    saved = {"measure": "moon", "by": "by quarter", "where": where, "groups": {"A": {"regime": "calm"}, "B": where}}
+    with pytest.warns(UserWarning, match=r"^measure is not restored: there is no measure 'moon'") as warned:
+        explorer.restore(explorer.state | {"history": saved})
+    assert f"; {words}" in str(warned[0].message)
+    assert f"; {words.replace('filter is', 'group B is')}" in str(warned[0].message)
+    assert (view.selection.where, view.selection.by) == (ALL, "by quarter")
+    assert view.selection.groups == {"A": Filter(regime="calm")}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("measure", 5, "measure is not restored: found 5, expected a name"),
+        ("by", "moon", "drawn is not restored: found 'moon', expected one of by date, by quarter"),
+        ("groups", 5, "groups is not restored: it is 5, expected a dictionary"),
+        ("groups", {"C": {}}, "group C is not restored: there is no group C, only A and B"),
+    ],
+)
+def test_what_cannot_be_chosen_is_said_in_plain_words(explorer, field, value, words):
+    view = history_of(explorer)
+    with pytest.warns(UserWarning, match=f"^{re.escape(words)}$"):
+        explorer.restore(explorer.state | {"history": {field: value}})
+    assert view.selection.save() == {}
 
 
 def test_what_this_survey_does_not_have_is_said(explorer):
     history_of(explorer)
     state = explorer.state | {"history": {"where": {"ticker": "ZZZ"}}}
-    with pytest.warns(UserWarning, match="history is not restored: there is no ticker 'ZZZ'"):
+    with pytest.warns(UserWarning, match="filter is not restored: there is no ticker 'ZZZ'"):
         explorer.restore(state)
     assert history_of(explorer).selection.where == ALL
 
@@ -112,4 +146,4 @@ def test_what_a_history_that_opens_later_does_not_have_is_said_then(explorer):
     explorer.restore(explorer.state | {"history": {"groups": {"A": {"regime": "lunar"}}}})
     assert shown_message(explorer) == ""
     assert history_of(explorer).selection.groups == {}
-    assert "history is not restored: there is no regime 'lunar'" in shown_message(explorer)
+    assert "group A is not restored: there is no regime 'lunar'" in shown_message(explorer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
 import torch
@@ -229,6 +230,46 @@ def test_what_is_no_state_is_refused(explorer, state, message):
     with pytest.raises(ValueError, match=message):
         explorer.restore(state)
     assert outcome(explorer) == before
+
+
+@pytest.mark.parametrize("part", ["selection", "explanations", "history", "options", "what_if"])
+@pytest.mark.parametrize(("value", "found"), [(None, "None"), (-5, "-5"), (float("nan"), "nan"), ("x", "'x'")])
+def test_a_part_that_is_no_dictionary_is_refused_before_anything_is_restored(explorer, part, value, found):
+    before = outcome(explorer)
+    sample = {"ticker": "AAA", "day": str(explorer.session.dataset.end_dates[9].date())}
+    with pytest.raises(ValueError, match=f"^the state's {part} is {found}, expected a dictionary$"):
+        explorer.restore(explorer.state | {"sample": sample, part: value})
+    assert outcome(explorer) == before
+
+
+def test_a_state_may_lack_parts(explorer):
+    sample = {"ticker": "AAA", "day": str(explorer.session.dataset.end_dates[9].date())}
+    explorer.restore({"version": 1, "sample": sample})
+    assert explorer.session.sample == 9
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "words"),
+    [
+        ("selection", "layer", "x", "layer is not restored: found 'x', expected a whole number"),
+        ("selection", "head", 0.5, "head is not restored: found 0.5, expected a whole number or None"),
+        ("selection", "log_colors", None, "log_colors is not restored: found None, expected true or false"),
+        ("selection", "kind", 3, "kind is not restored: found 3, expected a name"),
+        ("selection", "shown_keys", [1], "shown_keys is not restored: found (1,), expected the first and the last day"),
+        ("explanations", "method", [], "method is not restored: found [], expected one of integrated_gradients, "),
+        ("what_if", "gate", 5, "what if is not restored: gate is 5, expected a list of [layer, value]"),
+        ("what_if", "moon", 5, "what if is not restored: there is no moon"),
+        ("what_if", "market_from", {}, "what if is not restored: expected a window by its ticker and day, found {}"),
+        ("options", "SaliencyBars", None, "an option is not restored: SaliencyBars is None, expected a dictionary"),
+        ("options", "FlowHeatmap", 5, "an option is not restored: FlowHeatmap is 5, expected a dictionary"),
+        ("sample", "day", 5, "sample is not restored: expected a window by its ticker and day, found {'ticker': "),
+    ],
+)
+def test_a_field_of_another_form_is_said_in_plain_words(explorer, part, field, value, words):
+    state = explorer.state
+    state[part] |= {field: value}
+    with pytest.warns(UserWarning, match=f"^{re.escape(words)}"):
+        explorer.restore(state)
 
 
 @pytest.mark.parametrize("name", SESSIONS)
