@@ -284,7 +284,11 @@ def _sectors(path: Path) -> dict[str, str]:
         raise ValueError(f"{path}: {error}") from None
     if not {"ticker", "sector"} <= set(table.columns):
         raise ValueError(f"{path} has the columns {listed(list(table.columns))}, expected ticker and sector")
-    return dict(table[["ticker", "sector"]].dropna().itertuples(index=False))
+    pairs = table[["ticker", "sector"]].dropna().drop_duplicates()
+    twice = pairs["ticker"][pairs["ticker"].duplicated()]
+    if len(twice):
+        raise ValueError(f"{path} has more than one sector for {listed(sorted(set(twice)))}")
+    return dict(pairs.itertuples(index=False))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Literal
 
@@ -52,7 +53,8 @@ def _is_usual(explanations: Explanations, ranking: str, unit: str) -> bool:
 @cache
 def _shipped(ranking: str, unit: str, name: str) -> Doubt:
     """The verdict of the table that is shipped with a model."""
-    return _verdict(ranking, "on 64 windows", *(sample_faithfulness(unit, name, removal) for removal in REMOVALS))
+    doubt = _verdict(ranking, "on shipped data", *(sample_faithfulness(unit, name, removal) for removal in REMOVALS))
+    return replace(doubt, detail=f"{doubt.detail} Measured on 64 windows of the shipped sample.")
 
 
 def _verdict(ranking: str, on: str, table: pd.DataFrame, second: pd.DataFrame | None = None) -> Doubt:

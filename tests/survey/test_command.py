@@ -53,6 +53,7 @@ def test_sectors_come_from_a_table(tmp_path, capsys):
     for content, message in (
         (None, f"there is no CSV file {sectors}"),
         ("", f"{sectors}: No columns to parse from file"),
+        ("ticker,sector\nT1,oil\nT2,oil\nT1,banks\n", f"{sectors} has more than one sector for T1"),
         ("ticker,industry\nT1,oil\n", f"{sectors} has the columns ticker, industry, expected ticker and sector"),
     ):
         if content is not None:

@@ -64,14 +64,14 @@ def test_of_the_shipped_model_the_shipped_table_speaks(sample):
             row = sample_faithfulness("cell").set_index("ranking").loc[method]
             shipped.explanations.method = method
             said, areas = said_by(SaliencyBars(shipped))
-            assert said == f"{row['verdict']} on 64 windows"
+            assert said == f"{row['verdict']} on shipped data"
             assert areas.startswith(f"{method} is {row['verdict']}: deletion {row['deletion']:.2f} (random 0.")
         pooled = sample_faithfulness("day").set_index("ranking").loc["pooling"]
         pooling = PoolingBars(shipped)
-        assert lines(pooling)[-1] == f"{pooled['verdict']} on 64 windows"
+        assert lines(pooling)[-1] == f"{pooled['verdict']} on shipped data"
         # Of which the table knows nothing, and which does not change a gradient.
         shipped.explanations.baseline = "calm window"
-        assert lines(SaliencyBars(shipped))[-1] == f"{row['verdict']} on 64 windows"
+        assert lines(SaliencyBars(shipped))[-1] == f"{row['verdict']} on shipped data"
         shipped.explanations.method = "occlusion"
         assert lines(SaliencyBars(shipped))[-1] == NOT_YET
         shipped.explanations.baseline = "training mean"
@@ -88,7 +88,7 @@ def test_of_the_model_of_volatility_its_own_table_speaks():
         )
         said, areas = said_by(SaliencyBars(shipped))
         doubt = "" if one["verdict"] == two["verdict"] else f", with other windows {two['verdict']}"
-        assert said == f"{one['verdict']} on 64 windows{doubt}"
+        assert said == f"{one['verdict']} on shipped data{doubt}"
         assert f"deletion {one['deletion']:.2f} (random " in areas
         assert (
             f"With other windows in the place of the training mean it is {two['verdict']}, gap {two['gap']:.2f}"
@@ -207,7 +207,7 @@ def test_what_was_measured_over_windows_and_on_the_sample_are_both_said(session,
         row = sample_faithfulness("day").set_index("ranking").loc["pooling"]
         shipped.explanations.set_trait("sample_faithfulness", {"day": session.explanations.check(unit="day")})
         over_windows, on_the_sample = lines(view)[-1].split("; ")
-        assert over_windows == f"{row['verdict']} on 64 windows"
+        assert over_windows == f"{row['verdict']} on shipped data"
         assert " on this sample" in on_the_sample
 
 
