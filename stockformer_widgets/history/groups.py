@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 from ipywidgets import HTML, Button, HBox, Layout, VBox, Widget
 
 from stockformer.survey import history
-from stockformer.survey.history import Filter
+from stockformer.survey.history import ALL, Filter
+from stockformer.table import counted
 from stockformer_widgets.components.drawing import MessageLine, text
 from stockformer_widgets.history.part import Part
 from stockformer_widgets.history.selection import GROUPS
@@ -15,7 +17,7 @@ from stockformer_widgets.views.group_differences import GroupDifferences
 
 
 class Groups(Part):
-    """Keep the windows that are left as a group, and compare two groups."""
+    """Keep the windows that are left as a group, and compare two groups; of one that contains the other, the rest."""
 
     content = ("groups",)
 
@@ -60,10 +62,37 @@ class Groups(Part):
             names = [self._name(where) for where in filters]
             if names[0] == names[1]:
                 raise ValueError(f"both groups are {names[0]}: expected two different ones")
-            one, other = (history.windows_where(self.survey, where) for where in filters)
-            compared = self.survey.compare_groups(one, other, names=(names[0], names[1]))
+            windows = [history.windows_where(self.survey, where) for where in filters]
+            container = _container(*windows)
+            if container is not None:
+                windows[container] = np.setdiff1d(windows[container], windows[1 - container])
+                whole = filters[container] == ALL
+                names[container] = "all other windows" if whole else f"the rest of {names[container]}"
+            compared = self.survey.compare_groups(*windows, names=(names[0], names[1]))
             self._drop()
             self.comparison.children = (GroupDifferences(compared),)
+            if container is not None:
+                outer, inner = GROUPS[container], GROUPS[1 - container]
+                self.refusal.note(f"{outer} contains {inner}: {inner} is compared with the rest of {outer}.")
+
+
+def _container(one: np.ndarray, other: np.ndarray) -> int | None:
+    """Which of two groups of windows contains the other, 0 or 1; None if they share no window.
+
+    Raises:
+        ValueError: they have the same windows, or only some in common.
+    """
+    both = len(np.intersect1d(one, other))
+    if not both:
+        return None
+    if both == len(one) == len(other):
+        raise ValueError("A and B have the same windows: expected two different groups")
+    if both < min(len(one), len(other)):
+        raise ValueError(
+            f"A and B have {counted(both, 'window')} in common: expected groups that share none, or one that contains "
+            "the other"
+        )
+    return int(both == len(one))
 
 
 def _button(words: str, tooltip: str, width: int) -> Button:

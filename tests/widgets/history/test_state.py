@@ -134,6 +134,15 @@ def test_what_cannot_be_chosen_is_said_in_plain_words(explorer, field, value, wo
     assert view.selection.save() == {}
 
 
+def test_a_range_of_a_measure_that_is_not_chosen_is_in_the_words(explorer):
+    view = history_of(explorer)
+    explorer.restore(explorer.state | {"history": {"where": {"ranges": [["drawdown", 0.0, 0.25]]}}})
+    assert not any("drawdown" in slider.description for slider in view.filters.ranges.values())
+    assert f"drawdown {view.survey.in_words('drawdown', 0.0)} to" in view.count.line.value
+    view.groups.buttons["A"].click()
+    assert "<b>A</b>: drawdown " in view.groups.words.value
+
+
 def test_what_this_survey_does_not_have_is_said(explorer):
     history_of(explorer)
     state = explorer.state | {"history": {"where": {"ticker": "ZZZ"}}}
