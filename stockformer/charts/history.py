@@ -139,12 +139,15 @@ def drift_history(drift: Drift, calendar: pd.DataFrame, filtered: str = "") -> C
     )
 
 
-def quality_history(rolling: pd.DataFrame, calendar: pd.DataFrame, name: str, overall: Summary, days: int) -> Chart:
+def quality_history(
+    rolling: pd.DataFrame, calendar: pd.DataFrame, name: str, overall: Summary, days: int, filtered: str = ""
+) -> Chart:
     """The quality of the predictions, its mean over the last `days` days of a period with a 95 % interval.
 
     Args:
         rolling: of `stockformer.survey.history.rolling_quality`.
         overall: what the quality was, see `quality_summary`.
+        filtered: which windows are left, in words.
     """
     dates = pd.DatetimeIndex(calendar["date"])
     held = {str(period): _held(rows, dates) for period, rows in rolling.groupby("period", sort=False)}
@@ -157,8 +160,9 @@ def quality_history(rolling: pd.DataFrame, calendar: pd.DataFrame, name: str, ov
         for period, value, color in zip(held, values, line_colors(len(held)), strict=True)
     )
     restarts = f"no mean mixes training dates with later ones: each period is drawn from its day {days} on"
+    held_over = "dates without enough such windows have no quality: the line holds its last mean there"
     return Chart(
-        title=f"{_title(name)}, mean over {days} days with its 95 % interval",
+        title=f"{_title(name)}, mean over {days} days with its 95 % interval" + (f", {filtered}" if filtered else ""),
         body=Lines(
             tuple(lines),
             _dates(calendar["date"]),
@@ -168,7 +172,7 @@ def quality_history(rolling: pd.DataFrame, calendar: pd.DataFrame, name: str, ov
         ),
         make_table=rolling.copy,
         summary=overall,
-    ).noting(Note(restarts if overall.findings else ""))
+    ).noting(Note(restarts if overall.findings else ""), Note(held_over if filtered and held else ""))
 
 
 def _held(rows: pd.DataFrame, dates: pd.DatetimeIndex) -> pd.DataFrame:

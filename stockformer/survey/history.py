@@ -26,6 +26,8 @@ BAND = (0.1, 0.9)
 QUALITY_DAYS = 126
 #: Days with fewer tickers have no rank correlation.
 FEWEST_TICKERS = 3
+#: A correlation closer to 0 is rounding error.
+_ROUNDING = 1e-12
 _MOST_DATES = 2000
 #: More windows than this are drawn as a density.
 MOST_POINTS = 2000
@@ -155,21 +157,15 @@ def daily_quality(survey: Survey, where: Filter = ALL) -> pd.Series:
     """The quality of the predictions of every day, by date.
 
     For classes the hit rate, the share of right predictions. For a regression the rank information coefficient: the
-    Spearman correlation over all tickers of the score with the outcome, as alphalens defines it
-    (``factor_information_coefficient``); days with fewer than `FEWEST_TICKERS` tickers have none, and neither has a
-    single ticker.
+    Spearman correlation over tickers of the score with the outcome, as alphalens defines it
+    (``factor_information_coefficient``). Both are of the windows that the filter leaves; days with fewer than
+    `FEWEST_TICKERS` of them have no correlation.
     """
     if survey.manifest["classes"]:
         sql = f"SELECT date, avg(correct) AS value FROM windows WHERE NOT isnan(correct) AND {where.sql} GROUP BY date"
         frame = survey.query(f"{sql} ORDER BY date", where.parameters)
         return pd.Series(frame["value"].to_numpy(), pd.DatetimeIndex(frame["date"]))
-    daily = _rank_correlations(survey)
-    if where.ticker is not None:
-        return daily[:0]
-    if where == ALL:
-        return daily
-    dates = survey.query(f"SELECT DISTINCT date FROM windows WHERE {where.sql}", where.parameters)["date"]
-    return daily[daily.index.isin(pd.DatetimeIndex(dates))]
+    return _rank_correlations(survey, where)
 
 
 def why_no_quality(survey: Survey, where: Filter = ALL) -> str:
@@ -183,20 +179,22 @@ def why_no_quality(survey: Survey, where: Filter = ALL) -> str:
     return f"it ranks the tickers of a day, and needs at least {FEWEST_TICKERS} whose predictions and outcomes differ"
 
 
-@lru_cache(maxsize=2)
-def _rank_correlations(survey: Survey) -> pd.Series:
-    """The rank information coefficient of every day, over all tickers."""
+@lru_cache(maxsize=8)
+def _rank_correlations(survey: Survey, where: Filter) -> pd.Series:
+    """The rank information coefficient of every day, over the windows that a filter leaves."""
     ranks = ", ".join(
         f"rank() OVER (PARTITION BY date ORDER BY {name}) "
         f"+ (count(*) OVER (PARTITION BY date, {name}) - 1) / 2 AS rank_of_{name}"
         for name in ("score", "outcome")
     )
     frame = survey.query(
-        f"WITH ranked AS (SELECT date, {ranks} FROM windows WHERE NOT isnan(outcome)) "
+        f"WITH ranked AS (SELECT date, {ranks} FROM windows WHERE NOT isnan(outcome) AND {where.sql}) "
         "SELECT date, corr(rank_of_score, rank_of_outcome) AS value FROM ranked GROUP BY date "
-        f"HAVING count(*) >= {FEWEST_TICKERS} ORDER BY date"
+        f"HAVING count(*) >= {FEWEST_TICKERS} ORDER BY date",
+        where.parameters,
     )
-    return pd.Series(frame["value"].to_numpy(), pd.DatetimeIndex(frame["date"])).dropna()
+    daily = pd.Series(frame["value"].to_numpy(dtype=float), pd.DatetimeIndex(frame["date"])).dropna()
+    return daily.mask(daily.abs() < _ROUNDING, 0.0)
 
 
 @lru_cache(maxsize=64)

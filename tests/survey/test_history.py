@@ -61,11 +61,29 @@ def test_quality_is_the_hit_rate_or_the_rank_correlation_of_every_day(surveyed):
         assert daily[date] == pytest.approx(expected)
 
 
-def test_quality_of_some_days_and_of_one_ticker(surveyed):
+def test_the_quality_is_of_the_windows_that_the_filter_leaves(surveyed):
     frame = surveyed.to_frame()
-    calm, alone = (history.daily_quality(surveyed, where) for where in (Filter(regime="calm"), Filter(ticker="T1")))
-    assert set(calm.index) == set(frame[frame["regime"] == "calm"]["date"])
-    assert len(alone) == (len(frame[frame["ticker"] == "T1"]) if "correct" in frame else 0)
+    median = frame["volatility"].median()
+    daily = history.daily_quality(surveyed, Filter(ranges=(Range("volatility", 0.0, median),)))
+    left, expected = frame[frame["volatility"] <= median], {}
+    for date, day in left.groupby("date"):
+        if "correct" in day:
+            expected[date] = day["correct"].mean()
+        elif len(day) >= 3:
+            expected[date] = spearmanr(day["score"], day["outcome"]).statistic
+    assert 0 < (left.groupby("date").size() < 3).sum() < left["date"].nunique()
+    pd.testing.assert_series_equal(
+        daily, pd.Series(expected), check_names=False, check_freq=False, check_index_type=False
+    )
+    alone = history.daily_quality(surveyed, Filter(ticker="T1"))
+    assert len(alone) == ((frame["ticker"] == "T1").sum() if "correct" in frame else 0)
+
+
+def test_rounding_is_no_correlation(tmp_path):
+    surveyed = survey(make_model("regression"), make_dataset("regression"), tmp_path / "run", progress=False)
+    place = "substr(ticker::VARCHAR, 2)::INTEGER"
+    surveyed._connection.execute(f"UPDATE windows SET score = {place}, outcome = abs({place} - 2) > 0")
+    assert (history.daily_quality(surveyed) == 0).all()
 
 
 def test_ties_have_the_mean_of_their_ranks(tmp_path):
@@ -106,14 +124,19 @@ def test_the_quality_rolls_over_the_last_days_of_a_period():
     assert history.rolling_quality({"training": daily[:50]}, 1).empty
 
     calendar = pd.DataFrame({"date": dates, "volatile": 0.0})
-    chart = quality_history(rolling, calendar, HIT_RATE, quality_summary(HIT_RATE, {"training": (0.5, 0.4, 0.6)}), 126)
+    overall = quality_summary(HIT_RATE, {"training": (0.5, 0.4, 0.6)})
+    chart = quality_history(rolling, calendar, HIT_RATE, overall, 126)
     for line, (first, last) in zip(chart.body.lines, [(125, 199), (325, 499)], strict=True):
         drawn = first + np.flatnonzero(np.isfinite(line.values))
         assert 500 - len(line.values) == first
         assert (drawn[0], drawn[-1]) == (first, last)  # nothing is drawn in the first days of the later period
     width = chart.body.band.high - chart.body.band.low
     assert np.isin(np.flatnonzero(width), [*range(125, 200), *range(325, 500)]).all()
-    assert chart.notes[0].text.endswith("each period is drawn from its day 126 on")
+    assert [note.text.split(": ")[1] for note in chart.notes] == ["each period is drawn from its day 126 on"]
+
+    filtered = quality_history(rolling, calendar, HIT_RATE, overall, 126, "calm days")
+    assert filtered.title == "Hit rate, mean over 126 days with its 95 % interval, calm days"
+    assert filtered.notes[1].text.startswith("dates without enough such windows have no quality: the line holds")
 
 
 @pytest.mark.parametrize(
