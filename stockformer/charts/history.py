@@ -46,12 +46,13 @@ def market_context(calendar: pd.DataFrame) -> Chart:
     """Volatility by date, the volatile regime shaded.
 
     Args:
-        calendar: ``date, volatility`` and ``volatile``, the share of a date's windows in that regime.
+        calendar: ``date, volatility`` and ``volatile``, the share of a date's windows in that regime; NaN where no
+            window has a regime.
     """
     volatility = calendar["volatility"].to_numpy()
     low, high = finite_range([volatility], 0.0)
     shaded = np.where(calendar["volatile"] > 0.5, high, low)
-    regime = ["yes" if share > 0.5 else "no" for share in calendar["volatile"]]
+    regime = ["unknown" if np.isnan(share) else "yes" if share > 0.5 else "no" for share in calendar["volatile"]]
     lines = (
         Line("volatile quarter of days", shaded, regime, GREY, "area"),
         Line("volatility", volatility, [f"{100 * value:.2f} %" for value in volatility], NEUTRAL),

@@ -13,6 +13,8 @@ from stockformer.dataset import StockDataset
 #: Regimes of the calendar from the quietest days to the most volatile: the lowest quarter, the middle half, the highest
 #: quarter of days.
 REGIMES = ("calm", "normal", "volatile")
+#: In the place of a regime: the volatility of the day is not known.
+UNKNOWN = "unknown"
 
 
 def price_context(dataset: StockDataset) -> pd.DataFrame:
@@ -23,7 +25,7 @@ def price_context(dataset: StockDataset) -> pd.DataFrame:
         ``window_return``: relative change of the adjusted close from the first day to the last, a fraction.
         ``drawdown``: largest fall from an earlier high in the window, a fraction of that high.
         ``regime``: one of `REGIMES`, by the mean volatility over the tickers with a window that ends on that day; the
-            same for every ticker of a day.
+            same for every ticker of a day; `UNKNOWN` where none of them has a volatility.
         ``outcome``: the number that the label is made from; NaN where it is not known.
     """
     prices = dataset.prices["adjusted_close"].to_numpy(dtype=np.float64)
@@ -53,8 +55,8 @@ def index_of(dataset: StockDataset) -> str:
 
 
 def _regimes(dataset: StockDataset) -> np.ndarray:
-    by_day = pd.Series(dataset.volatility).groupby(dataset.end_dates).mean()
-    edges = np.nanquantile(by_day, (0.25, 0.75))
+    by_day = pd.Series(dataset.volatility).groupby(dataset.end_dates).mean().dropna()
+    edges = by_day.quantile([0.25, 0.75])
     regime = np.array(REGIMES)[np.searchsorted(edges, by_day.to_numpy(), side="right")]
-    names: np.ndarray = pd.Series(regime, by_day.index).loc[dataset.end_dates].to_numpy()
+    names: np.ndarray = pd.Series(regime, by_day.index).reindex(dataset.end_dates, fill_value=UNKNOWN).to_numpy()
     return names

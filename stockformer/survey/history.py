@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import stdtrit
 
+from stockformer.survey.context import UNKNOWN
 from stockformer.survey.table import Survey
 from stockformer.survey.words import named
 from stockformer.table import counted
@@ -121,10 +122,11 @@ def date_unit(survey: Survey) -> str:
 
 def calendar(survey: Survey) -> pd.DataFrame:
     """One row per date of the picture: ``date``, ``volatility`` (mean over windows), and ``volatile``, the share of its
-    windows in the volatile regime."""
+    windows in the volatile regime, among those that have one; NaN without any."""
     return survey.query(
         f"SELECT date_trunc('{date_unit(survey)}', date) AS date, avg(volatility) AS volatility, "
-        "avg(CAST(regime = 'volatile' AS DOUBLE)) AS volatile FROM windows GROUP BY ALL ORDER BY ALL"
+        f"avg(CAST(regime = 'volatile' AS DOUBLE)) FILTER (regime <> '{UNKNOWN}') AS volatile "
+        "FROM windows GROUP BY ALL ORDER BY ALL"
     )
 
 

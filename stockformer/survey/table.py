@@ -126,14 +126,18 @@ class Survey:
                 the least and the most; or name -> condition in SQL, such as
                 ``{"before": "date < '2008-09-15'", "after": "date >= '2008-09-15'"}``.
 
+        Windows without a volatility, or on days without a regime, are in no such group.
+
         Raises:
             ValueError: there is no such column, it has too many values, or a condition is not SQL.
         """
         if not isinstance(by, str):
             return {name: self._where(condition) for name, condition in by.items()}
         if by == "volatility":
-            low, high = self.query("SELECT quantile_cont(volatility, [0.25, 0.75]) AS edges FROM windows")["edges"][0]
-            return {"calm": self._where("volatility <= ?", low), "volatile": self._where("volatility >= ?", high)}
+            low, high = self.to_frame(["volatility"])["volatility"].quantile([0.25, 0.75])
+            # To DuckDB NaN is larger than every number.
+            volatile = self._where("volatility >= ? AND NOT isnan(volatility)", high)
+            return {"calm": self._where("volatility <= ?", low), "volatile": volatile}
         if by == "correct":
             if by not in self.columns:
                 raise ValueError("a regression's values are not right or wrong")

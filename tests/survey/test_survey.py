@@ -21,8 +21,11 @@ import torch
 from small_market import make_dataset, make_model
 from torch import nn
 
+from stockformer.charts.history import market_context
+from stockformer.dataset import StockDataset
 from stockformer.explainability import capture_attention, compare_groups, measure_windows, window_groups
 from stockformer.sample import load_sample
+from stockformer.survey import history as by_date
 from stockformer.survey import open_survey, sample_survey, store, survey, survey_steps
 from stockformer_widgets import ExtractorSession
 from stockformer_widgets.history import check_fit
@@ -91,6 +94,29 @@ def test_regimes_are_quarters_of_the_calendar(whole):
     assert set(by_day[regime["first"] == "calm"].index) == set(by_day.nsmallest(round(quarter)).index)
     assert abs((regime["first"] == "volatile").sum() - quarter) <= 1
     assert by_day[regime["first"] == "volatile"].min() > by_day[regime["first"] == "normal"].max()
+
+
+def test_days_without_a_volatility_have_no_regime(tmp_path):
+    dataset = make_dataset()
+    days = dataset.end_dates.unique()[[30, 31, 32]]
+    rows = dataset.end_dates.isin(days)
+    volatility = np.where(rows, np.nan, dataset.volatility)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StockDataset, "volatility", volatility)
+        without = survey(make_model(), dataset, tmp_path / "run", progress=False)
+    frame = without.to_frame()
+    np.testing.assert_array_equal(frame["regime"] == "unknown", rows)
+    by_day = frame[~rows].groupby("date")["volatility"].mean()
+    volatile = frame.groupby("date")["regime"].first() == "volatile"
+    assert set(by_day[by_day >= by_day.quantile(0.75)].index) == set(volatile[volatile].index)
+    assert list(without.groups("regime")) == ["calm", "normal", "volatile"]
+    quarters, (low, high) = without.groups("volatility"), np.quantile(volatility[~rows], [0.25, 0.75])
+    np.testing.assert_array_equal(quarters["calm"], np.flatnonzero(volatility <= low))
+    np.testing.assert_array_equal(quarters["volatile"], np.flatnonzero(volatility >= high))
+    calendar = by_date.calendar(without)
+    assert set(calendar["date"][calendar["volatile"].isna()]) == set(days)
+    shaded, _ = market_context(calendar).body.lines
+    np.testing.assert_array_equal([word == "unknown" for word in shaded.words], calendar["volatile"].isna())
 
 
 def test_predictions_and_errors(whole):
