@@ -33,7 +33,6 @@ from stockformer.explainability.measures import MEASURES
 from stockformer.explainability.sentences.summary import Finding, Summary
 from stockformer.survey.drift import Drift
 from stockformer.survey.words import in_percent, named, number_words
-from stockformer.table import counted
 
 #: The field that a click on a date sets, of a view's own selection.
 DATE = "date"
@@ -75,7 +74,9 @@ def scale_of(column: str, low: float, high: float) -> Scale:
 
 
 def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, column: str, filtered: str = "") -> Chart:
-    """A measure by date: a line per ticker, or the median with a band.
+    """A measure by date: a line per ticker that has a value, or the median with a band.
+
+    A ticker has the colour of its place among the columns, whatever a filter leaves of the others.
 
     Args:
         frame: of `stockformer.survey.history.measure_by_date`.
@@ -90,19 +91,26 @@ def measure_history(frame: pd.DataFrame, calendar: pd.DataFrame, column: str, fi
         ends = values[["low", "high"]].loc[values["median"].first_valid_index() :].interpolate(limit_area="inside")
         band = Band(ends["low"].to_numpy(), ends["high"].to_numpy(), NEUTRAL) if len(frame) else None
         values = values[["median"]]
-    colors = line_colors(len(values.columns))
+    colors = dict(zip(values, line_colors(len(values.columns)), strict=True))
+    values = values.dropna(axis=1, how="all")
     form = form_of(column)
-    lines = tuple(_line(str(one), values[one], color, form) for one, color in zip(values, colors, strict=True))
+    lines = tuple(_line(str(one), values[one], colors[one], form) for one in values)
     low, high = finite_range([frame.drop(columns="date").to_numpy(dtype=float)])
-    drawn = (values.notna().cummax() & values.notna()[::-1].cummax()).any(axis=1)
-    without = int((drawn & values.isna().all(axis=1)).sum())
-    gaps = f"lines run straight over {without:,} of {counted(int(drawn.sum()), 'date')} that have no such window"
     return Chart(
         title=f"{_title(named(column))} by date" + (f", {filtered}" if filtered else ""),
         body=Lines(lines, _dates(calendar["date"]), scale_of(column, low, high), band),
-        make_table=frame.copy,
-        summary=_measure_summary(values.mean(axis=1), calendar["volatile"].to_numpy() > 0.5, column),
-    ).noting(Note(gaps if without else ""), _method(named(column)))
+        make_table=lambda: frame.dropna(axis=1, how="all"),
+        summary=_measure_summary(values, calendar["volatile"].to_numpy(), column)
+        if len(frame)
+        else Summary("The filter leaves no window.", ()),
+    ).noting(Note(_gaps(values)), _method(named(column)))
+
+
+def _gaps(values: pd.DataFrame) -> str:
+    """Over how many dates each line is drawn without a value, in words; empty if over none."""
+    drawn = {str(name): line.loc[line.first_valid_index() : line.last_valid_index()] for name, line in values.items()}
+    parts = [f"{line.isna().sum():,} of {len(line):,} for {name}" for name, line in drawn.items() if line.isna().any()]
+    return f"lines run straight over dates without a value: {', '.join(parts)}" if parts else ""
 
 
 def _method(name: str) -> Note:
@@ -308,8 +316,15 @@ def _quality_form(name: str) -> str:
     return "%" if name == HIT_RATE else ".3g"
 
 
-def _measure_summary(mean: pd.Series, volatile: np.ndarray, column: str) -> Summary:
-    known = mean.dropna()
+def _measure_summary(values: pd.DataFrame, volatile: np.ndarray, column: str) -> Summary:
+    """The highest and the lowest month, and volatile dates against the others.
+
+    Args:
+        values: by date, a column per line.
+        volatile: the share of a date's windows in the volatile regime; NaN where no window has a regime.
+    """
+    daily = values.mean(axis=1)
+    known = daily.dropna()
     if known.empty:
         return Summary(f"No window has a {named(column)}.", ())
     monthly = known.groupby(pd.DatetimeIndex(known.index).to_period("M")).mean()
@@ -318,14 +333,20 @@ def _measure_summary(mean: pd.Series, volatile: np.ndarray, column: str) -> Summ
         Finding("lowest month", float(monthly.min()), "smallest mean of a calendar month", str(monthly.idxmin())),
     ]
     words = partial(number_words, column)
-    sentence = (
-        f"Highest in {monthly.idxmax()} ({words(monthly.max())}) and lowest in {monthly.idxmin()} "
-        f"({words(monthly.min())}), means of a month"
-    )
-    calm, wild = mean[~volatile].mean(), mean[volatile].mean()
+    high, low = f"{monthly.idxmax()} ({words(monthly.max())})", f"{monthly.idxmin()} ({words(monthly.min())})"
+    several = len(monthly) > 1
+    parts = [f"Highest in {high} and lowest in {low}" if several else f"{words(monthly.iloc[0])} in {monthly.index[0]}"]
+    wild, calm = daily[volatile > 0.5].mean(), daily[volatile <= 0.5].mean()
     if np.isfinite([calm, wild]).all():
-        sentence += f"; {words(wild)} on the volatile quarter of days, {words(calm)} on the others"
-    return Summary(f"{sentence}. Compare two groups to see whether that is more than chance.", tuple(findings))
+        parts.append(f"{words(wild)} on the volatile quarter of days, {words(calm)} on the others")
+    compare = " Compare two groups to see whether that is more than chance." if several or parts[1:] else ""
+    return Summary(f"{'; '.join(parts)}: {_averaged(values)}.{compare}", tuple(findings if several else []))
+
+
+def _averaged(values: pd.DataFrame) -> str:
+    if "median" in values:
+        return "means over dates, each the median over windows"
+    return "means over dates" + (", each the mean over tickers" if len(values.columns) > 1 else "")
 
 
 def _line(name: str, values: pd.Series, color: str, form: str = ".4g", shape: Literal["line", "step"] = "line") -> Line:

@@ -116,7 +116,7 @@ ALL = Filter()
 
 def date_unit(survey: Survey) -> str:
     """The unit of the calendar, ``day``, ``week`` or ``month``, of which a picture has room for all."""
-    days = _distinct(survey, "date")
+    days = len(_distinct(survey, "date"))
     return "day" if days <= _MOST_DATES else "week" if days <= 5 * _MOST_DATES else "month"
 
 
@@ -133,16 +133,21 @@ def calendar(survey: Survey) -> pd.DataFrame:
 def measure_by_date(survey: Survey, column: str, where: Filter = ALL) -> pd.DataFrame:
     """A column by date of the picture: ``date``, and a mean per ticker, or ``median``, ``low`` and ``high``.
 
-    With up to `MOST_LINES` tickers there is a column per ticker, else the median over the windows of a date and the
-    quantiles `BAND`. Dates without a window have no row.
+    With up to `MOST_LINES` tickers there is a column for each, of NaN for those that the filter leaves out. With more
+    there are the median over the windows of a date and the quantiles `BAND`, or the filter's ticker alone. Dates
+    without a window have no row.
     """
     check_column(survey, column)
     date = f"date_trunc('{date_unit(survey)}', date) AS date"
-    if _distinct(survey, "ticker") <= MOST_LINES or where.ticker is not None:
+    tickers = _distinct(survey, "ticker")
+    if len(tickers) > MOST_LINES and where.ticker is not None:
+        tickers = (where.ticker,)
+    if len(tickers) <= MOST_LINES:
         sql = (
             f'SELECT {date}, ticker, avg("{column}") AS value FROM windows WHERE {where.sql} GROUP BY ALL ORDER BY ALL'
         )
-        return survey.query(sql, where.parameters).pivot(index="date", columns="ticker", values="value").reset_index()
+        by_ticker = survey.query(sql, where.parameters).pivot(index="date", columns="ticker", values="value")
+        return by_ticker.reindex(columns=pd.Index(tickers, name="ticker")).reset_index()
     quantiles = f'quantile_cont("{column}", [0.5, {BAND[0]}, {BAND[1]}])'
     sql = f"SELECT {date}, {quantiles} AS q FROM windows WHERE {where.sql} GROUP BY ALL ORDER BY ALL"
     frame = survey.query(sql, where.parameters)
@@ -200,8 +205,9 @@ def _rank_correlations(survey: Survey, where: Filter) -> pd.Series:
 
 
 @lru_cache(maxsize=64)
-def _distinct(survey: Survey, column: str) -> int:
-    return int(survey.query(f"SELECT count(DISTINCT {column}) AS n FROM windows")["n"][0])
+def _distinct(survey: Survey, column: str) -> tuple[Any, ...]:
+    """The values of a column in order."""
+    return tuple(survey.query(f"SELECT DISTINCT {column} AS value FROM windows ORDER BY value")["value"])
 
 
 def split_at_training(survey: Survey, daily: pd.Series) -> dict[str, pd.Series]:

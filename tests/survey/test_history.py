@@ -254,9 +254,9 @@ def test_sentences_say_what_the_numbers_are(surveyed):
     assert chart.body.y.name(0.25) == "25 %"
     assert chart.body.lines[0].words[0] == f"{100 * chart.body.lines[0].values[0]:#.3g} %"
     assert chart.summary.verdict == (
-        f"Highest in {monthly.idxmax()} ({highest}) and lowest in {monthly.idxmin()} ({lowest}), "
-        f"means of a month; {wild} on the volatile quarter of days, "
-        f"{calm} on the others. Compare two groups to see whether that is more than chance."
+        f"Highest in {monthly.idxmax()} ({highest}) and lowest in {monthly.idxmin()} ({lowest}); "
+        f"{wild} on the volatile quarter of days, {calm} on the others: means over dates, each the mean over tickers. "
+        "Compare two groups to see whether that is more than chance."
     )
     assert chart.notes[-1].text.startswith(
         "market share by input x gradient; "
@@ -303,11 +303,65 @@ def test_gaps_are_those_inside_the_line(column):
         return measure_history(frame, calendar, "error")
 
     chart = chart_of([2, 3, 6])
-    assert chart.notes[0].text == "lines run straight over 2 of 5 dates that have no such window"
+    assert chart.notes[0].text == f"lines run straight over dates without a value: 2 of 5 for {column}"
     for values in [chart.body.lines[0].values, *([chart.body.band.high] if ends else [])]:
         assert list(np.isfinite(values)) == [True] * 5 + [False] * 3
     assert not chart_of([2, 3]).notes
     assert not chart_of([]).notes
+
+
+def test_gaps_are_counted_for_each_line():
+    dates = pd.bdate_range("2020-01-01", periods=10)
+    values = {"T0": [*[np.nan] * 2, 1, 2, np.nan, 3, *[np.nan] * 4], "T1": [1, *[np.nan] * 8, 2], "T2": range(10)}
+    frame = pd.DataFrame({"date": dates, **values})
+    chart = measure_history(frame, pd.DataFrame({"date": dates, "volatile": 0.0}), "error")
+    assert chart.notes[0].text == "lines run straight over dates without a value: 1 of 4 for T0, 8 of 10 for T1"
+
+
+def test_a_ticker_keeps_its_colour_whatever_the_filter_leaves(surveyed):
+    calendar = history.calendar(surveyed)
+
+    def colors(where):
+        chart = measure_history(history.measure_by_date(surveyed, "error", where), calendar, "error")
+        assert list(chart.table) == ["date", *(line.name for line in chart.body.lines)]
+        return {line.name: line.color for line in chart.body.lines}
+
+    frame, every = surveyed.to_frame(), colors(Filter())
+    assert len(set(every.values())) == 5
+    assert colors(Filter(ticker="T3")) == {"T3": every["T3"]}
+    low, high = frame.groupby("ticker", observed=True)["volatility"].min().sort_values().iloc[[0, 2]]
+    some = colors(Filter(ranges=(Range("volatility", low, high - 1e-9),)))
+    assert 1 < len(some) < 5
+    assert some.items() <= every.items()
+
+
+@pytest.mark.parametrize(
+    ("where", "verdict"),
+    [
+        (Filter(days=(pd.Timestamp("1990-01-01"), pd.Timestamp("1990-01-02"))), "The filter leaves no window."),
+        (
+            Filter(ticker="T1", days=(pd.Timestamp("2020-02-03"), pd.Timestamp("2020-02-03"))),
+            "{} in 2020-02: means over dates.",
+        ),
+    ],
+)
+def test_sentences_of_few_windows(surveyed, where, verdict):
+    calendar = history.calendar(surveyed)
+    chart = measure_history(history.measure_by_date(surveyed, "error", where), calendar, "error")
+    value = surveyed.to_frame()["error"][history.windows_where(surveyed, where)].mean()
+    assert chart.summary.verdict == verdict.format(f"{value:#.3g}")
+    assert not chart.summary.findings
+
+
+def test_medians_are_said_to_be_medians(surveyed, monkeypatch):
+    monkeypatch.setattr(history, "MOST_LINES", 4)
+    calendar = history.calendar(surveyed)
+    many = measure_history(history.measure_by_date(surveyed, "error"), calendar, "error")
+    assert ": means over dates, each the median over windows. Compare" in many.summary.verdict
+    frame = history.measure_by_date(surveyed, "error", Filter(ticker="T3"))
+    assert list(frame) == ["date", "T3"]
+    one = measure_history(frame, calendar, "error")
+    assert ": means over dates. Compare" in one.summary.verdict
 
 
 @pytest.mark.parametrize("target", ["volatility_10d", "close_10d_fwd_return"])

@@ -58,7 +58,7 @@ def test_a_click_on_a_bar_goes_to_the_nearest_value(view, session, click):
 def test_nothing_left_is_said(view):
     view.selection.where = Filter(days=(pd.Timestamp("1999-01-01"), pd.Timestamp("1999-12-31")))
     assert view.count.line.value.startswith(f"<b>0 of {len(view.survey)} windows</b>")
-    assert "No window has a market share." in view.measure.caption.text["summary"]["verdict"]
+    assert "The filter leaves no window." in view.measure.caption.text["summary"]["verdict"]
     assert not view.message.value or "role" not in view.message.value.replace('role="alert"', "")
     assert view.rows.table.rows == []
 
