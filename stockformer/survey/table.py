@@ -98,7 +98,8 @@ class Survey:
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """The result of one SELECT of DuckDB over the table ``windows``, which it cannot change.
 
-        DESCRIBE, SUMMARIZE and a PIVOT that names its columns by IN are one; any other PIVOT is several statements.
+        ``window`` is a word of SQL: the column is ``"window"``. DESCRIBE, SUMMARIZE and a PIVOT that names its columns
+        by IN are one; any other PIVOT is several statements.
 
         Raises:
             ValueError: DuckDB cannot run it, or it is something else than one SELECT that only reads.

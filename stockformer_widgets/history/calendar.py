@@ -134,4 +134,5 @@ class Quality(CalendarPart):
         overall = quality_summary(name, history.quality_by_period(survey, daily), missing)
         periods = history.split_at_training(survey, daily)
         rolling = history.rolling_quality(periods, survey.manifest["horizon"] or 1)
-        return quality_history(rolling, self.selection.calendar, name, overall, history.QUALITY_DAYS)
+        filtered = history.filter_words(survey, where)
+        return quality_history(rolling, self.selection.calendar, name, overall, history.QUALITY_DAYS, filtered)

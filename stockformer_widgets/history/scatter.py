@@ -14,6 +14,7 @@ from stockformer.charts.history import scale_of
 from stockformer.survey import history
 from stockformer.survey.history import MOST_POINTS, Density
 from stockformer.survey.words import named
+from stockformer.table import counted
 from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
     NEUTRAL,
@@ -64,7 +65,7 @@ class Scatter(Part):
             else:
                 frame = history.scatter(self.survey, x, y, where)
                 set_traits(self.points, x=frame["x"].to_numpy(dtype=float), y=frame["y"].to_numpy(dtype=float))
-        self.plot.title = f"{named(y).capitalize()} (upwards) against {named(x)}, {number:,} windows"
+        self.plot.title = f"{named(y).capitalize()} (upwards) against {named(x)}, {counted(number, 'window')}"
 
     def _frame(self, density: Density) -> None:
         columns = self.selection.against, self.selection.measure
