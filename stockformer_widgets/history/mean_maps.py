@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from functools import partial
 from typing import Any
 
 from ipywidgets import HTML, HBox, Layout, SelectMultiple, Widget
-from torch import Tensor
 
 from stockformer.charts.draw import draw_side_by_side
 from stockformer.charts.figures import render
 from stockformer.charts.history import mean_maps
 from stockformer.explainability import kind_title
-from stockformer.survey.run import MOST_TICKERS
 from stockformer_widgets.components.drawing import text
 from stockformer_widgets.components.syncing import Syncing
 from stockformer_widgets.history.part import Part, choice
 
-#: Choice -> what the maps are means over, nothing for the first.
-_BY = {"hidden": "", "of each regime": "regime", "of each ticker": "ticker", "of each month": "month"}
+#: Choice -> what the maps are means over.
+_BY = {"of each regime": "regime", "of each ticker": "ticker", "of each month": "month"}
+#: The value of "hidden": a Dropdown takes None to mean that nothing is chosen.
+_NONE = ""
 #: Groups that are drawn unless others are chosen.
 _DRAWN = 8
 _DPI = 100
@@ -34,30 +35,31 @@ class MeanMaps(Part):
     None are drawn before a grouping is chosen.
     """
 
+    content = ("maps_of", "map_groups", "map_kind", "map_layer")
+
     def _build(self) -> tuple[Widget, ...]:
-        few = len(self.selection.tickers) <= MOST_TICKERS
-        self.by = choice("mean maps", [(words, by) for words, by in _BY.items() if few or by != "ticker"])
-        self.kind, self.layer = choice("kind", [""]), choice("layer", [0])
+        choices = [("hidden", _NONE), *((words, by) for words, by in _BY.items() if by in self.selection.groupings)]
+        self.by, self.kind, self.layer = choice("mean maps", choices), choice("kind", [""]), choice("layer", [0])
         narrow = {"style": {"description_width": "auto"}, "layout": Layout(width="150px")}
         self.groups = SelectMultiple(description="groups", rows=4, **narrow)
         self.image = HTML()  # an Image has no words for who cannot see it
         self.note = HTML(_NOTE)
         self._syncing = Syncing()
-        self._maps: dict[str, dict[str, dict[str, Tensor]]] = {}
-        controls = [self.by, self.groups, self.kind, self.layer]
-        for control in controls:
-            control.observe(self._chosen, "value")
-        return HBox([*controls, self.note], layout=Layout(flex_flow="row wrap")), self.image
+        controls = {"maps_of": self.by, "map_groups": self.groups, "map_kind": self.kind, "map_layer": self.layer}
+        for name, control in controls.items():
+            control.observe(partial(self._choose, name), "value")
+        return HBox([*controls.values(), self.note], layout=Layout(flex_flow="row wrap")), self.image
 
     def _draw(self) -> None:
-        by = self.by.value
-        for part in (self.groups, self.kind, self.layer, self.note, self.image):
-            part.layout.display = None if by else "none"
-        if not by:
-            return
-        maps = self._maps_by(by)
+        by = self.selection.maps_of
         with self._syncing():
-            self._offer(maps)
+            self.by.value = by or _NONE
+            for part in (self.groups, self.kind, self.layer, self.note, self.image):
+                part.layout.display = None if by else "none"
+            if not by:
+                return
+            maps = self.selection.mean_maps
+            self._offer(list(maps))
         kind, layer = self.kind.value, self.layer.value
         cells = {name: one for name, one in mean_maps(maps, kind, layer).items() if name in self.groups.value}
         self.image.layout.display = None if cells else "none"
@@ -69,28 +71,26 @@ class MeanMaps(Part):
     def _mark(self, window: int | None) -> None:
         """A mean is of many windows."""
 
-    def _offer(self, maps: dict[str, dict[str, Tensor]]) -> None:
-        """Offer the groups, kinds and layers that there are."""
-        names = tuple(maps)
-        if self.groups.options != names:
+    def _offer(self, names: list[str]) -> None:
+        """Offer the groups, kinds and layers that there are, and show which are chosen."""
+        chosen = self.selection
+        if self.groups.options != tuple(names):
             self.groups.value = ()  # the page refuses fewer options than are chosen
             self.groups.options = names
-            self.groups.value = names[:_DRAWN]
-        by_kind = maps[names[0]]
-        kinds = tuple((kind_title(kind), kind) for kind in by_kind)
+        self.groups.value = names[:_DRAWN] if chosen.map_groups is None else chosen.map_groups
+        kinds = tuple((kind_title(kind), kind) for kind in chosen.map_layers)
         if self.kind.options != kinds:
             self.kind.options = kinds
-        layers = tuple(range(len(by_kind[self.kind.value])))
+        self.kind.value = chosen.map_kind or next(iter(chosen.map_layers))
+        layers = tuple(range(chosen.map_layers[self.kind.value]))
         if self.layer.options != layers:
             self.layer.options = layers
+        self.layer.value = chosen.map_layer
 
-    def _maps_by(self, by: str) -> dict[str, dict[str, Tensor]]:
-        """The maps of a grouping by the name of the group, in the order of names; read once."""
-        if by not in self._maps:
-            self._maps[by] = dict(sorted(self.survey.mean_maps(by).items()))
-        return self._maps[by]
-
-    def _chosen(self, change: Any) -> None:
+    def _choose(self, name: str, change: Any) -> None:
         if not self._syncing.running:
             with self.message.reporting():
-                self._draw()
+                value = change["new"]
+                if isinstance(value, tuple):
+                    value = list(value)
+                setattr(self.selection, name, None if value == _NONE else value)

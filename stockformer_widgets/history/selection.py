@@ -1,7 +1,8 @@
-"""What a history shows: two measures, and the windows that a filter leaves."""
+"""What a history shows: two measures, the windows that a filter leaves, groups of them, and mean maps."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import astuple, fields
 from datetime import date
@@ -9,11 +10,13 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
-from traitlets import Dict, Enum, Instance, TraitError, Unicode, validate
+from torch import Tensor
+from traitlets import Dict, Enum, Instance, Int, List, TraitError, Unicode, validate
 
 from stockformer.survey import Survey, history
 from stockformer.survey.context import REGIMES
 from stockformer.survey.history import Filter, Range
+from stockformer.survey.run import MOST_TICKERS
 from stockformer.survey.table import SECTOR
 from stockformer.table import listed
 from stockformer_widgets.state.observable import Observable, changing, reacts
@@ -25,7 +28,10 @@ BY = ("by date", "by quarter")
 _FIRST = "market_share"
 #: The groups that are compared.
 GROUPS = ("A", "B")
-_CHOSEN = ("measure", "against", "by", "where", "groups")  # traits that a person chooses, and that an undo brings back
+#: What mean maps are of.
+MAPS_OF = ("regime", "ticker", "month")
+#: Traits that a person chooses, and that an undo brings back. What maps are of comes before what depends on it.
+_CHOSEN = ("measure", "against", "by", "where", "groups", "maps_of", "map_groups", "map_kind", "map_layer")
 
 
 def _saved(where: Filter) -> dict[str, Any]:
@@ -58,7 +64,7 @@ def _days(days: Any) -> tuple[pd.Timestamp, pd.Timestamp] | None:
 
 
 class HistorySelection(Observable):
-    """Measures, filter and groups of a history.
+    """Measures, filter, groups and mean maps of a history.
 
     Args:
         survey: whose windows they are of.
@@ -77,11 +83,20 @@ class HistorySelection(Observable):
     where = Instance(Filter, args=())
     #: Windows to compare: ``A`` and ``B`` -> their filter.
     groups = Dict(value_trait=Instance(Filter))
+    #: What mean maps are drawn of, one of `groupings`; None for no maps.
+    maps_of = Enum(MAPS_OF, None, allow_none=True)
+    #: Whose mean maps are drawn, names of `mean_maps`; None for the first few.
+    map_groups = List(Unicode(), None, allow_none=True)
+    #: The kind of attention of the mean maps, None for the first.
+    map_kind = Unicode(None, allow_none=True)
+    #: The layer of the mean maps, from 0.
+    map_layer = Int(0)
 
     def __init__(self, survey: Survey) -> None:
         super().__init__()
         self.survey = survey
         self.measure = _FIRST if _FIRST in survey.numeric else survey.numeric[0]
+        self._maps_by: dict[str, dict[str, dict[str, Tensor]]] = {}
         self._first = {name: getattr(self, name) for name in _CHOSEN}
         self._undo = Undo(lambda: {"where": self.where}, lambda state: setattr(self, "where", state["where"]))
 
@@ -102,7 +117,8 @@ class HistorySelection(Observable):
             chosen["where"] = _saved(chosen["where"])
         if "groups" in chosen:
             chosen["groups"] = {name: _saved(where) for name, where in chosen["groups"].items()}
-        return chosen
+        saved: dict[str, Any] = json.loads(json.dumps(chosen))
+        return saved
 
     def restore(self, state: Mapping[str, Any]) -> list[str]:
         """Choose what `save` returned, here or elsewhere.
@@ -150,6 +166,26 @@ class HistorySelection(Observable):
         """The names of the sectors; none of a survey without sectors."""
         return self._names(SECTOR) if SECTOR in self.survey.columns else []
 
+    @property
+    def groupings(self) -> list[str]:
+        """Those of `MAPS_OF` that the survey has."""
+        return [name for name in MAPS_OF if name != "ticker" or len(self.tickers) <= MOST_TICKERS]
+
+    @property
+    def mean_maps(self) -> dict[str, dict[str, Tensor]]:
+        """The mean maps that `maps_of` names by group, in the order of names; see `Survey.mean_maps`."""
+        return self._maps(self.maps_of) if self.maps_of else {}
+
+    @property
+    def map_layers(self) -> dict[str, int]:
+        """Kind of attention -> number of layers of its mean maps."""
+        return {kind: len(layers) for kind, layers in next(iter(self._maps("month").values())).items()}
+
+    def _maps(self, by: str) -> dict[str, dict[str, Tensor]]:
+        if by not in self._maps_by:
+            self._maps_by[by] = dict(sorted(self.survey.mean_maps(by).items()))
+        return self._maps_by[by]
+
     def _names(self, column: str) -> list[str]:
         return list(self.survey.query(f"SELECT DISTINCT {column} AS name FROM windows ORDER BY name")["name"])
 
@@ -190,6 +226,50 @@ class HistorySelection(Observable):
         if where.correct is not None and "correct" not in self.survey.columns:
             raise TraitError("a regression's values are not right or wrong")
         return where
+
+    @validate("maps_of")
+    def _check_maps_of(self, proposal: Any) -> str | None:
+        by: str | None = proposal["value"]
+        if by is not None and by not in self.groupings:
+            raise TraitError(f"there are no mean maps of each {by}: the survey has more than {MOST_TICKERS}")
+        return by
+
+    @validate("map_groups")
+    def _check_map_groups(self, proposal: Any) -> list[str] | None:
+        names: list[str] | None = proposal["value"]
+        for name in names or []:
+            if name not in self.mean_maps:
+                raise TraitError(f"there is no mean map of {name!r}, only {listed(list(self.mean_maps), 20) or 'none'}")
+        return names
+
+    @validate("map_kind")
+    def _check_map_kind(self, proposal: Any) -> str | None:
+        kind: str | None = proposal["value"]
+        if kind is not None and kind not in self.map_layers:
+            raise TraitError(f"there is no mean map of {kind!r} attention, only {', '.join(self.map_layers)}")
+        return kind
+
+    @validate("map_layer")
+    def _check_map_layer(self, proposal: Any) -> int:
+        layer: int = proposal["value"]
+        if layer and not 0 <= layer <= self._last_layer:
+            raise TraitError(f"the layer of the mean maps is {layer}, expected 0 to {self._last_layer}")
+        return layer
+
+    @property
+    def _last_layer(self) -> int:
+        kind = self.map_kind or next(iter(self.map_layers))
+        return self.map_layers[kind] - 1
+
+    @reacts("maps_of")
+    def _drop_groups(self, change: Any) -> None:
+        """Groups of regimes are none of months."""
+        if self.map_groups is not None and not set(self.map_groups) & set(self.mean_maps):
+            self.set_trait("map_groups", None)
+
+    @reacts("map_kind")
+    def _keep_layer(self, change: Any) -> None:
+        self.map_layer = min(self.map_layer, self._last_layer)
 
     @reacts("where")
     def _remember(self, change: Any) -> None:

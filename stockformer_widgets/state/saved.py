@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-from traitlets import Bool, Enum, HasTraits, Int, TraitError, TraitType, Tuple, Unicode
+from traitlets import Bool, Enum, HasTraits, Int, List, TraitError, TraitType, Tuple, Unicode
 
 from stockformer.dataset import Window
 from stockformer.explainability import WhatIf
@@ -22,7 +22,13 @@ from stockformer_widgets.state.session import ExtractorSession
 VERSION = 1
 _PARTS = ("what_if", "explanations", "selection", "options", "history")  # dictionaries, where a state has them
 _WINDOWS = ("market_from", "patch_from")  # fields of a what-if that are indices of windows
-_FORMS = {Bool: "true or false", Int: "a whole number", Unicode: "a name", Tuple: "the first and the last day"}
+_FORMS = {
+    Bool: "true or false",
+    Int: "a whole number",
+    Unicode: "a name",
+    List: "a list of names",
+    Tuple: "the first and the last day",
+}
 # The days in view follow the selected ones, so they come last.
 _SELECTED = ("kind", "layer", "head", "query", "key", "feature", "shown_queries", "shown_keys", "log_colors")
 
@@ -123,8 +129,9 @@ def _check(state: Any) -> None:
 def _form(trait: TraitType[Any, Any]) -> str:
     """The values that a trait takes, in words."""
     if isinstance(trait, Enum):
-        return f"one of {listed(list(trait.values or ()), 20)}"
-    words = next((words for kind, words in _FORMS.items() if isinstance(trait, kind)), trait.info())
+        words = f"one of {listed(list(trait.values or ()), 20)}"
+    else:
+        words = next((words for kind, words in _FORMS.items() if isinstance(trait, kind)), trait.info())
     return f"{words} or None" if trait.allow_none else words
 
 

@@ -10,7 +10,7 @@ State = Mapping[str, Any]
 _MOST = 200
 _TOGETHER = 0.5  # seconds
 _FLAT = ("explanations", "selection", "history")  # whose fields have names of their own
-_WORDS = {"where": "filter", "by": "drawn", "log_colors": "log colours"}
+_WORDS = {"where": "filter", "by": "drawn", "log_colors": "log colours", "maps_of": "mean maps"}
 _DRAGGED = ["query"], ["key"]  # a click on a map changes both
 
 

@@ -86,6 +86,51 @@ def test_a_brushed_part_is_undone_and_opens_in_another_notebook(explorer, survey
     assert view.selection.where == where
 
 
+def test_mean_maps_are_undone_and_open_in_another_notebook(explorer, surveyed):
+    part = history_of(explorer).mean_maps
+    part.by.value = "regime"
+    assert explorer.toolbar.undoes == "mean maps"
+    part.groups.value = ("volatile", "calm")
+    part.kind.value = "self"
+    part.layer.value = 1
+    drawn, state = part.image.value, json.loads(json.dumps(explorer.state))
+    assert state["history"] == {
+        "maps_of": "regime",
+        "map_groups": ["volatile", "calm"],
+        "map_kind": "self",
+        "map_layer": 1,
+    }
+    part.by.value = "month"
+    assert "map_groups" not in explorer.state["history"]
+    months = part.groups.value
+    explorer.undo()
+    assert (part.by.value, part.groups.value, part.image.value) == ("regime", ("volatile", "calm"), drawn)
+    for _ in range(4):
+        explorer.undo()
+    assert (part.by.value, part.image.layout.display, explorer.toolbar.undoes) == ("", "none", "")
+    for _ in range(4):
+        explorer.redo()
+    assert (part.kind.value, part.layer.value, part.image.value) == ("self", 1, drawn)
+    explorer.redo()
+    assert (part.by.value, part.groups.value) == ("month", months)
+    session = ExtractorSession.from_dataset(surveyed[0], surveyed[1])
+    with session, AttentionExplorer(session, survey=surveyed[2]) as other:
+        other.restore(state)
+        assert other.state == state
+        assert history_of(other).mean_maps.image.value == drawn
+        other.restore({"version": 1, "history": {}})
+        assert history_of(other).mean_maps.by.value == ""
+
+
+def test_a_layer_that_a_kind_of_mean_maps_lacks_is_undone_with_the_kind(explorer):
+    view = history_of(explorer)
+    view.selection.maps_of, view.selection.map_layer = "ticker", 1
+    view.mean_maps.kind.value = "market"
+    assert (view.selection.map_layer, view.mean_maps.layer.value) == (0, 0)
+    explorer.undo()
+    assert (view.selection.map_kind, view.mean_maps.layer.value) == (None, 1)
+
+
 @pytest.mark.parametrize(
     ("where", "words"),
     [
@@ -123,6 +168,15 @@ def test_a_filter_that_cannot_be_is_said_and_the_rest_restored(explorer, where, 
     [
         ("measure", 5, "measure is not restored: found 5, expected a name"),
         ("by", "moon", "drawn is not restored: found 'moon', expected one of by date, by quarter"),
+        ("maps_of", "moon", "mean maps is not restored: found 'moon', expected one of regime, ticker, month or None"),
+        ("map_groups", 5, "map groups is not restored: found 5, expected a list of names or None"),
+        ("map_groups", ["calm"], "map groups is not restored: there is no mean map of 'calm', only none"),
+        (
+            "map_kind",
+            "moon",
+            "map kind is not restored: there is no mean map of 'moon' attention, only cross, self, market",
+        ),
+        ("map_layer", 2, "map layer is not restored: the layer of the mean maps is 2, expected 0 to 1"),
         ("groups", 5, "groups is not restored: it is 5, expected a dictionary"),
         ("groups", {"C": {}}, "group C is not restored: there is no group C, only A and B"),
     ],
