@@ -195,7 +195,7 @@ class HistorySelection(Observable):
 
     def _known_measure(self, name: str) -> str:
         if name not in self.survey.numeric:
-            raise TraitError(f"there is no measure {name!r}, only {', '.join(self.survey.numeric)}")
+            raise TraitError(f"there is no measure {name!r}, only {listed(self.survey.numeric)}")
         return name
 
     @validate("where")
