@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 
 from stockformer.survey.context import UNKNOWN
 from stockformer.survey.table import Survey
-from stockformer.survey.words import named
+from stockformer.survey.words import named, number_words
 from stockformer.table import counted
 from stockformer.uncertainty.dependence import FEWEST_BLOCKS, block_lengths, standard_errors
 
@@ -93,6 +93,18 @@ class Filter:
     @property
     def parameters(self) -> list[Any]:
         return [value for _, values in self._conditions for value in values]
+
+    @property
+    def words(self) -> str:
+        """The filter in words; empty if it leaves out nothing. Values are in the units of the pictures."""
+        correct = None if self.correct is None else "right predictions" if self.correct else "wrong predictions"
+        days = None if self.days is None else f"{self.days[0].date()} to {self.days[1].date()}"
+        regime = None if self.regime is None else f"{self.regime} days"
+        ranges = [
+            f"{named(one.measure)} {number_words(one.measure, one.low)} to {number_words(one.measure, one.high)}"
+            for one in self.ranges
+        ]
+        return ", ".join(part for part in (self.ticker, self.sector, regime, correct, days, *ranges) if part)
 
     def limited(self, limits: Mapping[str, tuple[float, float] | None]) -> Filter:
         """The same filter with other ranges of some measures: measure -> both ends, None for any value."""
@@ -423,18 +435,6 @@ def windows_where(survey: Survey, where: Filter) -> np.ndarray:
 def count(survey: Survey, where: Filter) -> int:
     """How many windows a filter leaves."""
     return int(survey.query(f"SELECT count(*) AS n FROM windows WHERE {where.sql}", where.parameters)["n"][0])
-
-
-def filter_words(survey: Survey, where: Filter) -> str:
-    """A filter in words; empty if it leaves out nothing."""
-    correct = None if where.correct is None else "right predictions" if where.correct else "wrong predictions"
-    days = None if where.days is None else f"{where.days[0].date()} to {where.days[1].date()}"
-    regime = None if where.regime is None else f"{where.regime} days"
-    ranges = [
-        f"{named(one.measure)} {survey.in_words(one.measure, one.low)} to {survey.in_words(one.measure, one.high)}"
-        for one in where.ranges
-    ]
-    return ", ".join(part for part in (where.ticker, where.sector, regime, correct, days, *ranges) if part)
 
 
 def count_words(survey: Survey, where: Filter) -> str:

@@ -108,7 +108,7 @@ class Measure(CalendarPart):
 
     def _make_chart(self) -> Chart:
         where, name, calendar = self.selection.where, self.selection.measure, self.selection.calendar
-        filtered = history.filter_words(self.survey, where)
+        filtered = where.words
         if self.selection.by == "by quarter":
             return drift_history(drift(self.survey, name, where), calendar, filtered)
         return measure_history(history.measure_by_date(self.survey, name, where), calendar, name, filtered)
@@ -134,5 +134,5 @@ class Quality(CalendarPart):
         overall = quality_summary(name, history.quality_by_period(survey, daily), missing)
         periods = history.split_at_training(survey, daily)
         rolling = history.rolling_quality(periods, survey.manifest["horizon"] or 1)
-        filtered = history.filter_words(survey, where)
+        filtered = where.words
         return quality_history(rolling, self.selection.calendar, name, overall, history.QUALITY_DAYS, filtered)

@@ -117,7 +117,7 @@ class Count(Part):
 
     def _draw(self) -> None:
         where = self.selection.where
-        words = history.filter_words(self.survey, where)
+        words = where.words
         filtered = f" ({text(words)})" if words else ""
         self._words = f"<b>{history.count_words(self.survey, where)}</b>{filtered}"
 

@@ -42,7 +42,7 @@ class Groups(Part):
         """No window of a group is marked."""
 
     def _name(self, where: Filter) -> str:
-        return history.filter_words(self.survey, where) or "all windows"
+        return where.words or "all windows"
 
     def _keep(self, name: str, button: Button) -> None:
         self.selection.groups = {**self.selection.groups, name: self.selection.where}

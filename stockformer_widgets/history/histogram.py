@@ -44,7 +44,7 @@ class Histogram(Part):
     def _draw(self) -> None:
         measure, where = self.selection.measure, self.selection.where
         bins = history.histogram(self.survey, measure, where)
-        self.chart = measure_histogram(bins, measure, history.filter_words(self.survey, where))
+        self.chart = measure_histogram(bins, measure, where.words)
         self.plot.title = self.chart.title
         self.bars.visible = len(bins) > 0
         if len(bins):

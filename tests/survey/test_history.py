@@ -209,7 +209,7 @@ def test_filters_in_words_and_their_windows(surveyed):
     frame = surveyed.to_frame()
     expected = frame[(frame["ticker"] == "T2") & (frame["regime"] == "volatile") & frame["date"].between(*days)]
     np.testing.assert_array_equal(history.windows_where(surveyed, where), expected["window"])
-    assert history.filter_words(surveyed, where) == "T2, volatile days, 2020-02-03 to 2020-03-31"
+    assert where.words == "T2, volatile days, 2020-02-03 to 2020-03-31"
     assert history.count_words(surveyed, where) == f"{len(expected)} of {len(frame)} windows"
     assert history.count_words(surveyed, Filter()) == f"{len(frame)} windows"
 
@@ -221,7 +221,7 @@ def test_ranges_of_measures_and_their_windows(surveyed):
     where = Filter(regime="calm", ranges=(Range("volatility", low, high), Range("error", 0.0, error)))
     calm = frame[(frame["regime"] == "calm") & frame["volatility"].between(low, high) & (frame["error"] <= error)]
     np.testing.assert_array_equal(history.windows_where(surveyed, where), calm["window"])
-    assert history.filter_words(surveyed, where) == (
+    assert where.words == (
         f"calm days, volatility {100 * low:#.3g} % to {100 * high:#.3g} %, error 0.00 to {error:#.3g}"
     )
     volatile = where.limited({"error": None, "volatility": (low, low)})
@@ -229,9 +229,9 @@ def test_ranges_of_measures_and_their_windows(surveyed):
     assert volatile.limited({"volatility": None}) == Filter(regime="calm")
 
 
-def test_values_of_the_target_are_in_its_words():
+def test_a_range_is_in_the_unit_of_its_axis():
     where = Filter(ranges=(Range("prediction", np.log(0.2), np.log(0.3)),))
-    assert history.filter_words(sample_survey(), where) == "prediction 20.0 % a year to 30.0 % a year"
+    assert where.words == "prediction -1.61 to -1.20"
 
 
 @pytest.mark.parametrize("ends", [(1.0, 0.5), (np.nan, 1.0), (0.0, np.inf)])
