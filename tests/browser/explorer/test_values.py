@@ -415,6 +415,7 @@ def drag_over(
     Returns the windows between those places by the figure's own ticks, of `measures` across and upwards, and how many
     are left by the page's own count, which may be off by what a pixel holds.
     """
+    settle(page)
     area, drawn = plot_area(page, "HistoryView", figure_number), figure(page, "HistoryView", figure_number)
     size = np.array([area["width"], area["height"]])
     places = np.array([first, last]) * size
