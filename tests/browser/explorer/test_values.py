@@ -415,6 +415,9 @@ def drag_over(
     Returns the windows between those places by the figure's own ticks, of `measures` across and upwards, and how many
     are left by the page's own count, which may be off by what a pixel holds.
     """
+    # The count is said before the axes of the last filter are drawn.
+    page.wait_for_function("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     settle(page)
     area, drawn = plot_area(page, "HistoryView", figure_number), figure(page, "HistoryView", figure_number)
     size = np.array([area["width"], area["height"]])
