@@ -53,7 +53,7 @@ def _engines(folder: Path) -> str:
         f"{len(dataset):,} windows, with capture, one gradient, measures of every layer and mean maps. "
         "Starting the workers is included (each imports torch), starting Dask is not. One run each.\n\n"
         + markdown(["engine", "windows per second", "plain loop / engine"], table)
-        + "\n\nThe aim for two workers is 1.8 times one process; workers start once, so that a longer survey is nearer."
+        + "\n\nThe aim for two workers is 1.8 times one process, including the seconds that the workers take to start."
     )
 
 
