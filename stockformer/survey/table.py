@@ -124,7 +124,8 @@ class Survey:
 
         Args:
             by: ``regime``, ``sector``, ``ticker`` or ``correct``; ``volatility`` for the quarters of the windows with
-                the least and the most; or name -> condition in SQL, such as
+                the least and the most, ``calm`` and ``volatile``: windows of any day, so that calm tickers have more of
+                the calm ones, while a regime is of a day and of all tickers alike; or name -> condition in SQL, such as
                 ``{"before": "date < '2008-09-15'", "after": "date >= '2008-09-15'"}``.
 
         Windows without a volatility, or on days without a regime, are in no such group.
