@@ -108,10 +108,9 @@ class Measure(CalendarPart):
 
     def _make_chart(self) -> Chart:
         where, name, calendar = self.selection.where, self.selection.measure, self.selection.calendar
-        filtered = where.words
         if self.selection.by == "by quarter":
-            return drift_history(drift(self.survey, name, where), calendar, filtered)
-        return measure_history(history.measure_by_date(self.survey, name, where), calendar, name, filtered)
+            return drift_history(drift(self.survey, name, where), calendar, where.words)
+        return measure_history(history.measure_by_date(self.survey, name, where), calendar, name, where.words)
 
     def _click(self, x: float, y: float) -> None:
         """Go to the window of the line nearest to a click, on that date or the nearest one that has a window."""
@@ -134,5 +133,4 @@ class Quality(CalendarPart):
         overall = quality_summary(name, history.quality_by_period(survey, daily), missing)
         periods = history.split_at_training(survey, daily)
         rolling = history.rolling_quality(periods, survey.manifest["horizon"] or 1)
-        filtered = where.words
-        return quality_history(rolling, self.selection.calendar, name, overall, history.QUALITY_DAYS, filtered)
+        return quality_history(rolling, self.selection.calendar, name, overall, history.QUALITY_DAYS, where.words)

@@ -117,8 +117,7 @@ class Count(Part):
 
     def _draw(self) -> None:
         where = self.selection.where
-        words = where.words
-        filtered = f" ({text(words)})" if words else ""
+        filtered = f" ({text(where.words)})" if where.words else ""
         self._words = f"<b>{history.count_words(self.survey, where)}</b>{filtered}"
 
     def _mark(self, window: int | None) -> None:
