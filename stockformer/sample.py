@@ -7,17 +7,22 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import pandas as pd
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stockformer.checkpoint import load_checkpoint
 from stockformer.dataset import StockDataset
 from stockformer.files import check_writable, write_whole
+from stockformer.fingerprint import fingerprint
 from stockformer.model import PooledTransformer
 
 _DATA = files("stockformer") / "sample_data"
 #: File of each shipped model.
 MODELS = {"direction": "binary_3d_best.pt", "volatility": "volatility_10d_best.pt"}
+#: The weights that `sample_faithfulness` was measured with.
+_FINGERPRINTS = {
+    "7a6e7b6da0da5f6d4d6cb8c536540d587d1848c26ee6a33b9c4db1b92a85017d": "direction",
+    "69934bc3abfbec861c036ffe28a92b2898fb1982477e5314c251564c2ef98394": "volatility",
+}
 
 
 def load_sample(name: str = "direction") -> tuple[StockDataset, PooledTransformer]:
@@ -60,29 +65,20 @@ def sample_faithfulness(unit: str, name: str = "direction", removal: str = "trai
         name: of the model, as in `load_sample`.
         removal: what was put in the place of what is taken out, ``training mean`` or ``other windows``.
     """
-    with as_file(_DATA / "faithfulness.csv") as path:
-        table = pd.read_csv(path).fillna({"verdict": ""})
+    table = _faithfulness()
     rows = (table["unit"] == unit) & (table["model"] == name) & (table["removal"] == removal)
     return table[rows].drop(columns=["unit", "model", "removal"]).reset_index(drop=True)
 
 
+@cache
+def _faithfulness() -> pd.DataFrame:
+    with as_file(_DATA / "faithfulness.csv") as path:
+        return pd.read_csv(path).fillna({"verdict": ""})
+
+
 def shipped_name(model: nn.Module) -> str | None:
     """The shipped model whose weights a model has, which `sample_faithfulness` is about; None for others."""
-    state = model.state_dict()
-    for name in MODELS:
-        shipped = _shipped_weights(name)
-        if shipped.keys() == state.keys() and all(
-            values.shape == shipped[key].shape and torch.equal(values.cpu(), shipped[key])
-            for key, values in state.items()
-        ):
-            return name
-    return None
-
-
-@cache
-def _shipped_weights(name: str) -> dict[str, Tensor]:
-    with as_file(_DATA / MODELS[name]) as path:
-        return load_checkpoint(path)[0].state_dict()
+    return _FINGERPRINTS.get(fingerprint(model))
 
 
 def write_sample(root: str | Path = ".", *, overwrite: bool = True) -> list[Path]:

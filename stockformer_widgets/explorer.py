@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,18 @@ class AttentionExplorer(Screen):
         """The views of the tabs that were opened so far."""
         return self.tabs.views
 
+    @cached_property
+    def tools(self) -> Tools:
+        """The side panel, made when it is first opened."""
+        session = self.session
+        sections: dict[str, Widget] = {"What if": WhatIfControls(session, self.selection, self.message)}
+        if session.dataset is not None:
+            sections["Compare"] = CompareControls(session, self._compare, self.message)
+        writers = {".html": self.export_html, ".png": self.save_png}
+        tools = Tools(sections | {"Export": ExportControls(writers, self.message), "Keys": keys_help()})
+        self._body.children = (*self._body.children, tools)
+        return tools
+
     def export_html(self, path: str | Path, samples: Iterable[int] | None = None) -> Path:
         """Write the explorer as one HTML file, linked and clickable without Python or network.
 
@@ -130,8 +143,6 @@ class AttentionExplorer(Screen):
         self.headline, self._beside = Headline(session), VBox()
         self.look = MapControls(session, selection, self.message)
         self.explain = ExplainControls(session, self.message)
-        self.changes = WhatIfControls(session, selection, self.message)
-        self.tools = self._make_tools()
         self.opener = ToggleButton(
             description="tools", tooltip="what if, compare, export, keys", layout=Layout(width="64px")
         )
@@ -144,22 +155,15 @@ class AttentionExplorer(Screen):
         pages = with_history(pages, survey, session, self._open_history)
         self.tabs = ViewTabs(pages, selection, self.message)
         self.tabs.turn()
+        self._body = _row("stockformer-body", [self.tabs])
         self.children = (
             _row("stockformer-bar", [*bar, self.opener, self.toolbar]),
             self.headline,
             _row("stockformer-status", status),
-            _row("stockformer-body", [self.tabs, self.tools]),
+            self._body,
             self._beside,
         )
         self._start_undo()
-
-    def _make_tools(self) -> Tools:
-        session = self.session
-        sections: dict[str, Widget] = {"What if": self.changes}
-        if session.dataset is not None:
-            sections["Compare"] = CompareControls(session, self._compare, self.message)
-        writers = {".html": self.export_html, ".png": self.save_png}
-        return Tools(sections | {"Export": ExportControls(writers, self.message), "Keys": keys_help()})
 
     def _compare(self, index: int) -> None:
         """Show another sample beside this one, below the views."""

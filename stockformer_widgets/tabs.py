@@ -181,7 +181,6 @@ class _Page(HBox):
         if len(columns) == 3:
             self.add_class("stockformer-three")
         self.items, self.selection, self.message = columns, selection, message
-        self.children = [VBox() for _ in columns]
         self._made: dict[Slot | HistorySlot, Shown | SurveyOffer] = {}
 
     @property
@@ -204,6 +203,8 @@ class _Page(HBox):
 
     def _make(self) -> None:
         """Make the missing views; one that fails does not affect the others."""
+        if not self.children:
+            self.children = [VBox() for _ in self.items]
         failures: dict[str, list[str]] = {}  # message -> names of views
         missing = [slot for slot in _slots(self.items) if slot.filled and slot not in self._made]
         if missing:

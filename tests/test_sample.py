@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pandas as pd
 import pytest
+import torch
 
 from stockformer.config import BASE_FEATURE_COLUMNS, FUNDAMENTAL_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.explainability import compute_input_saliency
-from stockformer.sample import sample_table
+from stockformer.sample import MODELS, load_sample, sample_table, shipped_name
 
 
 def test_the_shipped_windows(sample):
@@ -22,6 +25,15 @@ def test_the_shipped_windows(sample):
 def test_windows_of_the_sample_counted_by_hand(sample):
     rows = sample_table().groupby("symbol").size()
     assert len(sample[0]) == sum(n - 59 - 3 for n in rows)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_shipped_model_is_known_by_its_weights(name):
+    model = load_sample(name)[1]
+    assert shipped_name(copy.deepcopy(model)) == name
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] += 1e-6
+    assert shipped_name(model) is None
 
 
 def test_unavailable_features_of_the_sample(sample):

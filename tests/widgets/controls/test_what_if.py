@@ -13,8 +13,12 @@ from stockformer_widgets.components.drawing import MessageLine
 from stockformer_widgets.controls.what_if import WhatIfControls
 
 
+def panel_of(explorer: AttentionExplorer) -> WhatIfControls:
+    return next(one for one in explorer.tools.children if isinstance(one, WhatIfControls))
+
+
 def test_the_panel_changes_what_is_selected(session, explorer):
-    panel, where = explorer.changes, explorer.selection
+    panel, where = panel_of(explorer), explorer.selection
     assert explorer.tools.layout.display == "none"
     explorer.opener.value = True
     assert explorer.tools.layout.display is None
@@ -36,7 +40,7 @@ def test_the_panel_changes_what_is_selected(session, explorer):
 
 
 def test_the_panel_changes_inputs(session, explorer):
-    panel, ends = explorer.changes, session.dataset.end_dates
+    panel, ends = panel_of(explorer), session.dataset.end_dates
     panel.market.value = ends[10].date()
     assert torch.equal(session.reading.inputs[1][0], session.dataset.window(10).market_x)
     assert labels(panel.features)[:3] == ["none", "every feature", "f0"]
@@ -58,7 +62,7 @@ def test_the_panel_changes_inputs(session, explorer):
 
 
 def test_the_panel_says_what_is_wrong_and_stays(session, explorer):
-    panel, first = explorer.changes, session.dataset.end_dates[0].date()
+    panel, first = panel_of(explorer), session.dataset.end_dates[0].date()
     panel.market.value = datetime.date(2019, 1, 1)
     assert shown_message(explorer) == f"no window of AAA ends by 2019-01-01: the first ends on {first}"
     assert panel.market.value is None
@@ -68,7 +72,7 @@ def test_the_panel_says_what_is_wrong_and_stays(session, explorer):
 def test_the_panel_shows_what_python_changed(session, explorer):
     session.what_if(gate={0: 0.3}, heads_off=[(0, 1)], permuted=[0], days=(2, 4), market_from=-1)
     explorer.selection.head = 1
-    panel = explorer.changes
+    panel = panel_of(explorer)
     assert (panel.gate.value, panel.attention.value, panel.head_off.value) == (0.3, "permuted", True)
     last = session.dataset.end_dates[-1].date()
     assert (panel.features.value, panel.days.value, panel.market.value) == ((), (2, 4), last)
@@ -80,9 +84,9 @@ def test_the_panel_shows_what_python_changed(session, explorer):
 
 def test_models_without_gates_or_market():
     with make_session("encoder") as session, AttentionExplorer(session) as explorer:
-        assert explorer.changes.gate.layout.display == "none"
-        assert explorer.changes.market.layout.display == "none"
-        explorer.changes.attention.value = "flat"
+        assert panel_of(explorer).gate.layout.display == "none"
+        assert panel_of(explorer).market.layout.display == "none"
+        panel_of(explorer).attention.value = "flat"
         assert session.change == WhatIf(flat=(("self", 0),))
 
 
