@@ -90,6 +90,7 @@ def test_everything_follows_whatever_an_observer_raises(session):
     session.explanations.observe(fail, "method")
     selection.observe(fail, ["layer", "query"])
     explorer = AttentionExplorer(session, selection)
+    explorer.opener.value = True
     steps = (
         lambda: setattr(session, "sample", 100),
         lambda: setattr(selection, "layer", 2),
@@ -101,7 +102,7 @@ def test_everything_follows_whatever_an_observer_raises(session):
             step()
         with AttentionExplorer(session, Selection(session, layer=selection.layer, key=59)) as fresh:
             assert [words(view) for view in explorer.views] == [words(view) for view in fresh.views]
-            for name in ("samples", "look", "changes"):
+            for name in ("samples", "look", "tools"):
                 shown = [
                     [part.value for part in widget_parts(getattr(one, name)) if part.has_trait("value")]
                     for one in (explorer, fresh)
