@@ -3,7 +3,7 @@
 // as one change. Every page tells its own alone, so that two pages never overwrite each other's.
 
 import type { AnyModel } from "@anywidget/types";
-import { drawIcon } from "./dom";
+import { enlarger } from "./enlarger";
 import "./keyboard.css";
 
 interface Page {
@@ -44,7 +44,6 @@ const KEYS = [
   "Escape",
 ];
 const WHEEL_STEP = 50; // pixels
-const CORNERS = "M9 2.5h4.5V7M13 3 9 7M7 13.5H2.5V9M3 13l4-4";
 
 /** The widget in one page. */
 export default function keyboard() {
@@ -112,7 +111,7 @@ function attach(
   view.dataset["lmSuppressShortcuts"] = "true";
   view.setAttribute("role", "application");
   view.setAttribute("aria-label", model.get("label"));
-  view.append(enlarger(view, model.get("label"), signal));
+  enlarger(view, model.get("label"), signal);
   // A bqplot figure is a tab stop of its own: the view takes its place.
   const focusView = (event: FocusEvent) => {
     const figure = (event.target as Element).closest(".bqplot");
@@ -150,34 +149,4 @@ function attach(
   view.addEventListener("blur", () => (live.textContent = ""), { signal });
   model.on("change:announcement", say);
   signal.addEventListener("abort", () => model.off("change:announcement", say));
-}
-
-/** A button that lets a view take the place of those beside it, and back. */
-function enlarger(view: HTMLElement, label: string, signal: AbortSignal): HTMLElement {
-  const button = document.createElement("button");
-  // A style that asks which columns have an enlarged view would be computed anew for all of them with every change.
-  let enlarged: Element[] = [];
-  const set = (parts: Element[]) => {
-    for (const part of enlarged) part.classList.remove("stockformer-enlarged");
-    for (const part of parts) part.classList.add("stockformer-enlarged");
-    enlarged = parts;
-    button.title = parts.length ? "back to its place" : "enlarge";
-    button.setAttribute("aria-label", `${button.title}: ${label}`);
-    button.setAttribute("aria-pressed", String(parts.length > 0));
-  };
-  button.type = "button";
-  button.className = "stockformer-enlarger";
-  drawIcon(button, CORNERS, 12);
-  const turn = () => {
-    const around = [".stockformer-columns > *", ".stockformer-columns"].map((part) => view.closest(part));
-    set(enlarged.length ? [] : [view, ...around.filter((part) => part !== null)]);
-    view.scrollIntoView({ block: "nearest" });
-  };
-  button.addEventListener("click", turn, { signal });
-  signal.addEventListener("abort", () => {
-    set([]);
-    button.remove();
-  });
-  set([]);
-  return button;
 }

@@ -101,7 +101,7 @@ export function sheet(canvas: HTMLCanvasElement): Sheet {
   return sheets.get(canvas) ?? { pictures: [], texts: [], frames: [] };
 }
 
-/** Elements are `width` pixels wide and have that size at once; canvases remember what is drawn on them. */
+/** Elements are `width` pixels wide, as high as their style says, and have that size at once; canvases remember what is drawn on them. */
 export function browser(width: number): void {
   vi.stubGlobal("OffscreenCanvas", FakeOffscreenCanvas);
   vi.stubGlobal("ImageData", FakeImageData);
@@ -119,6 +119,9 @@ export function browser(width: number): void {
     },
   );
   vi.spyOn(HTMLElement.prototype, "clientWidth", "get").mockReturnValue(width);
+  vi.spyOn(HTMLElement.prototype, "clientHeight", "get").mockImplementation(function (this: HTMLElement) {
+    return parseFloat(this.style.height) || 0;
+  });
   vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockImplementation(function (this: HTMLCanvasElement) {
     const drawn: Sheet = { pictures: [], texts: [], frames: [] }; // its size was set, which clears it
     sheets.set(this, drawn);

@@ -90,6 +90,22 @@ test.each([
   document.body.removeEventListener("keydown", notebook);
 });
 
+test("Escape anywhere in an enlarged view puts it back, and only then unselects", () => {
+  const button = view.querySelector<HTMLElement>(".stockformer-enlarger")!;
+  const enlarged = () => [view.className, button.getAttribute("aria-pressed"), button.title];
+  const before = enlarged();
+  for (const part of [view, button]) {
+    button.click();
+    expect(enlarged()).toEqual(["stockformer-view stockformer-enlarged", "true", "back to its place"]);
+    expect(press("h", view)).toBe(true);
+    expect(press("Escape", part)).toBe(true);
+    expect(enlarged()).toEqual(before);
+  }
+  expect(model.get("page").pressed).toEqual({ h: 2 });
+  press("Escape");
+  expect(model.get("page").pressed).toEqual({ h: 2, Escape: 1 });
+});
+
 test("keys are counted each for itself", () => {
   for (const key of ["h", "ArrowUp", "h", "h"]) press(key);
   expect(model.get("page").pressed).toEqual({ h: 3, ArrowUp: 1 });

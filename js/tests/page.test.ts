@@ -278,6 +278,18 @@ test.each(Object.entries(BODIES))(
   },
 );
 
+test("an enlarged view without a chart for what is selected is put back", () => {
+  const { host, section } = shown(BODIES["Lines"]!);
+  const button = section.querySelector<HTMLElement>(".stockformer-enlarger")!;
+  expect(button.getAttribute("aria-label")).toBe("enlarge: View");
+  button.click();
+  host.store.set({ layer: 1 });
+  expect(button.getAttribute("aria-label")).toBe("back to its place: View");
+  delete host.store.sample.views["V"];
+  host.store.set({ layer: 0 });
+  expect([section.hidden, section.className]).toEqual([true, "stockformer-page-view"]);
+});
+
 test("bars are buttons that select, with their value and the one before", () => {
   const { host, section } = shown(BODIES["Bars"]!);
   host.store.set({ layer: 1 });

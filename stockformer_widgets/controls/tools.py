@@ -19,7 +19,7 @@ _KEYS = {
     "Home End": "first and last day",
     "+ - 0": "zoom in, zoom out, all days",
     "&lt; &gt;": "earlier and later days, when zoomed in",
-    "Esc": "no feature, no class",
+    "Esc": "an enlarged view back to its place; else no feature, no class",
     "Ctrl+Z": "undo",
     "Ctrl+Shift+Z": "redo",
 }

@@ -212,6 +212,38 @@ def test_the_head_grid_selects_and_the_keyboard_moves(opened: Page, explorer_fil
     expect(opened.get_by_label("head", exact=True)).to_have_value("6")
 
 
+_PLACES = """() => [...document.querySelectorAll('.stockformer-page-view, .stockformer-page-view canvas')].map(part => {
+    const {x, y, width, height} = part.getBoundingClientRect();
+    return [x, y + scrollY, width, height];
+})"""
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_an_enlarged_view_has_its_section_for_itself_until_escape(
+    opened: Page, explorer_file: Path, width: int
+) -> None:
+    opened.set_viewport_size({"width": width, "height": 1000})
+    opened.goto(explorer_file.as_uri())
+    shown = view(opened, "AttentionHeatmap")
+    canvas, button = shown.locator("canvas"), shown.locator(".stockformer-enlarger")
+    canvas.wait_for()
+    before, height = opened.evaluate(_PLACES), canvas.bounding_box()["height"]
+    button.click()
+    expect(canvas).to_have_css("height", "600px")
+    assert canvas.bounding_box()["width"] > width - 40
+    expect(view(opened, "AttentionRow")).to_be_hidden()
+    expect(view(opened, "LayerEvolution")).to_be_visible()
+    opened.keyboard.press("Escape")
+    expect(canvas).to_have_css("height", f"{height:g}px")
+    assert opened.evaluate(_PLACES) == before
+    button.click()
+    expect(canvas).to_have_css("height", "600px")
+    click(opened, shown, 8.5 / DAYS, 5.5 / DAYS)
+    days = [str(day.date()) for day in DATASET.window(CRASH).dates]
+    expect(shown).to_contain_text(f"query {days[5]}, key {days[8]}")
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_two_samples_and_their_difference(opened: Page, tmp_path: Path, short: ExtractorSession) -> None:
     indices = [short.dataset.index_of(day, "AAPL") for day in ("2006-11-21", "2008-10-15")]
     with SampleComparison(short, *indices) as comparison:
@@ -301,7 +333,9 @@ def test_a_printed_page_keeps_its_bars_and_its_width(opened: Page, explorer_file
     opened.set_viewport_size({"width": 700, "height": 900})
     stripe = view(opened, "SaliencyBars").locator(".stockformer-page-bar-stripe").first
     assert stripe.evaluate("bar => getComputedStyle(bar).printColorAdjust") == "exact"
-    for shown in opened.locator(".stockformer-page-view > canvas").all():
+    pictures = opened.locator(".stockformer-page-picture canvas").all()
+    assert pictures
+    for shown in pictures:
         assert shown.evaluate("one => one.clientWidth <= one.parentNode.clientWidth")
     opened.emulate_media(media="screen")
 

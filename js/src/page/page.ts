@@ -10,7 +10,7 @@ import { type Host, view } from "./view";
 
 const KEYS =
   "With the focus on a part: arrows move what is selected, [ and ] the layer, h and H the head; " +
-  "Home and End go to the first and the last day, Esc selects no feature.";
+  "Home and End go to the first and the last day; Esc puts an enlarged part back, or selects no feature.";
 
 /** Build the page of a bundle in `root` and return its state; it is gone when `signal` aborts. */
 export function page(root: HTMLElement, bundle: Bundle, bytes: Uint8Array, signal: AbortSignal): Store {

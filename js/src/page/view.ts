@@ -2,6 +2,7 @@
 
 import { caption } from "../caption";
 import { element } from "../dom";
+import { enlarger } from "../enlarger";
 import { BARS } from "./bodies/bars";
 import type { Mouse, Renderer } from "./bodies/body";
 import { GRID } from "./bodies/grid";
@@ -27,7 +28,9 @@ export function view({ store, charts, signal }: Host, parent: HTMLElement, name:
   root.tabIndex = 0;
   root.setAttribute("role", "application"); // so that a screen reader hands the keys over
   Object.assign(root.dataset, { view: name, lmSuppressShortcuts: "true" });
-  const title = element("h3", "", root);
+  const { label } = store.bundle.samples.flatMap(({ views }) => views[name] ?? [])[0]!;
+  root.setAttribute("aria-label", label);
+  const title = element("h3", "stockformer-title", root);
   const drawing = element("div", "", root);
   let chart: Chart | undefined;
   let drawn: { type: Body["type"]; draw: (body: Body, where: Selection) => void } | undefined;
@@ -39,18 +42,18 @@ export function view({ store, charts, signal }: Host, parent: HTMLElement, name:
     choose: (change) => store.set(change),
   };
   const said = caption(root, () => said.fill(renderer().table(chart!.body)), signal);
+  const putBack = enlarger(root, label, signal);
   const readOut = () => said.read(renderer().words(chart!.body, renderer().selected(chart!.body, store.where)), false);
 
   store.follow(() => {
     const content = store.sample.views[name];
     const next = content && charts.of(content, store.where);
     root.hidden = next === undefined;
-    if (content === undefined || next === undefined) return;
+    if (content === undefined || next === undefined) return putBack();
     const told = next === chart;
     chart = next;
     if (!told) said.tell(chart);
     title.textContent = chart.title;
-    root.setAttribute("aria-label", content.label);
     const { horizontal, vertical } = content;
     Object.assign(root.dataset, { horizontal, vertical, body: chart.body.type });
     if (drawn?.type !== chart.body.type) {

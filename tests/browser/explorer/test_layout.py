@@ -30,7 +30,8 @@ def test_an_enlarged_view_has_the_tab_for_itself_and_is_clicked_as_before(page: 
     assert plot_area(page, "AttentionHeatmap")["width"] > 2 * before["width"]
     click_cell(page, 15, 6)
     expect_cell(page, sample(CRASH)[1].map("cross", 1), CRASH, 15, 6)
-    button.click()
+    button.focus()
+    page.keyboard.press("Escape")
     expect(view(page, "SaliencyBars")).to_be_visible()
     assert plot_area(page, "AttentionHeatmap")["width"] < before["width"]
     assert shown.bounding_box()["width"] == pytest.approx(before["width"], abs=1)

@@ -31,20 +31,20 @@ export function canvas(
   hover: (at: Point | null) => void,
   signal: AbortSignal,
 ): (height: number, paint: (frame: Frame) => void, left?: number) => void {
-  const sheet = element("canvas", "", root);
-  let height = 0;
+  const box = element("div", "stockformer-page-picture", root); // higher than it is told where its view is enlarged
+  const sheet = element("canvas", "", box);
   let left = MARGIN.left;
   let paint: (frame: Frame) => void = () => {};
 
   function redraw(): void {
-    const width = root.clientWidth;
+    const { clientWidth: width, clientHeight: height } = box;
     if (width === 0 || height === 0) return;
-    const context = sharp(sheet, width, height + MARGIN.top + MARGIN.bottom);
-    const look = getComputedStyle(root);
+    const context = sharp(sheet, width, height);
+    const look = getComputedStyle(box);
     context.font = `11px ${look.fontFamily}`;
     context.fillStyle = context.strokeStyle = look.color;
     context.translate(left, MARGIN.top);
-    paint({ context, left, width: width - left - MARGIN.right, height });
+    paint({ context, left, width: width - left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom });
   }
 
   function at(event: MouseEvent): Point {
@@ -52,17 +52,18 @@ export function canvas(
     const share = (place: number, size: number) => Math.min(Math.max(place / size, 0), 1 - 1e-9);
     return {
       across: share(event.clientX - area.x - left, area.width - left - MARGIN.right),
-      down: share(event.clientY - area.y - MARGIN.top, height),
+      down: share(event.clientY - area.y - MARGIN.top, area.height - MARGIN.top - MARGIN.bottom),
     };
   }
 
   sheet.addEventListener("click", (event) => click(at(event)), { signal });
   sheet.addEventListener("mousemove", (event) => hover(at(event)), { signal });
   sheet.addEventListener("mouseleave", () => hover(null), { signal });
-  redrawing(root, redraw, signal);
+  redrawing(box, redraw, signal);
 
   return (pixels, how, beside = MARGIN.left) => {
-    [height, paint, left] = [pixels, how, beside];
+    [paint, left] = [how, beside];
+    box.style.height = `${pixels + MARGIN.top + MARGIN.bottom}px`;
     redraw();
   };
 }
