@@ -27,6 +27,7 @@ const ICONS = {
 };
 const AROUND = ".stockformer-screen";
 const EDITED = "input:not([type=checkbox]):not([type=radio]):not([type=range]), textarea, [contenteditable=true]";
+const KEYED = `select, [role=slider], ${EDITED}`;
 
 function render({ model, el, signal }: Context): void {
   const button = (icon: keyof typeof ICONS, name: string, act: () => void) => {
@@ -75,20 +76,29 @@ function render({ model, el, signal }: Context): void {
   }
   show();
 
-  // A drag over a picture takes no focus, and a button that disables itself loses it: the last click says where one is.
-  let clicked: Element | null = null;
-  const click = (event: Event) => (clicked = (event.target as Element).closest(AROUND));
+  // A drag over a picture takes no focus, and a control that is disabled or hidden loses it: the last click or focus
+  // says where one is.
+  let last: Element | null = null;
+  const enter = ({ type, target }: Event) => {
+    // After a drag JupyterLab focuses the cell around the screen.
+    if (type === "pointerdown" || !(target as Element).contains(el)) last = (target as Element).closest(AROUND);
+  };
   const press = (event: KeyboardEvent) => {
     const around = el.closest(AROUND);
     const target = event.target as Element;
-    if (!(event.ctrlKey || event.metaKey) || event.altKey || event.key.toLowerCase() !== "z") return;
-    if (around === null || (target.closest(AROUND) ?? clicked) !== around || target.closest(EDITED) !== null) return;
+    const inside = target.closest(AROUND);
+    const undoes = (event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "z";
+    const plain = !(event.ctrlKey || event.metaKey || event.altKey);
+    // JupyterLab would move from cell to cell by arrows in a drop-down, and undo edits of a cell by Ctrl+Z in a text field.
+    if (around !== null && inside === around && target.matches(KEYED))
+      target.toggleAttribute("data-lm-suppress-shortcuts", undoes || plain);
+    if (!undoes || around === null || (inside ?? last) !== around || target.closest(EDITED) !== null) return;
     event.preventDefault();
     event.stopPropagation();
     send(event.shiftKey ? "redo" : "undo");
   };
-  document.addEventListener("pointerdown", click, { capture: true, signal });
-  document.addEventListener("keydown", press, { capture: true, signal });
+  for (const type of ["pointerdown", "focusin"]) document.addEventListener(type, enter, { capture: true, signal });
+  addEventListener("keydown", press, { capture: true, signal }); // on the window: before JupyterLab
 }
 
 /** Whether a text is in the clipboard, which a page without HTTPS may write only in the old way. */

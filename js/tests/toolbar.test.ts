@@ -71,6 +71,31 @@ test("keys outside of the screen are its own after a click inside, until one els
   expect(model.sent).toEqual([{ act: "undo" }]);
 });
 
+test("keys outside are this screen's after the focus was inside, until it is elsewhere", () => {
+  const other = document.body.appendChild(document.createElement("button"));
+  for (const target of [around.querySelector("[tabindex]")!, document.body, other]) {
+    target.dispatchEvent(new Event("focusin", { bubbles: true }));
+    press(document.body, {});
+  }
+  expect(model.sent).toEqual([{ act: "undo" }, { act: "undo" }]);
+});
+
+test("keys that a control needs are not JupyterLab's, and the others are", () => {
+  around.insertAdjacentHTML("beforeend", "<select></select><i role='slider'></i>");
+  const [text, slider, select] = ["input", "i", "select"].map((name) => around.querySelector(name)!);
+  const suppressed = (target: Element, options: KeyboardEventInit) => {
+    press(target, options);
+    return target.hasAttribute("data-lm-suppress-shortcuts");
+  };
+  for (const target of [text!, slider!, select!]) {
+    expect(suppressed(target, { key: "ArrowDown", ctrlKey: false })).toBe(true);
+    expect(suppressed(target, { key: "s" })).toBe(false);
+    expect(suppressed(target, {})).toBe(true);
+  }
+  expect(suppressed(el, { key: "b", ctrlKey: false })).toBe(false);
+  expect(model.sent).toEqual([{ act: "undo" }, { act: "undo" }]); // a text field has its own
+});
+
 test("keys in a screen inside of this one are left to that one", () => {
   const inner = around.appendChild(document.createElement("div"));
   inner.className = "stockformer-screen";

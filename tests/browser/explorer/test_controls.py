@@ -18,6 +18,7 @@ from explorer_page import (
     choose,
     choose_sample,
     click_cell,
+    control,
     days,
     expect_cell,
     off_the_crosshair,
@@ -296,3 +297,34 @@ def test_undo_and_redo_by_key_and_by_button(page: Page) -> None:
     expect(heatmap).to_contain_text(f"query {dates[3]}, key {dates[4]}")
     page.get_by_role("button", name="undo", exact=True).click()
     expect(heatmap).to_contain_text(f"query {dates[9]}, key {dates[12]}")
+
+
+def test_keys_choose_in_controls_of_the_history_and_undo_what_they_chose(page: Page) -> None:
+    open_tab(page, "History")
+    history, undo = view(page, "HistoryView"), page.get_by_role("button", name="undo", exact=True)
+    ticker, handle = control(history, "ticker"), history.locator("[role=slider]").first
+    before, slid = undo.get_attribute("title"), handle.get_attribute("aria-valuetext")
+    ticker.focus()
+    page.keyboard.press("ArrowDown")
+    expect(undo).to_have_attribute("title", "undo: filter (Ctrl+Z)")
+    expect(ticker).to_have_js_property("selectedIndex", 1)
+    page.keyboard.press("Control+z")
+    expect(ticker).to_have_js_property("selectedIndex", 0)
+    expect(undo).to_have_attribute("title", before)
+    handle.focus()
+    page.keyboard.press("ArrowRight")
+    expect(undo).to_have_attribute("title", "undo: filter (Ctrl+Z)")
+    expect(handle).not_to_have_attribute("aria-valuetext", slid)
+    page.keyboard.press("Control+z")
+    expect(handle).to_have_attribute("aria-valuetext", slid)
+    expect(undo).to_have_attribute("title", before)
+    page.evaluate(
+        """() => {
+            window.executed = [];
+            window.jupyterapp.commands.commandExecuted.connect((_, { id }) => window.executed.push(id));
+        }"""
+    )
+    history.locator(".widget-readout").first.click()
+    page.keyboard.press("Control+z")  # of the text, neither JupyterLab's nor the explorer's
+    assert page.evaluate("window.executed") == []
+    expect(undo).to_have_attribute("title", before)
