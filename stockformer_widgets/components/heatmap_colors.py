@@ -38,8 +38,8 @@ class Palette:
         return buffer.getvalue()
 
     def legend(self, body: Heatmap) -> str:
-        """A colour bar from the lowest to the highest value as HTML, with its line and what grey is."""
-        scale = body.scale
+        """What is down and across, and a colour bar with its line and what grey is, as HTML."""
+        scale, axes = body.scale, f"{body.rows.label} ↓ {body.columns.label} → &nbsp; "
         fill, words = f"linear-gradient(to right, {self._stops})", ""
         if body.reference is not None:
             value, name = body.reference
@@ -51,8 +51,8 @@ class Palette:
         bar = f'<span style="display: inline-block; width: {_BAR}px; height: 9px; background: {fill}"></span>'
         first, last = body.end(scale.low), body.end(scale.high)
         if scale.log:
-            return f"{_whole(f'≤ {first} {bar} {last}')} logarithmic{words}"
-        return _whole(f"{first} {bar} {last}") + words
+            return f"{axes}{_whole(f'≤ {first} {bar} {last}')} logarithmic{words}"
+        return axes + _whole(f"{first} {bar} {last}") + words
 
 
 def _whole(words: str) -> str:

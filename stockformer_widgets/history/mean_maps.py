@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from ipywidgets import HTML, HBox, Layout, SelectMultiple, Widget
 
-from stockformer.charts.draw import draw_side_by_side
-from stockformer.charts.figures import render
+from stockformer.charts.chart import Heatmap
 from stockformer.charts.history import mean_maps
 from stockformer.explainability import kind_title
 from stockformer_widgets.components.drawing import text
+from stockformer_widgets.components.heatmap_colors import palette_of
 from stockformer_widgets.components.syncing import Syncing
 from stockformer_widgets.history.part import Part, choice
 
@@ -22,7 +23,6 @@ _BY = {"of each regime": "regime", "of each ticker": "ticker", "of each month": 
 _NONE = ""
 #: Groups that are drawn unless others are chosen.
 _DRAWN = 8
-_DPI = 100
 _NOTE = (
     "Of all windows, whatever the filter, on one scale for all groups; day 0 is the last one of a window. "
     "Ctrl or Shift chooses several groups."
@@ -42,7 +42,7 @@ class MeanMaps(Part):
         self.by, self.kind, self.layer = choice("mean maps", choices), choice("kind", [""]), choice("layer", [0])
         narrow = {"style": {"description_width": "auto"}, "layout": Layout(width="150px")}
         self.groups = SelectMultiple(description="groups", rows=4, **narrow)
-        self.image = HTML()  # an Image has no words for who cannot see it
+        self.image = HTML()
         self.note = HTML(_NOTE)
         self._syncing = Syncing()
         controls = {"maps_of": self.by, "map_groups": self.groups, "map_kind": self.kind, "map_layer": self.layer}
@@ -64,9 +64,7 @@ class MeanMaps(Part):
         cells = {name: one for name, one in mean_maps(maps, kind, layer).items() if name in self.groups.value}
         self.image.layout.display = None if cells else "none"
         if cells:
-            title = f"{kind_title(kind)}, layer {layer}, mean over the windows of each {by}"
-            png = b64encode(render(draw_side_by_side(cells, title), _DPI)).decode()
-            self.image.value = f'<img alt="{text(title)}" style="max-width: 100%" src="data:image/png;base64,{png}">'
+            self.image.value = _html(cells, f"{kind_title(kind)}, layer {layer}, mean over the windows of each {by}")
 
     def _mark(self, window: int | None) -> None:
         """A mean is of many windows."""
@@ -94,3 +92,23 @@ class MeanMaps(Part):
                 if isinstance(value, tuple):
                     value = list(value)
                 setattr(self.selection, name, None if value == _NONE else value)
+
+
+def _html(maps: Mapping[str, Heatmap], title: str) -> str:
+    """Maps of the same axes and scale beside each other, with one colour bar."""
+    pictures = "".join(_figure(name, body) for name, body in maps.items())
+    greyest = max(maps.values(), key=lambda body: len(body.grey))
+    return (
+        f'<div class="stockformer-title">{text(title)}</div>'
+        f'<div class="stockformer-mean-maps">{pictures}</div><div>{palette_of(greyest.palette).legend(greyest)}</div>'
+    )
+
+
+def _figure(name: str, body: Heatmap) -> str:
+    """A map under its name, with the first and the last name of each axis."""
+    png = b64encode(palette_of(body.palette).encode(body)).decode()
+    rows, columns = (
+        f"<span><span>{text(axis.names[0])}</span><span>{text(axis.names[-1])}</span></span>" for axis in body.axes
+    )
+    picture = f'<img alt="Mean map of {text(name)}" src="data:image/png;base64,{png}">'
+    return f"<figure><figcaption>{text(name)}</figcaption>{rows}{picture}{columns}</figure>"

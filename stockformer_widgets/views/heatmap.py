@@ -110,7 +110,7 @@ class HeatmapView(View):
         spare = self._images[self.image.image is self._images[0]]
         spare.value = palette.encode(body)
         set_traits(self.image, image=spare, x=[0, columns], y=[rows, 0])
-        self.color_bar.value = f"{body.rows.label} ↓ {body.columns.label} → &nbsp; {palette.legend(body)}"
+        self.color_bar.value = palette.legend(body)
         self.log_button.value = self.selection.log_colors
         self.log_button.layout.display = "none" if body.log_low is None and not body.scale.log else None
         self.plot.title = chart.title

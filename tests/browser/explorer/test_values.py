@@ -40,6 +40,7 @@ from screen import (
     percent,
     plot_area,
     settle,
+    shares_of,
     step_values,
     view,
     violations,
@@ -57,6 +58,7 @@ from stockformer.explainability import (
     trace_attention,
 )
 from stockformer.explainability.faithfulness.curves import training_windows
+from stockformer.survey import sample_survey
 
 
 def test_runs_and_shows_the_crash(page: Page) -> None:
@@ -393,14 +395,19 @@ def test_the_mean_maps_of_two_months_are_drawn(page: Page) -> None:
     open_tab(page, "History")
     history = page.locator(".stockformer-HistoryView")
     choose(history, "mean maps", "of each month")
-    picture = history.get_by_role("img", name="mean over the windows of each month")
-    expect(picture).to_be_visible()
-    groups = history.get_by_label("groups", exact=True)
+    maps, groups = history.get_by_role("img", name="Mean map of"), history.get_by_label("groups", exact=True)
+    expect(history).to_contain_text("Stock to market attention, layer 0, mean over the windows of each month")
+    expect(maps).to_have_count(8)
     assert groups.locator("option").all_inner_texts() == sorted(set(SURVEY["date"].dt.strftime("%Y-%m")))
-    two_rows = picture.evaluate("image => image.naturalHeight")
     groups.select_option(["2006-11", "2008-10"])
-    height = "document.querySelector('.stockformer-HistoryView img').naturalHeight"
-    page.wait_for_function(f"two => 0 < {height} && {height} < two", arg=two_rows)
+    expect(maps).to_have_count(2)
+    means = {month: of_kind["cross"][0].numpy() for month, of_kind in sample_survey().mean_maps("month").items()}
+    largest = max(mean.max() for mean in means.values())
+    for month in ("2006-11", "2008-10"):
+        drawn = history.get_by_role("img", name=f"Mean map of {month}")
+        drawn.scroll_into_view_if_needed()
+        shares = shares_of(page, drawn.bounding_box(), DAYS, DAYS, at=0.5)
+        np.testing.assert_allclose(shares, means[month] / largest, atol=0.008)
     assert not violations(page, ".stockformer-HistoryView")
     choose(history, "mean maps", "of each regime")
     expect(groups.locator("option")).to_have_text(["calm", "normal", "volatile"])
