@@ -181,6 +181,7 @@ class _Page(HBox):
         if len(columns) == 3:
             self.add_class("stockformer-three")
         self.items, self.selection, self.message = columns, selection, message
+        self._boxes: list[VBox] = []  # one per column
         self._made: dict[Slot | HistorySlot, Shown | SurveyOffer] = {}
 
     @property
@@ -203,8 +204,8 @@ class _Page(HBox):
 
     def _make(self) -> None:
         """Make the missing views; one that fails does not affect the others."""
-        if not self.children:
-            self.children = [VBox() for _ in self.items]
+        if not self._boxes:
+            self.children = self._boxes = [VBox() for _ in self.items]
         failures: dict[str, list[str]] = {}  # message -> names of views
         missing = [slot for slot in _slots(self.items) if slot.filled and slot not in self._made]
         if missing:
@@ -214,7 +215,7 @@ class _Page(HBox):
                 self._made[slot] = slot.make(self.selection)
             except Exception as error:
                 failures.setdefault(str(error), []).append(slot.name)
-        for box, items, made in zip(self.children, self.items, self.columns, strict=True):
+        for box, items, made in zip(self._boxes, self.items, self.columns, strict=True):
             box.layout.display = None if made else "none"
             placed = [item if isinstance(item, Widget) else self._made.get(item) for item in items]
             children = tuple(item for item in placed if item is not None)
