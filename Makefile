@@ -7,7 +7,7 @@
 # make format    format Python and TypeScript
 # make static    build the front-end in js/ into the package
 # make faithfulness   measure how far to trust the explanations of the shipped model
-# make planted   measure whether explanations find what is known to be there
+# make planted   measure whether explanations find known mechanisms
 
 PYTHON ?= python3
 LAB ?=

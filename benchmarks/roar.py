@@ -124,7 +124,7 @@ _HEAD = """\
 
 `python benchmarks/roar.py` measures this and writes this page. [How far to trust the explanations](faithfulness.md)
 takes cells away from a model that was trained with them. ROAR (Hooker et al. 2019) trains a new model without them:
-where that forecasts as well as the first, the information is also in what is left.
+where that forecasts as well as the first, what is left holds the same information.
 
 In every window of the volatility model's data, of training, validation and test, a share of its cells (a feature on a
 day) goes to its training mean: those that a ranking of this window puts first. Integrated gradients of the shipped
@@ -133,8 +133,8 @@ was. R2 is out of sample, over the test windows against the training mean, as in
 {seeds} seeds is that of a training and of its random cells.
 
 Two things keep R2 up, for every ranking: volatility persists, so the cells that are left say nearly the same; and the
-new model sees which cells are at the mean, which tells something of what was there. So a ranking is to be compared with
-the references and not with 0."""
+new model sees which cells are at the mean, which says something about what was there. So compare a ranking with the
+references and not with 0."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Command line: ``python -m stockformer``, and what to do: ``sample``, ``check``, ``train``, ``report`` and others."""
+"""Command line: ``python -m stockformer`` with ``sample``, ``check``, ``train``, ``report`` and other commands."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"stockformer: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        pass  # with the exception go the loops that it left, whose progress bars then end their line
+        pass  # dropping the exception frees the loops that it left, and their progress bars then end the line
     else:
         return 0
     print(f"stockformer: {arguments.stopped}", file=sys.stderr)
@@ -100,15 +100,15 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     report = commands.add_parser(
-        "report", parents=[writing, opening, running], help="write figures and a page about one day, or each of several"
+        "report", parents=[writing, opening, running], help="write figures and a page about each of one or more days"
     )
     report.add_argument("checkpoint", help="a .pt file")
     report.add_argument("data", help=_DATA)
     report.add_argument(
-        "--date", required=True, action="append", help="the last day of the window; again for a report on another"
+        "--date", required=True, action="append", help="last day of the window; repeat for further reports"
     )
     report.add_argument("--ticker", help="default: the first with a window that ends on that day")
-    report.add_argument("--out", required=True, help="folder to write into, several reports each into a folder in it")
+    report.add_argument("--out", required=True, help="folder to write into; several reports get one subfolder each")
     report.set_defaults(run=_report)
 
     faithfulness = commands.add_parser(
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     faithfulness.add_argument("checkpoint", nargs="?", help="a .pt file (default: the shipped models and data)")
     faithfulness.add_argument("data", nargs="?", help=_DATA)
-    faithfulness.add_argument("--windows", type=int, default=64, help="how many, evenly spaced (default: %(default)s)")
+    faithfulness.add_argument("--windows", type=int, default=64, help="evenly spaced windows (default: %(default)s)")
     faithfulness.add_argument("--out", required=True, help="Markdown page to write")
     faithfulness.add_argument("--table", help="CSV file to write as well")
     faithfulness.set_defaults(run=_faithfulness)
@@ -124,22 +124,22 @@ def _parser() -> argparse.ArgumentParser:
     surveying = commands.add_parser(
         "survey",
         parents=[opening, running],
-        help="measure every window, into a folder of Parquet files; go on where it stopped",
+        help="measure every window and write Parquet files; a stopped survey is resumed",
     )
     surveying.add_argument("checkpoint", help="a .pt file")
     surveying.add_argument("data", help=_DATA)
-    surveying.add_argument("--to", required=True, help="folder to write into, or to go on with")
+    surveying.add_argument("--to", required=True, help="folder to write into, or to resume")
     surveying.add_argument(
         "--measures", nargs="*", choices=DETAILS, default=["layers", "features"], help="default: layers features"
     )
     surveying.add_argument("--sectors", help="CSV file with columns ticker and sector, to filter and group windows by")
-    surveying.set_defaults(run=_survey, stopped="stopped; the same command goes on")
+    surveying.set_defaults(run=_survey, stopped="stopped; run the same command to resume")
 
     planted = commands.add_parser(
-        "planted", parents=[writing], help="measure whether explanations find what is known to be there"
+        "planted", parents=[writing], help="measure whether explanations find known mechanisms"
     )
     planted.add_argument("--seeds", type=int, default=10, help="models per mechanism (default: %(default)s)")
-    planted.add_argument("--windows", type=int, default=WINDOWS, help="of each model (default: %(default)s)")
+    planted.add_argument("--windows", type=int, default=WINDOWS, help="windows per model (default: %(default)s)")
     planted.add_argument("--out", required=True, help="Markdown page to write")
     planted.add_argument("--table", help="CSV file to write as well")
     planted.set_defaults(run=_planted)
@@ -157,11 +157,11 @@ def _opening() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     options = parser.add_argument_group("what the checkpoint does not say")
     options.add_argument("--horizon", type=int, help="how many rows ahead the target is")
-    options.add_argument("--threshold", type=float, help="the smallest return that is UP, a fraction")
+    options.add_argument("--threshold", type=float, help="smallest return that counts as UP, a fraction")
     options.add_argument("--bucket-edges", type=_edge, nargs="+", help="edges of the buckets, in percent, or auto")
     options.add_argument("--min-return", type=float, help="leave out windows with a return closer to 0 than this")
     options.add_argument(
-        "--validation-fraction", type=float, help="share of the dates, the last ones, kept out of the statistics"
+        "--validation-fraction", type=float, help="share of the dates, at the end, kept out of the statistics"
     )
     options.add_argument("--lookback", type=int, help="days in a window")
     return parser
@@ -229,7 +229,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def _options_named() -> Iterator[None]:
-    """Errors name the option in the place of the argument."""
+    """Name the option instead of the argument in errors."""
     options = {key: option for option, key, _ in _SIZES} | {"target_col": "--target"}
     try:
         yield

@@ -65,7 +65,7 @@ def check_table(
 ) -> TableCheck:
     """Check a table in any form that `stockformer.open_model` takes, with a model or without.
 
-    Memory holds the whole table, also that of Parquet files.
+    The whole table is read into memory, even from Parquet files.
 
     Args:
         options: of `stockformer.open_model`, with a checkpoint.

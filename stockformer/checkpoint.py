@@ -57,7 +57,7 @@ def load_checkpoint(
     """Load a model in eval mode, on the CPU, without running code from the file.
 
     The model is no larger than the file. A damaged file is refused. A file of torch before 1.6 has no checksums, so
-    damage that is only in its numbers cannot be noticed: it loads with a warning.
+    damage to its numbers alone cannot be detected: it loads with a warning.
 
     Args:
         path: a ``.pt`` file: a bare state dict, or a dict that holds one under
@@ -167,8 +167,8 @@ def _read(path: Path) -> tuple[Mapping[str, Any], int]:
         raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict")
     if not archive:
         warnings.warn(
-            f"{path} is a file of torch before 1.6, which has no checksums: damaged numbers in it cannot be noticed; "
-            "torch.save it again to give it some",
+            f"{path} is a file of torch before 1.6, which has no checksums: damaged numbers in it cannot be detected; "
+            "save it again with torch.save to add them",
             stacklevel=4,
         )
     return content, len(file)

@@ -413,10 +413,10 @@ class StockDataset(Dataset[tuple[Tensor, ...]]):
         return torch.from_numpy(np.searchsorted(self.bucket_edges or [], targets * 100, side="right"))
 
 
-#: Rows that are hashed at once.
+#: Rows hashed at once.
 _HASHED = 1 << 16
 
-#: Columns of the rows; no table has columns of these names, which a feature of the user's could share.
+#: Columns of the rows, under names that no column of a user's table has.
 _TARGET = "\0target"
 _RETURN = "\0return"
 

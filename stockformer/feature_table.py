@@ -1,4 +1,4 @@
-"""The features of a dataset's tickers, made ticker by ticker."""
+"""The features of a dataset's tickers, computed ticker by ticker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stockformer.preprocessing import Preprocessing
 from stockformer.source import Frame, ParquetFiles
 from stockformer.table import TICKER_COLUMNS, as_numbers, counted, in_order, listed
 
-#: Columns that are read of all rows at once: they make rows, prices, targets and the market.
+#: Columns that are read for all rows at once: rows, prices, targets and the market are made from them.
 _KEYS = (*TICKER_COLUMNS, "date", "sector", "close", *PRICE_COLUMNS)
 
 #: The place of a row in its source; no table has a column of this name.
@@ -25,7 +25,7 @@ def rows_in_order(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Rows by ticker and date, without the features that only samples need, and notes on changes to the table.
 
-    Prices that are none, such as 0, are missing.
+    Impossible prices, such as 0, count as missing.
 
     Raises:
         ValueError: as for `stockformer.table.in_order`.
@@ -36,8 +36,8 @@ def rows_in_order(
     levels = rows[PRICE_COLUMNS[:-1]]
     odd = levels.notna() & ~((levels > 0) & np.isfinite(levels))
     if odd.any(axis=None):
-        found = ", ".join(f"{counted(number, 'row')} of {name}" for name, number in odd.sum().items() if number)
-        notes.append(f"prices that are 0, negative or infinite count as missing: {found}")
+        counts = ", ".join(f"{counted(number, 'row')} of {name}" for name, number in odd.sum().items() if number)
+        notes.append(f"prices that are 0, negative or infinite count as missing: {counts}")
     return rows.assign(**levels.mask(odd)), notes
 
 

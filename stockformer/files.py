@@ -49,7 +49,7 @@ def check_writable(
 
 
 def write_whole(files: Mapping[Path, bytes]) -> None:
-    """Write neighbours, then rename them in order: no reader sees half a file, and a failed write changes nothing.
+    """Write files beside these, then rename them in order: no reader sees half a file, a failed write changes nothing.
 
     A link stays a link, and the file that it leads to is replaced. A replaced file keeps its
     permissions; a new one has those of the umask.

@@ -1,4 +1,4 @@
-"""Telling two sets of weights apart."""
+"""The fingerprint of a model's weights."""
 
 from __future__ import annotations
 

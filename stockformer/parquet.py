@@ -17,7 +17,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Rows that are read from a file at once.
+#: Rows read from a file at once.
 BATCH = 1 << 16
 
 

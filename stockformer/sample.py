@@ -63,7 +63,7 @@ def sample_faithfulness(unit: str, name: str = "direction", removal: str = "trai
     Args:
         unit: ``cell`` for features by day, or ``day``.
         name: of the model, as in `load_sample`.
-        removal: what was put in the place of what is taken out, ``training mean`` or ``other windows``.
+        removal: what replaces the cells that are taken out, ``training mean`` or ``other windows``.
     """
     table = _faithfulness()
     rows = (table["unit"] == unit) & (table["model"] == name) & (table["removal"] == removal)

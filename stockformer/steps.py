@@ -25,7 +25,7 @@ def run_to_end(steps: Steps[Result], what: str, *, progress: bool = True) -> Res
 
 
 def part_of(steps: Steps[Result], place: int, parts: int) -> Steps[Result]:
-    """Steps of one of several parts of a computation that take about as long: `place` of them are done."""
+    """Steps of part number `place` of a computation in `parts` about equally long parts, as shares of the whole."""
     while True:
         try:
             share = next(steps)

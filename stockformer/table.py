@@ -86,7 +86,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:
-    """Whether a writer has not finished it, or does not mean it to be read, by the names used for that."""
+    """Whether its name, or a folder's, marks it as unfinished or not to be read, as writers of Parquet do."""
     return any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
 
 
@@ -110,8 +110,8 @@ def dated_parquet(path: Path, columns: Container[str] | None = None) -> pd.DataF
             raise ValueError("it has no rows")
         rows, note = _with_dates(pd.concat(batches, ignore_index=True))
     except ValueError as error:
-        said = str(error)
-        raise error if said.startswith(str(path)) else ValueError(f"{path}: {said}") from None
+        message = str(error)
+        raise error if message.startswith(str(path)) else ValueError(f"{path}: {message}") from None
     if note:
         warnings.warn(f"{path}: {note}", stacklevel=4)
     return rows

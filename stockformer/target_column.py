@@ -33,7 +33,7 @@ class TargetColumn:
         """The target that a column's name stands for.
 
         Raises:
-            ValueError: it is no such name.
+            ValueError: the name has another form.
         """
         match = re.fullmatch(r"close_([1-9]\d*)d_fwd_return|volatility_([1-9]\d*)d", name)
         if match is None:
@@ -94,6 +94,6 @@ class TargetColumn:
         return f"{percent:+.1f} %" if self.kind == "return" else f"{percent:.1f} % a year"
 
     def fraction(self, values: np.ndarray) -> np.ndarray:
-        """Values as they are spoken of, as fractions: returns, or volatilities without their logarithm."""
+        """Values as fractions: returns, or volatilities without their logarithm."""
         with np.errstate(over="ignore"):
             return values if self.kind == "return" else np.exp(values)

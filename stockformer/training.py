@@ -66,10 +66,12 @@ class FitResult:
         """Whether the model predicts the test dates better than the training labels alone do, in a sentence."""
         score, guess = ("loss", "base_loss") if "test_base_loss" in self.metrics else ("accuracy", "base_rate")
         reached, guessed = self.metrics[f"test_{score}"], self.metrics[f"test_{guess}"]
-        found = f"On the test dates the {score} is {reached:.4g}; a guess from the training labels alone has "
+        against = f"On the test dates the {score} is {reached:.4g}; a guess from the training labels alone has "
         if (reached < guessed) if score == "loss" else (reached > guessed):
-            return f"{found}{guessed:.4g}, which is worse."
-        return f"{found}{guessed:.4g}, which is no worse: pictures of this model show how it computes, not the market."
+            return f"{against}{guessed:.4g}, which is worse."
+        return (
+            f"{against}{guessed:.4g}, which is no worse: pictures of this model show how it computes, not the market."
+        )
 
 
 def temporal_split(dataset: StockDataset) -> TemporalSplit:

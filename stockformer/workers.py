@@ -302,13 +302,13 @@ def _check_workers(client: Client) -> None:
     if not versions:
         raise RuntimeError("the cluster has no worker")
     here = _versions()
-    for worker, found in versions.items():
-        if isinstance(found, ModuleNotFoundError):
-            raise RuntimeError(f"worker {worker} lacks the package {found.name}")
-        if isinstance(found, BaseException):
-            raise RuntimeError(f"worker {worker} does not answer: {found}")
-        if found != here:
-            raise RuntimeError(f"worker {worker} has {_listed(found)}, this process {_listed(here)}")
+    for worker, answer in versions.items():
+        if isinstance(answer, ModuleNotFoundError):
+            raise RuntimeError(f"worker {worker} lacks the package {answer.name}")
+        if isinstance(answer, BaseException):
+            raise RuntimeError(f"worker {worker} does not answer: {answer}")
+        if answer != here:
+            raise RuntimeError(f"worker {worker} has {_listed(answer)}, this process {_listed(here)}")
 
 
 def _versions() -> dict[str, str]:

@@ -38,16 +38,16 @@ class SampleComparison(Screen):
     """Two samples, A and B, under one selection: maps on one colour scale and their difference, the rest overlaid.
 
     The tabs are those of the explorer; what cannot be drawn as one is side by side. Days align by their distance
-    from the prediction. What only one of the two has is left out, as a line above says. `close` frees every widget,
-    and the sessions that the comparison made itself.
+    from the prediction. What only one of the two has is left out, and listed above the views. `close` frees every
+    widget, and the sessions that the comparison made itself.
 
     Args:
         session: the first sample.
-        others: the second session, of the same sample under another checkpoint for instance;
-            or two indices into the session's dataset.
+        others: the second session, for instance of the same sample under another checkpoint; or two indices into the
+            session's dataset.
 
     Raises:
-        TypeError: the arguments are of another form.
+        TypeError: the arguments are neither two sessions nor a session and two indices.
         ValueError: the sessions have different features, or no kind of attention in common.
         IndexError: there is no such sample.
 
@@ -193,7 +193,7 @@ class SampleComparison(Screen):
         return [one.title, other.title + (" (another model)" if other.model is not one.model else "")]
 
     def _left_out(self) -> list[str]:
-        """What one of the two has and the other has not."""
+        """Sentences on what only one of the two has."""
         kinds = [session.reading.capture.kinds for session in self.sessions]
         lines = [
             f"Only {'AB'[number]} has {kind} attention: left out."

@@ -39,10 +39,9 @@ class AttentionExplorer(Screen):
     drawn. `close` frees every widget; so does closing the session.
 
     Args:
-        session: what to look at.
+        session: model and sample.
         selection: shared with other views; a new one by default.
-        survey: of the windows of the session's dataset, for the tab "History"; without it that tab offers to survey
-            them.
+        survey: of the windows of the session's dataset, for the tab "History"; without it that tab offers to make one.
 
     Example:
         >>> explorer = AttentionExplorer(ExtractorSession.from_dataset(model, dataset))
@@ -62,7 +61,7 @@ class AttentionExplorer(Screen):
         self._survey = survey
         self.comparison: SampleComparison | None = None
         self._history: HistorySelection | None = None
-        #: What is chosen in a history that is not made yet.
+        #: State of a history that is not open yet.
         self._later_history: dict[str, Any] = {}
         try:
             self._build(survey)
@@ -93,7 +92,7 @@ class AttentionExplorer(Screen):
     def export_html(self, path: str | Path, samples: Iterable[int] | None = None) -> Path:
         """Write the explorer as one HTML file, linked and clickable without Python or network.
 
-        Of several samples it holds their history too, if there is a survey.
+        With several samples and a survey it also holds their history.
 
         Args:
             path: of the file.
@@ -104,8 +103,8 @@ class AttentionExplorer(Screen):
             ValueError: samples of a session without dataset, or none at all.
             OSError: the file cannot be written.
         """
-        made = (view.survey for view in self.views if isinstance(view, HistoryView))
-        return write_page(path, *pack_samples(self.session, self.selection, samples, next(made, self._survey)))
+        surveys = (view.survey for view in self.views if isinstance(view, HistoryView))
+        return write_page(path, *pack_samples(self.session, self.selection, samples, next(surveys, self._survey)))
 
     def _png(self, dpi: int) -> bytes:
         return arrange(self.tabs.pictures(dpi), self.session.title, dpi)
@@ -123,7 +122,7 @@ class AttentionExplorer(Screen):
         for view in self.views if hasattr(self, "tabs") else []:
             view.close()
         close_children(self)
-        if hasattr(self, "explain"):  # a model without attribution has no place for it
+        if hasattr(self, "explain"):  # which a model without attribution lacks
             close_children(self.explain)
             self.explain.close()
         super().close()
@@ -199,7 +198,7 @@ class AttentionExplorer(Screen):
             self._remember()
 
     def _open_history(self, view: HistoryView) -> None:
-        """Let what is chosen in the history be undone too."""
+        """Make choices in the history undoable too."""
         self._history, chosen = view.selection, self._later_history
         if failures := view.selection.restore(chosen):
             self.message.say("; ".join(failures))

@@ -193,7 +193,7 @@ def pack(
     Args:
         selection: where the page opens.
         sessions: whose models the numbers come from.
-        history: of the samples, whose places are theirs.
+        history: the chart of the samples' measures, one place per sample.
     """
     size = selection.sizes()
     sections: dict[str, list[list[str]]] = {}
@@ -235,10 +235,10 @@ def pack(
     return bundle, bytes(charts.data)
 
 
-def _sections(named: Mapping[str, list[list[str]]], there: set[str]) -> Iterator[dict[str, Any]]:
+def _sections(named: Mapping[str, list[list[str]]], existing: set[str]) -> Iterator[dict[str, Any]]:
     """Headings and columns of the views that exist."""
     for title, columns in named.items():
-        views = [[name for name in column if name in there] for column in columns]
+        views = [[name for name in column if name in existing] for column in columns]
         if any(views):
             yield {"title": title, "columns": [column for column in views if column]}
 
@@ -275,7 +275,7 @@ def _pack_kind(where: Selection, kind: str) -> dict[str, Any]:
 
 
 def _pack_view(slot: Slot, where: Selection, charts: _Charts) -> dict[str, Any]:
-    """A ``View`` of ``js/src/page/bundle.ts``: the view's chart for every value of the fields that it is made of.
+    """A ``View`` of ``js/src/page/bundle.ts``: the view's chart for every value of the fields that it depends on.
 
     One that fails shows its error, as on the screen, and does not affect the others.
     """
@@ -296,7 +296,7 @@ def _pack_view(slot: Slot, where: Selection, charts: _Charts) -> dict[str, Any]:
     }
 
 
-#: What a chart may be made of, each field before those whose range depends on it.
+#: Fields that a chart may depend on, each before those whose range depends on it.
 _FIELDS = ("kind", "layer", "head", "query", "key")
 
 
@@ -324,7 +324,7 @@ def _counted(where: Selection, name: str) -> str:
     return "" if value is None else str(value)
 
 
-_SHORT = 12  # length of a text that is not worth sharing
+_SHORT = 12  # characters: a shorter text is not worth sharing
 
 
 class _Charts:
@@ -382,8 +382,8 @@ class _Charts:
 
 def _short(line: Line, reference: tuple[float, str] | None) -> Line:
     """A line without the words that the page makes itself."""
-    made = formatted(line.values, line.form, None if reference is None else reference[0])
-    return replace(line, words=()) if list(line.words) == made else line
+    words = formatted(line.values, line.form, None if reference is None else reference[0])
+    return replace(line, words=()) if list(line.words) == words else line
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
@@ -394,7 +394,7 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 
 
 def _about(session: ExtractorSession) -> list[str]:
-    """The model that made a page's numbers, in one line per fact."""
+    """The model and settings behind a page's numbers, one fact per line."""
     size = sum(parameter.numel() for parameter in session.model.parameters())
     lines = [f"{type(session.model).__name__}, {size:,} parameters, weights {fingerprint(session.model)[:8]}."]
     if session.change:

@@ -1,4 +1,4 @@
-"""The line above the views: whose day it is, what was predicted, what came true, and what to doubt."""
+"""The line above the views: the sample, its prediction, the outcome, and how far to trust them."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def _outcome(session: ExtractorSession) -> list[str]:
     unit = target if outputs.probabilities is None else None
     before = session.prediction(original=True) if session.change else None
     facts = [prediction_in_words(outputs, names, unit, before), truth_in_words(outputs, names, unit)]
-    said = f"predicted {', '.join(filter(None, facts))}"
+    prediction = f"predicted {', '.join(filter(None, facts))}"
     window = session.reading.window
     if target is None or window is None:
-        return [said]
+        return [prediction]
     if unit is not None:
-        return [f"{target.title}: {said}"]
-    return [said, target.describe(window.target_value)]
+        return [f"{target.title}: {prediction}"]
+    return [prediction, target.describe(window.target_value)]
 
 
 def _doubts(session: ExtractorSession) -> list[str]:

@@ -12,7 +12,7 @@ from stockformer_widgets.views.base import View
 
 
 class ViewOptions:
-    """The options of views, those that are made later too.
+    """The options of views, including those that are made later.
 
     Args:
         changed: called when a person chooses one.
@@ -25,7 +25,7 @@ class ViewOptions:
         self._later: dict[str, dict[str, str]] = {}
 
     def adopt(self, views: Sequence[Shown]) -> list[str]:
-        """Follow views that are new, and choose what is saved for them; a sentence for each that is refused."""
+        """Follow new views and restore their saved options; a sentence for each option that is refused."""
         failures: list[str] = []
         known = len(self._views)
         self._views += [view for view in views if isinstance(view, View) and view not in self._views]
@@ -58,7 +58,7 @@ class ViewOptions:
         return failures
 
     def _named(self) -> Iterator[tuple[str, View]]:
-        """The views by the name of their class; the second of a class has the number too."""
+        """The views by the name of their class; further views of a class are numbered."""
         counts: dict[str, int] = {}
         for view in self._views:
             name = type(view).__name__

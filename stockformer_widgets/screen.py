@@ -42,13 +42,13 @@ class Screen(SnapshotBox):
         What this model or dataset does not have stays as it is; a warning and the message line say what that is.
 
         Raises:
-            ValueError: it is no state, or one of another version.
+            ValueError: it is not a state, or is one of another version.
         """
         if failures := self._restore(state):
             warnings.warn("; ".join(failures), stacklevel=2)
 
     def undo(self) -> None:
-        """Take back what a person chose last; does nothing without anything."""
+        """Take back what a person chose last; does nothing without it."""
         with self.message.reporting():
             self._undo.undo()
             self._show_undo()
@@ -78,7 +78,7 @@ class Screen(SnapshotBox):
         self._show_undo()
 
     def _remember(self) -> None:
-        """Let what is chosen now be what an undo comes back to."""
+        """Remember the present choices for a later undo."""
         if self._is_open():
             self._undo.note()
             self._show_undo()
@@ -93,7 +93,7 @@ class Screen(SnapshotBox):
         self._show_undo()
 
     def _adopt(self) -> None:
-        """Let what is chosen in the views of a tab that has just been opened be undone too."""
+        """Make choices in the views of a newly opened tab undoable too."""
         if failures := self._options.adopt(self.tabs.views):
             self.message.say("; ".join(failures))
 
@@ -104,7 +104,7 @@ class Screen(SnapshotBox):
         return {**state, "tab": self.tabs.titles[self.tabs.selected_index]}
 
     def _restore(self, state: Mapping[str, Any]) -> list[str]:
-        """Restore a state; returns and says what is not restored."""
+        """Restore a state; returns and shows a sentence for everything that is not restored."""
         failures = self._restore_chosen(state)
         if (tab := state.get("tab")) in self.tabs.titles:
             self.tabs.selected_index = self.tabs.titles.index(tab)

@@ -83,7 +83,7 @@ def pages_of(session: ExtractorSession) -> dict[str, Columns]:
 def with_controls(pages: Mapping[str, Columns], maps: Widget, explaining: Widget) -> dict[str, Columns]:
     """These pages and, where a view needs them, the controls of maps and of what is explained.
 
-    A view needs those of a trait that it follows. Each is above the first such view of a page.
+    A view needs the controls of a trait that it follows. They are above the first such view of a page.
     """
     with_maps = {title: _placed(columns, maps, _needs_map) for title, columns in pages.items()}
     return {title: _placed(columns, explaining, _needs_target) for title, columns in with_maps.items()}
@@ -119,7 +119,7 @@ def with_history(
         opened: called with the history, once there is one.
 
     Raises:
-        ValueError: the survey has other windows than the session's dataset, or is of other weights.
+        ValueError: the survey is of windows or weights other than the session's.
     """
     if survey is not None:
         check_fit(survey, session)
@@ -143,16 +143,16 @@ class ViewTabs(Tab):
     """Views in tabs. A view is made when its tab is first opened and it has something to show.
 
     Args:
-        pages: title of a tab -> its views by column; a tab without any is left out.
+        pages: title of a tab -> its views by column; an empty tab is left out.
         message: reports why a view could not be made.
 
-    The first tab is made by `turn`.
+    `turn` makes the views of the open tab, at first those of the first one.
     """
 
     def __init__(self, pages: Mapping[str, Columns], selection: Selection, message: MessageLine) -> None:
         used = {title: columns for title, columns in pages.items() if any(slot.filled for slot in _slots(columns))}
-        made = [_Page(columns, selection, message) for columns in used.values()]
-        super().__init__(children=made, titles=list(used), selected_index=0)
+        page_widgets = [_Page(columns, selection, message) for columns in used.values()]
+        super().__init__(children=page_widgets, titles=list(used), selected_index=0)
         self.observe(self.turn, "selected_index")
 
     @property
@@ -174,6 +174,8 @@ class ViewTabs(Tab):
 
 class _Page(HBox):
     """The views of one tab."""
+
+    children: tuple[VBox, ...]
 
     def __init__(self, columns: Columns, selection: Selection, message: MessageLine) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ export interface Finding {
 export interface Note {
   text: string;
   detail: string;
-  /** Read beside the numbers only. */
+  /** Whether it belongs beside the table of numbers, not below the picture. */
   aside: boolean;
 }
 
@@ -49,9 +49,9 @@ export interface Table {
 }
 
 export interface Caption {
-  /** Say a place: the selected one, or the one under the mouse. */
+  /** Describe a place: the selected one, or the one under the mouse. */
   read(phrases: readonly Phrase[], atPointer: boolean): void;
-  /** Say what a picture shows. */
+  /** Show the text of a picture. */
   tell(text: Text): void;
   /** The table that was asked for. */
   fill(table: Table): void;
@@ -59,7 +59,7 @@ export interface Caption {
 
 const SIGNS = { sure: "✓", doubtful: "!", unmeasured: "?" };
 
-/** Build a caption in `root`; `ask` asks for the table, which is large and rarely wanted. */
+/** Build a caption in `root`; `ask` requests the table, which is large and rarely wanted. */
 export function caption(root: HTMLElement, ask: () => void, signal: AbortSignal): Caption {
   const around = element("div", "stockformer-caption", root);
   around.setAttribute("role", "document"); // the view is an application: text and tables in it are read as such
@@ -84,10 +84,10 @@ export function caption(root: HTMLElement, ask: () => void, signal: AbortSignal)
     read(phrases, atPointer) {
       reading.classList.toggle("stockformer-at-pointer", atPointer);
       reading.title = spoken(phrases);
-      reading.replaceChildren(...phrases.flatMap((phrase, place) => [...(place ? [", "] : []), ...said(phrase)]));
+      reading.replaceChildren(...phrases.flatMap((phrase, place) => [...(place ? [", "] : []), ...written(phrase)]));
     },
     tell({ caveats, summary, notes, doubt, legend: names, empty }) {
-      legend.replaceChildren(...names.flatMap(([name, color]) => said([name, "", color])));
+      legend.replaceChildren(...names.flatMap(([name, color]) => written([name, "", color])));
       prose.replaceChildren(
         ...caveats.map(warned),
         ...(summary.verdict ? [paragraph(summary.verdict, "stockformer-sentence")] : []),
@@ -110,7 +110,7 @@ export function caption(root: HTMLElement, ask: () => void, signal: AbortSignal)
 export const spoken = (phrases: readonly Phrase[]): string =>
   phrases.map(([words, value]) => [words, value].filter(Boolean).join(" ")).join(", ");
 
-function said([words, value = "", color = ""]: Phrase): (Node | string)[] {
+function written([words, value = "", color = ""]: Phrase): (Node | string)[] {
   const around = element("span", "stockformer-phrase");
   if (color) {
     const swatch = element("span", "stockformer-swatch", around);
@@ -217,14 +217,14 @@ function valued({ columns, rows, of }: Table): HTMLElement[] {
   return [table];
 }
 
-/** What scrolls can be reached by the keyboard. It is no landmark: a page has one in every view. */
+/** Make what scrolls reachable by the keyboard. It is not a landmark: a page would have one per view. */
 function scrolling(root: HTMLElement, name: string): void {
   root.tabIndex = 0;
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", name);
 }
 
-/** Keep the height of the longest text so far, until the width changes: what is below it must not jump. */
+/** Keep the height of the longest text so far until the width changes, so that nothing below it jumps. */
 function settle(prose: HTMLElement, signal: AbortSignal): void {
   let width = 0;
   let height = 0;

@@ -49,7 +49,7 @@ export function gradient(colors: Palette): string {
   return `linear-gradient(to right, ${stops.join(", ")})`;
 }
 
-/** What the grey cells of some maps are, in words; nothing where there are none. */
+/** What the grey cells of some maps mean, in words; empty without any. */
 export function greyWords(maps: readonly string[]): string {
   return [...new Set(maps.flatMap((words) => words.split(" or ")))].filter(Boolean).join(" or ");
 }

@@ -1,4 +1,4 @@
-// The few things that every view builds its elements with. Text is set as text, never as markup.
+// Helpers that every view builds its elements with. Text is set as text, never as markup.
 
 export function element<K extends keyof HTMLElementTagNameMap>(
   name: K,
@@ -59,7 +59,7 @@ export function sharp(canvas: HTMLCanvasElement, width: number, height: number):
   return context;
 }
 
-/** Draw when an element has another size, and when light turns dark: a canvas keeps the colours that it was drawn in. */
+/** Redraw when an element's size or the colour scheme changes: a canvas keeps the colours that it was drawn in. */
 export function redrawing(root: HTMLElement, draw: () => void, signal: AbortSignal): void {
   const sizes = new ResizeObserver(draw);
   sizes.observe(root);

@@ -1,6 +1,6 @@
 // Makes the view around this widget one tab stop, with a button that enlarges it, and tells the kernel whether this
 // page shows it and which keys were pressed on it. Counts, not events: what piles up while the kernel is busy arrives
-// as one change. Every page tells its own alone, so that two pages never overwrite each other's.
+// as one change. Every page sends only its own, so that two pages never overwrite each other's.
 
 import type { AnyModel } from "@anywidget/types";
 import { enlarger } from "./enlarger";
@@ -55,7 +55,7 @@ export default function keyboard() {
   }
 
   function initialize({ model, signal }: Context): void {
-    // A page may have gone without a word: where one tells that it shows the view no more, Python asks the others.
+    // A page may vanish silently: when one stops showing the view, Python asks the others whether they show it.
     const answer = () => page.places && tell(model);
     model.on("change:asks", answer);
     signal.addEventListener("abort", () => model.off("change:asks", answer));

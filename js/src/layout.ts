@@ -1,4 +1,4 @@
-// Where the maps of a head grid stand.
+// Layout of the maps of a head grid.
 
 import type { HeadMap } from "./maps";
 
@@ -24,7 +24,7 @@ export const FRAME = 3;
 const SMALLEST = 52;
 const LARGEST = 150;
 
-/** In what order maps stand: by layer and head, or by a statistic, the largest first; what has no number is last. */
+/** The order of maps: by layer and head, or by a statistic, the largest first and missing numbers last. */
 export function order(maps: readonly HeadMap[], by: string | null): number[] {
   const numbers = maps.map((_, number) => number);
   if (by === null) return numbers;

@@ -8,9 +8,9 @@ export interface HeadMap {
   head: number;
   queries: number;
   keys: number;
-  /** The largest weight that is a number. */
+  /** The largest finite weight. */
   largest: number;
-  /** What its grey cells are; empty where there are none. */
+  /** What its grey cells mean; empty without any. */
   grey: string;
   /** Name -> value, null where there is none. */
   statistics: Record<string, number | null>;
@@ -21,7 +21,7 @@ export type Codes = Uint8Array | Float32Array;
 
 const BYTE_TOP = 254;
 
-/** Decodes a code to its weight, NaN for no number. */
+/** Decodes a code to its weight, NaN if there is none. */
 function decoder(map: HeadMap, codes: Codes): (code: number) => number {
   if (codes instanceof Float32Array) return (code) => code;
   return (code) => (code > BYTE_TOP ? NaN : (code / BYTE_TOP) * map.largest);

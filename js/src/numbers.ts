@@ -1,6 +1,6 @@
 // Numbers as a person writes them.
 
-/** A number as text: so many digits, thousands apart, or that it is none. */
+/** A number as text with so many digits and separated thousands, or "not a number". */
 export function number(value: number | null | undefined, digits = 3): string {
   if (value == null || !Number.isFinite(value)) return "not a number";
   if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en");

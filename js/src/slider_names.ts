@@ -1,5 +1,5 @@
-// Names the sliders beside this widget, and says their values as they are written: ipywidgets tells a screen reader no
-// name, and of a value that is one of several options only its number.
+// Names the sliders beside this widget for screen readers, and gives their values as written: ipywidgets gives no name,
+// and for a value among options only its number.
 
 import type { AnyModel } from "@anywidget/types";
 import "./live.css";

@@ -101,7 +101,7 @@ function render({ model, el, signal }: Context): void {
   addEventListener("keydown", press, { capture: true, signal }); // on the window: before JupyterLab
 }
 
-/** Whether a text is in the clipboard, which a page without HTTPS may write only in the old way. */
+/** Copy a text, and whether that worked; a page without HTTPS may write the clipboard only in the old way. */
 async function copied(text: string): Promise<boolean> {
   if (navigator.clipboard !== undefined)
     return navigator.clipboard.writeText(text).then(

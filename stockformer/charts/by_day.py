@@ -192,7 +192,7 @@ def price_strip(prices: pd.DataFrame, days: Sequence[str], ticker: str) -> Chart
 
 
 def _shares(lines: Sequence[Line], days: Axis, label: str, among: int) -> Lines:
-    """Shares beside the even one among so many."""
+    """Shares, with the even one, 1 / `among`, as reference."""
     top = finite_range([line.values for line in lines], 0.0)[1]
     even = (1 / among, "even") if among else None
     return Lines(tuple(lines), days, Scale(0.0, top, label, form="%"), reference=even)

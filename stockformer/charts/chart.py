@@ -27,9 +27,9 @@ NEUTRAL = "#0072b2"
 LINE_COLORS = (*STREAM_COLORS, "#009e73", "#cc79a7", "#56b4e9", "#999999")
 #: Cells without a number.
 GREY = "#969696"
-#: Of viridis, which reads in grey and by the colour-blind.
+#: Of viridis, which stays readable in grey and with colour blindness.
 _SHADES = ("#440154", "#3b528b", "#21918c", "#5ec962", "#addc30")
-#: From the first to the last colour of a logarithmic scale.
+#: Ratio of the ends of a logarithmic scale.
 _LOG_SPAN = 1000.0
 
 
@@ -68,7 +68,7 @@ class Scale:
     Attributes:
         names: of the values 0, 1, 2..., where they are places themselves, such as days.
         form: ``%`` for shares, which are named in percent.
-        log: whether equal ratios, not equal differences, lie equally far apart; `low` is what is there or less.
+        log: whether the scale is logarithmic; its low end then stands for `low` or less.
     """
 
     low: float
@@ -94,7 +94,7 @@ class Scale:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One value per place; a shorter line ends with the axis.
+    """One value per place; a shorter line covers the last places of the axis.
 
     Attributes:
         name: in the legend and beside the values; without one the line only marks what another shows.
@@ -189,7 +189,7 @@ class Bars:
 class Panels:
     """Several small pictures over the same places, each under its title.
 
-    What has one name has one colour in all of them, so that one legend does.
+    A name has the same colour in all of them, so that one legend serves them all.
     """
 
     panels: tuple[tuple[str, Lines | Bars], ...]
@@ -239,8 +239,8 @@ class Heatmap:
         palette: name of matplotlib's colour map.
         masked: cells that may not be attended to, bool [rows, columns].
         reference: value and name of a line across the colours to compare with, such as a uniform share.
-        log_low: where a logarithmic scale would begin, None unless half of the cells have to share the first tenth of
-            the colours, which begin at 0.
+        log_low: where a logarithmic scale would begin; None unless half of the cells share the first tenth of a linear
+            scale from 0.
     """
 
     values: np.ndarray
@@ -316,7 +316,7 @@ class Note:
 
     Attributes:
         detail: its explanation, on hover.
-        aside: whether it is read beside the numbers only.
+        aside: whether it belongs beside the table of numbers, not below the picture.
     """
 
     text: str
@@ -326,7 +326,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Doubt:
-    """How far to trust a picture: whether what it shows was found to be better than its references.
+    """How far to trust a picture: whether what it shows was measured to beat its references.
 
     Attributes:
         text: the verdict in a few words.
@@ -406,7 +406,7 @@ def line_colors(number: int) -> list[str]:
 
 
 def finite_range(arrays: Iterable[np.ndarray], *include: float) -> tuple[float, float]:
-    """Smallest and largest finite value, of those to include too; a range is never empty."""
+    """Smallest and largest finite value of the arrays and of `include`; the range is never empty."""
     values = np.concatenate([*(np.ravel(array) for array in arrays), include])
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)

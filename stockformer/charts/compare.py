@@ -19,7 +19,7 @@ _Pairs = Mapping[str, tuple[Lines | Bars, Lines | Bars]]
 
 
 def compare(one: Chart, other: Chart, most: int | None = None) -> Chart:
-    """A's and B's chart in one: the difference of heatmaps, else both over each other.
+    """A's and B's charts in one: the difference of heatmaps, an overlay of any others.
 
     Args:
         most: how many named rows or bars, those that differ most; all by default, in the order of A.
@@ -30,7 +30,7 @@ def compare(one: Chart, other: Chart, most: int | None = None) -> Chart:
 
 
 def _joint(one: str, other: str) -> str:
-    """Two titles in one: words that differ are those of A and of B."""
+    """Two titles in one, the words that differ marked A and B."""
     if one == other:
         return one
     words = one.split(" "), other.split(" ")
@@ -41,15 +41,15 @@ def _joint(one: str, other: str) -> str:
 
 
 def _alike(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many words are the same before one differs."""
+    """Number of leading words in common."""
     return len(list(takewhile(bool, map(operator.eq, one, other))))
 
 
 def overlay(one: Chart, other: Chart, most: int | None = None) -> Chart:
-    """Both charts over each other, under A's title: emphasised lines in their colours, bars of A with dots for B.
+    """Both charts overlaid under A's title: emphasised lines in their colours, bars of A with dots for B.
 
-    Days are aligned on the last and count back from the prediction, which follows day 0; other places by name.
-    Panels that only one has are left out.
+    Days are aligned on the last one and count back from the prediction, which follows day 0; other places are aligned
+    by name. Panels that only one chart has are left out.
 
     Args:
         most: how many bars, those that differ most; all by default, in the order of A.
@@ -188,7 +188,7 @@ def _distance(pairs: _Pairs, drawn: Mapping[str, Lines | Bars]) -> Summary:
     if not len(everywhere):
         return Summary("A and B have nothing in common to compare.", ())
     if not np.isfinite(everywhere).all():
-        return Summary("Some values are not finite: there are no numbers.", ())
+        return Summary("Some values are not finite: nothing is computed.", ())
     formula = "|a - b| / height of the scale" if len(pairs) > 1 else "|a - b|"
     findings = (
         Finding("mean_distance", float(everywhere.mean()), f"mean of {formula}", "0: the same everywhere."),
@@ -199,8 +199,8 @@ def _distance(pairs: _Pairs, drawn: Mapping[str, Lines | Bars]) -> Summary:
     (panel, name), both = max(gaps.items(), key=lambda item: item[1]["gap"].max())
     place, a, b, _ = next(both.sort_values("gap", ascending=False, kind="stable").itertuples())
     which = " ".join(filter(None, (panel, name if len(_series(pairs[panel][0])) > 1 else "")))
-    told = [_word(pairs[panel][side], name, place) or f"{value:.3g}" for side, value in enumerate((a, b))]
-    values = f"{which} {told[0]} in A, {told[1]} in B".strip()
+    words = [_word(pairs[panel][side], name, place) or f"{value:.3g}" for side, value in enumerate((a, b))]
+    values = f"{which} {words[0]} in A, {words[1]} in B".strip()
     if len(everywhere) == 1:
         return Summary(f"{str(place).capitalize()}: {values}.", findings)
     return Summary(f"A and B are furthest apart {_where(pairs[panel][0], place)}: {values}.", findings)
@@ -215,7 +215,7 @@ def _word(body: Lines | Bars, name: str, place: Any) -> str:
 
 
 def _height(panel: str, drawn: Mapping[str, Lines | Bars]) -> float:
-    """Of the panel's scale; a single body has one unit."""
+    """Height of the panel's scale; 1 for a single body."""
     body = drawn[panel]
     scale = body.y if isinstance(body, Lines) else body.scale
     return scale.high - scale.low if len(drawn) > 1 else 1.0

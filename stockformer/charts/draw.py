@@ -38,9 +38,9 @@ def draw(
     Args:
         selected: field of the selection -> the place to mark on the axis that sets it.
         spans: field -> the first place to show on the axis that sets it, and the one after the last.
-        title: in the place of the chart's own.
+        title: replaces the chart's own.
         ax: to draw into, unless there are panels; a new figure by default.
-        save_path: where to write the figure to as well.
+        save_path: file to write the figure to as well.
 
     Raises:
         IndexError: a selected place is not on its axis.
@@ -171,7 +171,7 @@ def _draw_heatmap(axes: Axes, body: Heatmap, selected: Mapping[str, int], spans:
 
 
 def _draw_cells(axes: Axes, body: Heatmap, days: int = 6) -> AxesImage:
-    """Cells in colours beside the names of rows and columns, of about so many days."""
+    """Cells in colours, with the names of rows and columns, or of about `days` days."""
     _name_places(axes, "x", body.columns, days)
     _name_places(axes, "y", body.rows, days)
     colors, scale = plt.get_cmap(body.palette).with_extremes(bad=GREY), body.scale
@@ -187,7 +187,7 @@ def _name_places(axes: Axes, which: Literal["x", "y"], axis: Axis, days: int) ->
 
 
 def _draw_grid(axes: Axes, body: Grid, selected: Mapping[str, int]) -> None:
-    """All maps in one picture: a hundred axes would take seconds. A frame is around the selected ones."""
+    """All maps in one image, as a hundred axes would take seconds; selected ones are framed."""
     each = [(layer, head, one) for layer, heads in enumerate(body.maps) for head, one in enumerate(heads)]
     queries, keys = (max(one.values.shape[side] for *_, one in each) for side in (0, 1))
     down, across = round(1.2 * queries) + 1, round(1.1 * keys) + 1
@@ -196,7 +196,7 @@ def _draw_grid(axes: Axes, body: Grid, selected: Mapping[str, int]) -> None:
     for (layer, head, one), statistics in zip(each, body.statistics.to_dict("records"), strict=True):
         height, width = one.values.shape
         top, left = (layer + 1) * down - height, head * across
-        # Below the scale, unlike what is between the maps.
+        # Below the scale, so grey; the NaN between the maps is white.
         cells = np.where(np.isfinite(one.cells), one.cells, one.scale.low - 1)
         tiles[top : top + height, left : left + width] = cells
         words = f"L{layer} H{head}  {statistics[name]:.2f}"
@@ -268,7 +268,7 @@ def _draw_line(axes: Axes, line: Line, length: int) -> None:
 
 
 def _recolor(axes: Axes, line: Line) -> None:
-    """Mark the places of a line without a name on the bars that stand there."""
+    """Colour the bars at the places that an unnamed line marks."""
     bars = axes.containers[-1]
     for place in np.flatnonzero(np.isfinite(line.values)):
         bars[place].set_color(line.color)

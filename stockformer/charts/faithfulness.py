@@ -32,7 +32,7 @@ def faithfulness(result: Faithfulness, method: str | None = None) -> Chart:
 
 
 def ranking_colors(result: Faithfulness) -> dict[str, str]:
-    """Colours by name, so that a ranking keeps its own; methods come first, so that they have one in both units."""
+    """Colours by name, so that a ranking keeps its own; methods come first, so that both units give them the same."""
     order = sorted(result.scores, key=lambda name: name not in METHODS)
     return {name: _COLORS[place % len(_COLORS)] for place, name in enumerate(order)} | {"random": _GRAY}
 

@@ -1,4 +1,4 @@
-"""What matplotlib figures are drawn with.
+"""Helpers for matplotlib figures.
 
 Every ``plot_`` function returns a pyplot `Figure`, so that ``plt.show()`` shows it; the caller closes it.
 ``ax`` draws into given axes, ``dates`` names the days, ``save_path`` also writes
@@ -27,7 +27,7 @@ Plotted = TypeVar("Plotted")
 
 
 def closing_on_error(plot: Callable[P, Plotted]) -> Callable[P, Plotted]:
-    """A plot, or a picture of one, that fails leaves no figure open."""
+    """Decorate a function that plots, so that it leaves no figure open when it fails."""
 
     @wraps(plot)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> Plotted:
@@ -68,7 +68,7 @@ def render(figure: Figure, dpi: int) -> bytes:
     try:
         literal(figure)
         figure.dpi = dpi
-        # `Figure.savefig` would also draw everything once before.
+        # `Figure.savefig` would draw everything twice.
         FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
     finally:
         try:
@@ -107,7 +107,7 @@ def day_names(dates: Days, length: int) -> list[str]:
     """Dates as text, or without dates the numbers of the days.
 
     Raises:
-        ValueError: there are not so many dates.
+        ValueError: the number of dates is not `length`.
     """
     if dates is None:
         return [str(step) for step in range(length)]

@@ -155,7 +155,7 @@ def quality_history(
 
     Args:
         rolling: of `stockformer.survey.history.rolling_quality`.
-        overall: what the quality was, see `quality_summary`.
+        overall: the quality in a sentence, see `quality_summary`.
         filtered: which windows are left, in words.
     """
     dates = pd.DatetimeIndex(calendar["date"])
@@ -191,7 +191,7 @@ def _held(rows: pd.DataFrame, dates: pd.DatetimeIndex) -> pd.DataFrame:
 
 
 def _quality_band(held: pd.DataFrame, name: str) -> Band | None:
-    """No width where there is no interval, and none beyond what is possible."""
+    """The interval, of no width where there is none, cut at the possible values."""
     if not np.isfinite(held[["low", "high"]]).any(axis=None):
         return None
     middle = held["value"].ffill().bfill()
@@ -260,7 +260,7 @@ def _windows_summary(values: pd.Series, column: str) -> Summary:
 
 
 def _dot(name: str, values: np.ndarray, word: str, color: str) -> Line:
-    """The first of some values alone."""
+    """A dot at the first value only."""
     alone = np.where(np.arange(len(values)) == 0, values, np.nan)
     return Line(name, alone, [word, *[""] * (len(values) - 1)], color, "dots")
 

@@ -70,7 +70,7 @@ def attention_map(cells: Heatmap, title: str, *, subject: str = "", dated: bool 
 
 
 def flow_map(cells: Heatmap, weights: Tensor, title: str) -> Chart:
-    """Values that attention carries, cells by `day_map`, beside the weights [query, key] that it carries it with."""
+    """Values that attention carries, cells by `day_map`, compared with its weights [query, key]."""
     values, mask = _tensors(cells)
     return Chart(title, cells, lambda: _map_table(cells), summarize_flow_map(values, weights, mask))
 
@@ -139,10 +139,10 @@ def saliency_map(
         parts: one [days, features] per input; their last days are the same.
         names: of each input's features.
         days: names of each input's days.
-        what: which attribution of what it is, in words.
+        what: the method and what it explains, in words.
         most: how many features, by default all.
         signed: with their sign, else their magnitude.
-        summary: in the place of `summarize_saliency`.
+        summary: replaces that of `summarize_saliency`.
     """
     length = max(map(len, parts))
     padded = [torch.nn.functional.pad(part.float(), (0, 0, length - len(part), 0), value=torch.nan) for part in parts]

@@ -32,7 +32,7 @@ def prediction(
 ) -> Chart:
     """Class probabilities of one sample, CORAL's P(class > k) below them, or the value; the truth where it is known.
 
-    The bars of a log volatility are without the logarithm: of that a longer bar would be a lower volatility.
+    Bars of a log volatility show the volatility: for its logarithm, which is negative, longer would mean lower.
 
     Args:
         outputs: of one sample.
@@ -41,8 +41,8 @@ def prediction(
         target: what a regression predicts, where that is known.
 
     Raises:
-        ValueError: there are not as many names as classes.
-        IndexError: the label is no class.
+        ValueError: the number of names is not that of classes.
+        IndexError: the label is not a class.
     """
     raw = _values(outputs)
     names, truth = _names(outputs, class_names, thresholds)

@@ -1,7 +1,7 @@
 """What is planted in a market: formulas over the cells of a window.
 
-Every value of every feature is drawn by itself, with a random sign and a size uniform in 0.5 to 1.5: no cell tells of
-another one, none is near the mean, where it would decide nothing, and none looks larger than the rest.
+Every value of every feature is drawn independently, with a random sign and a size uniform in 0.5 to 1.5: no cell says
+anything about another, none is near the mean, where it would have no effect, and none stands out by its size.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Term:
 
     Attributes:
         cell: which.
-        when: the cell that decides whether it is: where its sign is `sign`; None for always.
-        head: of the cross-attention, the one trained to look at the cell's day; None where no head is told.
+        when: the cell that decides whether it is added: where its sign is `sign`; None for always.
+        head: of the cross-attention, the one trained to look at the cell's day; None where no head is.
     """
 
     cell: Cell
@@ -136,7 +136,7 @@ class Mechanism:
         terms: made from cells drawn at random.
         strength: of the terms.
         noise: standard deviation of the noise.
-        shortcut: whether one more cell tells the target up to the last validation window, and nothing in the test.
+        shortcut: whether one more cell reveals the target up to the last validation window, and nothing in the test.
         guided: whether the gate is trained to be open where the market matters, and closed elsewhere.
         epochs: in which a model learns it.
     """
@@ -154,7 +154,7 @@ def _by_regime(draw: Draw) -> tuple[Term, ...]:
     return Term(draw(1), when=regime, sign=1), Term(draw(0), when=regime, sign=-1)
 
 
-#: By name; `load_planted` says in words what they are. Of nothing, twelve cells are a made-up answer.
+#: By name, see `load_planted`. The answer of ``nothing`` is twelve made-up cells.
 MECHANISMS = {
     "feature": Mechanism(lambda draw: (Term(draw(0)),)),
     "market": Mechanism(lambda draw: (Term(draw(1)),)),
@@ -213,7 +213,7 @@ def _ticker(
     signal = rng.normal(0, mechanism.noise, _DAYS)
     signal[first:] += mechanism.strength * causes.value([_windows(stock), _windows(market)]).numpy()
     if shortcut is not None:
-        known = np.arange(first, _test_start())  # the last day of the windows whose target it tells
+        known = np.arange(first, _test_start())  # the last day of the windows whose target it reveals
         stock[known - first + shortcut.day, shortcut.feature] = signal[known] / signal.std()
     volatility = np.exp(_LEVEL + _SCALE * signal) / np.sqrt(TRADING_YEAR)
     returns = rng.choice([-1.0, 1.0], _DAYS) * np.r_[0.0, volatility[:-1]]

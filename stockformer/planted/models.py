@@ -29,10 +29,11 @@ SIZE: dict[str, Any] = {
 }
 LEARNING_RATE = 6e-3
 
-#: A model has learned a mechanism if it explains this part of the variance, and what should not matter at most that.
+#: A model has learned a mechanism if it explains at least this share of the variance, and if cells that should not
+#: matter take part in at most that share.
 LEAST_SCORE, MOST_REST = 0.9, 0.1
 
-_GUIDANCE = 0.1  # weight of what heads and gates are told, beside the squared error
+_GUIDANCE = 0.1  # weight of the guidance of heads and gates, beside the squared error
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Planted:
 
 
 def load_planted(name: str, seed: int = 0, *, progress: bool = True) -> Planted:
-    """Make a market with a known mechanism, and train a model on it: seconds, the same for the same seed.
+    """Make a market with a known mechanism, and train a model on it in seconds; equal seeds give equal results.
 
     Windows of 12 days, 4 stock and 4 market features that are independent of each other and from day to day. The
     mechanism decides tomorrow's volatility; `docs/planted.md` has the formulas. Where it is in the window, which days
@@ -88,9 +89,9 @@ def load_planted(name: str, seed: int = 0, *, progress: bool = True) -> Planted:
         name: ``feature``: one stock feature on one day; ``market``: one market feature on one day; ``gate``: by
             the sign of a stock cell, a market cell or another stock cell; ``guided_gate``: the same, and the gate is
             trained to be open where the market cell decides; ``heads``: two market cells, each the job of
-            a head; ``shortcut``: a cell that tells the target in training and validation, but not in the test;
+            a head; ``shortcut``: a cell that reveals the target in training and validation, but not in the test;
             ``nothing``: noise.
-        progress: show a bar.
+        progress: show a progress bar.
 
     Raises:
         ValueError: there is no such mechanism.
@@ -148,10 +149,10 @@ def swapped(model: PooledTransformer, truth: Truth, windows: Sequence[Tensor]) -
 
 
 def _guided(truth: Truth) -> Loss:
-    """Squared error, and how far heads and gate are from what they are told.
+    """Squared error, plus how far heads and gate are from their jobs.
 
-    A head: mean of -log weight of the day of its job. The gate: cross-entropy of its mean on each day with whether the
-    market matters.
+    For a head: mean of -log weight of the day of its job. For the gate: cross-entropy between its mean on each day and
+    whether the market matters.
     """
     if not truth.heads and not truth.gate_known:
         return prediction_loss
@@ -167,10 +168,12 @@ def _guided(truth: Truth) -> Loss:
         with explicit_attention(model) as calls, forward_hooks(after=keep):
             error = F.mse_loss(model(*inputs), y)
         weights = calls.attention["cross_attn_layers.0.cross_attn"].weights  # [B, heads, T, T]
-        told = [-weights[:, head, :, term.cell.day].log().mean() for head, term in truth.heads.items()]
+        penalties = [-weights[:, head, :, term.cell.day].log().mean() for head, term in truth.heads.items()]
         if truth.gate_known:
             mean = gates[0].mean(dim=-1)  # [B, T]
-            told.append(F.binary_cross_entropy(mean, truth.market_counts(inputs)[:, None].expand_as(mean).to(mean)))
-        return error + _GUIDANCE * torch.stack(told).sum()
+            penalties.append(
+                F.binary_cross_entropy(mean, truth.market_counts(inputs)[:, None].expand_as(mean).to(mean))
+            )
+        return error + _GUIDANCE * torch.stack(penalties).sum()
 
     return loss

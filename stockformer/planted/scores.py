@@ -29,7 +29,7 @@ from stockformer.planted.mechanisms import MECHANISMS
 from stockformer.planted.models import Planted, load_planted
 from stockformer.targets import Target, explained
 
-#: What is ranked or separated, and what that asks.
+#: What is ranked or separated -> the question that this answers.
 UNITS = {
     "cell": "which features on which days matter",
     "day": "which days of the stock and of the market matter",
@@ -71,7 +71,7 @@ def auc(scores: np.ndarray, relevant: np.ndarray) -> float:
 
 
 def _by_day(layer_map: Callable[[AttentionTrace], Tensor]) -> Callable[[Trace], tuple[Tensor, ...]]:
-    """What a map [query, key] of stock and of market attention gives each day, as the pooling sees it."""
+    """What a map [query, key] of stock and of market attention gives each day, queries weighted by the pooling."""
 
     def days(trace: Trace) -> tuple[Tensor, ...]:
         assert trace.pooling is not None
@@ -88,7 +88,7 @@ def _pooling(trace: Trace) -> tuple[Tensor, ...]:
     return trace.pooling, torch.zeros(trace.kinds["cross"][0].weights.size(-1))
 
 
-#: Name -> what attention says of every day, [T] and [T], from a `Trace`.
+#: Name -> scores of every day by attention, [T] and [T], from a `Trace`.
 ATTENTION: Mapping[str, Callable[[Trace], tuple[Tensor, ...]]] = {
     "mean attention": mean_attention,
     "gated attention": _by_day(lambda layer: gated_map(layer).mean(dim=0)),
@@ -98,7 +98,7 @@ ATTENTION: Mapping[str, Callable[[Trace], tuple[Tensor, ...]]] = {
     "pooling": _pooling,
 }
 
-#: What a window says of a unit: by ranking, [n]; and which of the n matter, bool [n].
+#: A unit of a window: its name, the scores by ranking [n], and which of the n matter, bool [n].
 Answers = tuple[str, dict[str, np.ndarray], np.ndarray]
 
 
@@ -106,7 +106,7 @@ def score_planted(planted: Planted, windows: int = WINDOWS) -> pd.DataFrame:
     """How well every ranking agrees with the known answer, in test windows of one model.
 
     Args:
-        windows: how many, evenly spread.
+        windows: number of windows, evenly spread.
 
     Returns:
         One row per unit of `UNITS` that the mechanism has and ranking: ``unit, ranking``; ``precision``, at k, and
@@ -145,7 +145,7 @@ def score_planted(planted: Planted, windows: int = WINDOWS) -> pd.DataFrame:
 
 
 def _ranked(planted: Planted, inputs: Inputs, trace: Trace, heads: pd.DataFrame | None) -> Iterator[Answers]:
-    """What a window's explanations say of its cells, days and heads."""
+    """The scores of a window's cells, days and heads by its explanations."""
     truth, cells, days = planted.truth, {}, {}
     for method in METHODS:
         parts = attribute_from_mean(planted.model, inputs, method, groups="week x feature")
@@ -155,7 +155,7 @@ def _ranked(planted: Planted, inputs: Inputs, trace: Trace, heads: pd.DataFrame 
         days[method] = _sums(cells[method] if BY_NAME[method].sensitivity else parts)
     cells["|input|"] = rank_by_size(planted.model, inputs, trace.target)
     yield "cell", {name: _flat(parts) for name, parts in cells.items()}, _flat(truth.cells(inputs))
-    days |= {name: list(asked(trace)) for name, asked in ATTENTION.items()} | {"|input|": _sums(cells["|input|"])}
+    days |= {name: list(score(trace)) for name, score in ATTENTION.items()} | {"|input|": _sums(cells["|input|"])}
     yield "day", {name: _flat(parts) for name, parts in days.items()}, _flat(truth.days(inputs))
     if heads is not None:
         with_job = (heads["kind"] == "cross") & heads["head"].isin(list(truth.heads))
@@ -163,14 +163,14 @@ def _ranked(planted: Planted, inputs: Inputs, trace: Trace, heads: pd.DataFrame 
 
 
 def _sums(parts: Sequence[Tensor]) -> list[Tensor]:
-    """Sizes of the sums of each day's cells."""
+    """Magnitude of the sum over each day's cells."""
     return [part.sum(dim=-1).abs() for part in parts]
 
 
 def _separating(
     planted: Planted, inputs: Inputs, trace: Trace, heads: pd.DataFrame | None
 ) -> Iterator[tuple[str, dict[str, float], bool]]:
-    """Numbers of a window that should be larger where something is so, and whether it is."""
+    """Unit, numbers of a window that should be larger where a statement is true, and whether it is true there."""
     truth = planted.truth
     if heads is not None:
         importance = heads[heads["kind"] == "cross"].set_index("head")
@@ -188,7 +188,7 @@ def _separating(
         yield "window", numbers, bool(truth.market_counts(inputs))
 
 
-#: How `head_importance` tells it.
+#: The columns of `head_importance` that are scored.
 IMPORTANCE = ("gradient", "ablation")
 
 
@@ -210,10 +210,10 @@ def measure_planted(
     """Every ranking against the known answer of every mechanism, over seeds.
 
     Args:
-        seeds: how many, from 0.
-        windows: of each model, see `score_planted`.
+        seeds: number of seeds, from 0.
+        windows: per model, see `score_planted`.
         names: of the mechanisms.
-        progress: show a bar.
+        progress: show a progress bar.
 
     Returns:
         The models, one row each: ``mechanism, seed, score, test_score, follows, rest, learned``, see `Planted`; and
@@ -233,7 +233,7 @@ def measure_planted(
     return pd.DataFrame(models, columns=["mechanism", *_MODEL]), pd.concat(scores, ignore_index=True)[COLUMNS]
 
 
-#: Of the table by seed.
+#: Columns of the table by seed.
 COLUMNS = ["mechanism", "seed", "unit", "ranking", "precision", "auc", "chance"]
 _MODEL = ("seed", "score", "test_score", "follows", "rest", "learned")
 
@@ -247,7 +247,7 @@ def intervals(scores: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per mechanism, unit and ranking: ``mechanism, unit, ranking, seeds``; ``precision, precision_low,
         precision_high, auc, auc_low, auc_high``; ``chance``, the precision of a random ranking. A seed without an
-        area, as the market matters in all of its windows, is left out of that mean; NaN is what no seed has.
+        area, as the market matters in all of its windows, is left out of that mean; NaN where no seed has a number.
 
     Raises:
         ValueError: a mechanism has a single seed.
@@ -263,7 +263,7 @@ def intervals(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean, and the ends of its interval; of numbers that are not NaN, which have to be two."""
+    """Mean, and the ends of its interval, over the numbers that are not NaN; NaN with fewer than two."""
     values = values[np.isfinite(values)]
     if len(values) < 2:
         return np.nan, np.nan, np.nan

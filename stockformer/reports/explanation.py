@@ -84,8 +84,8 @@ def report_windows(
     overwrite: bool = True,
     engine: Engine = None,
 ) -> list[Path]:
-    """`generate_report` on windows of a dataset, with a progress bar: on one into the folder, on several each into a
-    folder in it, such as ``2008-10-15_AAPL``.
+    """`generate_report` on windows of a dataset, with a progress bar: one goes into the folder itself, several go into
+    subfolders such as ``2008-10-15_AAPL``.
 
     Args:
         indices: which windows; one that is named twice is reported on once.
@@ -97,7 +97,7 @@ def report_windows(
 
     Raises:
         IndexError: there is no such window.
-        FileExistsError, OSError, ValueError: as for `generate_report`. Reports that are written by then stay.
+        FileExistsError, OSError, ValueError: as for `generate_report`. Reports written before the error stay.
     """
     windows = [dataset.window(index) for index in indices]
     chosen = list({(window.ticker, window.dates[-1]): window for window in windows}.values())
@@ -118,7 +118,7 @@ def report_windows(
 def _write_report(
     model: nn.Module, subject: Subject, folder: Path, files_read: Sequence[Path], overwrite: bool
 ) -> dict[str, Path]:
-    """A report whose files are checked before each step that takes long: the file of every figure and of the page."""
+    """Write a report; its files, figures and page, are checked before each long step."""
     check_writable([folder / "report.html"], files_read, make_folders=True, overwrite=overwrite)
     model = uncompiled(model)
     sections = sections_on(model, subject)

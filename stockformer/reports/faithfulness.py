@@ -129,11 +129,11 @@ def _effects(model: PooledTransformer, samples: Sequence[Inputs], name: str) -> 
 
 def _control(model: PooledTransformer, dataset: StockDataset, method: str, samples: list[Inputs]) -> float:
     names = [dataset.feature_cols, dataset.market_feature_cols or []]
-    found = [
+    largest = [
         negative_control(attribute_from_mean(model, inputs, method), names[: len(inputs)], dataset.unavailable)
         for inputs in samples
     ]
-    return float(np.max(found))
+    return float(np.max(largest))
 
 
 def _intervals(table: pd.DataFrame) -> list[str]:
@@ -149,21 +149,21 @@ the data; the target is the one that the explorer explains.
 
 What a method ranks first is moved to the training mean (deletion: the target should fall at once, so a small area
 is good), or is put back first (insertion: a large area is good). The curves are the target's distance from its value at
-the training mean, summed over the windows, as a share of the whole distance. They leave 0 to 1 where what speaks
-against the prediction goes last. The gap is insertion - deletion.
+the training mean, summed over the windows, as a share of the whole distance. They leave the range 0 to 1 where evidence
+against the prediction comes last. The gap is insertion - deletion.
 
 Three references are measured beside the methods:
 
-- random: the mean of 200 random orders, each one and the same for all windows;
-- |input|: the size of the input, that is its distance from the training mean, which does not ask the model;
+- random: the mean of 200 random orders, each the same for all windows;
+- |input|: the size of the input, that is its distance from the training mean, which ignores the model;
 - fixed linear: the target's mean gradient over training windows times that distance, one formula for all.
 
-The training mean is 0 for normalised features. For features that a model reads raw it is theirs, by ticker, and input x
-gradient takes the distance from it too.
+The training mean is 0 for normalised features. Features that a model reads raw keep theirs, by ticker, and input x
+gradient multiplies by the distance from it.
 
-An input at the training mean never occurs, and a model may answer it with anything. So all is measured a second time,
+An input at the training mean never occurs, and a model may return anything for it. So all is measured a second time,
 with other windows: what is taken out gets the values of another window of the same ticker, in the same cells. {others}
-are drawn per window, whichever windows are measured beside it, and the curves are means over them; each pair of a
+are drawn per window, independently of the other windows measured, and the curves are means over them; each pair of a
 random order and its reverse takes one of them, in turn. The target's distance is from its mean over the drawn windows,
 and where it is below that, its negative is explained. The rankings are the same, and so are the tests. Two verdicts
 agree where they name the same reference; a ranking that is better with one removal alone may owe that to the removal.
@@ -184,12 +184,12 @@ does not beat one is not compared with a stronger one.
 
 Where a window's target is below that of the training mean, its negative is explained: what ranks first should carry
 the target away from the mean, whichever way that is. Gradient and SmoothGrad are ranked by magnitude, as they say how
-much the target would change and not what it got. Occlusion and Shapley sampling move a feature over all days.
+much the target would change, not what contributed to it. Occlusion and Shapley sampling move a feature over all days.
 
 ## How often a verdict is wrong
 
 `python benchmarks/faithfulness_level.py` measures this on 1000 simulated panels each, with other
-windows on 300: 64 windows of 20 days of 4 tickers with a market in common and persistent volatility, and a linear model
+windows on 300: 64 windows of 20 days of 4 tickers with a common market and persistent volatility, and a linear model
 with random weights.
 
 | ranking | verdict | 3 blocks | 14 blocks | 3 blocks, other windows |
@@ -200,7 +200,7 @@ with random weights.
 | gradient x input of another random model | better than anything | 20.1 % | 30.5 % | 11.7 % |
 | the same | better than \\|input\\| | 7.4 % | 13.0 % | 6.7 % |
 
-The first three are wrong verdicts; aimed at is at most 5 %. The last two are none by this definition, and a warning: a
+The first three are wrong verdicts; the aim is at most 5 %. The last two are not wrong by this definition, but warn: a
 fixed formula with random weights has, over all windows, a gap that really differs from 0, for better or worse. On the
 shipped model of direction, over 32 windows, gradient x input of 16 models with random weights has gaps with a standard
 deviation of 0.42, and random orders of 0.03. So "better than random" alone says little of a method: the other
@@ -219,7 +219,7 @@ Over {windows} windows and {models} models with random weights. Spearman correla
 model, mean ± standard deviation between the models: near 1, a method shows the input and not the model. Magnitudes stay
 alike for every method that multiplies by the input or moves it away: a large input gets a large share from any weights,
 so read their signs and order before their sizes. Control: the largest magnitude given to one of the {absent} features
-without data. They are at the training mean always, so methods that multiply by the input or move it must give 0;
+without data. They are always at the training mean, so methods that multiply by the input or move it must give 0;
 gradient and SmoothGrad give 0 where the model was trained to ignore such features, as `fit` does."""
 
 _AGREEMENT = """\

@@ -114,9 +114,9 @@ _GOOD = 0.9
 _HEAD = """\
 # Do explanations find what is there?
 
-`make planted` measures this and writes this page. In small markets where it is known what decides, models are trained
-until they have learned it. Then every explanation of this package, attention itself included, is asked what decides,
-and its answer is compared with the known one: {seeds} seeds per mechanism, {windows} test windows of each model.
+`make planted` measures this and writes this page. In small markets with a known mechanism, models are trained until
+they have learned it. Then every explanation of this package, attention itself included, has to say what the mechanism
+depends on, and is compared with the known answer: {seeds} seeds per mechanism, {windows} test windows of each model.
 `load_planted("gate", seed=3)` gives one of these markets with its model and its truth, for an explorer or a test of
 your own; `planted_scores()` gives the numbers of this page by seed. Both are in `stockformer.planted`."""
 
@@ -124,14 +124,14 @@ _PLANTED = """\
 ## What is planted
 
 Four tickers over 1,000 days, four features of the stock and four of the market per day, windows of 12 days. Every
-value is s u, with s = 1 or -1 and u uniform in 0.5 to 1.5, drawn independently: no cell (a feature on a day) tells of
-another one, none is near the mean, where it would decide nothing, and none is larger than the rest by design. The
+value is s u, with s = 1 or -1 and u uniform in 0.5 to 1.5, drawn independently: no cell (a feature on a day) says
+anything about another, none is near the mean, where it would have no effect, and none stands out by its size. The
 volatility of the day after a window is
 
     log volatility = log 0.2 + 0.5 (signal + e),    e normal with standard deviation 0.1
 
 and prices follow it, with returns of random sign. x are cells of the stock, m of the market. Which days and features
-they are is drawn by the seed; no two are on one day.
+they are is drawn by the seed; no two share a day.
 
 | mechanism | signal | what matters |
 | --- | --- | --- |
@@ -146,11 +146,11 @@ they are is drawn by the seed; no two are on one day.
 _MODELS = """\
 ## The models
 
-Cross-attention models as everywhere in this package, with one layer per stream, two heads, width 16 and no dropout,
+Cross-attention models as elsewhere in this package, with one layer per stream, two heads, width 16 and no dropout,
 trained by `stockformer.training.fit`. For "heads" and "guided_gate" the loss has a second part, times 0.1, without
-which it would not be known what a head or a gate does: each head of the cross-attention is told to look at the day of
-its job (mean of -log weight), the gate to be open on every day where m matters and closed elsewhere (cross-entropy of
-its mean). All others are trained on the squared error alone; in "gate", nothing says that it is the gate that switches.
+which it would not be known what a head or a gate does: each head of the cross-attention is to look at the day of its
+job (mean of -log weight), the gate to be open on every day where m matters and closed elsewhere (cross-entropy of
+its mean). All others are trained on the squared error alone; in "gate", the gate need not be what switches.
 
 That a model uses what is planted, and nothing else, is measured by swaps. As cells are independent, a window in which
 some cells come from another window is as likely as any.
@@ -171,20 +171,20 @@ _READING = "## Reading"
 _LIMITS = """\
 ## How it is scored, and what it does not say
 
-- Precision at k: of the k cells that a method ranks first, the part that matters, where k is how many do (equal
-  scores count as in the mean over their orders). Area under the ROC curve: how often a cell that matters is ranked
+- Precision at k: of the k cells that a method ranks first, the share that matters, where k is the number that do (equal
+  scores count as the mean over their orders). Area under the ROC curve: how often a cell that matters is ranked
   above one that does not. Both per window, and averaged; intervals (95 %) are over seeds by Student's t, cut at 0 and
   1, and each holds by itself.
 - Ranked by size: a sign says which way a cell moves the output. A day's share is the sum of its cells', of gradient
   and SmoothGrad the sum of their sizes. Occlusion and Shapley sampling move groups: for days a day, for cells a
   feature over five days, or over the two that are left, the smallest groups that they have here. Where one cell
   matters, their precision by cell is at most a fifth, or a half.
-- What attention says of a day is taken as the pooling weighs the queries. Gated attention: weights times the mean
+- Attention to a day is averaged over the queries with the pooling's weights. Gated attention: weights times the mean
   gate. Norms: the size of what a day adds through all heads (Kobayashi et al. 2020). Stock and market days are ranked
   together, although relevance has no common unit for the two, and pooling knows no market days.
 - By job: whether the head whose cell is larger has the larger importance. By window: whether a number is larger where
-  the market matters; its mean over days, or, where "pooled", as the pooling weighs them.
-- |input| and random do not ask the model.
+  the market matters; its mean over days, or, where "pooled", weighted by the pooling.
+- |input| and random ignore the model.
 - Cells of real markets depend on each other; which of two similar ones a model uses is less clear there, and so is
   what an explanation should say. These models are small and have learned one simple thing: a method that finds it may
   still fail on larger ones."""

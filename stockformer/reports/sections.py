@@ -124,7 +124,7 @@ class Section:
 
 
 def sections_on(model: nn.Module, subject: Subject) -> list[Section]:
-    """Everything that a report has on a sample; what the model has nothing for is not in it.
+    """The sections of a report on a sample, without those that the model has nothing for.
 
     Raises:
         ValueError: a model without attention.

@@ -44,7 +44,7 @@ def main() -> None:
 
 def download() -> dict[str, bytes]:
     """Contents of the source files, by file name."""
-    found = {}
+    contents = {}
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder]
         subprocess.run([*pip, *SOURCES], check=True)
@@ -53,8 +53,8 @@ def download() -> dict[str, bytes]:
                 for member in archive.namelist():
                     name = member.rpartition("/")[2]
                     if any(name in names for names in SOURCES.values()):
-                        found[name] = archive.read(member)
-    return found
+                        contents[name] = archive.read(member)
+    return contents
 
 
 def build(files: dict[str, bytes]) -> pd.DataFrame:

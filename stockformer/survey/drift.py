@@ -43,8 +43,8 @@ class Drift:
 def drift(survey: Survey, measure: str, where: Filter = ALL) -> Drift:
     """The level of a measure by calendar quarter, and the dates on which it changes by more than chance.
 
-    Both are of the mean over the tickers of a day: a ticker of another level that comes or goes looks like a change. A
-    window holds `lookback` days, so that a sudden change of the market is a slope of so many days here.
+    Both are of the mean over the tickers of a day: a ticker with another level that comes or goes looks like a change.
+    A window holds `lookback` days, so that a sudden change of the market appears as a slope over as many days.
 
     `stockformer.uncertainty.changes.find_changes` is the test. It is for one measure: among twenty measures without
     a change, one has p < 0.05.
@@ -149,4 +149,4 @@ def _summary(measure: str, series: np.ndarray, changes: pd.DataFrame, lookback: 
 
 
 def _reading(lookback: int) -> str:
-    return f"Against days without a change that depend like an AR(1) of {DEPENDENCE} averaged over {lookback} days."
+    return f"Against days without a change that follow an AR(1) of {DEPENDENCE} averaged over {lookback} days."

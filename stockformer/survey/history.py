@@ -1,4 +1,4 @@
-"""A survey by date: what a measure did, how good predictions were, and which windows are where."""
+"""A survey by date and value: the course of a measure, the quality of the predictions, and counts of windows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stockformer.survey.words import named, number_words
 from stockformer.table import counted
 from stockformer.uncertainty.dependence import FEWEST_BLOCKS, block_lengths, standard_errors
 
-#: A line per ticker for at most so many tickers; above that the median and a band.
+#: Up to this many tickers have a line each; more are drawn as the median and a band.
 MOST_LINES = 8
 #: The band holds the middle 80 % of the windows of a date.
 BAND = (0.1, 0.9)
@@ -127,7 +127,7 @@ ALL = Filter()
 
 
 def date_unit(survey: Survey) -> str:
-    """The unit of the calendar, ``day``, ``week`` or ``month``, of which a picture has room for all."""
+    """The finest unit of the calendar, ``day``, ``week`` or ``month``, of which all dates fit into a picture."""
     days = len(_distinct(survey, "date"))
     return "day" if days <= _MOST_DATES else "week" if days <= 5 * _MOST_DATES else "month"
 
@@ -237,7 +237,7 @@ def rolling_quality(periods: Mapping[str, pd.Series], horizon: int, points: int 
     Args:
         periods: of `split_at_training`.
         horizon: days that an outcome is made of.
-        points: of about how many dates per period.
+        points: about how many dates per period.
 
     Returns:
         One row per date: ``period, date, value, low, high``; the ends are NaN where too few days are independent.
@@ -311,7 +311,7 @@ def scatter(survey: Survey, x: str, y: str, where: Filter = ALL) -> pd.DataFrame
 
 @dataclass(frozen=True, eq=False)
 class Density:
-    """How many windows are where.
+    """Number of windows per cell of a plane of two measures.
 
     Attributes:
         counts: [cells upwards, cells across].
@@ -347,7 +347,7 @@ def _finite(columns: Sequence[str]) -> str:
 
 
 def _ends(survey: Survey, columns: Sequence[str], where: Filter) -> list[tuple[float, float]]:
-    """The smallest and the largest value of each column, apart; nothing if no window has all of them."""
+    """The smallest and the largest value of each column; nothing if no window has all of them."""
     for column in columns:
         check_column(survey, column)
     chosen = ", ".join(f'min("{column}"), max("{column}")' for column in columns)

@@ -47,8 +47,8 @@ def survey(
 ) -> Survey:
     """Measure every window of a dataset, and store what is measured in a folder.
 
-    A survey that was stopped goes on where it was: a chunk of windows that is done is not computed again, and one
-    whose file is damaged is. The numbers do not depend on the engine.
+    A survey that was stopped is resumed: chunks of windows that are done are kept, unless their file is damaged. The
+    numbers do not depend on the engine.
 
     Args:
         to: a folder, which is made; or one that holds an unfinished survey of the same model, dataset and measures.
@@ -71,7 +71,7 @@ def survey(
         >>> history.query("SELECT ticker, avg(market_share) FROM windows GROUP BY ticker")
     """
     steps = survey_steps(model, dataset, to, measures=measures, sectors=sectors, engine=engine)
-    next(steps)  # what is refused is refused by now, before a progress bar is shown
+    next(steps)  # raises on bad arguments before a progress bar is shown
     return run_to_end(steps, "survey", progress=progress)
 
 
@@ -114,11 +114,13 @@ def _known_sectors(dataset: StockDataset, sectors: Mapping[str, str] | pd.Series
         return {}
     if not isinstance(sectors, Mapping | pd.Series):
         raise TypeError(f"sectors is {type(sectors).__name__}, expected the sector of every ticker: {{ticker: sector}}")
-    tickers, given = set(dataset.end_tickers), {str(ticker): sector for ticker, sector in sectors.items()}
-    known = {ticker: str(given[ticker]) for ticker in sorted(tickers & set(given)) if pd.notna(given[ticker])}
+    tickers, by_ticker = set(dataset.end_tickers), {str(ticker): sector for ticker, sector in sectors.items()}
+    known = {
+        ticker: str(by_ticker[ticker]) for ticker in sorted(tickers & set(by_ticker)) if pd.notna(by_ticker[ticker])
+    }
     if not known:
-        found = listed(list(given)) if given else "no ticker"
-        raise ValueError(f"sectors names {found}, and none of the tickers, which are {listed(sorted(tickers))}")
+        named = listed(list(by_ticker)) if by_ticker else "no ticker"
+        raise ValueError(f"sectors names {named}, and none of the tickers, which are {listed(sorted(tickers))}")
     return known
 
 

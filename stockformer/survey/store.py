@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _ROWS = 2**14  # per row group of the finished table: as many are in memory when chunks are joined
-#: What a manifest has to agree in, and what that is called.
+#: Entries in which manifests have to agree -> their names in messages.
 _IDENTITY = {
     "schema": "the form of the store",
     "model": "the model",
@@ -31,7 +31,7 @@ _IDENTITY = {
     "details": "the measures",
     "chunk": "the chunks",
 }
-#: What else a survey reads from it.
+#: Other entries that a survey reads.
 _NEEDED = {"index", "windows", "lookback", "horizon", "classes", "train_end"}
 #: Errors of a full disk, and of a folder that may not be written.
 _FULL, _FORBIDDEN = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -75,7 +75,7 @@ class Store:
         return manifest
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
-        """Make the folder for this survey, or go on with the one that is there; the names of sectors may be other ones.
+        """Make the folder for this survey, or resume the one in it, whose sectors may differ.
 
         Raises:
             ValueError: the folder holds a survey of something else, or other files.
@@ -88,13 +88,13 @@ class Store:
             self._chunks.mkdir(parents=True, exist_ok=True)
             write_whole({self.folder / "manifest.json": json.dumps(manifest, indent=2).encode()})
             return
-        there = self.manifest
-        other = [words for key, words in _IDENTITY.items() if there[key] != manifest[key]]
+        stored = self.manifest
+        other = [words for key, words in _IDENTITY.items() if stored[key] != manifest[key]]
         if other:
             raise ValueError(
                 f"{self.folder} holds another survey, which differs in {listed(other)}; choose another folder"
             )
-        if manifest["sectors"] and manifest["sectors"] != there.get("sectors"):
+        if manifest["sectors"] and manifest["sectors"] != stored.get("sectors"):
             write_whole({self.folder / "manifest.json": json.dumps(manifest, indent=2).encode()})
         self._chunks.mkdir(exist_ok=True)
 
@@ -133,7 +133,7 @@ class Store:
             raise
 
     def missing(self, rows: Mapping[int, int]) -> list[int]:
-        """The chunks that are not there, or damaged.
+        """The chunks that are missing or damaged.
 
         Args:
             rows: chunk -> its number of windows.
@@ -186,7 +186,7 @@ class Store:
             raise ValueError(f"{self.table} is damaged: expected {rows:,} whole rows; run survey again")
 
     def tables(self) -> list[Path]:
-        """The Parquet files that are there."""
+        """The existing Parquet files."""
         return [self.table] if self.table.exists() else sorted(self._chunks.glob("*.parquet"))
 
     def _is_done(self, place: int, rows: int) -> bool:

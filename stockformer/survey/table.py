@@ -28,7 +28,7 @@ from stockformer.target_column import TargetColumn
 if TYPE_CHECKING:
     import duckdb
 
-#: Columns that are no measures of the model.
+#: Columns that are not measures of the model.
 CONTEXT = ("window", "date", "ticker", "volatility", "window_return", "drawdown", "regime", "outcome", "label")
 OUTPUTS = ("prediction", "score", "error", "correct")
 #: The column of sectors, where a survey has them, and the sector of a ticker that none was given for.
@@ -78,7 +78,7 @@ class Survey:
         return [*self.measures, *(name for name in numbers["column_name"] if name not in self.measures)]
 
     def in_words(self, column: str, value: float) -> str:
-        """A number of a column as people write it: in percent, or as the target is spoken of; empty for NaN."""
+        """A number of a column as people write it: in percent, or in the usual unit of the target; empty for NaN."""
         if np.isnan(value):
             return ""
         name, regression = self.manifest["target"], not self.manifest["classes"]
@@ -98,11 +98,11 @@ class Survey:
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """The result of one SELECT of DuckDB over the table ``windows``, which it cannot change.
 
-        ``window`` is a word of SQL: the column is ``"window"``. DESCRIBE, SUMMARIZE and a PIVOT that names its columns
-        by IN are one; any other PIVOT is several statements.
+        ``window`` is a keyword of SQL: the column is ``"window"``. DESCRIBE, SUMMARIZE and a PIVOT that names its
+        columns by IN count as one SELECT; any other PIVOT is several statements.
 
         Raises:
-            ValueError: DuckDB cannot run it, or it is something else than one SELECT that only reads.
+            ValueError: DuckDB cannot run it, or it is not one SELECT that only reads.
         """
         import duckdb
 
@@ -125,7 +125,7 @@ class Survey:
         Args:
             by: ``regime``, ``sector``, ``ticker`` or ``correct``; ``volatility`` for the quarters of the windows with
                 the least and the most, ``calm`` and ``volatile``: windows of any day, so that calm tickers have more of
-                the calm ones, while a regime is of a day and of all tickers alike; or name -> condition in SQL, such as
+                the calm ones, whereas all tickers share the regime of a day; or name -> condition in SQL, such as
                 ``{"before": "date < '2008-09-15'", "after": "date >= '2008-09-15'"}``.
 
         Windows without a volatility, or on days without a regime, are in no such group.
@@ -145,7 +145,7 @@ class Survey:
                 raise ValueError("a regression's values are not right or wrong")
             return {"right": self._where("correct = 1"), "wrong": self._where("correct = 0")}
         if by == SECTOR and by not in self.columns:
-            raise ValueError("this survey has no sectors: survey(..., sectors={ticker: sector}) gives it some")
+            raise ValueError("this survey has no sectors: survey(..., sectors={ticker: sector}) adds them")
         if by not in ("regime", "ticker", SECTOR):
             raise ValueError(
                 f"by is {by!r}, expected volatility, regime, correct, sector, ticker, or conditions in SQL by name"
@@ -213,7 +213,7 @@ class Survey:
 
     @property
     def main_measures(self) -> list[str]:
-        """The measures that every survey has: none of a single layer, but for gates, and none of a head."""
+        """The measures that every survey has: none of a single head, and of single layers only the gates."""
         return [name for name in self.measures if "_layer_" not in name or name.startswith("gate_")]
 
     def _where(self, condition: str, *parameters: Any) -> np.ndarray:
@@ -273,7 +273,7 @@ def _add_sectors(connection: duckdb.DuckDBPyConnection, sectors: Mapping[str, st
 
 
 def check_installed() -> None:
-    """Raise ImportError unless the libraries of a survey are there."""
+    """Raise ImportError unless the libraries of a survey are installed."""
     try:
         import duckdb  # noqa: F401
         import pyarrow  # noqa: F401
@@ -292,7 +292,7 @@ def open_survey(folder: str | Path) -> Survey:
     check_installed()
     history, store = Survey(folder), Store(folder)
     if not store.table.exists():
-        raise ValueError(f"the survey in {folder} is not finished: run survey again, which goes on where it stopped")
+        raise ValueError(f"the survey in {folder} is not finished: run survey again to resume it")
     store.check_table()
     if set(history.columns) < set(CONTEXT):
         raise ValueError(f"{folder} is damaged: windows.parquet lacks columns; run survey again")

@@ -129,11 +129,11 @@ def _find(series: np.ndarray, lookback: int, looks: int) -> list[Change]:
     places, p = _split(series, lookback)
     if looks * p > LEVEL:
         return []
-    found = [Change(place, looks * p) for place in places]
+    changes = [Change(place, looks * p) for place in places]
     for first, last in pairwise([0, *places, len(series)]):
         inner = _find(series[first:last], lookback, looks * (len(places) + 1))
-        found += [Change(first + change.place, change.p) for change in inner]
-    return sorted(found)
+        changes += [Change(first + change.place, change.p) for change in inner]
+    return sorted(changes)
 
 
 def _long_enough(series: np.ndarray, lookback: int) -> bool:

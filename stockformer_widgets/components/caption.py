@@ -35,7 +35,7 @@ class Caption(anywidget.AnyWidget):
     """The text below a picture; see ``js/src/caption.ts``.
 
     Args:
-        table: makes what a person who opens "every value" sees, as `table_of`; None where it cannot.
+        table: makes the table below "every value", as `table_of` does; None where it cannot.
     """
 
     _esm = (_STATIC / "view_caption.js").read_text(encoding="utf-8")
@@ -104,7 +104,7 @@ def table_of(chart: Chart) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value of dictionaries, lists, numbers and texts that JSON can write, whatever names the data has."""
+    """A value as dictionaries, lists, numbers and texts that JSON can hold, whatever names the data has."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, dict):

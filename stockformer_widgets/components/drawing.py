@@ -34,7 +34,7 @@ class MessageLine(HTML):
         self.layout.display = None if message else "none"
 
     def note(self, message: str) -> None:
-        """Show what has been done."""
+        """Show a success."""
         self.value = f'<span role="status">{text(message)}</span>'
         self.layout.display = None
 
@@ -54,7 +54,7 @@ class Titled(VBox):
     The title is HTML above the figure: bqplot loses a title that changes while the page still builds the figure.
 
     Args:
-        figure: what the title is of.
+        figure: what is below the title.
     """
 
     def __init__(self, figure: Widget) -> None:

@@ -14,7 +14,7 @@ from stockformer.charts.chart import GREY, Heatmap
 from stockformer_widgets.components.drawing import HIGHLIGHT
 
 _LEVELS = 255  # palette entries for values; one more is for cells without a number
-_BAR = 100  # pixels: beside two numbers it fits into a view of 320
+_BAR = 100  # pixels: with a number on either side it fits into a view of 320
 
 
 class Palette:
@@ -38,7 +38,7 @@ class Palette:
         return buffer.getvalue()
 
     def legend(self, body: Heatmap) -> str:
-        """What is down and across, and a colour bar with its line and what grey is, as HTML."""
+        """What is down and across, and a colour bar with its reference line and what grey means, as HTML."""
         scale, axes = body.scale, f"{body.rows.label} ↓ {body.columns.label} → &nbsp; "
         fill, words = f"linear-gradient(to right, {self._stops})", ""
         if body.reference is not None:

@@ -1,4 +1,4 @@
-"""Keys pressed on a view, from the pages that show it to the selection."""
+"""Keys pressed on a view: counted in the pages that show it, handed on in Python."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Keyboard(anywidget.AnyWidget):
             often it was pressed since the last call.
     """
 
-    # As text: for a path anywidget keeps a watcher, and with it every widget ever made.
+    # As text: given a path, anywidget keeps a file watcher, and with it every widget ever made.
     _esm = (_STATIC / "keyboard.js").read_text(encoding="utf-8")
     _css = (_STATIC / "keyboard.css").read_text(encoding="utf-8")
 
@@ -35,7 +35,7 @@ class Keyboard(anywidget.AnyWidget):
     asks = Int(0).tag(sync=True)
     #: State of one page: its id, in how many places it shows the view, and key -> number of presses so far.
     page = Dict().tag(sync=True, echo_update=False)
-    #: Whether a page shows the view; True before any has.
+    #: Whether a page shows the view; True until the first page does.
     visible = Bool(True)
 
     def __init__(self, label: str, on_keys: Callable[[str, int], None]) -> None:

@@ -12,7 +12,7 @@ from traitlets import Bool
 from stockformer_widgets.components.drawing import MessageLine
 
 _QUIET = 0.3  # seconds: what is done sooner shows no bar
-_PAUSE = 0.02  # seconds in which another change takes the place of this one
+_PAUSE = 0.02  # seconds in which another change replaces this one
 _TELLING = 2.0  # seconds
 
 

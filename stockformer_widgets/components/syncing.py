@@ -1,4 +1,4 @@
-"""Telling a person's changes of controls from those that bring controls in line with the state."""
+"""Tells a person's changes of controls from those that bring controls in line with the state."""
 
 from __future__ import annotations
 

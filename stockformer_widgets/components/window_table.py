@@ -1,4 +1,4 @@
-"""Windows as rows: a click on a header sorts, a click on a row goes there."""
+"""Windows as rows: a click on a header sorts, a click on a row opens its window."""
 
 from __future__ import annotations
 

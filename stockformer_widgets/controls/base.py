@@ -1,4 +1,4 @@
-"""Controls of traits, and what they are built with."""
+"""The base class of controls, and their building blocks."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def show(control: Any, visible: bool) -> None:
 def offer(
     control: Any, values: Sequence[Any], value: Any, names: Sequence[str] | None = None, default: str | None = None
 ) -> None:
-    """Set options and value of a control, each only where it differs; `default` names the option None."""
+    """Set options and value of a control where they differ; `default` is the name of the option for None."""
     options = list(zip(map(well_formed, names or map(str, values)), values, strict=True))
     if default is not None:
         options.insert(0, (default, DEFAULT))

@@ -18,7 +18,7 @@ from stockformer_widgets.state.session import LANDMARKS, ExtractorSession
 
 
 class SampleControls(Controls):
-    """Which of the dataset's windows: by ticker and date, one on or back, or a remarkable one.
+    """Which of the dataset's windows: by ticker and date, the next or previous one, or a remarkable one.
 
     Attributes:
         scan: progress of the search for a remarkable window; its place is up to the owner.
@@ -30,7 +30,7 @@ class SampleControls(Controls):
         self.session = session
         self._offered, self._windows = "", np.arange(0)  # a ticker and its windows
         tickers = list(dict.fromkeys(self._dataset.end_tickers))
-        self.ticker = Dropdown(description="ticker", options=tickers, tooltip="whose day", **wide(38, 116))
+        self.ticker = Dropdown(description="ticker", options=tickers, tooltip="ticker of the window", **wide(38, 116))
         self.date = DatePicker(description="day", **wide(24, 158))
         self.previous = Button(description="◀", layout=Layout(width="32px"))
         self.next = Button(description="▶", layout=Layout(width="32px"))
@@ -80,7 +80,7 @@ class SampleControls(Controls):
                 self._offer_windows(window.ticker)
             self.ticker.value = window.ticker
             self.slider.value = sample
-            self._say_ends(window.ticker, sample)
+            self._sync_steps(window.ticker, sample)
             # A date that already names the sample stays as typed: rewriting it would disturb the typing.
             if self.date.value is None or not self._names(self.date.value, sample):
                 self.date.value = window.dates[-1].date()
@@ -99,8 +99,8 @@ class SampleControls(Controls):
         ends = self._dataset.end_dates[self._windows[place : place + 2]]
         return bool(ends[0] <= pd.Timestamp(day) and (len(ends) == 1 or pd.Timestamp(day) < ends[1]))
 
-    def _say_ends(self, ticker: str, sample: int) -> None:
-        """Disable the button that leads past the first or last window of the ticker, and say why."""
+    def _sync_steps(self, ticker: str, sample: int) -> None:
+        """Disable the button that leads past the first or last window of the ticker; its tooltip says why."""
         ends = (self.previous, 0, "previous", "first"), (self.next, -1, "next", "last")
         for button, end, way, name in ends:
             button.disabled = bool(sample == self._windows[end])

@@ -28,7 +28,7 @@ _ROWS = "".join(f"<tr><th><kbd>{keys}</kbd></th><td>{what}</td></tr>" for keys, 
 
 
 class Tools(Accordion):
-    """Sections of controls that are needed now and then; hidden until `layout.display` is None.
+    """Sections of controls that are needed only sometimes; hidden until `layout.display` is None.
 
     Args:
         sections: title -> what is in it.

@@ -103,7 +103,7 @@ class WhatIfControls(Controls):
         return self.selection.kind, self.selection.layer
 
     def _places(self, name: str) -> list[tuple[Any, ...]]:
-        """What a field of the change names, each with its kind."""
+        """The places that a field of the change names, each with its kind."""
         first = next(iter(self.session.original.capture.kinds))
         places = (one if isinstance(one, tuple) else (one,) for one in getattr(self.session.change, name))
         return [one if isinstance(one[0], str) else (first, *one) for one in places]

@@ -26,7 +26,7 @@ from stockformer_widgets.views.lines import LinesPicture
 
 
 class CalendarPart(Part):
-    """Lines over the dates of the survey, the session's date marked by an upright line, its values below."""
+    """Lines over the dates of the survey, with an upright line at the session's date and its values below."""
 
     height: ClassVar[int]
 
@@ -69,7 +69,7 @@ class CalendarPart(Part):
 
 
 class Volatility(CalendarPart):
-    """Volatility of all windows, with the volatile regime; dragging over it leaves the windows of a period."""
+    """Volatility of all windows, with the volatile regime; dragging over it filters by a period."""
 
     height = 90
 
@@ -81,7 +81,7 @@ class Volatility(CalendarPart):
         return built
 
     def refresh(self) -> None:
-        """Show the days that the filter leaves too, whoever chose them."""
+        """Also show the days that the filter leaves, even if chosen elsewhere."""
         super().refresh()
         days, dates = self.selection.where.days, self.selection.dates
         left = np.flatnonzero((dates >= days[0]) & (dates <= days[1])) if days else np.array([])

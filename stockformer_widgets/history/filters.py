@@ -1,4 +1,4 @@
-"""Which measures a history shows of which windows."""
+"""The controls of a history: which measures it shows, and of which windows."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _CORRECT = {"right": True, "wrong": False}
 
 
 class Filters(Controls):
-    """Choices of measures, and of windows by ticker, sector, regime, outcome and the values of both measures; the last
-    choice of windows is undone by a button."""
+    """Choices of measures, and of windows by ticker, sector, regime, outcome and the values of both measures; a button
+    undoes the last choice of windows."""
 
     def __init__(self, selection: HistorySelection, message: MessageLine) -> None:
         super().__init__(message)
@@ -40,8 +40,8 @@ class Filters(Controls):
         self.sector = _filter("sector", selection.sectors)
         self.regime = _filter("days", REGIMES)
         self.correct = choice("predictions", [("all", _EVERY), *_CORRECT.items()])
-        self.undoing = _button("undo filter", "go back to the filter before")
-        self.clearing = _button("all windows", "leave out nothing")
+        self.undoing = _button("undo filter", "go back to the previous filter")
+        self.clearing = _button("all windows", "remove all filters")
         self.ranges = {axis: _range() for axis in ("measure", "against")}
         self._slider_names = SliderNames()
         self._measures = {"measure": self.measure, "by": self.by, "against": self.against}
@@ -70,7 +70,7 @@ class Filters(Controls):
         self.selection.where = replace(self.selection.where, **chosen)
 
     def _limit(self, axis: str, ends: tuple[float, float]) -> None:
-        """Leave the values between both ends of a slider; any value, a missing one too, where they are its own."""
+        """Filter by both ends of a slider; at the slider's own ends any value is left, even a missing one."""
         measure = getattr(self.selection, axis)
         span, unit = self._span(measure), _unit(measure)
         near = self.ranges[axis].step / unit / 2  # the page rounds the ends, which windows have as their values
@@ -87,8 +87,8 @@ class Filters(Controls):
                 control.value = _EVERY if value is None else value
             for axis, slider in self.ranges.items():
                 self._offer_range(slider, getattr(self.selection, axis))
-            shown = [slider.description for slider in self.ranges.values()]
-            self._slider_names.names = [f"{name}, {end}" for name in shown for end in ("from", "to")]
+            measures = [slider.description for slider in self.ranges.values()]
+            self._slider_names.names = [f"{name}, {end}" for name in measures for end in ("from", "to")]
             self.undoing.disabled = not self.selection.can_undo
             self.clearing.disabled = self.selection.where == ALL
 
@@ -107,7 +107,7 @@ class Filters(Controls):
 
 
 class Count(Part):
-    """How many windows are left, and of which model."""
+    """The number of windows that the filter leaves, and their model."""
 
     content = ("where",)
 

@@ -1,4 +1,4 @@
-"""Two groups of windows, each what a filter left, and how they differ."""
+"""Two groups of windows, each made by a filter, and how they differ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stockformer_widgets.views.group_differences import GroupDifferences
 
 
 class Groups(Part):
-    """Keep the windows that are left as a group, and compare two groups; of one that contains the other, the rest."""
+    """Keep the filtered windows as a group, and compare two groups; one inside the other is compared with the rest."""
 
     content = ("groups",)
 

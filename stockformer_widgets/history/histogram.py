@@ -1,4 +1,4 @@
-"""How many windows have which value of a measure."""
+"""Histogram of a measure over the windows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stockformer_widgets.history.part import Part
 
 
 class Histogram(Part):
-    """A bar per range of the measure; a click goes to the window with the nearest value, dragging leaves a part."""
+    """A bar per range of the measure; a click opens the window with the nearest value, dragging filters by a range."""
 
     content = ("measure", "where")
 

@@ -32,7 +32,7 @@ _NOTE = (
 class MeanMaps(Part):
     """Attention maps, mean over heads and over the windows of regimes, tickers or months, side by side on one scale.
 
-    None are drawn before a grouping is chosen.
+    Nothing is drawn until a grouping is chosen.
     """
 
     content = ("maps_of", "map_groups", "map_kind", "map_layer")

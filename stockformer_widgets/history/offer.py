@@ -30,7 +30,7 @@ _OFFER = (
 class SurveyOffer(SnapshotBox):
     """A button that surveys every window of a session's dataset, and then the `HistoryView` of that survey.
 
-    A survey that was stopped goes on where it was when the button is pressed again.
+    A survey that was stopped is resumed when the button is pressed again.
 
     Args:
         session: with a dataset, of a `stockformer.model.Forecaster`.
@@ -96,7 +96,7 @@ class SurveyOffer(SnapshotBox):
 
     @closes_to_the_end
     def close(self) -> None:
-        """Stop the survey, drop what it measured, and close every widget of it."""
+        """Stop the survey, delete what it measured, and close all its widgets."""
         if self.comm is None:
             return
         self.progress.stop()

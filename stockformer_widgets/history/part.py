@@ -17,7 +17,7 @@ from stockformer_widgets.state.session import ExtractorSession
 
 
 class Part(VBox):
-    """A picture or a table of the windows that are left, marked with the session's window.
+    """A picture or a table of the windows that the filter leaves, with the session's window marked.
 
     Args:
         selection: what to draw.
@@ -61,7 +61,7 @@ class Part(VBox):
     def _listen(
         self, drawn: bq.Figure, click: Callable[[float, float], None], brush: bq.interacts.Selector | None = None
     ) -> None:
-        """Call ``click(x, y)`` with the data coordinates of a click; a brush takes what is dragged."""
+        """Call ``click(x, y)`` with the data coordinates of a click; drags are left to a brush."""
         mouse = MouseInteraction(x_scale=drawn.scale_x, y_scale=drawn.scale_y, events=["click"], next=brush)
 
         def receive(widget: Widget, content: dict[str, Any], buffers: Any) -> None:
@@ -93,7 +93,7 @@ class Part(VBox):
         brush.observe(brushed, "brushing")
 
     def _narrow(self, measures: Sequence[str], *ends: np.ndarray) -> None:
-        """Leave the windows between what was brushed of each measure.
+        """Filter by the brushed range of each measure.
 
         Raises:
             ValueError: there are none.
@@ -111,7 +111,7 @@ class Part(VBox):
         raise ValueError("there is no window where you dragged")
 
     def _go_nearest(self, distance: str, *parameters: Any) -> None:
-        """Go to the window with the smallest distance, in SQL, of those that are left."""
+        """Go to the filtered window with the smallest `distance`, an expression in SQL."""
         where = self.selection.where
         sql = f'SELECT "window" FROM windows WHERE {where.sql} ORDER BY {distance}, "window" LIMIT 1'
         nearest = self.survey.query(sql, [*where.parameters, *parameters])

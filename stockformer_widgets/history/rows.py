@@ -13,7 +13,7 @@ ROWS = 100
 
 
 class Rows(Part):
-    """The windows that are left, in an order, on the page of the session's window; a click on a row goes there.
+    """The filtered windows in order, at the page of the session's window; a click on a row opens its window.
 
     A click on a header sorts, and shows the first page of that order.
     """
@@ -22,8 +22,8 @@ class Rows(Part):
 
     def _build(self) -> tuple[Widget, ...]:
         self.table = WindowTable(lambda: self._show(0), self._go)
-        self.previous, self.next = _button("◀", "the page before", 36), _button("▶", "the next page", 36)
-        self.home = _button("selected window", "the page of the window that is on the screen", 140)
+        self.previous, self.next = _button("◀", "previous page", 36), _button("▶", "next page", 36)
+        self.home = _button("selected window", "go to the page of the window on the screen", 140)
         self.previous.on_click(lambda button: self._show(self.page - 1))
         self.next.on_click(lambda button: self._show(self.page + 1))
         self.home.on_click(lambda button: self._go_home())
@@ -39,9 +39,9 @@ class Rows(Part):
         self.table.selected = -1 if window is None else int(window)
         page = self._page_of(window)
         self.home.disabled = page is None
-        shown = max(self.page, 0) if page is None else page
-        if shown != self.page:
-            self._fill(shown)
+        visible = max(self.page, 0) if page is None else page
+        if visible != self.page:
+            self._fill(visible)
 
     def _page_of(self, window: int | None) -> int | None:
         """The page of a window; None if it is left out, or there is none."""

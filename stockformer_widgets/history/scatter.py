@@ -1,4 +1,4 @@
-"""Windows by two measures: as points, or how many are where."""
+"""Windows by two measures: as points, or as a density."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PALEST = 0.15  # a cell with one window
 
 
 class Scatter(Part):
-    """A point per window, or the density of many; a click goes to the nearest window, dragging leaves a part."""
+    """A point per window, or the density of many; a click opens the nearest window, dragging filters by two ranges."""
 
     content = ("measure", "against", "where")
 
@@ -75,7 +75,7 @@ class Scatter(Part):
             tick_scale(one_axis, scale_of(column, low, high))
 
     def _paint(self, density: Density) -> None:
-        old = self.cells.image  # the mark redraws when its image is another one
+        old = self.cells.image  # the mark redraws only when its image widget is replaced
         image = Image(value=_png(density.counts), layout=old.layout)
         set_traits(self.cells, image=image, x=list(density.x), y=list(density.y))
         old.close()

@@ -30,12 +30,12 @@ _FIRST = "market_share"
 GROUPS = ("A", "B")
 #: What mean maps are of.
 MAPS_OF = ("regime", "ticker", "month")
-#: Traits that a person chooses, and that an undo brings back. What maps are of comes before what depends on it.
+#: Traits that a person chooses and an undo restores, each before those that depend on it.
 _CHOSEN = ("measure", "against", "by", "where", "groups", "maps_of", "map_groups", "map_kind", "map_layer")
 
 
 def _saved(where: Filter) -> dict[str, Any]:
-    """The fields of a filter that leave out something, for JSON."""
+    """The fields of a filter that are set, for JSON."""
     days = where.days and [str(day.date()) for day in where.days]
     ranges = [list(astuple(one)) for one in where.ranges] or None
     saved = {**vars(where), "days": days, "ranges": ranges}
@@ -67,7 +67,7 @@ class HistorySelection(Observable):
     """Measures, filter, groups and mean maps of a history.
 
     Args:
-        survey: whose windows they are of.
+        survey: the measured windows.
 
     Example:
         >>> view.selection.where = Filter(regime="calm")  # doctest: +SKIP
@@ -79,7 +79,7 @@ class HistorySelection(Observable):
     against = Unicode("volatility")
     #: One of `BY`.
     by = Enum(BY, BY[0])
-    #: Which windows are left.
+    #: The filter.
     where = Instance(Filter, args=())
     #: Windows to compare: ``A`` and ``B`` -> their filter.
     groups = Dict(value_trait=Instance(Filter))
@@ -107,11 +107,11 @@ class HistorySelection(Observable):
 
     @changing()
     def undo(self) -> None:
-        """Go back to the filter before; does nothing without one."""
+        """Go back to the previous filter; does nothing without one."""
         self._undo.undo()
 
     def save(self) -> dict[str, Any]:
-        """What is chosen, as far as it is not what a history begins with, for JSON."""
+        """The choices that differ from a new history's, for JSON."""
         chosen = {name: getattr(self, name) for name in _CHOSEN if getattr(self, name) != self._first[name]}
         if "where" in chosen:
             chosen["where"] = _saved(chosen["where"])
@@ -124,7 +124,7 @@ class HistorySelection(Observable):
         """Choose what `save` returned, here or elsewhere.
 
         Returns:
-            A sentence for everything that this survey does not have, which stays as it is.
+            A sentence for each choice that this survey does not have, which stays as it is.
         """
         failures: list[str] = []
         with changing():
@@ -263,7 +263,7 @@ class HistorySelection(Observable):
 
     @reacts("maps_of")
     def _drop_groups(self, change: Any) -> None:
-        """Groups of regimes are none of months."""
+        """Forget the chosen groups: those of regimes are not those of months."""
         if self.map_groups is not None and not set(self.map_groups) & set(self.mean_maps):
             self.set_trait("map_groups", None)
 

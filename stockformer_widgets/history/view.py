@@ -30,10 +30,10 @@ class HistoryView(SnapshotBox):
     """Every window of a survey: measures over the calendar, against each other, and in a table.
 
     A click on a line, a point, a bar or a row moves the session to that window, which is marked everywhere. Drag
-    over the volatility to look at a part of the calendar, over the points or the bars to leave a range of values, which
-    sliders do too. Filters apply to every picture; each can be undone. Two sets of filters are two groups, which are
-    compared on the spot. "by quarter" shows the level of the measure with its
-    interval, and the dates on which it changes by more than chance (`stockformer.survey.drift`).
+    over the volatility to filter by a period, over the points or the bars to filter by a range of values, as the
+    sliders do. Filters apply to every picture; each can be undone. Two sets of filters are two groups, which are
+    compared on the spot. "by quarter" shows the level of the measure with its interval, and the dates on which it
+    changes by more than chance (`stockformer.survey.drift`).
 
     Args:
         survey: of the windows of the session's dataset and of its model's weights.
@@ -43,7 +43,7 @@ class HistoryView(SnapshotBox):
         selection: measures and filter, which the controls show and Python can set.
 
     Raises:
-        ValueError: the survey has other windows than the session's dataset, or is of other weights.
+        ValueError: the survey is of windows or weights other than the session's.
 
     Example:
         >>> HistoryView(open_survey("runs/volatility"), session)  # doctest: +SKIP
@@ -113,7 +113,7 @@ class HistoryView(SnapshotBox):
 
     @closes_to_the_end
     def close(self) -> None:
-        """Stop following, and close every widget of it."""
+        """Stop following, and close all its widgets."""
         if self.comm is None:
             return
         for owner in (self.session, self.selection):

@@ -220,7 +220,7 @@ class Explanations(Observable):
     def patching(self, donor: int) -> Patching:
         """Effects of patching in activations of another window; see `stockformer.explainability.activation_patching`.
 
-        Random windows of the sample's ticker are measured beside it; the sample must come from a dataset.
+        Random windows of the sample's ticker are measured as a reference; the sample must come from a dataset.
 
         Args:
             donor: index of a window of the dataset.
@@ -405,14 +405,14 @@ class Explanations(Observable):
         return {name: getattr(self, name) for name in _MATTERS if ranking in _changed_by(name)}
 
     def _unless_changed(
-        self, steps: Steps[Result], asked: Callable[[], tuple[Any, ...]], *, changed: bool = False
+        self, steps: Steps[Result], state: Callable[[], tuple[Any, ...]], *, changed: bool = False
     ) -> Steps[Result]:
-        """Take the steps for as long as what `asked` returns stays the same.
+        """Take the steps for as long as what `state` returns stays the same.
 
         Args:
             changed: run each step with the change of `what_if`, which is undone between steps.
         """
-        before, refreshed = asked(), self.session.refreshed
+        before, refreshed = state(), self.session.refreshed
         while True:
             try:
                 with self.session.as_changed() if changed else nullcontext():
@@ -420,7 +420,7 @@ class Explanations(Observable):
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             yield share
-            if self.session.closed or asked() != before or self.session.refreshed != refreshed:
+            if self.session.closed or state() != before or self.session.refreshed != refreshed:
                 raise RuntimeError("the sample or the settings changed during the measurement: measure again")
 
     def _rankings(self, unit: str) -> Mapping[str, Ranking]:
@@ -500,7 +500,7 @@ class Explanations(Observable):
         if self.baseline == "calm window":
             volatility = self.session.dataset.volatility[training]
             if np.isnan(volatility).all():
-                raise ValueError("no training window has prices, which tell the calm one")
+                raise ValueError("no training window has prices, which the calm one is chosen by")
             chosen = training[[np.nanargmin(volatility)]]
         else:
             chosen = np.random.default_rng(0).choice(training, min(_DRAWN, len(training)), replace=False)

@@ -26,7 +26,7 @@ _making = _Making()
 _earlier_callback = Widget._widget_construction_callback
 
 
-def _made(widget: Widget) -> None:
+def _collect(widget: Widget) -> None:
     for widgets in _making.openings:
         widgets.append(widget)
     if _earlier_callback is not None:
@@ -34,7 +34,7 @@ def _made(widget: Widget) -> None:
 
 
 # Collected on construction: a half-built widget does not yet hold its children, and ipywidgets keeps each one alive.
-Widget.on_widget_constructed(_made)
+Widget.on_widget_constructed(_collect)
 
 
 def opens_whole(init: Init) -> Init:

@@ -1,4 +1,4 @@
-"""Names of a session that are now names of its explanations; they work for this version, with a warning."""
+"""Deprecated names of a session, which its explanations have instead; they work in this version, with a warning."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Session = TypeVar("Session", bound=type[HasTraits])
 
 
 class _Moved:
-    """An attribute of a session that reads and sets the one of its explanations."""
+    """An attribute of a session that reads and sets that of its explanations."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -41,7 +41,7 @@ def _explanations(session: Any, name: str, depth: int = 3) -> Any:
 
 
 def moved_to_explanations(session: Session) -> Session:
-    """Let a class of sessions have the names of `MOVED` too."""
+    """Decorate a class of sessions, so that it has the names of `MOVED` too."""
 
     def moved(inherited: Callable[..., None]) -> Callable[..., None]:
         def method(self: Any, handler: Any, names: Any = All, type: Any = "change") -> None:

@@ -58,7 +58,7 @@ def restore_state(session: ExtractorSession, selection: Selection, state: Mappin
         A sentence for everything that could not be restored.
 
     Raises:
-        ValueError: this is no such state, or one of another version; nothing is restored.
+        ValueError: it is not a state, or is one of another version; nothing is restored.
     """
     _check(state)
     failures: list[str] = []
@@ -77,7 +77,7 @@ def restore_state(session: ExtractorSession, selection: Selection, state: Mappin
 
 
 def save_sample(session: ExtractorSession) -> dict[str, str] | None:
-    """The chosen sample by ticker and day; None for tensors by hand."""
+    """The chosen sample by ticker and day; None for tensors given by hand."""
     return _named(session.reading.window)
 
 
@@ -100,7 +100,7 @@ def choose(owner: HasTraits, name: str, value: Any) -> None:
     """Set a trait.
 
     Raises:
-        TraitError: the value is of another form, or refused.
+        TraitError: the value has the wrong type, or is refused.
     """
     trait = owner.traits()[name]
     if value is not None or not trait.allow_none:

@@ -50,8 +50,8 @@ class Selection(Observable):
     def __init__(self, *sessions: ExtractorSession, **where: Any) -> None:
         super().__init__()
         if not sessions or not all(isinstance(session, ExtractorSession) for session in sessions):
-            found = ", ".join(type(session).__name__ for session in sessions) or "nothing"
-            raise TypeError(f"a selection needs ExtractorSessions, got {found}")
+            types = ", ".join(type(session).__name__ for session in sessions) or "nothing"
+            raise TypeError(f"a selection needs ExtractorSessions, got {types}")
         self.sessions = sessions
         if not self.kinds:
             raise ValueError("the sessions have no kind of attention in common")

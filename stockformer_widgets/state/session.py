@@ -84,7 +84,7 @@ class ExtractorSession(Observable):
         refreshed: how often `refresh` ran the model with other weights.
 
     Raises:
-        TypeError: `model` is no module, or `dataset` no `StockDataset`.
+        TypeError: `model` is not a module, or `dataset` not a `StockDataset`.
         ValueError: the model has no attention, or the inputs do not fit it.
 
     Example:
@@ -245,7 +245,7 @@ class ExtractorSession(Observable):
 
     @property
     def target_column(self) -> TargetColumn | None:
-        """What the dataset lets the model predict, where that is known."""
+        """What the model predicts, where the dataset says so."""
         return None if self.dataset is None else self.dataset.target_column
 
     def effect(self) -> Summary:

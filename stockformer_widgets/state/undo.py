@@ -11,7 +11,7 @@ _MOST = 200
 _TOGETHER = 0.5  # seconds
 _FLAT = ("explanations", "selection", "history")  # whose fields have names of their own
 _WORDS = {"where": "filter", "by": "drawn", "log_colors": "log colours", "maps_of": "mean maps"}
-_DRAGGED = ["query"], ["key"]  # a click on a map changes both
+_DRAGGED = ["query"], ["key"]  # not both, which a click on a map changes
 
 
 class Undo:

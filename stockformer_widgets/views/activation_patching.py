@@ -1,4 +1,4 @@
-"""What activations of another window do to the prediction."""
+"""The effect of another window's activations on the prediction."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class ActivationPatching(SteppedResult, HeatmapView):
     """Effect on the target of one activation of another window, the donor, by stream, layer and day.
 
     The donor is another window of the sample's ticker, by default the calmest; in a comparison A is patched
-    with B. Beside it are measured random windows of the ticker. A click selects layer and day, and a button makes the
-    selected patch the session's what-if, beside other patches from the same donor.
+    with B. Random windows of the ticker are measured as a reference. A click selects layer and day, and a button adds
+    the selected patch to the session's what-if, beside other patches from the same donor.
     """
 
     label = "Activation patching"
@@ -58,7 +58,7 @@ class ActivationPatching(SteppedResult, HeatmapView):
 
     @classmethod
     def compares(cls, one: ExtractorSession, other: ExtractorSession) -> bool:
-        """Activations of another model, or of inputs that were made otherwise, mean something else."""
+        """Only with the same model and inputs made in the same way: other activations mean something else."""
         return super().compares(one, other) and one.model is other.model and one.dataset is other.dataset
 
     @classmethod
@@ -93,15 +93,15 @@ class ActivationPatching(SteppedResult, HeatmapView):
         self.apply.tooltip = refusal or "run the sample with this activation of the donor; undo is in the what-if row"
 
     def _refusal(self) -> str:
-        """Why the what-if of the selected patch would not do what the map says; empty where it does."""
+        """Why the selected patch as a what-if would not do what the map says; empty where it would."""
         change = self.session.change
         besides = replace(change, patch_from=None, patch_days=(), patch_heads=(), patch_gates=())
         if self._selected()[0] is None:
             return "click a cell first"
         if besides.changes_model:
-            return "take the other changes of the model back first: a what-if patches from the model as it is"
+            return "undo the other changes of the model first: a what-if patches from the model as it is"
         if change.patch_from not in (None, self._donor()):
-            return f"take the patch from sample {change.patch_from} back first: a what-if has one donor"
+            return f"undo the patch from sample {change.patch_from} first: a what-if has one donor"
         return ""
 
     def _apply(self, button: Button) -> None:

@@ -1,4 +1,4 @@
-"""How many days away attention looks."""
+"""Distance of attention in days, by layer."""
 
 from __future__ import annotations
 

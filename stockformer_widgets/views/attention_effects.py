@@ -1,4 +1,4 @@
-"""Whether the prediction uses where attention looks."""
+"""Effect of attention on the prediction, by layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stockformer_widgets.views.stepped import SteppedPanels
 
 
 class AttentionEffects(SteppedPanels):
-    """What the target does when a layer's attention is flat, or shuffled within its rows. A click selects the layer."""
+    """Change of the target when a layer's attention is flat, or shuffled within its rows. A click selects the layer."""
 
     label = "Effect of attention by layer"
     content = ("kind",)

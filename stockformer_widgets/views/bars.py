@@ -33,7 +33,7 @@ class BarsPicture:
     """Bars in a bqplot figure, from the top down or upright; where one is selected, the others pale.
 
     Args:
-        upright: whether the bars stand beside each other, under about a dozen names.
+        upright: whether the bars are vertical, with about a dozen names below them.
         height: pixels; of one bar, unless upright.
         left: pixels left of the bars.
     """

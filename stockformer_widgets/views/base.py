@@ -88,7 +88,7 @@ class View(SnapshotBox):
     _chart: Chart | None = None
     _made_of: tuple[Any, ...] = ()
     #: The chart that the caption is about.
-    _told: Chart | None = None
+    _captioned: Chart | None = None
 
     @opens_whole
     def __init__(self, session: ExtractorSession, selection: Selection | None = None) -> None:
@@ -180,11 +180,11 @@ class View(SnapshotBox):
 
     @property
     def changed(self) -> dict[str, str]:
-        """Those of the chosen options that are not the default."""
+        """The chosen options that are not the default."""
         return {name: control.value for name, control in self.controls.items() if control.value != control.options[0]}
 
     def choose(self, options: Mapping[str, str]) -> None:
-        """Choose these options of `chart_of`, and of the others the default.
+        """Choose these options of `chart_of`, and the defaults of the others.
 
         Raises:
             ValueError: the view has no such option, or the option no such value.
@@ -348,7 +348,7 @@ class View(SnapshotBox):
         self._refresh()
 
     def _listen(self, figure: bq.Figure) -> None:
-        """Let a click on a figure select, and the caption read the place under the mouse."""
+        """Make a click on a figure select, and the caption describe the place under the mouse."""
         mouse = MouseInteraction(
             x_scale=figure.scale_x,
             y_scale=figure.scale_y,
@@ -381,9 +381,9 @@ class View(SnapshotBox):
         self.keyboard.announcement = spoken(phrases)
 
     def _tell(self, chart: Chart) -> None:
-        """Say what a chart shows."""
-        if chart is not self._told:
-            self._told = chart
+        """Update the caption to a chart."""
+        if chart is not self._captioned:
+            self._captioned = chart
             self.caption.tell(chart)
 
     def _table(self) -> dict[str, Any] | None:
@@ -393,7 +393,7 @@ class View(SnapshotBox):
         return None
 
     def _on_key(self, key: str, times: int) -> None:
-        # A key moves what is there: the key of another page, in another thread, must come before or after it.
+        # A key moves what is selected at that time: one of another page, in another thread, comes before or after it.
         with self.message.reporting(), changing():
             if key == "Escape":
                 self._unselect()
@@ -420,7 +420,7 @@ class View(SnapshotBox):
         if self.comm is None:
             return
         self._unfollow()
-        self._chart, self._told, self._made_of, self._drawn = None, None, (), ()
+        self._chart, self._captioned, self._made_of, self._drawn = None, None, (), ()
         close_children(self)
         super().close()
 

@@ -15,7 +15,7 @@ from stockformer_widgets.views.base import View
 
 
 class ComparedView(View):
-    """What a kind of view shows of both sessions of a selection, called A and B, in one chart; made by `compared`.
+    """A kind of view of both sessions of a selection, called A and B, in one chart; made by `compared`.
 
     Days align by their distance from the prediction: both sequences end with day 0.
     """
@@ -49,8 +49,8 @@ class ComparedView(View):
 
 @cache
 def compared(kind: type[View]) -> type[ComparedView]:
-    """The view that compares what a kind of view shows of two sessions: ``compared(GateTimeline)(selection)``."""
+    """The view that compares two sessions in a kind of view: ``compared(GateTimeline)(selection)``."""
     traits = {"kind": kind, "label": f"{kind.label}, A and B", "compared": True, "most": None, "__module__": __name__}
     bases = (kind.comparison or ComparedView, kind)
-    made = new_class(f"Compared{kind.__name__}", bases, {}, lambda body: body.update(traits))
-    return cast(type[ComparedView], made)
+    view = new_class(f"Compared{kind.__name__}", bases, {}, lambda body: body.update(traits))
+    return cast(type[ComparedView], view)

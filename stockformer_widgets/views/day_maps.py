@@ -84,7 +84,7 @@ class DayMapView(HeatmapView):
 
 
 def market_note(session: ExtractorSession, kind: str) -> Note:
-    """The dates of the market that `what_if` replaced the sample's by, for kinds with market keys."""
+    """The dates of the market that replaces the sample's in a `what_if`, for kinds with market keys."""
     index = session.change.market_from
     if index is None or kind not in ("cross", "market") or session.dataset is None:
         return Note("")

@@ -1,4 +1,4 @@
-"""What reaches the prediction from each day."""
+"""Contribution of each day to the prediction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stockformer_widgets.views.attribution import AttributedView
 from stockformer_widgets.views.doubts import faithfulness_doubt
 from stockformer_widgets.views.lines import LinesView
 
-#: Scores of days from attention alone, by name; `_ATTRIBUTION` asks the model instead.
+#: Scores of days from attention alone, by name; `_ATTRIBUTION` uses the whole model instead.
 _SCORES: Mapping[str, Callable[[Trace], Sequence[Tensor]]] = {
     "rollout": lambda trace: joint_rollout(trace).days,
     "relevance": lambda trace: relevance(trace).days,
@@ -34,7 +34,7 @@ _ATTRIBUTION = "attribution"
 
 
 class DayScores(AttributedView, LinesView):
-    """What reaches the prediction from each stock and market day.
+    """Contribution of each stock and market day to the prediction.
 
     By the session's attribution, summed over the features and signed; or by attention alone: rollout,
     relevance, or the weights as they are. A click selects the day.

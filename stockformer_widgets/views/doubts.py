@@ -21,7 +21,7 @@ _WORST_LAST = ("sure", "unmeasured", "doubtful")
 
 
 def faithfulness_doubt(session: ExtractorSession, ranking: str, unit: str) -> Doubt:
-    """References that a ranking of cells or days beats: over windows, measured here or shipped, and on the sample."""
+    """Which references a ranking of cells or days beats: over windows, measured here or shipped, and on the sample."""
     if session.change:
         return Doubt("faithfulness not measured for the changed model", "unmeasured", _SEE)
     explanations = session.explanations

@@ -36,16 +36,15 @@ _NOT_YET = (
     "Not measured yet. What a method ranks first is taken out of the input, or put back first; "
     "trust a method as far as it beats random orders, the size of the input and a fixed linear formula."
 )
-_SHIPPED = "Before that, badges are of the measurement on 64 windows that is shipped with this model."
+_SHIPPED = "Until then, badges show the measurement on 64 windows that is shipped with this model."
 
 
 class FaithfulnessCheck(View):
     """Deletion and insertion curves of every method and of its references, with a verdict for each.
 
-    Nothing is measured before the button is pressed: one sample takes
-    seconds, many windows minutes. Results on the sample and over windows are kept apart; the view shows
-    the chosen one, and the verdict of the other below it. A click on a curve, or an arrow key, selects its
-    method.
+    Nothing is measured before the button is pressed: one sample takes seconds, many windows take minutes. Results on
+    the sample and over windows are kept apart; the view shows the chosen one, and the verdict of the other below it. A
+    click on a curve, or an arrow key, selects its method.
     """
 
     label = "Faithfulness of the explanations"
@@ -195,7 +194,7 @@ _COLUMNS = {
 }
 
 
-_OTHERS = "values of other windows of the ticker are put in the place of what is taken out, not the training mean"
+_OTHERS = "values of other windows of the ticker are put in place of what is taken out, not the training mean"
 
 
 def _agreement(result: Faithfulness) -> str:

@@ -1,4 +1,4 @@
-"""What a map of attention carries, query by key."""
+"""What attention carries, as a map of query by key."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class FlowHeatmap(DayMapView):
     def chart_of(cls, session: ExtractorSession, where: Selection, shows: str) -> Chart:
         capture = session.reading.capture
         if shows in _OF_ALL:
-            # Through all layers, what a day may not attend to itself can reach it by others.
+            # Through all layers, a day can be reached through others by what it may not attend to itself.
             layers, mask = [one[0].float().mean(dim=0) for one in capture.kinds[where.kind]], None
             weights = torch.stack(layers).mean(dim=0)
             title = f"{kind_title(where.kind)}: {shows} through all layers"

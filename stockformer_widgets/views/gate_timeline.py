@@ -1,4 +1,4 @@
-"""How far each layer opens its gate to the market, day by day."""
+"""Mean gate of each layer, day by day."""
 
 from __future__ import annotations
 

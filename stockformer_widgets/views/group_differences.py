@@ -1,4 +1,4 @@
-"""Two groups of windows: which measures differ, and whether chance could do it."""
+"""Two groups of windows: which measures differ by more than chance."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class GroupDifferences(SnapshotBox):
 
     Points are the differences between the means of the groups, lines their 95 %
     intervals; measures that differ by more than chance are in the second colour. The
-    note below the table says what intervals and p-values are.
+    note below the table explains intervals and p-values.
 
     Example:
         >>> groups = window_groups(model, dataset, "volatility")
@@ -63,7 +63,7 @@ class GroupDifferences(SnapshotBox):
 
     @closes_to_the_end
     def close(self) -> None:
-        """Close every widget of it."""
+        """Close all its widgets."""
         if self.comm is None:
             return
         close_children(self)

@@ -44,8 +44,8 @@ class MapGrid(anywidget.AnyWidget):
 class HeadGrid(View):
     """Every layer x head map of the selected kind of attention, on one colour scale or each on its own.
 
-    Above each map is a statistic, of diffuseness, recency and redundancy the one
-    that the maps are sorted by. A click selects layer, head, query and key.
+    Above each map is the statistic that the maps are sorted by: diffuseness, recency or redundancy. A click selects
+    layer, head, query and key.
     """
 
     label = "All heads"
@@ -80,7 +80,7 @@ class HeadGrid(View):
         return (self.plot,)
 
     def _arranged(self, built: tuple[Widget, ...]) -> tuple[Widget, ...]:
-        # Above: the maps of a large model are higher than a screen.
+        # The caption is above: the maps of a large model are taller than a screen.
         return self.caption, *built
 
     def _draw(self) -> None:

@@ -13,7 +13,7 @@ from stockformer_widgets.views.stepped import SteppedPanels
 
 
 class HeadImportance(SteppedPanels):
-    """How much what is explained depends on each head of the layer: by gradient, and by switching it off.
+    """How much the target depends on each head of the layer: by gradient, and by switching it off.
 
     A click selects the head. The sentence below is about all heads.
     """

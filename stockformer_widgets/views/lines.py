@@ -46,7 +46,7 @@ class LinesPicture:
     Args:
         height: pixels.
         left: pixels left of the plot.
-        ticks: how many places at most have their name below them.
+        ticks: largest number of places named below the plot.
     """
 
     def __init__(self, height: int, left: int = MARGIN, *, ticks: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""How much market the gates let in, day by day."""
+"""Market contribution by layer, day by day."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stockformer_widgets.views.lines import LinesView
 
 
 class MarketEntry(LinesView):
-    """The length of what each layer's gate lets in, as a part of the stream that it joins. A click selects the day."""
+    """Norm of what each layer's gate lets in, as a share of that of the stream it joins. A click selects the day."""
 
     label = "Market that enters by day"
     attention = "all"

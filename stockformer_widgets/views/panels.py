@@ -25,7 +25,7 @@ class PanelsPicture:
     Args:
         listen: called with every figure.
         narrowest, height: pixels of a panel.
-        ticks: how many places at most have their name below a panel.
+        ticks: largest number of places named below a panel.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class PanelsPicture:
 
     def draw(self, body: Panels, marked: Mapping[str, int]) -> None:
         """Show panels, with the place that is `marked` by its field."""
-        self.pictures += [self._made(panel) for _, panel in body.panels[len(self.pictures) :]]
+        self.pictures += [self._picture_of(panel) for _, panel in body.panels[len(self.pictures) :]]
         for (title, panel), picture in zip(body.panels, self.pictures, strict=False):
             picture.draw(title, panel, marked)
         self.grid.children = [picture.plot for picture in self.pictures[: len(body.panels)]]
 
-    def _made(self, panel: Lines | Bars) -> LinesPicture | BarsPicture:
+    def _picture_of(self, panel: Lines | Bars) -> LinesPicture | BarsPicture:
         if isinstance(panel, Lines):
             picture: LinesPicture | BarsPicture = LinesPicture(self._height, LEFT, ticks=self._ticks)
         else:
@@ -54,7 +54,7 @@ class PanelsPicture:
 
 
 class PanelsView(PlacesView):
-    """A view of panels over the layers or the heads; a click selects one, a click on the selected head the mean."""
+    """A view of panels over layers or heads; a click selects one, a click on the selected head selects the mean."""
 
     indent = LEFT
     #: What is described where no head is selected.

@@ -1,4 +1,4 @@
-"""How pooling weights the days."""
+"""Pooling weight of each day."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Prediction(BarsView):
     """Class probabilities, or the value of a regression, with the truth where it is known.
 
     Below the classes of a CORAL model are its cumulative probabilities. A click
-    selects what saliency explains: a class, or one of CORAL's thresholds. While
+    selects what is explained: a class, or one of CORAL's thresholds. While
     `ExtractorSession.what_if` changes the model, circles show the values before.
     """
 

@@ -22,9 +22,8 @@ _ALL = "all days"
 class SaliencyBars(AttributedView, BarsView):
     """The session's attribution by feature: the strongest of stock and market together.
 
-    Over all days the values of the days are added up, absolute or signed; or
-    those of the selected query day alone. A click selects the feature. Features
-    that the data has no value for are named below.
+    Absolute or signed values, summed over all days or of the selected query day alone. A click selects the feature.
+    Features without data are named below.
     """
 
     label = "Saliency by feature"

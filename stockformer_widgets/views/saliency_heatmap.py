@@ -1,4 +1,4 @@
-"""Which feature counted on which day."""
+"""Attribution by feature and day."""
 
 from __future__ import annotations
 

@@ -53,18 +53,18 @@ class SteppedView(View):
         self.progress.layout.margin = f"0 0 0 {self.indent}px"
         self.progress.stopper.on_click(self._stop)
         #: State that the running or stopped computation is for.
-        self._asked: tuple[Any, ...] = ()
+        self._computing: tuple[Any, ...] = ()
         return self.progress, *super()._build()
 
     def _update(self) -> None:
         visible, waits = not self.paused and self.keyboard.visible, self._waits()
         if not visible or not waits or self._halted():
             self.progress.stop()
-            self._asked = ()
+            self._computing = ()
             if not waits:
                 super()._update()
-        elif (asked := (self._state(()), self.chosen)) != self._asked:
-            self._asked = asked
+        elif (state := (self._state(()), self.chosen)) != self._computing:
+            self._computing = state
             self._begin()
             self.progress.start(self._steps(), self._catch_up)
 
@@ -109,7 +109,7 @@ class SteppedResult(SteppedView):
         self._say(_STOPPED)
 
     def _say(self, words: str) -> None:
-        """Say something in the place of a result."""
+        """Say something in place of a result."""
         self.caption.read([])
         self._tell(Chart("", Panels(()), summary=Summary(words, ())))
 

@@ -92,7 +92,7 @@ def test_market_entry():
     narrow, wide = torch.full((2, 3), 0.2), torch.full((2, 3), 0.9)
     most = "The market contributes most at layer 0: 20 % of the residual norm, with a mean gate of "
     assert summarize_entry(entries, [narrow, wide]).verdict == (
-        f"{most}0.20. The widest gate, 0.90, is that of layer 1, where the market contributes 5 %."
+        f"{most}0.20. The most open gate, 0.90, is in layer 1, where the market contributes 5 %."
     )
     assert summarize_entry(entries, [wide, narrow]).verdict == f"{most}0.90."
     assert summarize_entry([torch.zeros(2)], [narrow]).verdict == "No market enters any layer."

@@ -21,7 +21,7 @@ def test_the_command_makes_a_survey(tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("stockformer.survey.run.measure_chunk", interrupted)
         assert main([*options, "--measures", "layers"]) == 130
-    assert capsys.readouterr().err.endswith("\nstockformer: stopped; the same command goes on\n")
+    assert capsys.readouterr().err.endswith("\nstockformer: stopped; run the same command to resume\n")
     assert main([*options, "--measures", "layers"]) == 0
     assert f"{len(dataset)} windows" in capsys.readouterr().out
     frame = open_survey(tmp_path / "run").to_frame()

@@ -6,15 +6,15 @@ import type { Store } from "./store";
 
 const NUMBERS = ["layer", "query", "key"] as const;
 
-/** Select what the address says, and let it say what is selected; what is not on the page is named in `root`. */
+/** Keep selection and address in line; a note in `root` names a sample that the page lacks. */
 export function linked(store: Store, root: HTMLElement): void {
   const titles = store.bundle.samples.map(({ title }) => title);
   const note = element("p", "stockformer-page-note");
   note.setAttribute("role", "alert");
   const read = () => {
-    const said = new URLSearchParams(location.hash.slice(1));
-    store.set(selected(said, titles));
-    const sample = said.get("sample");
+    const fragment = new URLSearchParams(location.hash.slice(1));
+    store.set(selected(fragment, titles));
+    const sample = fragment.get("sample");
     const missing = sample !== null && !titles.includes(sample);
     note.textContent = missing ? `There is no ${sample} on this page: this is ${store.sample.title}.` : "";
     if (missing) root.prepend(note);
@@ -31,23 +31,23 @@ export function written(where: Selection, titles: readonly string[]): string {
   return new URLSearchParams(Object.entries(fields).map(([name, value]) => [name, String(value)])).toString();
 }
 
-/** What a fragment selects; what it does not say, or says wrongly, is left as it is. */
-export function selected(said: URLSearchParams, titles: readonly string[]): Partial<Selection> {
+/** What a fragment selects; missing or invalid fields are left as they are. */
+export function selected(fragment: URLSearchParams, titles: readonly string[]): Partial<Selection> {
   const change: Partial<Selection> = {};
-  const number = (name: string) => (/^\d{1,6}$/.test(said.get(name) ?? "") ? Number(said.get(name)) : undefined);
-  const sample = titles.indexOf(said.get("sample") ?? "");
+  const number = (name: string) => (/^\d{1,6}$/.test(fragment.get(name) ?? "") ? Number(fragment.get(name)) : undefined);
+  const sample = titles.indexOf(fragment.get("sample") ?? "");
   if (sample >= 0) change.sample = sample;
-  const kind = said.get("kind");
+  const kind = fragment.get("kind");
   if (kind !== null) change.kind = kind;
   for (const name of NUMBERS) {
     const value = number(name);
     if (value !== undefined) change[name] = value;
   }
   const head = number("head");
-  if (head !== undefined || said.get("head") === "mean") change.head = head ?? null;
-  const feature = said.get("feature");
+  if (head !== undefined || fragment.get("head") === "mean") change.head = head ?? null;
+  const feature = fragment.get("feature");
   if (feature !== null) change.feature = feature === "" ? null : feature;
-  const log = said.get("log_colors");
+  const log = fragment.get("log_colors");
   if (log !== null) change.log_colors = log === "true";
   return change;
 }

@@ -3,13 +3,13 @@
 import type { Chart } from "./chart";
 
 export interface Bundle {
-  /** Samples to choose from, or one: a comparison is one. */
+  /** Samples to choose from; a comparison is a single one. */
   samples: Sample[];
   /** Headings, and the names of the views below each by column. */
   sections: { title: string; columns: string[][] }[];
   /** Texts and lists of texts that charts share. */
   texts: (string | string[])[];
-  /** Where it came from, a line each. */
+  /** The model and settings behind the numbers, one line per fact. */
   about: string[];
   selection: Selection;
 }
@@ -48,7 +48,7 @@ export interface View {
   /** What the arrow keys move. */
   horizontal: string;
   vertical: string;
-  /** The fields that its charts are made of. */
+  /** The fields that its charts depend on. */
   content: Field[];
   /** By the values of these fields, as `placeOf` writes them. */
   charts: Record<string, Packed>;

@@ -1,4 +1,4 @@
-// The one state of a page: what is selected. Views read it and are told when it changes.
+// The only state of a page: the selection. Views read it and are notified when it changes.
 
 import type { Bundle, Kind, Sample, Selection } from "./bundle";
 
@@ -39,7 +39,7 @@ export function kindOf(sample: Sample, name: string): Kind {
   return sample.kinds.find((kind) => kind.name === name)!;
 }
 
-/** How many layers there are of a kind, and heads, queries and keys of a layer. */
+/** Numbers of layers of a kind, and of heads, queries and keys of a layer. */
 export function sizes(sample: Sample, name: string, layer: number) {
   const { layers } = kindOf(sample, name);
   return { layers: layers.length, ...layers[clamp(layer, layers.length)]! };

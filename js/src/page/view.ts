@@ -13,7 +13,7 @@ import type { Charts, Selection } from "./bundle";
 import type { Body, Chart } from "./chart";
 import type { Store } from "./store";
 
-/** Every type of body; a view is drawn by the type of its chart's and by nothing else. */
+/** A renderer per type of body; a view is drawn by the type of its chart's body alone. */
 const RENDERERS = { Lines: LINES, Bars: BARS, Heatmap: HEATMAP, Panels: PANELS, Grid: GRID };
 
 export interface Host {
@@ -26,7 +26,7 @@ export interface Host {
 export function view({ store, charts, signal }: Host, parent: HTMLElement, name: string): void {
   const root = element("section", "stockformer-page-view", parent);
   root.tabIndex = 0;
-  root.setAttribute("role", "application"); // so that a screen reader hands the keys over
+  root.setAttribute("role", "application"); // so that a screen reader passes keys on
   Object.assign(root.dataset, { view: name, lmSuppressShortcuts: "true" });
   const { label } = store.bundle.samples.flatMap(({ views }) => views[name] ?? [])[0]!;
   root.setAttribute("aria-label", label);
@@ -38,21 +38,21 @@ export function view({ store, charts, signal }: Host, parent: HTMLElement, name:
   const renderer = () => RENDERERS[chart!.body.type] as Renderer<Body>;
   const mouse: Mouse = {
     click: (place) => store.set(renderer().change(chart!.body, place, store.where)),
-    hover: (place) => (place === null ? readOut() : said.read(renderer().words(chart!.body, place), true)),
+    hover: (place) => (place === null ? readOut() : text.read(renderer().words(chart!.body, place), true)),
     choose: (change) => store.set(change),
   };
-  const said = caption(root, () => said.fill(renderer().table(chart!.body)), signal);
+  const text = caption(root, () => text.fill(renderer().table(chart!.body)), signal);
   const putBack = enlarger(root, label, signal);
-  const readOut = () => said.read(renderer().words(chart!.body, renderer().selected(chart!.body, store.where)), false);
+  const readOut = () => text.read(renderer().words(chart!.body, renderer().selected(chart!.body, store.where)), false);
 
   store.follow(() => {
     const content = store.sample.views[name];
     const next = content && charts.of(content, store.where);
     root.hidden = next === undefined;
     if (content === undefined || next === undefined) return putBack();
-    const told = next === chart;
+    const unchanged = next === chart;
     chart = next;
-    if (!told) said.tell(chart);
+    if (!unchanged) text.tell(chart);
     title.textContent = chart.title;
     const { horizontal, vertical } = content;
     Object.assign(root.dataset, { horizontal, vertical, body: chart.body.type });

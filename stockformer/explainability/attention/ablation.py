@@ -83,7 +83,7 @@ def _changes(
     capture = capture_attention(model, *inputs)
     target, _ = explained(model, *inputs, target=target)
     maps = capture.attention.values()
-    # In an attention over another batch, such as one of days, the copies are mixed: one copy at a time.
+    # Attention over another batch dimension, such as days, would mix the copies: they run one at a time.
     apart = any(len(weights) != 1 for weights in maps)
     together = min(_COPIES, max(2, _CELLS // max(weights.numel() for weights in maps))) - 1
     changes: list[float] = []

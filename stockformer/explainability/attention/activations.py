@@ -13,10 +13,10 @@ from stockformer.explainability.attention.recording import called_weights
 from stockformer.explainability.attention.weights import attention_call, head_outputs
 from stockformer.forward import forward_hooks, in_eval_mode, original, refuse_compiled, unfused, without_gradients
 
-#: Module path -> what it put out: of an attention `head_outputs`, of other modules their output.
+#: Module path -> its activation: `head_outputs` of an attention, the output of any other module.
 Activations = Mapping[str, Tensor]
-#: The stream that a kind of attention of the stock transformers writes to. Of the stock stream's two the last of a
-#: layer counts, which the cross-attention has where there is one.
+#: The stream that a kind of attention of the stock transformers writes to. The stock stream has two per layer, of which
+#: the last one counts: the cross-attention, where there is one.
 _STREAMS = {"cross": "stock", "self": "stock", "market": "market"}
 
 
@@ -44,7 +44,7 @@ def stream_days(capture: Capture, path: str) -> int:
 
 
 def check_donor(inputs: Sequence[Tensor], donor_inputs: Sequence[Tensor]) -> None:
-    """Raise a ValueError unless activations of one sample can be put in the place of those of another."""
+    """Raise a ValueError unless activations of one sample can be put in place of those of another."""
     shapes, donor_shapes = ([list(part.shape[1:]) for part in each] for each in (inputs, donor_inputs))
     if shapes != donor_shapes:
         words = (" and ".join(map(str, each)) for each in (donor_shapes, shapes))
@@ -52,14 +52,14 @@ def check_donor(inputs: Sequence[Tensor], donor_inputs: Sequence[Tensor]) -> Non
 
 
 def record_activations(model: nn.Module, inputs: Sequence[Tensor], paths: Iterable[str]) -> Activations:
-    """Run a model as it is, in eval mode without gradients, and keep what some of its modules put out.
+    """Run a model as it is, in eval mode without gradients, and keep the activations of some of its modules.
 
     Args:
         inputs: of one sample, or of several.
         paths: of attentions, which are then recomputed from their weights, or of other modules.
 
     Raises:
-        ValueError: a module puts out no tensor [B, T, d], a part of the model is compiled, or the output of an
+        ValueError: a module returns no tensor [B, T, d], a part of the model is compiled, or the output of an
             attention cannot be recomputed, see `Capture.caveats`.
     """
     model = in_eval_mode(model)
@@ -82,9 +82,9 @@ def record_activations(model: nn.Module, inputs: Sequence[Tensor], paths: Iterab
 
 
 def calling(model: nn.Module, paths: Iterable[str]) -> AbstractContextManager[None]:
-    """A context in which torch calls the modules at these paths: its fused kernel does not call a layer's attention.
+    """A context in which torch calls the modules at these paths, which its fused kernels would bypass.
 
-    Where it is not needed, passes inside are bit for bit those outside.
+    Where there is no such kernel, passes inside are bit for bit those outside.
     """
     parents = [model.get_submodule(path.rpartition(".")[0]) for path in paths if path]
     return unfused() if any(isinstance(parent, nn.TransformerEncoderLayer) for parent in parents) else nullcontext()
@@ -96,5 +96,5 @@ def _activation(module: nn.Module, path: str, args: Any, kwargs: dict[str, Any],
         return head_outputs(module, called_weights(module, call, output), call["value"]).detach()
     if not isinstance(output, Tensor) or output.dim() != 3 or output.is_nested:
         form = list(output.shape) if isinstance(output, Tensor) and not output.is_nested else type(output).__name__
-        raise ValueError(f"{path} puts out {form}, expected a tensor [B, T, d] that can be patched")
+        raise ValueError(f"{path} returns {form}, expected a tensor [B, T, d] that can be patched")
     return output.detach()

@@ -35,7 +35,7 @@ KINDS: dict[str, str] = {
     "market_encoder.encoder.layers.*.self_attn": "market",
 }
 
-_NONE = "no nn.MultiheadAttention in it"
+_NONE = "it contains no nn.MultiheadAttention"
 _KIND_TITLES = {
     "cross": "Stock to market attention",
     "self": "Stock self-attention",

@@ -91,8 +91,8 @@ def joint_rollout(trace: Trace) -> Inflow:
 def relevance(trace: Trace) -> Inflow:
     """Gradient-weighted relevance of every day for the target (Chefer et al. 2021, rules 5 to 10).
 
-    A map counts as the mean over heads of ``max(A * dt/dA, 0)``: what raises the target. Its size, beside the 1 of a
-    day itself, grows with the target's unit, so the sums of stock and market cannot be compared. Market days
+    A map counts as the mean over heads of ``max(A * dt/dA, 0)``: what raises the target. Its size, relative to the 1 of
+    a day itself, grows with the target's unit, so the sums of stock and market cannot be compared. Market days
     enter by the cross-attention rule; nothing flows back, as the market stream
     is never updated. If a day has no relevance for any other, the published
     normalisation is 0/0; its row is then the identity's. Pooling is one more

@@ -1,4 +1,4 @@
-"""Activation patching: what the target does with another window's activation at one layer and day."""
+"""Activation patching: how the target changes with another window's activation at one layer and day."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _CELLS = 2**22  # of the maps of one attention in one pass
 
 @dataclass(frozen=True, eq=False)
 class Patching:
-    """What the target of a sample does with activations of a donor (Vig et al. 2020, Meng et al. 2022).
+    """How the target of a sample changes with activations of a donor (Vig et al. 2020, Meng et al. 2022).
 
     Attributes:
         table: one row per ``stream, layer, day``, see `stream_paths`; days count from 0. ``effect``, the target with
-            what the stream of the donor is on that day after that layer, minus the target of the sample; ``share``,
+            the donor's stream on that day after that layer, minus the target of the sample; ``share``,
             the effect as a part of `difference`, NaN where that is 0; ``random_mean, random_low, random_high``,
             mean, smallest and largest of the effects of random donors there, NaN without any.
         value: the target of the sample.
@@ -73,17 +73,17 @@ def activation_patching(
 ) -> Patching:
     """Patch one day of one stream after one layer at a time, with a progress bar.
 
-    The model runs the sample with that one activation taken from the donor: where the target moves by the whole
-    difference of the two, that activation makes it. Copies of the sample go through the model together, one day
-    each; sample, donor and copies in batches of one size, so that a sample that is its own donor has effects
-    of exactly 0.
+    The model runs the sample with that one activation taken from the donor: if the target moves by the whole
+    difference between the two, that activation accounts for it. Copies of the sample go through the model together, one
+    day each; sample, donor and copies in batches of one size, so that a sample that is its own donor has effects of
+    exactly 0.
 
     Args:
         model: called as ``model(*inputs)``, in eval mode; returns [B] or [B, outputs].
         inputs: of one sample, each [1, T, features].
         donor_inputs: of the donor, of the same shapes; their days are the sample's by position.
         target: by default that of `choose_target` for the sample.
-        random_donors: inputs of other donors, see `draw_donors`, to compare with: what any window's activation does.
+        random_donors: inputs of other donors, see `draw_donors`, as a reference: how much any window would do.
 
     Raises:
         ValueError: a donor of other shapes, a model without streams, or one whose streams are not by sample and day.
@@ -111,12 +111,12 @@ def patching_steps(
     effects: list[np.ndarray] = []
     done, total = 0, len(donors) * copies.passes
     for one in donors:
-        found = []
+        parts = []
         for part in copies.effects(one):
-            found.append(part)
+            parts.append(part)
             done += 1
             yield done / total
-        effects.append(np.concatenate(found))
+        effects.append(np.concatenate(parts))
     random = np.stack(effects[1:]) if random_donors else np.full((1, len(effects[0])), np.nan)
     table = pd.DataFrame(copies.places, columns=["stream", "layer", "day"])
     table["effect"] = effects[0]

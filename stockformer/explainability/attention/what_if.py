@@ -1,4 +1,4 @@
-"""Run a model with parts of it changed: what does the prediction do then?
+"""What-ifs: run a model with parts of it, or of its inputs, changed.
 
 Hooks replace what a gate, an attention or a layer returns while a context is open; the
 model's weights and modules are never touched.
@@ -33,7 +33,7 @@ from stockformer.table import listed
 
 @dataclass(frozen=True)
 class WhatIf:
-    """What is different. Layers, heads and days count from 0.
+    """Changes to a model and its inputs. Layers, heads and days count from 0.
 
     An attention is named by its layer, or by kind and layer where it is not of the first of `Capture.kinds`:
     1 or ``("self", 1)``.
@@ -46,16 +46,15 @@ class WhatIf:
             same way.
         market_from: index of the dataset's window whose market sequence is read instead.
         features: names of the features that are set to their training mean.
-        days: first and last day on which they are, or on which every feature is where `features` is empty.
-        patch_from: index of the dataset's window, the donor, whose activations are put in the place of the
-            sample's (activation patching: Vig et al. 2020, Meng et al. 2022). The donor is run through the unchanged
-            model.
+        days: first and last day of that; with empty `features`, every feature is set on these days.
+        patch_from: index of the dataset's window, the donor, whose activations replace the sample's (activation
+            patching: Vig et al. 2020, Meng et al. 2022). The donor is run through the unchanged model.
         patch_days: ``(stream, layer, day)``: what a stream, see `stream_paths`, is on a day after a layer.
         patch_heads: heads whose output is the donor's, named as in `heads_off`.
         patch_gates: layers whose gate is the donor's.
 
     Raises:
-        TypeError: a field is of another form.
+        TypeError: a field has the wrong type.
         ValueError: a donor without anything to patch, or the other way round.
     """
 
@@ -125,19 +124,19 @@ class WhatIf:
         return self.market_from is not None or bool(self.features) or self.days is not None
 
     def __str__(self) -> str:
-        said = [f"gate of layer {layer} = {value:g}" for layer, value in self.gate.items()]
-        said += [f"{_words(*place)}head {head} off" for *place, head in self.heads_off]
-        said += [f"{_words(*_place(one))}flat" for one in self.flat]
-        said += [f"{_words(*_place(one))}permuted" for one in self.permuted]
+        parts = [f"gate of layer {layer} = {value:g}" for layer, value in self.gate.items()]
+        parts += [f"{_words(*place)}head {head} off" for *place, head in self.heads_off]
+        parts += [f"{_words(*_place(one))}flat" for one in self.flat]
+        parts += [f"{_words(*_place(one))}permuted" for one in self.permuted]
         if self.market_from is not None:
-            said.append(f"market of sample {self.market_from}")
+            parts.append(f"market of sample {self.market_from}")
         if self.features or self.days is not None:
             names = ", ".join(self.features) or "every feature"
             span = "" if self.days is None else f" on days {self.days[0]} to {self.days[1]}"
-            said.append(f"{names} at the training mean{span}")
+            parts.append(f"{names} at the training mean{span}")
         if self.patches:
-            said.append(f"{', '.join(self._patched())} of sample {self.patch_from}")
-        return "; ".join(said) or "nothing changed"
+            parts.append(f"{', '.join(self._patched())} of sample {self.patch_from}")
+        return "; ".join(parts) or "nothing changed"
 
     def _patched(self) -> Iterator[str]:
         """What is patched, in words."""
@@ -159,7 +158,7 @@ def change_inputs(
     market: Tensor | None = None,
     means: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, ...]:
-    """The inputs with `what_if` applied; the given ones stay as they are.
+    """The inputs with `what_if` applied; `inputs` themselves stay as they are.
 
     Args:
         inputs: each [B, T, features].
@@ -197,12 +196,12 @@ def changed_model(
     """Forward passes of `model` inside compute what it would with `what_if` applied, in this thread.
 
     Gradients flow through what was changed, and contexts nest. `capture_attention` inside sees the
-    changed gates and weights; a patched head has weights of 0. The hooks go when the context closes, also after
-    an exception.
+    changed gates and weights; a patched head has weights of 0. The hooks are removed when the context closes, also
+    after an exception.
 
     Args:
         capture: a capture of the unchanged model, which tells its layers.
-        donor: what is put in the place of the activations that are patched, see `donor_activations`.
+        donor: the activations to patch in, see `donor_activations`.
 
     Raises:
         ValueError: the model has no gates, or no such kind, stream, layer, head or day; a gate outside of 0..1, or
@@ -286,7 +285,7 @@ class _Edit:
 
 @dataclass
 class _Replacement:
-    """What is put in the place of a module's output in one sample: a value, or what the donor has on some days."""
+    """What replaces a module's output in one sample: a value, or the donor's output on some days."""
 
     value: float | None = None
     days: list[int] = field(default_factory=list)
@@ -303,7 +302,7 @@ def _patched(by_path: Mapping[str, Mapping[int, _Edit | _Replacement]]) -> list[
 
 
 def _changes(model: nn.Module, what_if: WhatIf, capture: Capture) -> dict[str, _Edit | _Replacement]:
-    """What happens to the output of which module."""
+    """Module path -> the change of its output."""
     return {
         **_gate_changes(model, what_if, capture),
         **_stream_changes(what_if, capture),

@@ -48,7 +48,7 @@ def calendar_blocks(dataset: StockDataset, indices: Sequence[int] | np.ndarray) 
 def ratio_test(numerator: np.ndarray, denominator: np.ndarray, blocks: np.ndarray) -> RatioTest:
     """Student's t over blocks of a ratio of sums, with the standard error of the jackknife (Cochran 1977, 6.17).
 
-    Few blocks are no harm to its level, and neither are unequal ones (Ibragimov and Mueller 2010).
+    Its level holds for few blocks, and for unequal ones (Ibragimov and Mueller 2010).
 
     Args:
         numerator: one number per window.
@@ -60,7 +60,7 @@ def ratio_test(numerator: np.ndarray, denominator: np.ndarray, blocks: np.ndarra
     ratio, degrees = above.sum() / below.sum(), len(above) - 1
     if degrees < 1:
         return RatioTest(np.nan, np.nan, np.nan)
-    # Without a block the ratio moves by the residual over what is left: a large block draws the ratio to itself.
+    # Without a block the ratio moves by the residual over what is left: a large block pulls the ratio towards itself.
     with np.errstate(divide="ignore", invalid="ignore"):  # one block that holds the whole denominator: no test
         moves = (above - ratio * below) / (below.sum() - below)
     error = float(np.sqrt(degrees / (degrees + 1) * (moves**2).sum()))
@@ -71,7 +71,7 @@ def ratio_test(numerator: np.ndarray, denominator: np.ndarray, blocks: np.ndarra
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p-values corrected for how many they are (Holm 1979): the chance of any false rejection stays below the level.
+    """p-values corrected for their number (Holm 1979): the chance of any false rejection stays below the level.
 
     Args:
         p: [tests]; NaN stays NaN and does not count.

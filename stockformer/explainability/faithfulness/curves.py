@@ -35,7 +35,7 @@ from stockformer.steps import Steps, part_of, run_to_end
 from stockformer.targets import Target, explained
 from stockformer.workers import Engine, chunk_steps
 
-#: Shares of the input that are moved, of which the areas under the curves are taken.
+#: Shares of the input that are moved, over which the areas under the curves are taken.
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 #: Shares that comprehensiveness and sufficiency are means over (DeYoung et al. 2020).
 BINS = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -80,10 +80,10 @@ class Faithfulness:
             ``insertion``. ``low`` and ``high`` are of the random orders, the middle 90 %.
         scores: ranking -> the scores of each sample, over the cells or days that can be moved, for the side of
             the training mean that its target is on.
-        samples: how many.
+        samples: number of samples.
         unit: ``cell`` or ``day``.
-        blocks: how many blocks the samples are in.
-        second: the same with values of other windows in the place of the training mean, the mean over the windows
+        blocks: number of blocks that the samples are in.
+        second: the same with values of other windows in place of the training mean, the mean over the windows
             drawn for each sample; None where there were none.
         note: why there is no second measurement, in a sentence; else empty.
     """
@@ -147,7 +147,7 @@ def faithfulness_verdict(table: pd.DataFrame, ranking: str, second: pd.DataFrame
     other, words = others["verdict"][ranking], _placed(others, ranking)
     agree = "agree" if other == verdict else "disagree"
     numbers = "" if other == UNMEASURED else f", {_gaps(others, ranking)}"
-    return f"{sentence} With other windows in the place of the training mean it is {words}{numbers}: the two {agree}."
+    return f"{sentence} With other windows in place of the training mean it is {words}{numbers}: the two {agree}."
 
 
 _NOTHING = "the target is not a number, or never differs from that of {}"
@@ -182,12 +182,11 @@ def measure_faithfulness(
 ) -> Faithfulness:
     """Deletion and insertion curves of rankings and of what they should beat, with a progress bar.
 
-    Beside the rankings are measured: random orders; ``|input|``, which does not ask the model; and, with training
-    windows, ``fixed linear``, see `LinearFormula`. A ranking beats a reference where its gap is larger by a test
-    over blocks of samples, and beats random where also few random orders have a gap as large. A random order is the
-    same for every sample, so that a ranking that is fixed for all of them is judged beside its like. P-values
-    are corrected for the number of rankings; a ranking that does not beat one reference is not compared with
-    a stronger one.
+    References are measured too: random orders; ``|input|``, which ignores the model; and, with training windows,
+    ``fixed linear``, see `LinearFormula`. A ranking beats a reference where its gap is larger by a test over blocks of
+    samples, and beats random where, in addition, few random orders have a gap as large. A random order is the same for
+    every sample, so that a ranking that is the same for all of them is compared with its like. P-values are corrected
+    for the number of rankings; a ranking that does not beat one reference is not compared with a stronger one.
 
     Cells that are at the training mean already, such as those of features without
     data, cannot be moved and have no rank. Where a sample's target is lower than that
@@ -200,7 +199,7 @@ def measure_faithfulness(
         rankings: name -> scores of a sample. All rank cells, or all rank days. None has the name of a reference.
         training: inputs of the training windows from which the fixed linear formula is made, all of one shape.
         others: for each sample, inputs of other windows, see `other_windows`, for a second measurement in which their
-            values are put in the place of what is taken out, in the same cells. Curves of rankings are means over
+            values are put in place of what is taken out, in the same cells. Curves of rankings are means over
             them; each pair of a random order and its reverse is read with one of them, in turn, so that the gaps of
             random orders vary more than those of rankings do.
         blocks: the block of each sample, see `calendar_blocks`: samples that depend on each other are in
@@ -212,9 +211,9 @@ def measure_faithfulness(
         engine: what measures the samples, each as one chunk, see `stockformer.workers.run_chunks`.
 
     Raises:
-        ValueError: no samples or no rankings, another number of blocks or lists of other windows than of samples,
-            another window of another shape, too few orders for a corrected p-value below 0.05, scores of another
-            shape, or rankings of cells and of days together.
+        ValueError: no samples or no rankings, not one block or list of other windows per sample, another window or
+            scores of the wrong shape, too few orders for a corrected p-value below 0.05, or rankings of cells and of
+            days together.
     """
     options: dict[str, Any] = {"training": training, "others": others, "blocks": blocks, "column": column}
     steps = faithfulness_steps(model, samples, rankings, **options, orders=orders, seed=seed, engine=engine)
@@ -286,12 +285,12 @@ class _Scores:
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """What is measured at a time.
+    """One sample to measure.
 
     Attributes:
-        place: in the order of the samples.
+        place: its place among the samples.
         inputs: each [1, T, features].
-        replacements: by kind, of `REMOVALS`: inputs whose values are put in the place of removed cells.
+        replacements: for each of `REMOVALS`, inputs whose values replace those of removed cells.
     """
 
     place: int
@@ -301,7 +300,7 @@ class _Sample:
 
 @dataclass(frozen=True, eq=False)
 class _Curves:
-    """Curves of a sample as the target's distance from its base, with one kind of replacement for removed cells.
+    """Curves of a sample as the target's distance from its base, with one of `REMOVALS`.
 
     Attributes:
         by_ranking: [2, fractions].
@@ -354,7 +353,7 @@ class _Reader:
                 values = [part.sum(dim=-1) for part in values]
             movable = _Movable(sample.inputs, replacements, by_day=values[0].dim() == 1)
             if unit not in ("", movable.unit):
-                raise ValueError("some rankings are of cells and some of days: measure them apart")
+                raise ValueError("some rankings are of cells and some of days: measure them separately")
             unit = movable.unit
             ranked[name] = movable.scores(name, values)
             ties = np.random.default_rng([self.seed, zlib.crc32(name.encode()), sample.place])
@@ -400,7 +399,7 @@ def spread_windows(dataset: StockDataset, number: int) -> list[Inputs]:
 
 
 def spread_indices(dataset: StockDataset, number: int) -> list[int]:
-    """Indices of so many windows of a dataset, evenly spaced from the first to the last.
+    """Indices of `number` windows of a dataset, evenly spaced from the first to the last.
 
     Raises:
         ValueError: the dataset has fewer.
@@ -421,7 +420,7 @@ def _spread(indices: np.ndarray, number: int) -> list[int]:
 
 
 class _Movable:
-    """The cells or days of a sample in which something else can be put: where any of the replacements differs."""
+    """The cells or days of a sample that can be replaced: those where any replacement differs from it."""
 
     def __init__(self, inputs: Inputs, replacements: Sequence[Sequence[Tensor]], by_day: bool) -> None:
         self.unit = "day" if by_day else "cell"
@@ -522,7 +521,7 @@ def _with_ends(curves: np.ndarray, scale: float) -> np.ndarray:
 def _ends(
     model: nn.Module, inputs: Inputs, replacements: Sequence[Sequence[Tensor]], column: int | None
 ) -> tuple[Target, float, np.ndarray]:
-    """The target or its negative, its value for a sample, and for every replacement: not larger in the mean."""
+    """The target, or its negative if a sample's value is below the mean of its replacements', and all these values."""
     target, value = explained(model, *inputs, column=column)
     bases = np.array([explained(model, *other, target=target)[1] for other in replacements])
     return (target.turned(), -value, -bases) if value < bases.mean() else (target, value, bases)

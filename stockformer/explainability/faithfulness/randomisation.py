@@ -97,7 +97,7 @@ def negative_control(
 
     Args:
         parts: as from `attribute`, one [T, features] per input.
-        feature_names: one list an input.
+        feature_names: one list per input.
         unavailable: those without data, see `StockDataset`; NaN where there are none.
     """
     largest = [
@@ -116,8 +116,8 @@ def _moved(inputs: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
 
 @with_gradients()  # parameters that are copied in inference mode could have none
 def _randomised(model: nn.Module, seed: int) -> nn.Module:
-    """A copy with fresh weights; those that a module has no fresh ones for, in random order."""
-    # Weights that an old hook computes (weight norm, pruning) are no leaves, which deepcopy refuses.
+    """A copy with fresh weights; weights that their module cannot initialise are shuffled."""
+    # Weights that an old hook computes (weight norm, pruning) are not leaf tensors, and deepcopy takes no others.
     tensors = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
     fresh = copy.deepcopy(model, {id(value): value.detach().clone() for value in tensors if not value.is_leaf})
     with seeded(seed):

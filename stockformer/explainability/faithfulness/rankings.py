@@ -57,7 +57,7 @@ def rank_cells(method: str, model: nn.Module, inputs: Inputs, target: Target, **
 
 
 def rank_by_size(model: nn.Module, inputs: Inputs, target: Target) -> list[Tensor]:
-    """``|input|``, its distance from the training mean: a ranking that does not ask the model."""
+    """``|input|``, its distance from the training mean: a ranking that ignores the model."""
     return [part[0].abs() for part in Inputs(inputs).distance]
 
 
@@ -66,7 +66,7 @@ class LinearFormula:
 
     The weights are the target's mean gradient over training windows.
 
-    What it does as well as an explanation of a sample needs no explanation of that sample.
+    An explanation that does no better than this formula says nothing about the sample itself.
 
     Args:
         training: inputs of the training windows, each [1, T, features].
@@ -111,7 +111,7 @@ def _rank_by_pooling(model: nn.Module, inputs: Inputs, target: Target) -> list[T
 
 #: Name -> ranking of every feature of every day.
 CELL_RANKINGS: Mapping[str, Ranking] = {method: partial(rank_cells, method) for method in METHODS}
-#: Name -> ranking of the days: scores from attention, beside two methods that ask the model.
+#: Name -> ranking of the days: scores from attention, and from two methods that run the model.
 DAY_RANKINGS: Mapping[str, Ranking] = {
     "mean attention": lambda model, inputs, target: mean_attention(trace_attention(model, *inputs, target=target)),
     "rollout": lambda model, inputs, target: joint_rollout(trace_attention(model, *inputs, target=target)).days,

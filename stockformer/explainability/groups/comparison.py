@@ -174,7 +174,7 @@ def compare_groups(
     Args:
         group_a, group_b: indices of windows, or a boolean for every window of the dataset.
         names: names of the groups.
-        resamples: the largest number of shifts; there are as many as days with windows of these tickers, less one.
+        resamples: the largest number of shifts; there are one fewer than days with windows of these tickers.
         engine: what runs the model, see `stockformer.workers.run_chunks`.
 
     Raises:
@@ -215,7 +215,7 @@ def compare_measures(
     measure: Callable[[np.ndarray, np.ndarray], tuple[pd.DataFrame, dict[str, Tensor]]],
     resamples: int,
 ) -> GroupComparison:
-    """What `compare_groups` says, of windows that `measure` measures.
+    """`compare_groups` with any function that measures windows.
 
     Args:
         groups: sorted indices of the windows of both groups.

@@ -47,7 +47,7 @@ def summarize_flow_map(values: Tensor, weights: Tensor, mask: Tensor | None = No
     """
     allowed = allowed_keys(values, mask)
     if not values[allowed].isfinite().all():
-        return _no_numbers("Some values are not finite: there are no numbers.")
+        return _no_numbers("Some values are not finite: nothing is computed.")
     if not values[allowed].any():
         return _no_numbers("Every value is 0: nothing comes in here.")
     alike = spearman(values[allowed], weights[allowed])
@@ -79,7 +79,7 @@ def summarize_days(parts: Sequence[Tensor]) -> Summary:
     """
     total = float(sum(part.abs().sum() for part in parts))
     if not math.isfinite(total):
-        return _no_numbers("Some values are not finite: there are no numbers.")
+        return _no_numbers("Some values are not finite: nothing is computed.")
     if not total:
         return _no_numbers("Every day's score is 0.")
     findings = []
@@ -120,7 +120,7 @@ def summarize_entry(entries: Sequence[Tensor], gates: Sequence[Tensor]) -> Summa
     entering = [float(one.mean()) for one in entries]
     means = [float(gate.mean()) for gate in gates]
     if not all(map(math.isfinite, entering + means)):
-        return _no_numbers("Some values are not finite: there are no numbers.")
+        return _no_numbers("Some values are not finite: nothing is computed.")
     layer = max(range(len(entering)), key=entering.__getitem__)
     widest = max(range(len(means)), key=means.__getitem__)
     others = ties(entering, entering[layer], "layer")
@@ -133,7 +133,7 @@ def summarize_entry(entries: Sequence[Tensor], gates: Sequence[Tensor]) -> Summa
         )
         if widest != layer:
             verdict += (
-                f" The widest gate, {means[widest]:.2f}, is that of layer {widest}, where the market contributes "
+                f" The most open gate, {means[widest]:.2f}, is in layer {widest}, where the market contributes "
                 f"{percent(entering[widest])}."
             )
     ratio = "mean over days of |g * c| / |stream|"
@@ -149,7 +149,7 @@ def summarize_entry(entries: Sequence[Tensor], gates: Sequence[Tensor]) -> Summa
 def summarize_head_importance(table: pd.DataFrame) -> Summary:
     """Which heads the target depends on, from `head_importance` of all heads or of some."""
     if not np.isfinite(table[["gradient", "ablation"]].to_numpy(dtype=float)).all():
-        return _no_numbers("Some values are not finite: there are no numbers.")
+        return _no_numbers("Some values are not finite: nothing is computed.")
     size = table["ablation"].abs()
     first = table.iloc[int(size.argmax())]
     where = f"{kind_title(first['kind'])}, layer {first['layer']}, head {first['head']}"
@@ -174,7 +174,7 @@ def summarize_effects(table: pd.DataFrame, value: float) -> Summary:
     """How flat and shuffled attention change a target from `value`, in its units, from `attention_effects`."""
     changes = table[["flat", "permuted"]].to_numpy(dtype=float)
     if not np.isfinite(changes).all() or not math.isfinite(value):
-        return _no_numbers("Some values are not finite: there are no numbers.")
+        return _no_numbers("Some values are not finite: nothing is computed.")
     sizes = np.abs(changes)
     largest = sizes.max(axis=1)
     row = int(largest.argmax())
@@ -239,7 +239,7 @@ def summarize_patching(result: Patching, days: Mapping[str, Sequence[str]]) -> S
     """
     effects = result.table["effect"]
     if not np.isfinite([*effects, result.difference]).all():
-        return _no_numbers("Some effects are not finite: there are no numbers.")
+        return _no_numbers("Some effects are not finite: nothing is computed.")
     if not effects.any():
         return _no_numbers("No activation of the donor, at one layer and day, changes the target.")
     largest, donors = result.largest, len(result.random_largest)
@@ -273,14 +273,14 @@ def summarize_patching(result: Patching, days: Mapping[str, Sequence[str]]) -> S
 
 
 def _second_removal(result: Faithfulness, ranked: pd.DataFrame) -> str:
-    """How far verdicts are the same with other windows in the place of the training mean."""
+    """How far verdicts are the same with other windows in place of the training mean."""
     if result.second is None:
         return f" {result.note}" if result.note else ""
     others = result.second.table.set_index("ranking").loc[ranked["ranking"]]
     same = int((others["verdict"].to_numpy() == ranked["verdict"].to_numpy()).sum())
     better = int((~others["verdict"].isin([NO_BETTER, UNMEASURED])).sum())
     return (
-        f" With other windows in the place of the training mean: {better} of {len(ranked)}; the verdicts on {same} are "
+        f" With other windows in place of the training mean: {better} of {len(ranked)}; the verdicts on {same} are "
         f"the same, and the largest gap is {others['gap'].max():.2f} instead of {ranked['gap'].max():.2f}."
     )
 

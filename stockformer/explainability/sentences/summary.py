@@ -1,7 +1,7 @@
 """Summaries of a picture's numbers: a sentence on what they mean, and each number with how to read it.
 
 Every ``summarize_`` function takes the tensors that the picture shows and returns a `Summary`.
-If a value is NaN or infinite there are no numbers, and the sentence says so.
+If a value is NaN or infinite nothing is computed, and the sentence says so.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def summarize(
         return without_numbers(statistics, f"There are no finite {what}.", of)
     if finite < count:
         return without_numbers(
-            statistics, f"{count - finite} of {count} {what} are not finite: there are no numbers.", of
+            statistics, f"{count - finite} of {count} {what} are not finite: nothing is computed.", of
         )
     numbers = values_of(statistics, *subject)
     return Summary(verdict(numbers), findings_of(statistics, numbers), of)

@@ -496,7 +496,7 @@ def test_the_same_call_gives_the_same_numbers(linear):
         (
             samples(1, 20, 5),
             {"rankings": {"a": truth, "b": lambda m, x, t: [truth(m, x, t)[0].sum(dim=-1)]}},
-            "some rankings are of cells and some of days: measure them apart",
+            "some rankings are of cells and some of days: measure them separately",
         ),
     ],
 )
@@ -518,7 +518,7 @@ def test_the_shipped_model_and_its_methods(sample):
 
 
 def other_by_hand(model, given, others):
-    """Both curves of a linear model with the mean of other windows in the place of what is taken out."""
+    """Both curves of a linear model with the mean of other windows in place of what is taken out."""
     curves, scale = np.zeros((2, len(FRACTIONS))), 0.0
     for (x,), each in zip(given, others, strict=True):
         (mean,) = (torch.stack(parts).mean(dim=0) for parts in zip(*each, strict=True))
@@ -575,12 +575,12 @@ def test_sentences_of_both_removals(linear):
         said = faithfulness_verdict(found.table, name, second)
         assert said.startswith(faithfulness_verdict(found.table, name))
         gap = second.set_index("ranking").loc[name, "gap"]
-        assert f" With other windows in the place of the training mean it is {verdicts['two'][name]}" in said
+        assert f" With other windows in place of the training mean it is {verdicts['two'][name]}" in said
         assert f", gap {gap:.2f} (random 0.00, |input| " in said
         assert said.endswith(f": the two {agree}.")
     largest = [each.query("ranking in ('truth', 'noise')")["gap"].max() for each in (found.table, second)]
     assert summarize_faithfulness(found).verdict.endswith(
-        " With other windows in the place of the training mean: 0 of 2; the verdicts on 1 are the same, and the "
+        " With other windows in place of the training mean: 0 of 2; the verdicts on 1 are the same, and the "
         f"largest gap is {largest[1]:.2f} instead of {largest[0]:.2f}."
     )
 

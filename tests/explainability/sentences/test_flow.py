@@ -57,7 +57,7 @@ def test_market_entry():
     pattern = re.compile(
         rf"The market contributes most at layer (\d+)(?:, along with \d+ other layers?)?: "
         rf"{N} % of the residual norm, with a mean gate of {N}\."
-        rf"(?: The widest gate, {N}, is that of layer (\d+), where the market contributes {N} %\.)?"
+        rf"(?: The most open gate, {N}, is in layer (\d+), where the market contributes {N} %\.)?"
     )
     for _ in range(CASES):
         layers, days = int(rng.integers(1, 6)), int(rng.choice([1, 3, 60]))

@@ -186,12 +186,12 @@ def test_no_patch_is_applied_that_would_do_other_than_the_map_says(session):
         donor = session.explanations.donors()["random window"]
         session.what_if(patch_from=donor, patch_days=[("stock", 1, 3)])
         assert view.apply.disabled
-        assert view.apply.tooltip == f"take the patch from sample {donor} back first: a what-if has one donor"
+        assert view.apply.tooltip == f"undo the patch from sample {donor} first: a what-if has one donor"
         view.controls["donor"].value = "random window"
         assert not view.apply.disabled
         session.what_if(flat=[0])
         assert view.apply.disabled
-        assert view.apply.tooltip.startswith("take the other changes of the model back first")
+        assert view.apply.tooltip.startswith("undo the other changes of the model first")
 
 
 def test_it_is_of_the_changed_model(session):

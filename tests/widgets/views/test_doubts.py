@@ -90,10 +90,7 @@ def test_of_the_model_of_volatility_its_own_table_speaks():
         doubt = "" if one["verdict"] == two["verdict"] else f", with other windows {two['verdict']}"
         assert said == f"{one['verdict']} on shipped data{doubt}"
         assert f"deletion {one['deletion']:.2f} (random " in areas
-        assert (
-            f"With other windows in the place of the training mean it is {two['verdict']}, gap {two['gap']:.2f}"
-            in areas
-        )
+        assert f"With other windows in place of the training mean it is {two['verdict']}, gap {two['gap']:.2f}" in areas
 
 
 def test_verdicts_that_disagree_are_both_said():

@@ -11,7 +11,7 @@ export interface Mouse {
   click(place: Place): void;
   /** The place under the mouse; null when it has left. */
   hover(place: Place | null): void;
-  /** Change what a control beside the picture is for. */
+  /** Apply the change that a control beside the picture makes. */
   choose(change: Partial<Selection>): void;
 }
 
@@ -29,7 +29,7 @@ export interface Renderer<B> {
   table(body: B): Table;
 }
 
-/** Of a table in the page. */
+/** Largest number of cells of a table in the page. */
 const MOST_CELLS = 4000;
 
 /** The first rows of a table, as many as a page can hold. */

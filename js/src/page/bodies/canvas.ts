@@ -68,7 +68,7 @@ export function canvas(
   };
 }
 
-/** A canvas whose columns are places: what draws it is told how many there are. */
+/** A canvas whose columns are places: `paint` gets their number. */
 export function columns(
   root: HTMLElement,
   mouse: Mouse,
@@ -107,7 +107,7 @@ export function nameColumns({ context, width, height }: Frame, names: readonly s
   }
 }
 
-/** Names of rows, a line each, as far as they have room beside the picture. */
+/** Names of rows, one line each, as far as there is room beside the picture. */
 export function nameRows({ context, height, left }: Frame, names: readonly string[]): void {
   context.textAlign = "right";
   context.textBaseline = "middle";
@@ -124,7 +124,7 @@ function fitting(context: CanvasRenderingContext2D, name: string, left: number):
   return cut();
 }
 
-/** Numbers of an axis: three digits, or as many as tell its ticks apart. */
+/** Formats the numbers of an axis: three digits, or as many as tell its ticks apart. */
 function short(ticks: readonly number[]): (value: number) => string {
   const [first, second] = ticks;
   const digits = second === undefined ? 3 : precisionRound(second - first!, Math.max(...ticks.map(Math.abs)));
@@ -140,9 +140,9 @@ export function nameValues(
   context.textAlign = "right";
   context.textBaseline = "middle";
   const ticks = scale.ticks(Math.min(4, height / 25));
-  const said = short(ticks);
+  const digits = short(ticks);
   for (const tick of ticks) {
-    const number = form === "%" ? `${said(100 * tick)} %` : said(tick);
+    const number = form === "%" ? `${digits(100 * tick)} %` : digits(tick);
     context.fillText(names.length ? fitting(context, names[tick] ?? "", left) : number, -6, scale(tick));
     context.fillRect(-4, scale(tick), 4, 1);
     context.save();

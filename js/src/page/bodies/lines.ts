@@ -1,4 +1,4 @@
-// Lines over places that are shared, the last of each at the end.
+// Lines over shared places, aligned on the last one.
 
 import type { Phrase } from "../../caption";
 import { formed } from "../../numbers";
@@ -78,7 +78,7 @@ function paintLine({ context, width }: Frame, line: Line, scale: (value: number)
     const goesOn = place > 0 && Number.isFinite(line.values[place - 1]);
     const points = line.shape === "step" || line.shape === "area" ? [x, x + step] : [x + step / 2];
     if (line.shape === "dots") {
-      dots.moveTo(x + step / 2, y); // else a line leads here from the last dot, and what is between is filled
+      dots.moveTo(x + step / 2, y); // else a line would lead here from the last dot, and the area between would be filled
       dots.arc(x + step / 2, y, 3, 0, 2 * Math.PI);
     }
     for (const [number, at] of points.entries())

@@ -59,7 +59,7 @@ function textAt(panel: Lines | Bars, place: number): string {
   return values.length === 1 ? values[0]![1]! : spoken(values);
 }
 
-/** Whether a narrow panel would have no room for two such names. */
+/** Whether two such names do not fit into a narrow panel. */
 const isLong = (name: string) => name.length > 10;
 
 const axisOf = (panel: Lines | Bars) => (panel.type === "Lines" ? panel.x : panel.names);
