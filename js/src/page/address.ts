@@ -34,7 +34,8 @@ export function written(where: Selection, titles: readonly string[]): string {
 /** What a fragment selects; missing or invalid fields are left as they are. */
 export function selected(fragment: URLSearchParams, titles: readonly string[]): Partial<Selection> {
   const change: Partial<Selection> = {};
-  const number = (name: string) => (/^\d{1,6}$/.test(fragment.get(name) ?? "") ? Number(fragment.get(name)) : undefined);
+  const number = (name: string) =>
+    /^\d{1,6}$/.test(fragment.get(name) ?? "") ? Number(fragment.get(name)) : undefined;
   const sample = titles.indexOf(fragment.get("sample") ?? "");
   if (sample >= 0) change.sample = sample;
   const kind = fragment.get("kind");
