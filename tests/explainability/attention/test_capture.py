@@ -626,7 +626,7 @@ def test_gates_and_pooling_by_hand(model, inputs):
 
 
 def test_a_model_without_attention():
-    with pytest.raises(ValueError, match=r"Sequential has no attention to show: no nn\.MultiheadAttention"):
+    with pytest.raises(ValueError, match=r"Sequential has no attention to show: it contains no nn\.MultiheadAttention"):
         AttentionExtractor(nn.Sequential(nn.Linear(2, 2)))
 
 

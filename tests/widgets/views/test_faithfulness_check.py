@@ -358,6 +358,6 @@ def test_without_another_window_the_second_removal_is_said_to_be_missing(few_ord
 
 
 def test_what_badges_are_of_before_anything_is_measured(large, session):
-    shipped = "badges are of the measurement on 64 windows that is shipped with this model"
+    shipped = "badges show the measurement on 64 windows that is shipped with this model"
     assert any(shipped in line for line in lines(FaithfulnessCheck(large)))
     assert not any(shipped in line for line in lines(FaithfulnessCheck(session)))
