@@ -175,8 +175,6 @@ class ViewTabs(Tab):
 class _Page(HBox):
     """The views of one tab."""
 
-    children: tuple[VBox, ...]
-
     def __init__(self, columns: Columns, selection: Selection, message: MessageLine) -> None:
         super().__init__()
         self.add_class("stockformer-columns")
