@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from stockformer.explainability.faithfulness.blocks import RatioTest, ratio_test
-from stockformer.explainability.faithfulness.curves import FRACTIONS, faithfulness_table
+from stockformer.explainability.faithfulness.result import FRACTIONS, faithfulness_table
 
 LOOKBACK, TICKERS, FEATURES, WINDOWS, PAIRS = 20, 4, 5, 64, 100
 COARSE = (0.0, 0.2, 0.5, 0.8, 1.0)

@@ -181,7 +181,7 @@ class _Page(HBox):
         if len(columns) == 3:
             self.add_class("stockformer-three")
         self.items, self.selection, self.message = columns, selection, message
-        self._boxes: list[VBox] = []  # one per column
+        self._boxes: tuple[VBox, ...] = ()  # one per column
         self._made: dict[Slot | HistorySlot, Shown | SurveyOffer] = {}
 
     @property
@@ -205,7 +205,7 @@ class _Page(HBox):
     def _make(self) -> None:
         """Make the missing views; one that fails does not affect the others."""
         if not self._boxes:
-            self.children = self._boxes = [VBox() for _ in self.items]
+            self.children = self._boxes = tuple(VBox() for _ in self.items)
         failures: dict[str, list[str]] = {}  # message -> names of views
         missing = [slot for slot in _slots(self.items) if slot.filled and slot not in self._made]
         if missing:

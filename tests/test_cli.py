@@ -20,7 +20,7 @@ from stockformer.checkpoint import load_checkpoint, save_checkpoint
 from stockformer.config import BASE_FEATURE_COLUMNS, MARKET_FEATURE_COLUMNS
 from stockformer.dataset import StockDataset
 from stockformer.explainability import METHODS, REFERENCES
-from stockformer.explainability.faithfulness.curves import REMOVALS
+from stockformer.explainability.faithfulness.result import REMOVALS
 from stockformer.reports import explanation
 from stockformer.sample import MODELS, sample_faithfulness, sample_table
 from stockformer.table import read_table

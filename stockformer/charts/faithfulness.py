@@ -7,7 +7,7 @@ import pandas as pd
 
 from stockformer.charts.chart import Axis, Band, Chart, Line, Lines, Panels, Scale, finite_range, formatted
 from stockformer.explainability.attribution.methods import METHODS
-from stockformer.explainability.faithfulness.curves import UNMEASURED, Faithfulness
+from stockformer.explainability.faithfulness.result import UNMEASURED, Faithfulness
 from stockformer.explainability.sentences.flow import summarize_faithfulness
 
 _TITLES = {

@@ -74,18 +74,7 @@ from stockformer.explainability.attribution.saliency import (
 )
 from stockformer.explainability.donors import draw_donors, other_windows
 from stockformer.explainability.faithfulness.blocks import calendar_blocks
-from stockformer.explainability.faithfulness.curves import (
-    BETTER,
-    NO_BETTER,
-    UNMEASURED,
-    Faithfulness,
-    faithfulness_steps,
-    faithfulness_verdict,
-    measure_faithfulness,
-    spread_indices,
-    spread_windows,
-    training_windows,
-)
+from stockformer.explainability.faithfulness.curves import faithfulness_steps, measure_faithfulness
 from stockformer.explainability.faithfulness.randomisation import (
     negative_control,
     randomisation_check,
@@ -96,6 +85,14 @@ from stockformer.explainability.faithfulness.rankings import (
     DAY_RANKINGS,
     REFERENCES,
 )
+from stockformer.explainability.faithfulness.result import (
+    BETTER,
+    NO_BETTER,
+    UNMEASURED,
+    Faithfulness,
+    faithfulness_verdict,
+)
+from stockformer.explainability.faithfulness.windows import spread_indices, spread_windows, training_windows
 from stockformer.explainability.groups.comparison import (
     GroupComparison,
     compare_groups,

@@ -18,7 +18,7 @@ from stockformer.charts.draw import draw
 from stockformer.charts.faithfulness import faithfulness
 from stockformer.charts.figures import Days, closing_on_error, day_names
 from stockformer.charts.heads_and_layers import effects_panels, importance_panels
-from stockformer.explainability.faithfulness.curves import Faithfulness
+from stockformer.explainability.faithfulness.result import Faithfulness
 
 
 @closing_on_error

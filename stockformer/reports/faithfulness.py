@@ -15,16 +15,11 @@ from stockformer.explainability.attention.ablation import attention_effects
 from stockformer.explainability.attribution.methods import METHODS
 from stockformer.explainability.donors import OTHERS, other_windows
 from stockformer.explainability.faithfulness.blocks import calendar_blocks
-from stockformer.explainability.faithfulness.curves import (
-    REMOVALS,
-    Faithfulness,
-    measure_faithfulness,
-    spread_indices,
-    spread_windows,
-    training_windows,
-)
+from stockformer.explainability.faithfulness.curves import measure_faithfulness
 from stockformer.explainability.faithfulness.randomisation import MODELS, negative_control, randomisation_check
 from stockformer.explainability.faithfulness.rankings import CELL_RANKINGS, DAY_RANKINGS, attribute_from_mean
+from stockformer.explainability.faithfulness.result import REMOVALS, Faithfulness
+from stockformer.explainability.faithfulness.windows import spread_indices, spread_windows, training_windows
 from stockformer.files import check_writable, write_whole
 from stockformer.inputs import Inputs
 from stockformer.model import PooledTransformer

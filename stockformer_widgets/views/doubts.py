@@ -11,7 +11,7 @@ import pandas as pd
 from stockformer.charts.chart import Doubt, Note
 from stockformer.explainability import faithfulness_verdict, negative_control
 from stockformer.explainability.attribution.methods import BY_NAME
-from stockformer.explainability.faithfulness.curves import NO_BETTER, REMOVALS, UNMEASURED
+from stockformer.explainability.faithfulness.result import NO_BETTER, REMOVALS, UNMEASURED
 from stockformer.sample import sample_faithfulness, shipped_name
 from stockformer_widgets.state.explanations import Explanations
 from stockformer_widgets.state.session import ExtractorSession

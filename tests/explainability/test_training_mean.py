@@ -29,8 +29,8 @@ from stockformer.explainability import (
     training_windows,
 )
 from stockformer.explainability.faithfulness import curves as faithfulness
-from stockformer.explainability.faithfulness.curves import FRACTIONS
 from stockformer.explainability.faithfulness.rankings import LinearFormula, rank_by_size
+from stockformer.explainability.faithfulness.result import FRACTIONS
 from stockformer.inputs import Inputs
 from stockformer.reports import explanation, sections
 from stockformer.reports import faithfulness as faithfulness_report

@@ -20,8 +20,8 @@ from stockformer.explainability.attention.statistics import (
     spearman,
     top_share,
 )
-from stockformer.explainability.faithfulness.curves import NO_BETTER, UNMEASURED, Faithfulness
 from stockformer.explainability.faithfulness.rankings import REFERENCES
+from stockformer.explainability.faithfulness.result import NO_BETTER, UNMEASURED, Faithfulness
 from stockformer.explainability.sentences.summary import Finding, Summary, percent, ties
 from stockformer.table import counted
 

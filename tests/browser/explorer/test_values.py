@@ -57,7 +57,7 @@ from stockformer.explainability import (
     relevance,
     trace_attention,
 )
-from stockformer.explainability.faithfulness.curves import training_windows
+from stockformer.explainability.faithfulness.windows import training_windows
 from stockformer.survey import sample_survey
 
 

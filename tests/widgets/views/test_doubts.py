@@ -14,7 +14,7 @@ from shipped import shipped_sample
 from torch import nn
 
 from stockformer.explainability import METHODS, generate_report
-from stockformer.explainability.faithfulness.curves import REMOVALS
+from stockformer.explainability.faithfulness.result import REMOVALS
 from stockformer.sample import sample_faithfulness
 from stockformer_widgets import (
     DayScores,
