@@ -35,8 +35,8 @@ from stockformer.explainability.attention.statistics import (
     redundancy,
     sparsity,
 )
-from stockformer.explainability.sentences.attention import summarize_distances, summarize_heads, summarize_layers
 from stockformer.explainability.sentences.flow import summarize_effects, summarize_head_importance
+from stockformer.explainability.sentences.heads_and_layers import summarize_distances, summarize_heads, summarize_layers
 
 #: Title -> the statistic of a map, and what the scale holds besides the values.
 _BY_HEAD = {

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from stockformer.charts.chart import Axis, Chart, Grid, Heatmap, Scale
 from stockformer.explainability.attribution.saliency import saliency_frame
-from stockformer.explainability.sentences.attention import summarize_gate, summarize_head_grid, summarize_map
+from stockformer.explainability.sentences.attention import summarize_gate, summarize_map
 from stockformer.explainability.sentences.flow import summarize_flow_map
+from stockformer.explainability.sentences.heads_and_layers import summarize_head_grid
 from stockformer.explainability.sentences.inputs import summarize_saliency
 from stockformer.explainability.sentences.summary import Summary
 

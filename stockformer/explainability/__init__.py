@@ -104,9 +104,6 @@ from stockformer.explainability.measures import (
 )
 from stockformer.explainability.sentences.attention import (
     summarize_gate,
-    summarize_head_grid,
-    summarize_heads,
-    summarize_layers,
     summarize_map,
     summarize_pooling,
     summarize_row,
@@ -120,6 +117,7 @@ from stockformer.explainability.sentences.flow import (
     summarize_head_importance,
     summarize_patching,
 )
+from stockformer.explainability.sentences.heads_and_layers import summarize_head_grid, summarize_heads, summarize_layers
 from stockformer.explainability.sentences.inputs import (
     summarize_prices,
     summarize_saliency,

@@ -22,13 +22,7 @@ from stockformer.explainability.attention.trace import Trace, trace_attention
 from stockformer.explainability.attribution.attribute import attribute, can_attribute
 from stockformer.explainability.faithfulness.curves import faithfulness_steps
 from stockformer.explainability.faithfulness.rankings import CELL_RANKINGS, DAY_RANKINGS
-from stockformer.explainability.sentences.attention import (
-    summarize_gate,
-    summarize_heads,
-    summarize_layers,
-    summarize_map,
-    summarize_pooling,
-)
+from stockformer.explainability.sentences.attention import summarize_gate, summarize_map, summarize_pooling
 from stockformer.explainability.sentences.flow import (
     summarize_days,
     summarize_effects,
@@ -37,6 +31,7 @@ from stockformer.explainability.sentences.flow import (
     summarize_flow_map,
     summarize_head_importance,
 )
+from stockformer.explainability.sentences.heads_and_layers import summarize_heads, summarize_layers
 from stockformer.explainability.sentences.inputs import summarize_prices, summarize_saliency
 from stockformer.explainability.sentences.outputs import summarize_outputs
 from stockformer.explainability.sentences.summary import Summary

@@ -9,7 +9,8 @@ import torch
 from cases import make_session, words
 
 from stockformer.explainability.attention.statistics import head_distances
-from stockformer.explainability.sentences.attention import NEAR, summarize_distances
+from stockformer.explainability.sentences.attention import NEAR
+from stockformer.explainability.sentences.heads_and_layers import summarize_distances
 from stockformer_widgets import AttentionDistance, Selection
 
 
