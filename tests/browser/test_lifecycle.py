@@ -219,6 +219,22 @@ def test_many_shows_and_closes_leave_nothing(page: Page, shows: Iterator[int], k
     assert more_listeners - listeners < times
 
 
+def test_a_page_loaded_again_draws_the_views_of_closed_tabs_at_their_size(page: Page, lab: str, lab_root) -> None:
+    run(page, lab, lab_root, "again.ipynb", EXPLORER)
+    view(page, "AttentionHeatmap").locator("image").wait_for()
+    page.locator(".lm-TabBar-tab", has_text="Layers and heads").click()
+    view(page, "LayerEvolution").locator(".curve").first.wait_for()
+    page.locator(".lm-TabBar-tab", has_text="Overview").click()
+    page.evaluate("window.jupyterapp.commands.execute('docmanager:save').then(() => null)")
+    page.reload()
+    view(page, "AttentionHeatmap").locator("image").wait_for()
+    shown = view(page, "LayerEvolution")
+    expect(shown.locator(".plotarea_background").first).to_have_attribute("width", re.compile(r"^\d{3}"))
+    expect(shown).to_be_hidden()
+    page.locator(".lm-TabBar-tab", has_text="Layers and heads").click()
+    expect(shown).to_be_visible()
+
+
 LONG = """
 torch.manual_seed(0)
 sizes = {"d_model": 16, "nhead": 2, "num_layers": 2, "dim_feedforward": 16, "max_len": 252}
