@@ -61,7 +61,7 @@ def matplotlib_panels(session: ExtractorSession) -> None:
         map_ax.axhline(query, color="tab:red")
         map_ax.set_title(f"Cross-attention, layer {layer}")
         row_ax.fill_between(range(len(numbers.days)), numbers.maps[layer][query], step="post")
-        row_ax.set_title(f"What {numbers.days[query]} attends to")
+        row_ax.set_title(f"Attention of {numbers.days[query]}")
         for number, gate in enumerate(numbers.gates):
             gate_ax.plot(gate, alpha=1.0 if number == layer else 0.4)
         gate_ax.axvline(query, color="tab:red")
@@ -106,7 +106,7 @@ def bqplot_panels(session: ExtractorSession) -> VBox:
             figures[0].title = f"Cross-attention, layer {layer.value}"
         row.y = numbers.maps[layer.value][day.value]
         marker.x = [day.value] * 2
-        figures[1].title = f"What {numbers.days[day.value]} attends to"
+        figures[1].title = f"Attention of {numbers.days[day.value]}"
 
     update()
     for control in (layer, day):

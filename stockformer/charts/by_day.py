@@ -54,7 +54,7 @@ def attention_row(
     words = ["masked" if hidden else weight for weight, hidden in zip(numbers, masked, strict=True)]
     line = Line("weight", weights, words, NEUTRAL, "area", form="%")
     return Chart(
-        title=f"What {query_day} attends to",
+        title=f"Attention of {query_day}",
         body=_shares([line], Axis(days, "key day", "key"), "weight", among),
         make_table=lambda: pd.DataFrame({"key": range(len(row)), "key_day": days, "weight": weights, "share": shares}),
         summary=summarize_row(row, mask, days if dated else None),
@@ -76,7 +76,7 @@ def pooling(weights: Tensor, days: Sequence[str], *, dated: bool = True) -> Char
         Line("", largest, formatted(largest), STREAM_COLORS[1], "area"),
     ]
     return Chart(
-        title="How pooling weights the days",
+        title="Pooling weight by day",
         body=_shares(lines, Axis(days, "stock day", "query"), "pooling weight", len(values)),
         make_table=lambda: pd.DataFrame({"step": range(len(values)), "day": days, "weight": values}),
         summary=summarize_pooling(weights, days if dated else None),
@@ -146,7 +146,7 @@ def day_scores(parts: Sequence[Tensor], days: Sequence[Sequence[str]], by: str) 
         for name, part, color in zip(("stock", "market"), values, STREAM_COLORS, strict=False)
     )
     return Chart(
-        title=f"What reaches the prediction by {by}",
+        title=f"Contribution to the prediction by {by}",
         body=Lines(lines, Axis(max(days, key=len), "day", "query"), Scale(*finite_range(values, 0.0), "score")),
         make_table=lambda: pd.concat(
             [

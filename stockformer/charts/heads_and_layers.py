@@ -141,7 +141,7 @@ def attention_effects(table: pd.DataFrame, kind: str | None, target: str, value:
         target, value: name and value of what is explained.
     """
     return Chart(
-        title="What attention does to the target, by layer",
+        title="Effect of attention on the target by layer",
         body=effects_panels(table, kind),
         make_table=lambda: table,
         summary=summarize_effects(table, value),

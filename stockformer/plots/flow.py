@@ -25,7 +25,7 @@ from stockformer.explainability.faithfulness.result import Faithfulness
 def plot_day_scores(
     parts: Sequence[Tensor],
     *,
-    title: str = "What reaches the prediction, by day",
+    title: str = "Contribution to the prediction by day",
     dates: Days = None,
     save_path: str | Path | None = None,
 ) -> Figure:
@@ -42,7 +42,7 @@ def plot_market_entry(
     entries: Sequence[Tensor],
     gates: Sequence[Tensor],
     *,
-    title: str = "How much market enters, by layer",
+    title: str = "Market contribution by layer",
     dates: Days = None,
     save_path: str | Path | None = None,
 ) -> Figure:
@@ -53,7 +53,7 @@ def plot_market_entry(
 
 @closing_on_error
 def plot_head_importance(
-    table: pd.DataFrame, *, title: str = "What the target depends on, by head", save_path: str | Path | None = None
+    table: pd.DataFrame, *, title: str = "Importance by head", save_path: str | Path | None = None
 ) -> Figure:
     """By gradient and by switching off, from `head_importance` of one layer."""
     return draw(Chart(title, importance_panels(table)), save_path=save_path)
@@ -63,7 +63,7 @@ def plot_head_importance(
 def plot_attention_effects(
     table: pd.DataFrame,
     *,
-    title: str = "What attention does to the target, by layer",
+    title: str = "Effect of attention on the target by layer",
     save_path: str | Path | None = None,
 ) -> Figure:
     """Changes of the target with flat and with shuffled attention, from `attention_effects`."""

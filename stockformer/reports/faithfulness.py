@@ -223,7 +223,7 @@ _AGREEMENT = """\
 Spearman correlation between the methods, mean over the windows."""
 
 _EFFECTS = """\
-## What attention does to the prediction
+## Effect of attention on the prediction
 
 Mean magnitude of the target's change when a layer's attention is flat, and when its weights are shuffled within their
 rows, as a share of the target's standard deviation over the windows."""

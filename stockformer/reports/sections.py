@@ -248,7 +248,7 @@ def _explained_sections(model: nn.Module, capture: Capture, subject: Subject) ->
 
     for title, sections in (
         ("Input attribution", attribution),
-        ("What attention carries", carried),
+        ("Attention flow", carried),
         ("How far to trust it", faithfulness),
     ):
         try:
@@ -286,7 +286,7 @@ def _carried_section(trace: Trace, capture: Capture, subject: Subject) -> Sectio
     if trace.pooling is not None:
         for name, flow in (("rollout", joint_rollout(trace)), ("relevance", relevance(trace))):
             summary = summarize_days(flow.days)
-            title = f"What reaches the prediction by day: {name}"
+            title = f"Contribution to the prediction by day: {name}"
             days = subject.days(max(map(len, flow.days)))
             draw = partial(flow_plots.plot_day_scores, flow.days, title=title, dates=days)
             pictures.append(Picture(f"days_{name}", draw, summary.verdict))
@@ -297,7 +297,7 @@ def _carried_section(trace: Trace, capture: Capture, subject: Subject) -> Sectio
         summary = summarize_entry(entries, gates)
         draw = partial(flow_plots.plot_market_entry, entries, gates, dates=subject.dates)
         pictures.append(Picture("market_entry", draw, summary.verdict))
-        numbers |= _one_table(summary, "How much market enters")
+        numbers |= _one_table(summary, "Market contribution")
     stems = _stems(trace.kinds)
     for kind, layers in trace.kinds.items():
         for number, layer in enumerate(layers):
@@ -310,7 +310,7 @@ def _carried_section(trace: Trace, capture: Capture, subject: Subject) -> Sectio
                 attention_plots.plot_attention_heatmap, carried, **look, **_axes(kind, carried.shape, subject)
             )
             pictures.append(Picture(f"{stems[kind]}_layer{number}_carried", draw, summary.verdict))
-    return Section("What attention carries", "", pictures, numbers)
+    return Section("Attention flow", "", pictures, numbers)
 
 
 def _importance_section(model: nn.Module, inputs: Inputs, trace: Trace) -> Section:
@@ -327,7 +327,7 @@ def _importance_section(model: nn.Module, inputs: Inputs, trace: Trace) -> Secti
             pictures.append(Picture(name, partial(flow_plots.plot_head_importance, rows, title=title)))
     numbers = _one_table(summaries[0], "Effect of attention") | _one_table(summaries[1], "Heads")
     verdict = " ".join(summary.verdict for summary in summaries)
-    return Section("What the prediction depends on", verdict, pictures, numbers)
+    return Section("Effect of attention and heads", verdict, pictures, numbers)
 
 
 def _faithfulness_section(model: nn.Module, inputs: Inputs) -> Section:

@@ -40,7 +40,7 @@ class DayScores(AttributedView, LinesView):
     relevance, or the weights as they are. A click selects the day.
     """
 
-    label = "What reaches the prediction by day"
+    label = "Contribution to the prediction by day"
     attention = "all"
     follows_explanations = (*EXPLAINS, "faithfulness", "sample_faithfulness")
     follows = ("query", "shown_queries")

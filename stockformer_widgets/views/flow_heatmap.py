@@ -40,7 +40,7 @@ class FlowHeatmap(DayMapView):
     `stockformer.explainability.attention.flow` for the formulas.
     """
 
-    label = "What attention carries"
+    label = "Attention flow"
     attributed = True
     attention = "all"
     follows_explanations = ("target", "faithfulness", "sample_faithfulness")

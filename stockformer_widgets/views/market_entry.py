@@ -13,7 +13,7 @@ from stockformer_widgets.views.lines import LinesView
 class MarketEntry(LinesView):
     """Norm of what each layer's gate lets in, as a share of that of the stream it joins. A click selects the day."""
 
-    label = "Market that enters by day"
+    label = "Market contribution by day"
     attention = "all"
     content = ("layer",)
     follows = (*content, "query", "shown_queries")

@@ -26,7 +26,7 @@ class SaliencyBars(AttributedView, BarsView):
     Features without data are named below.
     """
 
-    label = "Saliency by feature"
+    label = "Attribution by feature"
     follows_explanations = (*EXPLAINS, "faithfulness", "sample_faithfulness")
     content = ("query",)
     follows = (*content, "feature")

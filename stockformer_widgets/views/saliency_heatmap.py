@@ -20,7 +20,7 @@ class SaliencyHeatmap(AttributedView, HeatmapView):
     and day.
     """
 
-    label = "Saliency by feature and day"
+    label = "Attribution by feature and day"
     follows_explanations = EXPLAINS
     follows = ("feature", "query", "shown_queries")
     horizontal, vertical = "query", "feature"

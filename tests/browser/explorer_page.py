@@ -136,7 +136,7 @@ def check_overview(page: Page, index: int, kind: str, layer: int, head: int | No
     np.testing.assert_allclose(shares[off], (weights / weights.max()).numpy()[off], atol=0.008)
     np.testing.assert_allclose(step_values(page, "AttentionRow"), row, atol=0.01 * row.max())
     expect(view(page, "AttentionRow")).to_contain_text(f"strongest: {dates[int(row.argmax())]}")
-    expect(view(page, "AttentionRow")).to_contain_text(f"What {dates[query]} attends to")
+    expect(view(page, "AttentionRow")).to_contain_text(f"Attention of {dates[query]}")
 
     prices = window.prices[["adjusted_close", "spy"]].to_numpy().T
     changes = 100 * (prices / prices[:, :1] - 1)

@@ -76,7 +76,7 @@ def test_one_click_moves_both_sides(page: Page) -> None:
         said = f"query {dates[10]}, key {dates[15]}"
         expect(page.locator(".stockformer-AttentionHeatmap").nth(number)).to_contain_text(said)
     days = [DATASET.window(index).dates[10].date() for index in (CALM, CRASH)]
-    expect(view(page, "ComparedAttentionRow")).to_contain_text("What A {} / B {} attends to".format(*days))
+    expect(view(page, "ComparedAttentionRow")).to_contain_text("Attention of A {} / B {}".format(*days))
 
 
 def test_keys_undo_and_redo_what_was_chosen_for_both(page: Page) -> None:

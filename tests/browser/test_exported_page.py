@@ -114,7 +114,7 @@ def test_map_row_gate_and_pooling_are_those_of_the_model(opened: Page, explorer_
     click(opened, view(opened, "AttentionHeatmap"), 8.5 / DAYS, 5.5 / DAYS)
     weight = percent(float(rounded(weights[5, 8])))
     expect(view(opened, "AttentionHeatmap")).to_contain_text(f"query {days[5]}, key {days[8]}, weight {weight}")
-    expect(view(opened, "AttentionRow")).to_contain_text(f"What {days[5]} attends to")
+    expect(view(opened, "AttentionRow")).to_contain_text(f"Attention of {days[5]}")
     expect(view(opened, "AttentionRow")).to_contain_text(f"{days[8]}, weight {weight}")
     gate = list(shown.gates.values())[1][0].mean(dim=-1)[5]
     expect(view(opened, "GateTimeline")).to_contain_text(f"layer 1 {gate:.3f}")

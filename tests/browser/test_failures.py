@@ -100,7 +100,7 @@ def test_views_without_a_selection_have_their_own(page: Page, cell) -> None:
     area = figure(cell("alone"), "AttentionHeatmap").area
     page.mouse.click(area["x"] + 5, area["y"] + 5)
     expect(heatmap).to_contain_text(f"query {dataset_day(5, 0)}, key {dataset_day(5, 0)}")
-    expect(view(cell("alone too"), "AttentionRow")).to_contain_text(f"What {dataset_day(5)} attends to")
+    expect(view(cell("alone too"), "AttentionRow")).to_contain_text(f"Attention of {dataset_day(5)}")
 
 
 def dataset_day(index: int, step: int = -1) -> str:

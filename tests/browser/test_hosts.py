@@ -71,7 +71,7 @@ def expect_a_linked_explorer(page: Page) -> None:
     page.mouse.move(5, 5)
     said = f"query {DAYS[4]}, key {DAYS[9]}, weight {percent(float(WEIGHTS[4, 9]))}"
     expect(view(page, "AttentionHeatmap")).to_contain_text(said)
-    expect(view(page, "AttentionRow").locator(".stockformer-title")).to_have_text(f"What {DAYS[4]} attends to")
+    expect(view(page, "AttentionRow").locator(".stockformer-title")).to_have_text(f"Attention of {DAYS[4]}")
     page.locator(".lm-TabBar-tab", has_text="Head grid").click()
     expect(view(page, "HeadGrid")).to_contain_text(said)
     expect(view(page, "HeadGrid").locator("canvas").first).to_be_visible()

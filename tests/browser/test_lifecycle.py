@@ -284,4 +284,4 @@ def test_a_year_of_days_draws_no_element_a_day(page: Page) -> None:
     expect(shown).to_contain_text(re.compile(r"query step (199|200|201), key step (29|30|31), weight"))
     query, key, weight = re.search(r"query step (\d+), key step (\d+), weight ([\d.e-]+)", shown.inner_text()).groups()
     assert float(weight) == pytest.approx(100 * weights[int(query), int(key)], rel=1e-2)
-    expect(view(page, "AttentionRow")).to_contain_text(f"What step {query} attends to")
+    expect(view(page, "AttentionRow")).to_contain_text(f"Attention of step {query}")

@@ -232,7 +232,7 @@ def test_every_view_is_compared(comparison):
 
 def test_titles_that_differ_say_what_is_whose(comparison):
     days = [session.reading.days(8)[7] for session in comparison.sessions]
-    assert view(comparison, AttentionRow).plot.title == "What A {} / B {} attends to".format(*days)
+    assert view(comparison, AttentionRow).plot.title == "Attention of A {} / B {}".format(*days)
     assert view(comparison, GateTimeline).plot.title == "Mean gate by layer"
 
 

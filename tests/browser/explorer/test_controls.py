@@ -120,7 +120,7 @@ def test_a_drag_across_the_days_ends_at_the_last(page: Page) -> None:
         })""",
         title.element_handle(),
     )
-    assert set(stale) <= {f"What {days(CRASH)[LAST]} attends to"}
+    assert set(stale) <= {f"Attention of {days(CRASH)[LAST]}"}
 
 
 def test_what_if_shows_before_and_after_and_undoes(page: Page) -> None:

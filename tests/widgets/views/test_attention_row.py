@@ -40,7 +40,7 @@ def test_row_marks(unequal):
         assert (view.picture.scales["x"].min, view.picture.scales["x"].max) == (0, 9)
         assert (view.picture.scales["y"].min, view.picture.scales["y"].max) == (0, pytest.approx(row.max()))
         day = pd.bdate_range("2020-01-01", periods=6)[query].date()
-        assert view.plot.title == f"What {day} attends to"
+        assert view.plot.title == f"Attention of {day}"
 
 
 def test_row_names_a_key_and_the_three_strongest(unequal):
