@@ -249,7 +249,7 @@ def _explained_sections(model: nn.Module, capture: Capture, subject: Subject) ->
     for title, sections in (
         ("Input attribution", attribution),
         ("Attention flow", carried),
-        ("How far to trust it", faithfulness),
+        ("Faithfulness", faithfulness),
     ):
         try:
             yield from sections()
@@ -340,7 +340,7 @@ def _faithfulness_section(model: nn.Module, inputs: Inputs) -> Section:
         draw = partial(flow_plots.plot_faithfulness, result, title=f"{what}: deletion and insertion")
         pictures.append(Picture(f"faithfulness_{result.unit}", draw, summary.verdict))
         numbers |= _one_table(summary, what)
-    return Section("How far to trust it", "", pictures, numbers)
+    return Section("Faithfulness", "", pictures, numbers)
 
 
 def _axes(kind: str, shape: Sequence[int], subject: Subject) -> dict[str, Any]:

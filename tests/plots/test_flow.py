@@ -105,7 +105,7 @@ def test_market_entry():
 def test_heads():
     found = summarize_head_importance(HEADS)
     assert found.verdict == (
-        "The target depends most on Stock self-attention, layer 1, head 1: without it, the target changes by -0.4. "
+        "The target depends most on stock self-attention, layer 1, head 1: without it, the target changes by -0.4. "
         "Gradient and switching off put the heads in a different order (rank correlation -1.00)."
     )
     assert numbers(found) == {"rank_correlation": pytest.approx(-1), "top_five_share": pytest.approx(1)}
@@ -117,7 +117,7 @@ def test_heads():
 def test_effects():
     found = summarize_effects(EFFECTS, -1.0)
     assert found.verdict == (
-        "Flat weights in Stock to market attention, layer 0 change the target most: by +0.5, from -1 to -0.5. "
+        "Flat weights in stock to market attention, layer 0 change the target most: by +0.5, from -1 to -0.5. "
         "Layers that change it by less than 10 % of that, flat or shuffled: 1 of 3."
     )
     assert numbers(found) == {"largest_flat": 0.5, "largest_shuffled": 0.3, "idle_share": pytest.approx(1 / 3)}

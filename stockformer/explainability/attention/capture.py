@@ -36,16 +36,21 @@ KINDS: dict[str, str] = {
 }
 
 _NONE = "it contains no nn.MultiheadAttention"
-_KIND_TITLES = {
-    "cross": "Stock to market attention",
-    "self": "Stock self-attention",
-    "market": "Market self-attention",
+_KIND_NAMES = {
+    "cross": "stock to market attention",
+    "self": "stock self-attention",
+    "market": "market self-attention",
 }
 
 
+def kind_name(kind: str) -> str:
+    """A kind of attention in a sentence; for kinds of other models, the kind itself."""
+    return _KIND_NAMES.get(kind, kind)
+
+
 def kind_title(kind: str) -> str:
-    """A kind of attention in words; for kinds of other models, the kind itself."""
-    return _KIND_TITLES.get(kind, kind)
+    """A kind of attention in a title; for kinds of other models, the kind itself."""
+    return _KIND_NAMES[kind].capitalize() if kind in _KIND_NAMES else kind
 
 
 @dataclass(frozen=True)

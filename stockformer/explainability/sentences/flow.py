@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from stockformer.explainability.attention.capture import kind_title
+from stockformer.explainability.attention.capture import kind_name
 from stockformer.explainability.attention.patching import Patching
 from stockformer.explainability.attention.statistics import (
     RECENCY_READING,
@@ -152,7 +152,7 @@ def summarize_head_importance(table: pd.DataFrame) -> Summary:
         return _no_numbers("Some values are not finite: nothing is computed.")
     size = table["ablation"].abs()
     first = table.iloc[int(size.argmax())]
-    where = f"{kind_title(first['kind'])}, layer {first['layer']}, head {first['head']}"
+    where = f"{kind_name(first['kind'])}, layer {first['layer']}, head {first['head']}"
     if not size.any():
         return _no_numbers("Switching any of these heads off changes nothing.")
     alike = spearman(*(torch.tensor(numbers.to_numpy()) for numbers in (table["gradient"], size)))
@@ -181,7 +181,7 @@ def summarize_effects(table: pd.DataFrame, value: float) -> Summary:
     if not largest[row]:
         return _no_numbers("Neither flat nor shuffled attention changes the target, in any layer.")
     column = int(sizes[row].argmax())
-    place = f"{kind_title(table['kind'].iloc[row])}, layer {table['layer'].iloc[row]}"
+    place = f"{kind_name(table['kind'].iloc[row])}, layer {table['layer'].iloc[row]}"
     idle = int((largest < LITTLE * largest[row]).sum())
     changed = changes[row, column]
     change = f"by {changed:+.3g}, from {value:.3g} to {value + changed:.3g}"

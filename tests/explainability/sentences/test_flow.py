@@ -81,7 +81,7 @@ def test_market_entry():
 def test_head_importance():
     rng = np.random.default_rng(44)
     pattern = re.compile(
-        rf"The target depends most on Stock self-attention, layer (\d+), head (\d+)"
+        rf"The target depends most on stock self-attention, layer (\d+), head (\d+)"
         rf"(?:, along with \d+ other heads?)?: without it, the target changes by (\S+)\."
         rf"(?: Gradient and switching off put the heads in {ORDER}\.)?"
     )
@@ -111,7 +111,7 @@ def test_head_importance():
 def test_effects():
     rng = np.random.default_rng(45)
     pattern = re.compile(
-        r"(Flat|Shuffled) weights in Stock self-attention, layer (\d+) change the target "
+        r"(Flat|Shuffled) weights in stock self-attention, layer (\d+) change the target "
         r"most: by (\S+), from (\S+) to (\S+)\. "
         r"Layers that change it by less than 10 % of that, flat or shuffled: (\d+) of (\d+)\."
     )
