@@ -34,6 +34,9 @@ comparison.selection.layer, comparison.selection.query, comparison.selection.key
 comparison
 """
 _AROUND = 432  # pixels of JupyterLab beside a notebook's output
+#: Every view that is displayed has its sentence: slow results come after the others.
+_EXPLAINED = """() => [...document.querySelectorAll('.stockformer-view .stockformer-prose')]
+    .every(prose => prose.textContent || !prose.closest('.stockformer-view').offsetParent)"""
 #: Name -> notebook, width of the column in pixels, and tab.
 _PICTURES = {
     "explorer": ("explorer", 1400, "Overview"),
@@ -62,6 +65,7 @@ def main(names: list[str]) -> None:
                     if tab:
                         shown.locator(".lm-TabBar-tab", has_text=tab).click()
                     shown.locator("rect.bar:visible, .stockformer-grid-maps:visible, .curve:visible").first.wait_for()
+                    page.wait_for_function(_EXPLAINED)
                     page.mouse.move(0, 0)
                     page.wait_for_function("document.getAnimations().length === 0")
                     shown.screenshot(path=DOCS / f"{name}-{theme.lower()}.png")
