@@ -29,10 +29,11 @@ def page(model: nn.Module, title: str, sections: Sequence[Section], drawn: Mappi
     ]
     body += [_contents(sections)]
     for number, section in enumerate(sections):
-        body.append(f'<h2 id="{_anchor(number)}">{html.escape(section.title)}</h2>')
+        body.append(f'<section>\n<h2 id="{_anchor(number)}">{html.escape(section.title)}</h2>')
         body.append(f"<p>{_prose(section.verdict)}</p>")
         body += [_figure(picture, drawn[picture.name]) for picture in section.pictures]
         body += [_table(caption, columns) for caption, columns in section.numbers.items()]
+        body.append("</section>")
     return _PAGE.format(title=html.escape(title), body="\n".join(body))
 
 

@@ -426,8 +426,14 @@ def test_a_report_looks_as_in_its_pictures_and_axe_finds_nothing(opened: Page, t
     model = create_model(5, "binary", None, sizes | {"market_feature_dim": 3}, "cross_attention").eval()
     report = generate_report(model, torch.randn(1, 6, 5), torch.randn(1, 6, 3), output_dir=tmp_path)["report"]
     opened.goto(report.as_uri())
-    opened.set_viewport_size({"width": 1100, "height": 2600})
-    changed = look_at(opened, report=opened)  # what matters most: further down are more pictures of matplotlib
+    opened.set_viewport_size({"width": 1100, "height": 1000})
+    changed = look_at(opened, report=opened)
+    opened.emulate_media(color_scheme="light")
+    sections = {
+        f"report-{one.locator('h2').inner_text().lower().replace(' ', '-')}": one
+        for one in opened.locator("section").all()
+    }
+    changed += changes(opened, sections)
     expect_no_violations(opened)
     expect_unchanged(changed)
 
