@@ -233,6 +233,7 @@ def test_a_page_loaded_again_draws_the_views_of_closed_tabs_at_their_size(page: 
     expect(shown).to_be_hidden()
     page.locator(".lm-TabBar-tab", has_text="Layers and heads").click()
     expect(shown).to_be_visible()
+    page.goto("about:blank")  # JupyterLab may still restore widgets, whose kernel the next test ends
 
 
 LONG = """
