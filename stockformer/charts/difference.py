@@ -118,7 +118,7 @@ def _moved(one: np.ndarray, other: np.ndarray) -> Summary:
     moved = float(np.abs(one - other)[rows].sum(axis=1).mean() / 2)
     reading = "The attention of a day that goes elsewhere: 0 none of it, 1 all."
     finding = Finding("moved_share", moved, "mean over queries of sum_k |a - b| / 2", reading)
-    return Summary(f"{percent(moved)} of a day's attention lies elsewhere in A than in B.", (finding,))
+    return Summary(f"A and B place {percent(moved)} of a day's attention on different days.", (finding,))
 
 
 def _distances(mean: float, largest: float) -> tuple[Finding, ...]:

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from stockformer.charts.chart import GREY, HIGHLIGHT, Axis, Band, Bars, Chart, Grid, Heatmap, Line, Lines, Panels, Scale
 from stockformer.charts.figures import checked, closing_on_error, finish, name_days, name_ticks
 
-_FAINT = 0.5
+_FAINT = 0.65
 _COLUMNS = 3  # panels beside each other, at most
 _PER_ROW = 4  # maps of heads
 _STYLES: dict[str, dict[str, Any]] = {"dots": {"marker": "o"}, "dashed": {"linestyle": "--"}}

@@ -102,7 +102,7 @@ def layer_evolution(kinds: Mapping[str, Sequence[Tensor]], masks: Mapping[str, M
             ],
             ignore_index=True,
         ),
-        summary=summarize_layers(kinds[kind], masks[kind]),
+        summary=summarize_layers(kinds[kind], masks[kind]).about(kind_title(kind)),
     )
 
 

@@ -168,7 +168,7 @@ def quality_history(
         _line(period, value, color, _quality_form(name))
         for period, value, color in zip(held, values, line_colors(len(held)), strict=True)
     )
-    restarts = f"no mean mixes training dates with later ones: each period is drawn from its day {days} on"
+    restarts = f"no mean mixes training dates with later ones: the line of a period starts on its day {days}"
     held_over = "dates without enough such windows have no quality: the line holds its last mean there"
     return Chart(
         title=f"{_title(name)}, mean over {days} days with its 95 % interval" + (f", {filtered}" if filtered else ""),

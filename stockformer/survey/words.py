@@ -10,7 +10,8 @@ VALUES = ("outcome", "label", "prediction", "score", "value")
 
 def named(column: str) -> str:
     """A column in words."""
-    return column.replace("_", " ")
+    # Predicted volatilities are per year.
+    return "volatility per day" if column == "volatility" else column.replace("_", " ")
 
 
 def in_percent(column: str) -> bool:

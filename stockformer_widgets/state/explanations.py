@@ -46,6 +46,7 @@ from stockformer.explainability.faithfulness.rankings import Ranking, choose_bas
 from stockformer.inputs import Inputs
 from stockformer.model import Forecaster
 from stockformer.steps import Steps, run_to_end
+from stockformer.target_column import TargetColumn
 from stockformer.workers import Engine
 from stockformer_widgets.state.observable import Follower, Observable, reacts
 from stockformer_widgets.state.reading import Reading
@@ -60,6 +61,8 @@ _LONG = 1000  # runs of the model, some seconds
 Result = TypeVar("Result")
 
 
+#: What the output of a regression is, by `TargetColumn.kind`.
+_VALUES = {"return": "the return", "volatility": "the log volatility"}
 #: Trait -> the field of a method that says whether it changes the attribution.
 _MATTERS = {"baseline": "from_baseline", "groups": "by_group"}
 
@@ -91,6 +94,8 @@ class Explained(Protocol):
     def class_names(self) -> list[str]: ...
     @property
     def bucket_edges(self) -> Sequence[float]: ...
+    @property
+    def target_column(self) -> TargetColumn | None: ...
     def as_changed(self) -> AbstractContextManager[None]: ...
     def follow(self, follower: Follower) -> None: ...
 
@@ -375,7 +380,8 @@ class Explanations(Observable):
     def target_name(self) -> str:
         """The target in words."""
         if not self.targets:
-            return "the value"
+            column = self.session.target_column
+            return "the value" if column is None else _VALUES[column.kind]
         target = self._target()
         if target.kind == "rank":
             return "the expected rank"

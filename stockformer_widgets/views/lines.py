@@ -37,7 +37,7 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "reference": {"colors": ["gray"], "line_style": "dashed", "stroke_width": 1.5},
 }
 _SHAPES = ("area", "step", "line", "dots", "dashed")
-_FAINT = 0.5
+_FAINT = 0.65
 
 
 class LinesPicture:

@@ -105,7 +105,7 @@ def test_market_entry():
 def test_heads():
     found = summarize_head_importance(HEADS)
     assert found.verdict == (
-        "The target depends most on stock self-attention, layer 1, head 1: without it, the target changes by -0.4. "
+        "The target depends most on stock self-attention, layer 1, head 1: without it, the target drops by 0.4. "
         "Gradient and switching off put the heads in a different order (rank correlation -1.00)."
     )
     assert numbers(found) == {"rank_correlation": pytest.approx(-1), "top_five_share": pytest.approx(1)}

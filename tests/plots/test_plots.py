@@ -315,7 +315,7 @@ def test_calibration_shows_where_the_samples_are():
 def test_the_chosen_layer_has_a_band(attn):
     gates = attn["gate_values"]
     axes = plots.plot_gate_timeseries(attn, layer=1).axes[0]
-    assert [line.get_alpha() for line in axes.lines] == [0.5, 1.0]
+    assert [line.get_alpha() for line in axes.lines] == [0.65, 1.0]
     corners = axes.collections[0].get_paths()[0].vertices
     low, high = np.quantile(gates[1][0].numpy(), (0.1, 0.9), axis=-1)
     assert corners[:, 1].min() == pytest.approx(low.min())

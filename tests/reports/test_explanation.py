@@ -171,7 +171,7 @@ def test_the_numbers_stand_in_their_columns(page_of):
 
 def test_prices_and_the_truth(page_of):
     _, _, saved, page = page_of
-    assert "Down 1.0 % over 6 days with a price" in unmarked(page)
+    assert "Down 1.0 % over 6 days of prices" in unmarked(page)
     assert "The truth is DOWN." in page
     assert re.search(r'<span class="whole">1\.0 %</span> over .* on <span class="whole">2008-10-\d\d</span>\.', page)
     assert {"price", "prediction", "saliency_summary"} <= set(saved)

@@ -132,7 +132,7 @@ def test_the_quality_rolls_over_the_last_days_of_a_period():
         assert (drawn[0], drawn[-1]) == (first, last)  # nothing is drawn in the first days of the later period
     width = chart.body.band.high - chart.body.band.low
     assert np.isin(np.flatnonzero(width), [*range(125, 200), *range(325, 500)]).all()
-    assert [note.text.split(": ")[1] for note in chart.notes] == ["each period is drawn from its day 126 on"]
+    assert [note.text.split(": ")[1] for note in chart.notes] == ["the line of a period starts on its day 126"]
 
     filtered = quality_history(rolling, calendar, HIT_RATE, overall, 126, "calm days")
     assert filtered.title == "Hit rate, mean over 126 days with its 95 % interval, calm days"
@@ -222,7 +222,7 @@ def test_ranges_of_measures_and_their_windows(surveyed):
     calm = frame[(frame["regime"] == "calm") & frame["volatility"].between(low, high) & (frame["error"] <= error)]
     np.testing.assert_array_equal(history.windows_where(surveyed, where), calm["window"])
     assert where.words == (
-        f"calm days, volatility {100 * low:#.3g} % to {100 * high:#.3g} %, error 0.00 to {error:#.3g}"
+        f"calm days, volatility per day {100 * low:#.3g} % to {100 * high:#.3g} %, error 0.00 to {error:#.3g}"
     )
     volatile = where.limited({"error": None, "volatility": (low, low)})
     assert volatile == Filter(regime="calm", ranges=(Range("volatility", low, low),))

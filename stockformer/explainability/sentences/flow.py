@@ -30,6 +30,8 @@ SAME_ORDER, OTHER_ORDER = 0.8, 0.5
 #: The attention of a layer does little if, flat or shuffled, it moves the target by less than this part of the largest
 #: move.
 LITTLE = 0.1
+#: A patch is not unusual if more than this part of random donors move the target as far.
+USUAL = 0.05
 _TOP = 5
 
 
@@ -158,7 +160,9 @@ def summarize_head_importance(table: pd.DataFrame) -> Summary:
     alike = spearman(*(torch.tensor(numbers.to_numpy()) for numbers in (table["gradient"], size)))
     top = float(size.nlargest(_TOP).sum() / size.sum())
     where += ties(size, size.max(), "head")
-    verdict = f"The target depends most on {where}: without it, the target changes by {-first['ablation']:+.3g}."
+    drop = float(first["ablation"])
+    moves = f"{'drops' if drop > 0 else 'rises'} by {abs(drop):.3g}"
+    verdict = f"The target depends most on {where}: without it, the target {moves}."
     if not math.isnan(alike):
         verdict += f" Gradient and switching off put the heads in {_order(alike)}."
     return Summary(
@@ -214,10 +218,9 @@ def summarize_faithfulness(result: Faithfulness) -> Summary:
         )
     one_block = " All are in one block of days, so there is no interval." if result.blocks == 1 < result.samples else ""
     better = int((ranked["verdict"] != NO_BETTER).sum())
-    first = ranked.iloc[0]
-    best = f"; the largest gap is that of {first['ranking'].replace('_', ' ')}, {first['verdict']}" if better else ""
+    best = f"; the largest gap is that of {_best(ranked)}" if better else ""
     return Summary(
-        f"On {result.measured_on}, better than random orders: {better} of {counted(len(ranked), 'ranking')}{best}."
+        f"On {result.measured_on}, better than random orders: {better} of {counted(len(ranked), 'explanation')}{best}."
         f"{one_block}{_second_removal(result, ranked)}",
         tuple(
             Finding(
@@ -229,6 +232,13 @@ def summarize_faithfulness(result: Faithfulness) -> Summary:
             for row in result.table.to_dict("records")
         ),
     )
+
+
+def _best(ranked: pd.DataFrame) -> str:
+    """The rankings whose gap, in two digits, is the largest, each with its verdict."""
+    gaps = ranked["gap"].round(2)
+    first = ranked[gaps == gaps.max()]
+    return " and of ".join(f"{row.ranking.replace('_', ' ')}, {row.verdict}" for row in first.itertuples())
 
 
 def summarize_patching(result: Patching, days: Mapping[str, Sequence[str]]) -> Summary:
@@ -244,7 +254,7 @@ def summarize_patching(result: Patching, days: Mapping[str, Sequence[str]]) -> S
         return _no_numbers("No activation of the donor, at one layer and day, changes the target.")
     largest, donors = result.largest, len(result.random_largest)
     effect, share = float(largest["effect"]), float(largest["share"])
-    part = "" if math.isnan(share) else f", {percent(share)} of the whole difference of {result.difference:+.3g}"
+    part = "" if math.isnan(share) else f", {_part(share)} the whole difference of {result.difference:+.3g}"
     findings = [
         Finding(
             "largest_effect", effect, "target with the activation of the donor - target of the sample", "0: nothing."
@@ -254,10 +264,9 @@ def summarize_patching(result: Patching, days: Mapping[str, Sequence[str]]) -> S
     beyond = ""
     if donors:
         as_many = result.random_as_large
-        verb = "moves" if as_many < 2 else "move"
-        beyond = (
-            f" Of {donors} random windows of the ticker, {as_many or 'none'} {verb} it as far from any layer and day."
-        )
+        many = f"{as_many or 'none'} {'moves' if as_many < 2 else 'move'} it as far, from some layer and day"
+        usual = " That is not unusual: of" if as_many > USUAL * donors else " Of"
+        beyond = f"{usual} {donors} random windows of the ticker, {many}."
         findings.append(
             Finding(
                 "random_largest",
@@ -270,6 +279,13 @@ def summarize_patching(result: Patching, days: Mapping[str, Sequence[str]]) -> S
         f"the {largest['stream']} stream after layer {largest['layer']} on {days[largest['stream']][largest['day']]}"
     )
     return Summary(f"Patching {where} moves the target most, by {effect:+.3g}{part}.{beyond}", tuple(findings))
+
+
+def _part(share: float) -> str:
+    """A share of a difference in words, which may be larger than the difference, or against it."""
+    if share < 0:
+        return "against"
+    return f"{percent(share)} of" if share <= 1 else f"{share:.2g} times"
 
 
 def _second_removal(result: Faithfulness, ranked: pd.DataFrame) -> str:

@@ -164,7 +164,7 @@ def _distances_verdict(table: pd.DataFrame, numbers: Numbers) -> str:
     verdict = (
         f"The heads look {_days(first)} away on average{depth}; attention to all days equally would be "
         f"{' to '.join(dict.fromkeys(even))}. {local} of {counted(len(table), 'head')} {look} "
-        "at most a quarter as far."
+        "at most a quarter of that far."
     )
     if len(table) == 1:
         return verdict

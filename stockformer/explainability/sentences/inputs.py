@@ -159,7 +159,7 @@ def _price_verdict(numbers: Numbers, prices: pd.DataFrame) -> str:
     largest = f"{numbers['largest_move_percent']:+.1f} % on {str(day)[:10]}"
     correlation = numbers.get("spy_correlation", math.nan)
     market = "" if math.isnan(correlation) else f"; correlation with SPY {correlation:.2f}"
-    days = f"{moved} over {len(prices)} days with a price"
+    days = f"{moved} over {len(prices)} days of prices"
     return f"{days}, {numbers['daily_volatility_percent']:.1f} % volatility per day, largest move {largest}{market}."
 
 

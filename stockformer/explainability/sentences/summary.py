@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ class Summary:
     verdict: str
     findings: tuple[Finding, ...]
     subject: str = ""
+
+    def about(self, name: str) -> Summary:
+        """The same of one of several things in a picture, which the verdict then names first."""
+        return replace(self, verdict=f"{name}, {self.verdict[0].lower()}{self.verdict[1:]}") if self.verdict else self
 
     def to_frame(self) -> pd.DataFrame:
         """One row per finding: ``name, value, formula, reading``."""

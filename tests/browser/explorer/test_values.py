@@ -355,7 +355,7 @@ def test_a_brushed_part_of_the_cloud_is_a_filter_and_a_group(page: Page) -> None
     group, number = drag_over(page, 3, axes, (0.2, 0.3), (0.5, 0.8))
     count = history.locator(".widget-html").filter(has_text="of 6,976 windows (").first
     expect(history.locator(".stockformer-title").nth(3)).to_have_text(
-        f"Market share (upwards) against volatility, {number:,} windows"
+        f"Market share (upwards) against volatility per day, {number:,} windows"
     )
     history.get_by_role("button", name="keep as A").click()
     expect(history.locator(".widget-html", has_text="A: market share")).to_contain_text(f"{number:,} of 6,976 windows")
@@ -381,7 +381,7 @@ def test_a_brushed_part_of_the_cloud_is_a_filter_and_a_group(page: Page) -> None
     history.get_by_role("button", name="undo filter").click()
     expect(history.get_by_text("6,976 windows", exact=True)).to_be_visible()
 
-    handle = history.get_by_role("slider", name="volatility, %, to")
+    handle = history.get_by_role("slider", name="volatility per day, %, to")
     handle.press("PageDown")
     expect(count).to_contain_text("volatility")
     calmer = SURVEY["volatility"] <= float(handle.get_attribute("aria-valuenow")) / 100

@@ -195,7 +195,7 @@ def test_one_value_has_no_spread():
 def test_prices():
     rng = np.random.default_rng(54)
     pattern = re.compile(
-        rf"(?:(Up|Down) {N} %|Unchanged) over (\d+) days with a price, {N} % volatility "
+        rf"(?:(Up|Down) {N} %|Unchanged) over (\d+) days of prices, {N} % volatility "
         rf"per day, largest move ([+-]?){N} % on "
         rf"(\S+?)(?:; correlation with SPY {N})?\."
     )

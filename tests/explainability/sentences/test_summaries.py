@@ -407,7 +407,7 @@ def test_prices():
         {"change_percent": -12, "daily_volatility_percent": 15, "largest_move_percent": -20, "spy_correlation": 1}
     )
     assert summary.verdict == (
-        "Down 12.0 % over 3 days with a price, 15.0 % volatility per day, largest move -20.0 % on 2020-01-03; "
+        "Down 12.0 % over 3 days of prices, 15.0 % volatility per day, largest move -20.0 % on 2020-01-03; "
         "correlation with SPY 1.00."
     )
 
@@ -417,10 +417,10 @@ def test_prices():
     [
         (
             prices([100.0, 110.0]),
-            "Up 10.0 % over 2 days with a price, 0.0 % volatility per day, largest move +10.0 % on 2020-01-02.",
+            "Up 10.0 % over 2 days of prices, 0.0 % volatility per day, largest move +10.0 % on 2020-01-02.",
         ),
         (prices([100.0, 110.0, 99.0], [1.0] * 3), "largest move +10.0 % on 2020-01-02."),
-        (prices([math.nan, 100.0, math.inf, 110.0]), "Up 10.0 % over 2 days with a price"),
+        (prices([math.nan, 100.0, math.inf, 110.0]), "Up 10.0 % over 2 days of prices"),
         (prices([100.0, 110.0, 100.01]), "Unchanged over 3 days"),
         (prices([math.nan, 100.0]), "There is only one finite price"),
         (prices([math.nan] * 3), "There is no finite price"),
@@ -515,8 +515,8 @@ def test_a_calm_and_a_crash_day_of_the_sample(sample):
         verdicts[day] = summarize_map(shown.map("cross", 0)).verdict, summarize_prices(window.prices).verdict
     assert verdicts["2006-11-21"][0].startswith("No step gets twice its even share")
     assert verdicts["2008-10-15"][0].startswith("Vertical stripes: 4 steps get at least twice their even share, 62 %")
-    assert verdicts["2006-11-21"][1].startswith("Up 33.3 % over 60 days with a price, 1.7 % volatility per day")
-    assert verdicts["2008-10-15"][1].startswith("Down 41.1 % over 60 days with a price, 4.7 % volatility per day")
+    assert verdicts["2006-11-21"][1].startswith("Up 33.3 % over 60 days of prices, 1.7 % volatility per day")
+    assert verdicts["2008-10-15"][1].startswith("Down 41.1 % over 60 days of prices, 4.7 % volatility per day")
 
 
 def test_of_one_day_nothing_is_said():

@@ -66,7 +66,12 @@ def test_sliders_show_the_range_that_is_left(view):
     view.selection.where = Filter(ranges=(Range("volatility", 0.01, 0.015),))
     assert view.filters.ranges["against"].value == pytest.approx((1.0, 1.5))
     names = view.filters.children[-1].names
-    assert names == ["market share, %, from", "market share, %, to", "volatility, %, from", "volatility, %, to"]
+    assert names == [
+        "market share, %, from",
+        "market share, %, to",
+        "volatility per day, %, from",
+        "volatility per day, %, to",
+    ]
     view.selection.where = Filter(ranges=(Range("volatility", 5.0, 6.0),))
     assert view.filters.ranges["against"].value[1] == view.filters.ranges["against"].max
     assert len(view.to_frame()) == 0

@@ -99,5 +99,5 @@ def test_brushed_parts_of_the_cloud_are_compared(view, surveyed, drag):
     pd.testing.assert_frame_equal(table, expected.table)
     shares = [frame["market_share"][group].mean() for group in (calm, wild)]
     assert table.set_index("measure").loc["market share", ["mean_a", "mean_b"]].tolist() == pytest.approx(shares)
-    words = f"volatility {view.survey.in_words('volatility', frame['volatility'].min())} to"
+    words = f"volatility per day {view.survey.in_words('volatility', frame['volatility'].min())} to"
     assert words in view.groups.words.value

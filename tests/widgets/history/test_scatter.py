@@ -10,6 +10,7 @@ import pytest
 from cases import widgets
 from PIL import Image
 
+from stockformer.survey.words import named
 from stockformer.survey import open_survey
 from stockformer.survey.history import Filter
 from stockformer_widgets import HistoryView
@@ -75,7 +76,7 @@ def test_a_brushed_part_of_the_cloud_is_a_filter(view, session, drag, click, mon
     assert 20 < len(left) < 380
     assert list(view.to_frame()["window"]) == list(left["window"])
     words = {
-        name: f"{name.replace('_', ' ')} {view.survey.in_words(name, low)} to {view.survey.in_words(name, high)}"
+        name: f"{named(name)} {view.survey.in_words(name, low)} to {view.survey.in_words(name, high)}"
         for name, (low, high) in {against: x, measure: y}.items()
     }
     both = ", ".join(words[name] for name in sorted(words))

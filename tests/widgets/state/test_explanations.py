@@ -56,7 +56,8 @@ def test_names_of_outputs(name, targets, classes):
     assert session.explanations.targets == targets
     assert session.class_names == classes
     if not targets:
-        assert session.explanations.target_name == "the value"
+        expected = "the return" if name == "regression" else "the value"
+        assert session.explanations.target_name == expected
         return
     binary = targets == ["DOWN", "UP"]
     largest = int(session.reading.capture.output[0].argmax())

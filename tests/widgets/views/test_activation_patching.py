@@ -78,9 +78,9 @@ def test_the_sentence():
     )
     share = 100 * largest["effect"] / (found.donor_value - found.value)
     assert f"moves the target most, by {largest['effect']:+.3g}, {share:.2g} % of the whole difference of " in said
-    verb = "moves" if number < 2 else "move"
+    verb, usual = "moves" if number < 2 else "move", "That is not unusual: of" if number else "Of"
     assert said.endswith(
-        f" Of 10 random windows of the ticker, {number or 'none'} {verb} it as far from any layer and day."
+        f". {usual} 10 random windows of the ticker, {number or 'none'} {verb} it as far, from some layer and day."
     )
 
 

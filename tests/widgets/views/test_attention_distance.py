@@ -75,7 +75,7 @@ def test_the_sentence_says_what_the_table_says():
     assert (table["distance"] <= NEAR * table["even_distance"]).sum() == 2
     assert summarize_distances(table).verdict == (
         "The heads look 2 days away on average in the first layer and 7 in the last; attention to all days equally "
-        "would be 8. 2 of 4 heads look at most a quarter as far. Nearest: layer 0 head 0, 1 day. "
+        "would be 8. 2 of 4 heads look at most a quarter of that far. Nearest: layer 0 head 0, 1 day. "
         "Farthest: layer 1 head 0, 12 days."
     )
     assert [one.value for one in summarize_distances(table).findings] == [2, 7, 8, 1, 12]

@@ -28,7 +28,7 @@ def test_keys_reach_every_feature(kind):
 @pytest.mark.parametrize(
     ("name", "explained"),
     [
-        ("regression", "the value"),
+        ("regression", "the return"),
         ("regression by hand", "the value"),
         ("coral", "P(at least -1 %)"),
         ("coral by hand", "P(class > 0)"),

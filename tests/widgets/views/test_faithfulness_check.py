@@ -86,7 +86,7 @@ def test_curves_and_verdicts(session, view, windows, unit):
         assert verdict == row["verdict"]
     methods = found.table[~found.table["ranking"].isin(REFERENCES)]
     better = methods["verdict"].str.startswith("better than").sum()
-    assert f"better than random orders: {better} of {len(methods)} rankings" in told(view)
+    assert f"better than random orders: {better} of {len(methods)} explanations" in told(view)
     assert len(view.to_frame()) == len(names) + 1
 
 

@@ -15,7 +15,7 @@ def test_how_much_market_enters(session):
     view = MarketEntry(session, Selection(session, layer=1))
     entries = market_entry(traced(session))
     np.testing.assert_allclose(drawn(view, "line")[1], torch.stack(entries).numpy(), rtol=1e-4)
-    assert list(view.picture.lines["line"].opacities) == [0.5, 1.0]
+    assert list(view.picture.lines["line"].opacities) == [0.65, 1.0]
     frame = view.to_frame()
     gate = session.reading.capture.gates["cross_attn_layers.1.gate"][0].mean(dim=-1)
     np.testing.assert_allclose(frame.query("layer == 1")["gate"], gate.numpy(), rtol=1e-4)

@@ -86,7 +86,7 @@ function paintLine({ context, width }: Frame, line: Line, scale: (value: number)
       else path.lineTo(at, y);
     area.rect(x, y, step, scale(0) - y);
   });
-  context.globalAlpha = line.emphasis ? 1 : 0.5;
+  context.globalAlpha = line.emphasis ? 1 : 0.65;
   context.strokeStyle = context.fillStyle = line.color;
   context.lineWidth = 1.5;
   if (line.shape === "dashed") context.setLineDash([5, 4]);
