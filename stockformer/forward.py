@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.overrides import BaseTorchFunctionMode
 
-from stockformer.undoing import undone
+from stockformer.restoring import undone
 
 #: Called with a module and its arguments, before it runs.
 Before = Callable[[nn.Module, tuple[Any, ...]], None]

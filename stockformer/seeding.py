@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from stockformer.undoing import undone
+from stockformer.restoring import undone
 
 _LOCK = threading.RLock()  # the states are global
 

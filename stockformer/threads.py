@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import nn
 
-from stockformer.undoing import undone
+from stockformer.restoring import undone
 
 #: With fewer parameters, splitting an operation among threads costs more than it saves.
 _SMALL = 4_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,23 @@ import anywidget
 from traitlets import Bool, Dict, Int, Unicode
 
 from stockformer_widgets.state.observable import changing
+
+#: Key -> what it moves, and by how much; of the views, "horizontal" and "vertical" are what a click selects.
+STEPS = {
+    "ArrowLeft": ("horizontal", -1),
+    "ArrowRight": ("horizontal", 1),
+    "ArrowUp": ("vertical", -1),
+    "ArrowDown": ("vertical", 1),
+    "[": ("layer", -1),
+    "]": ("layer", 1),
+    "h": ("head", 1),
+    "H": ("head", -1),
+    "Home": ("query", -sys.maxsize),
+    "End": ("query", sys.maxsize),
+}
+#: Key -> steps of zooming in, and of moving to later days.
+ZOOM = {"+": 1, "-": -1}
+PAN = {">": 1, "<": -1}
 
 _STATIC = Path(__file__).parents[1] / "static"
 

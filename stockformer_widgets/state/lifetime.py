@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from ipywidgets import Widget
 
-from stockformer.undoing import undone
+from stockformer.restoring import undone
 
 Init = TypeVar("Init", bound=Callable[..., None])
 

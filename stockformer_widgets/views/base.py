@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,29 +19,14 @@ from stockformer.charts.draw import draw
 from stockformer.charts.figures import closing_on_error, render
 from stockformer_widgets.components.caption import Caption, Phrase, spoken, table_of
 from stockformer_widgets.components.drawing import HIGHLIGHT, MARGIN, MessageLine
-from stockformer_widgets.components.keyboard import Keyboard
+from stockformer_widgets.components.keyboard import PAN, STEPS, ZOOM, Keyboard
 from stockformer_widgets.components.snapshot import SnapshotBox
 from stockformer_widgets.state.lifetime import closes_to_the_end, opens_whole
 from stockformer_widgets.state.observable import Observable, changing
 from stockformer_widgets.state.selection import Selection
 from stockformer_widgets.state.session import ExtractorSession
 
-_STEPS = {
-    "ArrowLeft": ("horizontal", -1),
-    "ArrowRight": ("horizontal", 1),
-    "ArrowUp": ("vertical", -1),
-    "ArrowDown": ("vertical", 1),
-    "[": ("layer", -1),
-    "]": ("layer", 1),
-    "h": ("head", 1),
-    "H": ("head", -1),
-    "Home": ("query", -sys.maxsize),
-    "End": ("query", sys.maxsize),
-}
-
 _CAPTION = 90  # characters of a line below a saved picture
-_ZOOM = {"+": 1, "-": -1}
-_PAN = {">": 1, "<": -1}
 
 
 class View(SnapshotBox):
@@ -397,14 +381,14 @@ class View(SnapshotBox):
         with self.message.reporting(), changing():
             if key == "Escape":
                 self._unselect()
-            elif key in _ZOOM:
-                self.selection.zoom(_ZOOM[key] * times)
-            elif key in _PAN:
-                self.selection.pan(_PAN[key] * times)
+            elif key in ZOOM:
+                self.selection.zoom(ZOOM[key] * times)
+            elif key in PAN:
+                self.selection.pan(PAN[key] * times)
             elif key == "0":
                 self.selection.show(None, None)
-            elif key in _STEPS:
-                what, by = _STEPS[key]
+            elif key in STEPS:
+                what, by = STEPS[key]
                 self._step(getattr(self, what, what), by * times)
 
     def _unselect(self) -> None:

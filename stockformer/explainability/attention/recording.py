@@ -30,7 +30,7 @@ from stockformer.explainability.attention.weights import (
     wide,
 )
 from stockformer.forward import in_full_precision, without_gradients
-from stockformer.undoing import undone
+from stockformer.restoring import undone
 
 _LAYER = inspect.signature(nn.TransformerEncoderLayer.forward)
 _NOTHING = (nn.modules.dropout._DropoutNd, nn.Identity)  # modules that do nothing in eval mode

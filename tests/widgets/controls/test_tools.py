@@ -10,8 +10,8 @@ from cases import make_session, observers, plain, shown_message, widgets
 from ipywidgets import HTML
 
 from stockformer_widgets import AttentionExplorer
+from stockformer_widgets.components.keyboard import PAN, STEPS, ZOOM
 from stockformer_widgets.controls.tools import CompareControls, ExportControls
-from stockformer_widgets.views.base import _PAN, _STEPS, _ZOOM
 
 
 def section(explorer: AttentionExplorer, kind: type):
@@ -81,7 +81,7 @@ def test_a_file_of_another_kind_is_refused(explorer):
 
 def test_the_keys_that_are_listed_are_those_that_views_know(explorer):
     listed = set(re.findall(r"\S+", plain(" ".join(re.findall("<kbd>(.*?)</kbd>", section(explorer, HTML).value)))))
-    known = {*_STEPS, *_ZOOM, *_PAN, "0", "Esc", "Ctrl+Z", "Ctrl+Shift+Z"}
+    known = {*STEPS, *ZOOM, *PAN, "0", "Esc", "Ctrl+Z", "Ctrl+Shift+Z"}
     assert listed == {key for key in known if not key.startswith("Arrow")} | {"arrows"}
 
 

@@ -10,9 +10,9 @@ import pytest
 from cases import widgets
 from PIL import Image
 
-from stockformer.survey.words import named
 from stockformer.survey import open_survey
 from stockformer.survey.history import Filter
+from stockformer.survey.words import named
 from stockformer_widgets import HistoryView
 from stockformer_widgets.history import scatter
 
