@@ -11,7 +11,7 @@ from ipywidgets import GridBox, Layout, Widget
 
 from stockformer.charts.chart import Bars, Lines, Panels
 from stockformer_widgets.components.caption import Phrase
-from stockformer_widgets.components.drawing import MARGIN
+from stockformer_widgets.components.drawing import MARGIN, Titled
 from stockformer_widgets.views.bars import BarsPicture
 from stockformer_widgets.views.lines import LinesPicture, PlacesView
 
@@ -62,9 +62,11 @@ class PanelsView(PlacesView):
 
     def _build(self) -> tuple[Widget, ...]:
         self.picture = PanelsPicture(self._listen)
-        return (self.picture.grid,)
+        self.plot = Titled(self.picture.grid)
+        return (self.plot,)
 
     def _draw(self) -> None:
+        self.plot.title = self.chart.title
         self.picture.draw(self._body, self._marked())
 
     def _select(self, place: int) -> None:

@@ -48,7 +48,7 @@ def picture(view) -> list[np.ndarray]:
 
 
 def visible(view) -> bool:
-    return view.picture.grid.layout.visibility == "visible"
+    return view.plot.layout.visibility == "visible"
 
 
 def test_it_is_drawn_when_it_is_ready(session, kind):
