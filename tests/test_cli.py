@@ -408,7 +408,7 @@ def test_faithfulness(checkpoint, small_csv, tmp_path, capsys, few_orders):
     # Market features are in no CSV: what has no data gets exactly 0 from every method.
     control = said.split("### Random weights")[1].split("##")[0]
     assert [line.split("|")[-2].strip() for line in control.splitlines() if line.startswith("| ")][2:] == ["0"] * 7
-    effects = said.split("## What attention")[1]
+    effects = said.split("## Effect of attention")[1]
     assert all(f"| {kind} | 0 |" in effects for kind in ("cross", "self", "market"))
 
 

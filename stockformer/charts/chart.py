@@ -25,6 +25,8 @@ STREAM_COLORS = ("#0072b2", "#e69f00")
 NEUTRAL = "#0072b2"
 #: Layers and kinds of attention, in turn.
 LINE_COLORS = (*STREAM_COLORS, "#009e73", "#cc79a7", "#56b4e9", "#999999")
+#: Opacity of lines and bars that are not selected.
+FAINT = 0.65
 #: Cells without a number.
 GREY = "#969696"
 #: Of viridis, which stays readable in grey and with colour blindness.
@@ -86,6 +88,12 @@ class Scale:
         low, high = ends
         placed: np.ndarray = np.clip((np.asarray(values) - low) / (high - low), 0.0, 1.0)
         return placed
+
+    @property
+    def roomy(self) -> tuple[float, float]:
+        """Both ends with some room above and, unless the low one is 0, below: what ends there is seen to end."""
+        room = (self.high - self.low) / 20
+        return self.low - (room if self.low < 0 else 0), self.high + room
 
     def name(self, value: float) -> str:
         """A round value of the axis as text."""

@@ -14,10 +14,23 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from stockformer.charts.chart import GREY, HIGHLIGHT, Axis, Band, Bars, Chart, Grid, Heatmap, Line, Lines, Panels, Scale
+from stockformer.charts.chart import (
+    FAINT,
+    GREY,
+    HIGHLIGHT,
+    Axis,
+    Band,
+    Bars,
+    Chart,
+    Grid,
+    Heatmap,
+    Line,
+    Lines,
+    Panels,
+    Scale,
+)
 from stockformer.charts.figures import checked, closing_on_error, finish, name_days, name_ticks
 
-_FAINT = 0.65
 _COLUMNS = 3  # panels beside each other, at most
 _PER_ROW = 4  # maps of heads
 _STYLES: dict[str, dict[str, Any]] = {"dots": {"marker": "o"}, "dashed": {"linestyle": "--"}}
@@ -123,12 +136,12 @@ def _draw_bars(axes: Axes, body: Bars, selected: Mapping[str, int], *, upright: 
     drawn = (axes.bar if upright else axes.barh)(places, body.values, color=body.colors, label=body.bars_name or None)
     if body.names.sets in selected:
         for place, bar in enumerate(drawn.patches):
-            bar.set_alpha(1.0 if place == selected[body.names.sets] else _FAINT)
+            bar.set_alpha(1.0 if place == selected[body.names.sets] else FAINT)
     if body.dots is not None:
         at = (places, body.dots) if upright else (body.dots, places)
         axes.plot(*at, "o", markerfacecolor="none", color=body.dots_color, markeredgewidth=2, label=body.dots_name)
     (axes.axhline if upright else axes.axvline)(0, color="gray", linewidth=0.8)
-    limits = _with_room(body.scale)
+    limits = body.scale.roomy
     _name_shares(axes.yaxis if upright else axes.xaxis, body.scale)
     if upright:
         axes.set(xlabel=body.names.label, ylabel=body.scale.label, ylim=limits)
@@ -146,12 +159,6 @@ def _name_shares(axis: Any, scale: Scale) -> None:
     """Name the ticks of shares in percent."""
     if scale.form:
         axis.set_major_formatter(lambda value, place: scale.name(value))
-
-
-def _with_room(scale: Scale) -> tuple[float, float]:
-    """The ends of an axis, with some room above and, unless 0 is the end, below."""
-    room = (scale.high - scale.low) * 0.05
-    return scale.low - (room if scale.low < 0 else 0), scale.high + room
 
 
 def _add_legend(axes: Axes) -> None:
@@ -249,7 +256,7 @@ def _draw_lines(axes: Axes, body: Lines, selected: Mapping[str, int], spans: Map
             label = f"{field} day" if field in ("query", "key") else None
             axes.axvline(place, color=HIGHLIGHT, linestyle=style, label=label)
     _name_shares(axes.yaxis, body.y)
-    axes.set(xlabel=body.x.label, ylabel=body.y.label, xlim=_limits(body.x, spans), ylim=_with_room(body.y))
+    axes.set(xlabel=body.x.label, ylabel=body.y.label, xlim=_limits(body.x, spans), ylim=body.y.roomy)
     name_days(axes, "x", length, body.x.names)
 
 
@@ -258,7 +265,7 @@ def _draw_line(axes: Axes, line: Line, length: int) -> None:
     if not line.name:
         _recolor(axes, line)
         return
-    look: dict[str, Any] = {"color": line.color, "label": line.name, "alpha": 1.0 if line.emphasis else _FAINT}
+    look: dict[str, Any] = {"color": line.color, "label": line.name, "alpha": 1.0 if line.emphasis else FAINT}
     if line.shape == "area":
         axes.bar(places, line.values, width=0.9, **look)
     elif line.shape == "step":

@@ -9,7 +9,7 @@ import bqplot as bq
 import numpy as np
 from ipywidgets import Widget
 
-from stockformer.charts.chart import Bars
+from stockformer.charts.chart import FAINT, Bars
 from stockformer_widgets.components.caption import Phrase
 from stockformer_widgets.components.drawing import (
     MARGIN,
@@ -25,8 +25,6 @@ from stockformer_widgets.components.drawing import (
     tick_scale,
 )
 from stockformer_widgets.views.lines import PlacesView
-
-_FAINT = 0.4
 
 
 class BarsPicture:
@@ -62,9 +60,9 @@ class BarsPicture:
     def draw(self, title: str, body: Bars, marked: Mapping[str, int]) -> None:
         """Show bars, the one that is `marked` by its field at full strength."""
         self.plot.title = title
-        number, low, high = len(body.values), body.scale.low, body.scale.high
+        number = len(body.values)
         places, chosen = np.arange(number) + 0.5, marked.get(body.names.sets)
-        opacities = [1.0 if chosen in (None, place) else _FAINT for place in range(number)]
+        opacities = [1.0 if chosen in (None, place) else FAINT for place in range(number)]
         look: dict[str, list[Any]] = {"colors": list(body.colors), "opacities": opacities}
         if number > 1:
             set_traits(self.bars, x=places, y=finite(body.values), **look)
@@ -78,7 +76,7 @@ class BarsPicture:
             )
             set_range(self._along, 0.38, 0.62)
         self._draw_dots(body)
-        set_range(self._across, low, high)
+        set_range(self._across, *body.scale.roomy)
         if self._upright:
             label_steps(self.x_axis, body.names.names, 12, (0, number))
             if body.scale.names:

@@ -9,7 +9,7 @@ import bqplot as bq
 import numpy as np
 from ipywidgets import Widget
 
-from stockformer.charts.chart import Axis, Bars, Line, Lines
+from stockformer.charts.chart import FAINT, Axis, Bars, Line, Lines
 from stockformer_widgets.components.caption import Phrase
 from stockformer_widgets.components.drawing import (
     HIGHLIGHT,
@@ -37,7 +37,6 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "reference": {"colors": ["gray"], "line_style": "dashed", "stroke_width": 1.5},
 }
 _SHAPES = ("area", "step", "line", "dots", "dashed")
-_FAINT = 0.65
 
 
 class LinesPicture:
@@ -154,7 +153,7 @@ def _traits(lines: Sequence[Line], places: int) -> dict[str, Any]:
     """Traits of the mark that draws lines of one shape."""
     x, y = _points([line.values for line in lines], places, stepped=lines[0].shape in ("area", "step"))
     colors = [line.color for line in lines]
-    look = {"colors": colors, "opacities": [(1.0 if line.emphasis else _FAINT) if line.name else 0.0 for line in lines]}
+    look = {"colors": colors, "opacities": [(1.0 if line.emphasis else FAINT) if line.name else 0.0 for line in lines]}
     if lines[0].shape == "area":
         look |= {"fill_colors": colors, "fill_opacities": [0.45 if line.name else 0.9 for line in lines]}
     return {"x": x, "y": y, **look}

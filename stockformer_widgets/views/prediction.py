@@ -88,7 +88,7 @@ def _value_note(session: ExtractorSession) -> Note:
     if target is None or target.kind != "volatility" or outputs.probabilities is not None:
         return Note("")
     truth = "" if outputs.labels is None else f" (true: {float(outputs.labels[0]):.4g})"
-    return Note(f"the value that is explained is the {target.unit}: {float(outputs.outputs[0]):.4g}{truth}")
+    return Note(f"explained is the {target.unit}: {float(outputs.outputs[0]):.4g}{truth}")
 
 
 def _effect_note(session: ExtractorSession) -> Note:

@@ -8,7 +8,19 @@ import torch
 from cases import PAIRS, lines, marker, session_of
 from matplotlib.colors import to_hex
 
-from stockformer.charts.chart import HIGHLIGHT, Axis, Bars, Chart, Line, Lines, Panels, Scale, formatted, line_colors
+from stockformer.charts.chart import (
+    FAINT,
+    HIGHLIGHT,
+    Axis,
+    Bars,
+    Chart,
+    Line,
+    Lines,
+    Panels,
+    Scale,
+    formatted,
+    line_colors,
+)
 from stockformer.charts.compare import overlay
 from stockformer.charts.draw import draw
 from stockformer.explainability import Summary
@@ -124,7 +136,7 @@ def check(view) -> None:
         else:
             flat = axes.yaxis_inverted()
             drawn, named = (picture.scales["x"], picture.y_axis) if flat else (picture.scales["y"], picture.x_axis)
-            assert (drawn.min, drawn.max) == (body.scale.low, body.scale.high)
+            assert (drawn.min, drawn.max) == pytest.approx(axes.get_xlim() if flat else axes.get_ylim())
             ticks = axes.get_yticklabels() if flat else axes.get_xticklabels()
             names = [label.get_text() for label in ticks if label.get_text()]
             assert names == [named.tick_labels[str(body.names.names.index(name) + 0.5)] for name in names]
@@ -203,8 +215,8 @@ def test_both_renderers_mark_the_selected_layer_and_head(session):
         assert [line.get_xdata() for line in axes.lines if line.get_color() == HIGHLIGHT] == [[1, 1]]
     assert [list(picture.markers[0].x) for picture in view.picture.pictures] == [[1.5, 1.5]] * 2
     for axes in draw((view := HeadSpecialization(session, where)).chart, view._marked()).axes:
-        assert [bar.get_alpha() for bar in axes.patches] == [1.0, 0.5]
-    assert [list(picture.bars.opacities) for picture in view.picture.pictures] == [[1.0, 0.4]] * 5
+        assert [bar.get_alpha() for bar in axes.patches] == [1.0, FAINT]
+    assert [list(picture.bars.opacities) for picture in view.picture.pictures] == [[1.0, FAINT]] * 5
 
 
 def test_both_renderers_draw_a_comparison(session):

@@ -198,9 +198,9 @@ def test_several_samples_have_their_history(tmp_path):
     assert [section["title"] for section in bundle["sections"]][:2] == ["Overview", "History"]
     for number in range(3):
         body = chart(bundle, data, "History", number)["body"]
-        assert [name for name, _ in body["panels"]][-3:] == ["relative entropy", "volatility", "error"]
+        assert [name for name, _ in body["panels"]][-3:] == ["relative entropy", "volatility per day", "error"]
         for name, panel in body["panels"]:
-            seven, other, thirty = frame[name.replace(" ", "_")][[7, 399, 30]]
+            seven, other, thirty = frame[name.removesuffix(" per day").replace(" ", "_")][[7, 399, 30]]
             # A line per window: nothing joins two.
             assert [line["name"] for line in panel["lines"]] == list(frame["ticker"][[7, 399, 30]])
             expected = [[seven, np.nan, np.nan], [other, np.nan], [thirty]]

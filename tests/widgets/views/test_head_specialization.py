@@ -8,6 +8,7 @@ import pytest
 from cases import lines, make_session, mouse
 from expected import entropy
 
+from stockformer.charts.chart import FAINT
 from stockformer_widgets import HeadSpecialization, Selection
 
 
@@ -70,7 +71,7 @@ def test_head_marker_and_words(unequal):
     check(lines(view)[0], 0)
     assert view.selection.head is None
     view.selection.head = 1
-    assert [list(panel.bars.opacities) for panel in view.picture.pictures] == [[0.4, 1.0]] * 5
+    assert [list(panel.bars.opacities) for panel in view.picture.pictures] == [[FAINT, 1.0]] * 5
     check(lines(view)[0], 1)
     check(view.keyboard.announcement, 1)
 

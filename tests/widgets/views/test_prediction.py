@@ -7,6 +7,7 @@ import pytest
 from cases import in_percent, lines, make_session, mouse, press
 from expected import output_of
 
+from stockformer.charts.chart import FAINT
 from stockformer_widgets import Prediction
 
 
@@ -83,7 +84,7 @@ def test_prediction(name, outcomes):
     if classes:
         likely = expected[:classes].argmax()
         assert view.plot.title == f"Prediction: {outcomes[likely]} {in_percent(expected[likely])}"
-        assert (view.picture.scales["x"].min, view.picture.scales["x"].max) == (0, 1)
+        assert (view.picture.scales["x"].min, view.picture.scales["x"].max) == (0, 1.05)
     else:
         assert view.plot.title == "Prediction: " + (f"{100 * output:+.1f} %" if window else f"{output:+.4g}")
     if "coral" in name:
@@ -108,7 +109,7 @@ def test_a_click_selects_what_is_explained_and_a_second_one_the_largest(session,
     view = Prediction(session)
     mouse(view.figure, "click", 0.1, y)
     assert session.explanations.target == target
-    assert list(view.picture.bars.opacities) == [1.0 if row == target else 0.4 for row in range(2)]
+    assert list(view.picture.bars.opacities) == [1.0 if row == target else FAINT for row in range(2)]
     assert view.keyboard.announcement.startswith(["DOWN", "UP"][target])
     mouse(view.figure, "click", 0.1, y)
     assert session.explanations.target is None

@@ -73,7 +73,9 @@ def test_bars(session, method, target, span, sign):
     colors = [MARKET_COLOR if name in MARKET else STOCK_COLOR for name in bars]
     assert list(view.picture.bars.colors) == colors
     low, high = min(0.0, by_feature.min()), max(0.0, by_feature.max())
-    assert (view.picture.scales["x"].min, view.picture.scales["x"].max) == (pytest.approx(low), pytest.approx(high))
+    room = (high - low) / 20
+    ends = low - room if low else 0.0, high + room
+    assert (view.picture.scales["x"].min, view.picture.scales["x"].max) == pytest.approx(ends)
     explained = explained_name(session, target)
     named = method.replace("_", " ")
     when = "all days" if span == "all days" else days_of(session)[3]
