@@ -125,7 +125,7 @@ def test_saliency_of_the_selected_day_signed(page: Page) -> None:
     choose(page, "values", "signed")
     day = pd.Series(saliency(CRASH)[19], index=NAMES)
     expect(view(page, "SaliencyBars").locator(".stockformer-title")).to_have_text(
-        f"integrated gradients for the value, {days(CRASH)[19]}"
+        f"integrated gradients for the log volatility, {days(CRASH)[19]}"
     )
     settle(page)
     bars = pd.Series(bar_values(page, "SaliencyBars"))
