@@ -238,7 +238,7 @@ def _best(ranked: pd.DataFrame) -> str:
     """The rankings whose gap, in two digits, is the largest, each with its verdict."""
     gaps = ranked["gap"].round(2)
     first = ranked[gaps == gaps.max()]
-    return " and of ".join(f"{row.ranking.replace('_', ' ')}, {row.verdict}" for row in first.itertuples())
+    return " and ".join(f"{row.ranking.replace('_', ' ')} ({row.verdict})" for row in first.itertuples())
 
 
 def summarize_patching(result: Patching, days: Mapping[str, Sequence[str]]) -> Summary:

@@ -537,6 +537,13 @@ def test_other_windows_that_do_not_fit(linear):
             measure_faithfulness(linear, given, {"truth": truth}, others=others)
 
 
+def test_all_that_share_the_largest_gap_are_named(linear):
+    found = measure_faithfulness(linear, samples(12, 20, 5), {"truth": truth, "noise": noise, "twin": truth})
+    best = [f"{name} (better than input size)" for name in ("truth", "twin")]
+    verdict = summarize_faithfulness(found).verdict
+    assert any(f"; the largest gap is that of {' and '.join(order)}." in verdict for order in (best, best[::-1]))
+
+
 def test_one_block_of_days_is_said(linear):
     found = measure_faithfulness(linear, samples(3, 20, 5), {"truth": truth}, blocks=[0, 0, 0])
     assert np.isnan(found.table.set_index("ranking").loc["truth", "low"])

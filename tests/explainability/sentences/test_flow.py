@@ -12,7 +12,15 @@ from claims import CASES, N, says
 from random_maps import random_map
 from scipy.stats import spearmanr
 
-from stockformer.explainability import summarize_effects, summarize_entry, summarize_flow_map, summarize_head_importance
+from stockformer.explainability import (
+    Patching,
+    Target,
+    summarize_effects,
+    summarize_entry,
+    summarize_flow_map,
+    summarize_head_importance,
+    summarize_patching,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -133,3 +141,23 @@ def test_effects():
         assert [float(number) for number in said[2:5]] == pytest.approx([change, value, value + change], rel=0.006)
         assert int(said[5]) == (abs(changes).max(axis=1) < 0.1 * abs(changes).max()).sum()
         assert int(said[6]) == layers
+
+
+@pytest.mark.parametrize(
+    ("effect", "donors", "words"),
+    [
+        (0.5, [0.1, 0.2], "by +0.5, 25 % of the whole difference of +2. Of 2 random windows of the ticker, none moves"),
+        (5.0, [0.1, 0.2], "by +5, 2.5 times the whole difference of +2. Of 2 random windows"),
+        (
+            -3.0,
+            [4.0, 0.2],
+            "by -3, against the whole difference of +2. That is not unusual: of 2 random windows of the",
+        ),
+        (-3.0, [4.0, *[0.2] * 19], "+2. Of 20 random windows of the ticker, 1 moves it as far"),
+    ],
+)
+def test_a_patch_against_the_whole_difference_and_other_windows(effect, donors, words):
+    table = pd.DataFrame({"stream": "stock", "layer": [0, 1], "day": 0, "effect": [0.01, effect]})
+    table["share"] = table["effect"] / 2.0
+    result = Patching(table, 1.0, 3.0, np.array(donors), Target("value"))
+    assert words in summarize_patching(result, {"stock": ["2020-01-01"]}).verdict
