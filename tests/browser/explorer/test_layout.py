@@ -110,8 +110,11 @@ def theme(page: Page, explorer: Page, request: pytest.FixtureRequest) -> Iterato
 
 def test_axe_finds_nothing_in_any_tab(page: Page, theme: str) -> None:
     """Whatever opens is open, the table of every value in one view."""
+    explaining, by = page.get_by_title("what is explained, and how"), page.get_by_label("by", exact=True)
     page.get_by_role("button", name="tools", exact=True).click()
-    page.get_by_title("what is explained, and how").first.click()
+    page.locator(".stockformer-panel").wait_for()  # it moves what is clicked next
+    explaining.first.click()
+    by.first.wait_for()
     view(page, "AttentionRow").get_by_text("numbers", exact=True).click()
     view(page, "AttentionRow").get_by_text("every value", exact=True).click()
     for title in TABS if theme == "light" else ("Overview", "History", "Faithfulness"):
@@ -119,8 +122,10 @@ def test_axe_finds_nothing_in_any_tab(page: Page, theme: str) -> None:
         page.locator(".stockformer-fold:visible").evaluate_all("folds => folds.forEach(fold => (fold.open = true))")
         assert not violations(page, ".stockformer-explorer", colors_alone=theme == "dark"), title
     page.locator(".stockformer-explorer details").evaluate_all("folds => folds.forEach(fold => (fold.open = false))")
-    page.get_by_title("what is explained, and how").locator("visible=true").first.click()
+    explaining.locator("visible=true").first.click()
+    expect(by.locator("visible=true")).to_have_count(0)
     page.get_by_role("button", name="tools", exact=True).click()
+    expect(page.locator(".stockformer-panel")).to_be_hidden()
 
 
 @pytest.mark.pictures
