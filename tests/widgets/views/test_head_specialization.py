@@ -76,6 +76,13 @@ def test_head_marker_and_words(unequal):
     check(view.keyboard.announcement, 1)
 
 
+def test_the_title_names_the_map(session):
+    view = HeadSpecialization(session, Selection(session, kind="self"))
+    assert view.plot.title == "Stock self-attention, layer 0, by head"
+    view.selection.layer = 1
+    assert view.plot.title == "Stock self-attention, layer 1, by head"
+
+
 @pytest.mark.parametrize("panel", range(5))
 @pytest.mark.parametrize(("x", "head"), [(0.9, 0), (1.1, 1), (-9.0, 0), (1.5, 1), (99.0, 1)])
 def test_a_click_on_a_panel_selects_the_head_and_a_second_one_the_mean(unequal, panel, x, head):
