@@ -53,6 +53,11 @@ class TargetColumn:
         return "return, a fraction" if self.kind == "return" else "log of annualised volatility"
 
     @property
+    def words(self) -> str:
+        """Its values, in a sentence."""
+        return "the return" if self.kind == "return" else "the log volatility"
+
+    @property
     def quantity(self) -> str:
         """What `fraction` gives, for an axis."""
         return "return" if self.kind == "return" else "volatility per year"

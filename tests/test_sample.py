@@ -36,6 +36,10 @@ def test_a_shipped_model_is_known_by_its_weights(name):
     assert shipped_name(model) is None
 
 
+def test_weights_of_another_size_are_not_read():
+    assert shipped_name(torch.nn.Linear(100_000, 100_000, device="meta")) is None
+
+
 def test_unavailable_features_of_the_sample(sample):
     assert sample[0].unavailable == FUNDAMENTAL_FEATURE_COLUMNS
     assert len(sample[0].unavailable) == 11

@@ -101,7 +101,7 @@ def gate_timeline(gates: Sequence[Tensor], days: Sequence[str], layer: int | Non
             None if layer is None else Band(low[layer], high[layer], colors[layer]),
         ),
         make_table=lambda: _by_layer(days, mean=means, p10=low, p90=high),
-        summary=summarize_gate(gates[layer or 0]).about(f"layer {layer or 0}".capitalize()),
+        summary=summarize_gate(gates[layer or 0]).about(f"Layer {layer or 0}"),
     ).noting(Note("" if layer is None else f"band: middle 80 % of layer {layer}"))
 
 

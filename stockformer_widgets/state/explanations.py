@@ -61,8 +61,6 @@ _LONG = 1000  # runs of the model, some seconds
 Result = TypeVar("Result")
 
 
-#: What the output of a regression is, by `TargetColumn.kind`.
-_VALUES = {"return": "the return", "volatility": "the log volatility"}
 #: Trait -> the field of a method that says whether it changes the attribution.
 _MATTERS = {"baseline": "from_baseline", "groups": "by_group"}
 
@@ -381,7 +379,7 @@ class Explanations(Observable):
         """The target in words."""
         if not self.targets:
             column = self.session.target_column
-            return "the value" if column is None else _VALUES[column.kind]
+            return "the value" if column is None else column.words
         target = self._target()
         if target.kind == "rank":
             return "the expected rank"

@@ -7,6 +7,8 @@ import type { Scale } from "../chart";
 import type { Mouse, Place } from "./body";
 
 export const HIGHLIGHT = "#d55e00";
+/** Opacity of lines that are not selected, as in the explorer. */
+export const FAINT = 0.65;
 /** Pixels around a picture. */
 export const MARGIN = { top: 6, right: 14, bottom: 18, left: 76 };
 

@@ -4,7 +4,7 @@ import type { Phrase } from "../../caption";
 import { formed } from "../../numbers";
 import type { Band, Line, Lines } from "../chart";
 import { changeOn, nameOf, type Place, placeOn, type Renderer, rowsOf } from "./body";
-import { columns, type Frame, HIGHLIGHT, nameColumns, nameValues } from "./canvas";
+import { columns, FAINT, type Frame, HIGHLIGHT, nameColumns, nameValues } from "./canvas";
 
 export const LINES: Renderer<Lines> = {
   make(root, mouse, signal) {
@@ -86,7 +86,7 @@ function paintLine({ context, width }: Frame, line: Line, scale: (value: number)
       else path.lineTo(at, y);
     area.rect(x, y, step, scale(0) - y);
   });
-  context.globalAlpha = line.emphasis ? 1 : 0.65;
+  context.globalAlpha = line.emphasis ? 1 : FAINT;
   context.strokeStyle = context.fillStyle = line.color;
   context.lineWidth = 1.5;
   if (line.shape === "dashed") context.setLineDash([5, 4]);
